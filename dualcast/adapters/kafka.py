@@ -1,0 +1,213 @@
+"""Kafka and the schema registry: topics, codecs, a producer that knows what it lost, a consumer with a deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any, Protocol, Self
+from uuid import uuid4
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
+from confluent_kafka.schema_registry.error import SchemaRegistryError
+from confluent_kafka.serialization import MessageField, SerializationContext, SerializationError
+from opentelemetry import propagate
+
+from dualcast.records import DeadLetter, Topic, schema_text
+from dualcast.settings import Settings
+
+_TIMEOUT_SECONDS = 30.0
+_PARTITIONS = 4
+_MAX_MESSAGE_BYTES = 8 * 2**20
+# What was observed and forecast is the history that models learn from: it is kept.
+_TOPIC_CONFIG = {"retention.ms": "-1", "max.message.bytes": str(_MAX_MESSAGE_BYTES)}
+_log = structlog.get_logger(__name__)
+
+
+class Record(Protocol):
+    """Anything that knows how it looks in Avro."""
+
+    def to_record(self) -> dict[str, Any]:
+        """As the Avro schema has it."""
+
+
+class DeliveryError(RuntimeError):
+    """Messages were not acknowledged by the broker in time."""
+
+
+def create_topics(settings: Settings) -> None:
+    """Create the platform's topics where they are missing, and set BACKWARD compatibility for their schemas."""
+    admin = AdminClient({"bootstrap.servers": settings.kafka})
+    known = admin.list_topics(timeout=_TIMEOUT_SECONDS).topics
+    missing = [NewTopic(t.value, num_partitions=_PARTITIONS, config=_TOPIC_CONFIG) for t in Topic if t not in known]
+    for name, outcome in admin.create_topics(missing).items() if missing else ():
+        try:
+            outcome.result(timeout=_TIMEOUT_SECONDS)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+            _log.debug("topic exists", topic=name)
+
+
+class Codec:
+    """Avro in the Confluent wire format, for one topic."""
+
+    def __init__(self, settings: Settings, topic: Topic) -> None:
+        self._client = SchemaRegistryClient({"url": settings.registry, "timeout": _TIMEOUT_SECONDS})
+        self._context = SerializationContext(topic.value, MessageField.VALUE)
+        self._serializer = AvroSerializer(self._client, schema_text(topic))
+        self._deserializer = AvroDeserializer(self._client)
+
+    def encode(self, record: Record) -> bytes:
+        """The bytes of a record; registers the schema at the first call."""
+        encoded = self._serializer(record.to_record(), self._context)
+        assert isinstance(encoded, bytes)
+        return encoded
+
+    def decode(self, value: bytes) -> dict[str, Any]:
+        """The record behind the bytes. Raises ValueError where they are not Avro of a registered schema."""
+        try:
+            decoded = self._deserializer(value, self._context)
+        except (
+            SerializationError,
+            SchemaRegistryError,
+            EOFError,
+            ValueError,
+            KeyError,
+            TypeError,
+            IndexError,
+        ) as error:
+            raise ValueError(f"not Avro of a registered schema: {error}") from error
+        if not isinstance(decoded, dict):
+            raise ValueError("not an Avro record")  # noqa: TRY004 -- the sender is at fault, as above
+        return decoded
+
+
+class RecordProducer:
+    """Sends records, and knows whether every one of them arrived."""
+
+    def __init__(self, settings: Settings, source: str) -> None:
+        self._settings = settings
+        self._source = source
+        self._codecs: dict[Topic, Codec] = {}
+        self._failed: list[str] = []
+        self._producer = Producer(
+            {
+                "bootstrap.servers": settings.kafka,
+                "enable.idempotence": True,
+                "linger.ms": 5,
+                "compression.type": "lz4",
+                "message.max.bytes": _MAX_MESSAGE_BYTES,
+                "queue.buffering.max.messages": 200000,
+            }
+        )
+
+    def send(self, topic: Topic, key: str, record: Record, at: datetime) -> None:
+        """Queue one record; ``at`` is the CloudEvents time. Blocks while the queue is full."""
+        value = self._codecs.setdefault(topic, Codec(self._settings, topic)).encode(record)
+        headers = self._headers(topic, at)
+        while True:
+            try:
+                self._producer.produce(topic.value, value, key.encode(), headers=headers, on_delivery=self._delivered)
+                break
+            except BufferError:
+                self._producer.poll(0.1)
+        self._producer.poll(0)
+
+    def flush(self, timeout: float = _TIMEOUT_SECONDS) -> None:
+        """Wait until all that was sent has arrived. Raises DeliveryError where it has not."""
+        waiting = self._producer.flush(timeout)
+        if waiting or self._failed:
+            failed, self._failed = self._failed, []
+            raise DeliveryError(f"{waiting} messages still waiting, {len(failed)} failed: {failed[:3]}")
+
+    def _headers(self, topic: Topic, at: datetime) -> list[tuple[str, str | bytes | None]]:
+        carrier: dict[str, str] = {}
+        propagate.inject(carrier)
+        event = {
+            "ce_specversion": "1.0",
+            "ce_type": f"dualcast.{topic.value}",
+            "ce_source": self._source,
+            "ce_id": str(uuid4()),
+            "ce_time": at.isoformat(),
+            "content-type": "application/avro",
+        }
+        return [(name, text.encode()) for name, text in (event | carrier).items()]
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self._failed.append(f"{message.topic()}: {error}")
+
+
+class RecordConsumer:
+    """Reads one topic as decoded records; what cannot be decoded goes to ``on_fault`` and the stream goes on."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        topic: Topic,
+        *,
+        group: str,
+        from_beginning: bool,
+        on_fault: Callable[[Message, str], None] | None = None,
+    ) -> None:
+        self._codec = Codec(settings, topic)
+        self._on_fault = on_fault
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": settings.kafka,
+                "group.id": group,
+                "auto.offset.reset": "earliest" if from_beginning else "latest",
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+            }
+        )
+        self._consumer.subscribe([topic.value])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._consumer.close()
+
+    def poll(self, timeout: float, most: int = 500) -> list[tuple[Message, dict[str, Any]]]:
+        """At most ``most`` messages that came within ``timeout`` seconds, with their records."""
+        return list(self._decoded(self._consumer.consume(most, timeout)))
+
+    def commit(self) -> None:
+        """Remember what was read, so that the next consumer of the group goes on behind it."""
+        try:
+            self._consumer.commit(asynchronous=False)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._NO_OFFSET:
+                raise
+
+    def _decoded(self, messages: list[Message]) -> Iterator[tuple[Message, dict[str, Any]]]:
+        for message in messages:
+            if message.error() is not None:
+                _log.warning("kafka", error=str(message.error()))
+                continue
+            try:
+                yield message, self._codec.decode(message.value() or b"")
+            except ValueError as error:
+                _log.warning("undecodable message", topic=message.topic(), offset=message.offset(), error=str(error))
+                if self._on_fault is not None:
+                    self._on_fault(message, str(error))
+
+
+def dead_letter(message: Message, reason: str, detail: str, component: str, at: datetime) -> DeadLetter:
+    """What is kept of a message that could not be used."""
+    return DeadLetter(
+        reason,
+        detail[:2000],
+        component,
+        message.topic() or "",
+        message.partition() or 0,
+        message.offset() or 0,
+        at,
+        message.key(),
+        message.value(),
+    )

@@ -1,0 +1,272 @@
+"""The catalogue: what is forecast, for whom, when and from what. Typed models of ``use_cases/*.yaml``.
+
+A use case is data. A new one is a new YAML file; a mistake in it is refused with its line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, datetime, time, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
+
+from dualcast.features.registry import FeatureSpec
+from dualcast.timegrid import cutoff_of, delivery_slots, duration, iso_duration, local_moment
+
+Duration = Annotated[
+    timedelta, BeforeValidator(lambda v: duration(v) if isinstance(v, str) else v), PlainSerializer(iso_duration)
+]
+Path_ = Literal["day-ahead", "intraday"]
+
+
+class CatalogueError(ValueError):
+    """A use case file is wrong. The text names the file, the line and the key."""
+
+
+class Strict(BaseModel):
+    """A frozen model that refuses unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HolidayCalendar(Strict):
+    """Whose holidays count, and how much."""
+
+    country: str
+    subdivisions: dict[str, float] = Field({}, description="share of the population by subdivision; empty: nationwide")
+    special_days: dict[str, float] = Field(
+        {}, description="extra days as MM-DD: how much of a holiday they are, 0 to 1"
+    )
+
+
+class Entity(Strict):
+    """What a series belongs to: a bidding zone, a park, a warehouse."""
+
+    id: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    title: str
+    time_zone: str
+    holidays: HolidayCalendar
+    latitude: float = Field(ge=-90, le=90)
+    longitude: float = Field(ge=-180, le=180)
+    simulation: dict[str, float] = Field({}, description="parameters of the simulator, such as mean_load_mw")
+
+
+class Publication(Strict):
+    """When a value becomes known, for sources that do not say: after its interval, or on an earlier local day."""
+
+    delay: Duration | None = None
+    days_before: int | None = Field(None, ge=0, le=14)
+    at: time | None = None
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Self:
+        by_day = self.days_before is not None and self.at is not None
+        if by_day == (self.delay is not None):
+            raise ValueError("give either 'delay' or both 'days_before' and 'at'")
+        return self
+
+    def published_at(self, valid_time: datetime, resolution: timedelta, zone: str) -> datetime:
+        """When the value for an interval that starts at ``valid_time`` becomes known, UTC."""
+        if self.delay is not None:
+            return valid_time + resolution + self.delay
+        assert self.days_before is not None
+        assert self.at is not None
+        day = valid_time.astimezone(ZoneInfo(zone)).date() - timedelta(days=self.days_before)
+        return local_moment(day, self.at, zone)
+
+
+class Bounds(Strict):
+    """What a plausible value is. Values outside go to quarantine."""
+
+    min: float | None = None
+    max: float | None = None
+    relative_to: str | None = Field(None, description="variable whose value a week before is the yardstick")
+    ratio: tuple[float, float] | None = None
+
+
+class Variable(Strict):
+    """What is measured or forecast by others."""
+
+    unit: str
+    kind: Literal["observed", "forecast"]
+    published: Publication
+    bounds: Bounds = Bounds()
+    aggregate: Literal["mean", "sum"] = "mean"
+
+
+class ForecasterSpec(Strict):
+    """A forecaster by its name in ``models/forecasters/``, with its own parameters."""
+
+    name: str
+    params: dict[str, Any] = {}
+
+
+class DayAhead(Strict):
+    """The batch path: once a day, every interval of tomorrow."""
+
+    resolution: Duration
+    cutoff: time
+    measurement_delay: Duration = Field(timedelta(0), description="observed values younger than this are not used")
+    lookback: Duration
+    quantiles: tuple[float, ...]
+    features: dict[str, FeatureSpec]
+    scale: str | None = Field(None, description="feature that levels are divided by before they reach a model")
+    forecaster: ForecasterSpec
+    training_days: int = Field(1095, gt=0)
+    optional: tuple[str, ...] = Field((), description="variables without which the forecast is made, but degraded")
+    fallbacks: tuple[Literal["degraded_inputs", "last_stored"], ...] = ("degraded_inputs", "last_stored")
+
+
+class Intraday(Strict):
+    """The streaming path: every few minutes, the coming hours."""
+
+    resolution: Duration
+    horizons: int = Field(gt=0, le=400)
+    lookback: Duration
+    ahead: Duration = Field(timedelta(days=2), description="how far into the future forecasts of others are kept")
+    quantiles: tuple[float, ...]
+    features: dict[str, FeatureSpec]
+    scale: str | None = None
+    forecaster: ForecasterSpec
+    training_days: int = Field(730, gt=0)
+    max_feature_age: Duration = Field(timedelta(hours=1), description="older features make a forecast degraded")
+    optional: tuple[str, ...] = ()
+    fallbacks: tuple[Literal["previous_version", "shifted_day_ahead", "last_stored"], ...] = (
+        "previous_version",
+        "shifted_day_ahead",
+        "last_stored",
+    )
+
+
+class ReplayMapping(Strict):
+    """How columns of a CSV or Parquet file become observations."""
+
+    shape: Literal["wide", "long"] = "wide"
+    time_column: str = Field("valid_time", description="column or index with the start of the interval")
+    time_zone: str = Field("UTC", description="zone of times that carry none")
+    entity_id: str | None = Field(None, description="the entity of every row, where the file has one entity")
+    entity_column: str | None = None
+    columns: dict[str, str] = Field({}, description="wide: column -> variable")
+    variable_column: str = Field("variable", description="long: the column that names the variable")
+    value_column: str = Field("value", description="long: the column with the value")
+    published_column: str | None = Field(None, description="column with published_at; without it the rules apply")
+    resolution: Duration | None = Field(None, description="without it, the commonest step of the file")
+    source: str = "file"
+
+
+class UseCase(Strict):
+    """One thing that is forecast for many entities."""
+
+    use_case: str = Field(pattern=r"^[a-z][a-z0-9_]{1,40}$")
+    title: str
+    target: str
+    grid: Duration
+    entities: tuple[Entity, ...] = Field(min_length=1)
+    variables: dict[str, Variable]
+    reference: str | None = Field(None, description="forecast by others that ours is compared with")
+    day_ahead: DayAhead
+    intraday: Intraday
+    replay: ReplayMapping = ReplayMapping()
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        for name in (self.target, self.reference, *self.day_ahead.optional, *self.intraday.optional):
+            if name is not None and name not in self.variables:
+                raise ValueError(f"{name!r} is not one of the variables: {', '.join(self.variables)}")
+        for path in (self.day_ahead, self.intraday):
+            if path.resolution % self.grid:
+                raise ValueError(f"resolution {iso_duration(path.resolution)} is no multiple of the grid")
+            if path.scale is not None and path.scale not in path.features:
+                raise ValueError(f"scale {path.scale!r} is not one of the features")
+            if list(path.quantiles) != sorted(set(path.quantiles)) or not {0.1, 0.5, 0.9} <= set(path.quantiles):
+                raise ValueError("quantiles must rise and hold 0.1, 0.5 and 0.9")
+            for feature, spec in path.features.items():
+                for variable in spec.variables():
+                    if variable not in self.variables:
+                        raise ValueError(f"feature {feature!r}: {variable!r} is not one of the variables")
+        return self
+
+    @cached_property
+    def unit(self) -> str:
+        """The unit of the target."""
+        return self.variables[self.target].unit
+
+    def entity(self, entity_id: str) -> Entity:
+        """The entity with this id. Raises KeyError where there is none."""
+        for entity in self.entities:
+            if entity.id == entity_id:
+                return entity
+        raise KeyError(f"{entity_id!r} is not an entity of {self.use_case}")
+
+    def cutoff(self, entity: Entity, delivery_day: date) -> datetime:
+        """When the day-ahead forecast of an entity for a delivery day is made, UTC."""
+        return cutoff_of(delivery_day, self.day_ahead.cutoff, entity.time_zone)
+
+    def delivery_times(self, entity: Entity, delivery_day: date) -> list[datetime]:
+        """The valid times of a delivery day, UTC: 23, 24 or 25 hours of them."""
+        return list(delivery_slots(delivery_day, entity.time_zone, self.day_ahead.resolution).to_pydatetime())
+
+
+def load_use_case(name: str, folder: Path = Path("use_cases")) -> UseCase:
+    """Read ``<folder>/<name>.yaml``.
+
+    Raises CatalogueError, which names file, line and key, where the file is missing or wrong.
+    """
+    path = folder / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "none"
+        raise CatalogueError(f"{path}: there is no such use case; known: {known}")
+    return parse_use_case(path.read_text(encoding="utf-8"), str(path))
+
+
+def load_catalogue(folder: Path = Path("use_cases")) -> dict[str, UseCase]:
+    """Read every use case of a folder, by name."""
+    return {p.stem: load_use_case(p.stem, folder) for p in sorted(folder.glob("*.yaml"))}
+
+
+def parse_use_case(text: str, origin: str) -> UseCase:
+    """Build a use case from YAML text; ``origin`` is named in errors."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        return UseCase.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise CatalogueError(f"{origin}: not YAML: {error}") from error
+    except ValidationError as error:
+        raise CatalogueError("\n".join(_faults(error, root, origin))) from error
+
+
+def _faults(error: ValidationError, root: yaml.Node | None, origin: str) -> Iterator[str]:
+    """One line for each fault: file, line, key, what is wrong."""
+    for fault in error.errors():
+        location = fault["loc"]
+        yield f"{origin}:{_line_of(root, location)}: {'.'.join(map(str, location)) or 'use case'}: {fault['msg']}"
+
+
+def _line_of(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:
+    """The line of the deepest node on the way to a location that the file really has."""
+    line = 1 if node is None else node.start_mark.line + 1
+    for step in location:
+        if isinstance(node, yaml.MappingNode):
+            found = next(((k, v) for k, v in node.value if k.value == str(step)), None)
+            if found is None:
+                break
+            line, node = found[0].start_mark.line + 1, found[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line

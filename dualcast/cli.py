@@ -1,0 +1,43 @@
+"""``dualcast ...``: each room brings its own commands, found by entry point."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import entry_points
+
+import typer
+from rich.console import Console
+
+from dualcast import __version__
+from dualcast.catalogue import CatalogueError, load_use_case
+from dualcast.settings import load_settings
+
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, help="Electricity demand forecasts on two paths."
+)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+@app.command()
+def validate(use_case: str) -> None:
+    """Check a use case file, and say which lines are wrong."""
+    found = load_use_case(use_case, load_settings().use_cases)
+    typer.echo(f"{found.use_case}: {len(found.entities)} entities, {len(found.variables)} variables")
+
+
+def main() -> None:
+    """Collect the rooms' commands and run one. A known mistake ends with its text and status 2."""
+    for room in sorted(entry_points(group="dualcast.commands"), key=lambda e: e.name):
+        commands: typer.Typer = room.load()
+        name = commands.info.name
+        app.add_typer(commands, name=name if isinstance(name, str) else None)
+    try:
+        app()
+    except CatalogueError as error:
+        Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False)
+        sys.exit(2)

@@ -1,0 +1,29 @@
+"""Errors: how far the forecasts of others were off, in the unit of what they forecast."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+
+from dualcast.features.registry import Floats, feature
+from dualcast.features.window import Window
+
+
+@feature("origin", level=True)
+def mean_error(window: Window, variable: str, observed: str, over: timedelta) -> Floats:
+    """Mean of (observed - forecast) in the time before the origin."""
+    return window.mean_error(variable, observed, window.origin, window.periods(over.total_seconds()))
+
+
+@feature("target", level=True)
+def error_same_time(window: Window, variable: str, observed: str, days: int) -> Floats:
+    """Mean of (observed - forecast) at the target's local time over the last ``days`` days that are known."""
+    total, found = np.zeros(window.target.shape), np.zeros(window.target.shape)
+    for back in range(1, days + 3):
+        slot = window.same_local_time(back)
+        error = window.at(observed, slot) - window.at(variable, slot)
+        taken = np.isfinite(error) & (found < days)
+        total += np.where(taken, error, 0.0)
+        found += taken
+    return np.where(found > 0, total / np.maximum(found, 1), np.nan)

@@ -1,0 +1,104 @@
+"""Local clocks and holidays of an entity, by slot, from the ``holidays`` library."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+import holidays as holidays_library
+import numpy as np
+import pandas as pd
+
+from dualcast.features.registry import Floats
+
+if TYPE_CHECKING:
+    from dualcast.catalogue import Entity, HolidayCalendar
+    from dualcast.features.window import Slots
+
+_FIRST_YEAR, _LAST_YEAR = 2000, 2100
+_EPOCH = date(1970, 1, 1)
+# From this share of the population on, a holiday makes the day a Sunday.
+_HOLIDAY_AS_SUNDAY = 0.5
+WORKDAY, SATURDAY, SUNDAY = 0, 1, 2
+
+
+class SlotCalendar:
+    """Answers for arrays of slots of any shape; pure functions of the entity, cached by year."""
+
+    def __init__(self, entity: Entity, step: int) -> None:
+        self._shares = holiday_shares(entity.holidays)
+        self._step = step
+        self._changes, self._offsets = _utc_offsets(entity.time_zone)
+
+    def utc_offset(self, slot: Slots) -> Slots:
+        """Seconds that the local clock is ahead of UTC."""
+        offsets: Slots = self._offsets[np.searchsorted(self._changes, slot * self._step, side="right") - 1]
+        return offsets
+
+    def local_seconds(self, slot: Slots) -> Slots:
+        """Local wall-clock time as seconds since 1970-01-01T00:00 local."""
+        return slot * self._step + self.utc_offset(slot)
+
+    def local_day(self, slot: Slots) -> Slots:
+        """Local calendar day, as days since 1970-01-01."""
+        return self.local_seconds(slot) // 86400
+
+    def weekday(self, slot: Slots) -> Slots:
+        """0 for Monday to 6 for Sunday."""
+        return (self.local_day(slot) + 3) % 7
+
+    def holiday_share(self, day: Slots) -> Floats:
+        """How much of a holiday local days (days since 1970-01-01) are, 0 to 1."""
+        first = (date(_FIRST_YEAR, 1, 1) - _EPOCH).days
+        return self._shares[np.clip(day - first, 0, len(self._shares) - 1)]
+
+    def day_type(self, slot: Slots) -> Slots:
+        """0 workday, 1 Saturday, 2 Sunday; a holiday of most people counts as a Sunday."""
+        weekday = self.weekday(slot)
+        kind = np.where(weekday == 6, SUNDAY, np.where(weekday == 5, SATURDAY, WORKDAY))
+        return np.where(self.holiday_share(self.local_day(slot)) >= _HOLIDAY_AS_SUNDAY, SUNDAY, kind)
+
+
+def holiday_shares(calendar: HolidayCalendar) -> Floats:
+    """For each day from 2000 to 2100: the share of the population that has a holiday, (days,)."""
+    key = tuple(sorted(calendar.subdivisions.items())), tuple(sorted(calendar.special_days.items()))
+    return _holiday_shares(calendar.country, *key)
+
+
+@lru_cache(maxsize=256)
+def _holiday_shares(
+    country: str, subdivisions: tuple[tuple[str, float], ...], special: tuple[tuple[str, float], ...]
+) -> Floats:
+    first = date(_FIRST_YEAR, 1, 1)
+    shares = np.zeros((date(_LAST_YEAR, 12, 31) - first).days + 1)
+    years = range(_FIRST_YEAR, _LAST_YEAR + 1)
+    for subdivision, share in subdivisions or ((None, 1.0),):
+        for day in holidays_library.country_holidays(country, subdiv=subdivision, years=years):
+            shares[(day - first).days] += share
+    for text, share in special:
+        month, of_month = map(int, text.split("-"))
+        for year in years:
+            index = (date(year, month, of_month) - first).days
+            shares[index] = max(shares[index], share)
+    shares = np.minimum(shares, 1.0)
+    shares.setflags(write=False)
+    return shares
+
+
+@lru_cache(maxsize=64)
+def _utc_offsets(zone: str) -> tuple[Slots, Slots]:
+    """The moments (seconds since 1970) at which the zone's offset changes, and the offset in seconds from each on."""
+    tz = ZoneInfo(zone)
+    hours = pd.date_range(f"{_FIRST_YEAR}-01-01", f"{_LAST_YEAR}-12-31", freq="h", tz="UTC")
+    local = hours.tz_convert(tz).tz_localize(None)
+    seconds = hours.as_unit("s").asi8
+    offsets = local.as_unit("s").asi8 - seconds
+    change = np.concatenate(([0], np.flatnonzero(np.diff(offsets)) + 1))
+    return seconds[change].astype(np.int64), offsets[change].astype(np.int64)
+
+
+def day_number(day: date) -> int:
+    """A date as days since 1970-01-01."""
+    return (day - _EPOCH) // timedelta(days=1)

@@ -1,0 +1,68 @@
+"""Levels: values, lags, changes and means of a variable, in its own unit."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+
+from dualcast.features.registry import Floats, feature
+from dualcast.features.window import Window
+
+
+@feature("target", level=True)
+def value(window: Window, variable: str) -> Floats:
+    """The value at the target itself: for forecasts of others. Measured values are hidden there."""
+    return window.at(variable, window.target)
+
+
+@feature("target", level=True)
+def lag(window: Window, variable: str, by: timedelta) -> Floats:
+    """The value at the same local time, whole days before the target."""
+    return window.at(variable, window.same_local_time(by.days))
+
+
+@feature("origin", level=True)
+def recent(window: Window, variable: str, back: int = 1) -> Floats:
+    """The value ``back`` slots before the origin; 1 is the newest."""
+    return window.at(variable, window.origin - back)
+
+
+@feature("origin", level=True)
+def change(window: Window, variable: str, over: timedelta) -> Floats:
+    """How much the newest value differs from the one ``over`` earlier."""
+    newest = window.origin - 1
+    return window.at(variable, newest) - window.at(variable, newest - window.periods(over.total_seconds()))
+
+
+@feature("origin", level=True)
+def mean(window: Window, variable: str, over: timedelta) -> Floats:
+    """The mean of the values in the time before the origin."""
+    return window.mean(variable, window.origin, window.periods(over.total_seconds()))
+
+
+@feature("target", level=True)
+def same_day_type(window: Window, variable: str, count: int, within: int = 21) -> Floats:
+    """The mean of the last ``count`` days of the target's day type, at its local time, at most ``within`` days back.
+
+    A holiday of most people counts as a Sunday. NaN where no such day is known.
+    """
+    kind = window.calendar.day_type(window.target)
+    total, found = np.zeros(window.target.shape), np.zeros(window.target.shape)
+    for days in range(1, within + 1):
+        slot = window.same_local_time(days)
+        known = window.at(variable, slot)
+        taken = (window.calendar.day_type(slot) == kind) & np.isfinite(known) & (found < count)
+        total += np.where(taken, known, 0.0)
+        found += taken
+    return np.where(found > 0, total / np.maximum(found, 1), np.nan)
+
+
+@feature("target", level=True)
+def day_mean(window: Window, variable: str) -> Floats:
+    """The mean over the slots of a row's targets: for a delivery day, the forecast level of that day."""
+    values = window.at(variable, window.target)
+    known = np.isfinite(values)
+    total = np.where(known, values, 0.0).sum(axis=1, keepdims=True)
+    count = known.sum(axis=1, keepdims=True)
+    return np.broadcast_to(np.where(count > 0, total / np.maximum(count, 1), np.nan), values.shape)

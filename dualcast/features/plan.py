@@ -1,0 +1,90 @@
+"""A use case's features of one path, ready to run on windows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from dualcast.catalogue import Entity, UseCase
+from dualcast.features.holidays import SlotCalendar
+from dualcast.features.registry import FeatureSpec, Floats
+from dualcast.features.window import Slots, Window
+
+
+@dataclass(frozen=True)
+class FeaturePlan:
+    """Which features, of which variables, on which grid.
+
+    step and lookback are in seconds and slots of the path's resolution.
+    """
+
+    specs: Mapping[str, FeatureSpec]
+    target: str
+    variables: tuple[str, ...]
+    observed: frozenset[str]
+    step: int
+    lookback: int
+    scale: str | None
+    unit: str
+    units: Mapping[str, str]
+
+    @classmethod
+    def of(cls, use_case: UseCase, path: str) -> Self:
+        """The plan of ``day-ahead`` or ``intraday``."""
+        part = use_case.day_ahead if path == "day-ahead" else use_case.intraday
+        read = {variable for spec in part.features.values() for variable in spec.variables()} | {use_case.target}
+        return cls(
+            specs=part.features,
+            target=use_case.target,
+            variables=tuple(v for v in use_case.variables if v in read),
+            observed=frozenset(v for v in read if use_case.variables[v].kind == "observed"),
+            step=int(part.resolution.total_seconds()),
+            lookback=part.lookback // part.resolution,
+            scale=part.scale,
+            unit=use_case.unit,
+            units={name: v.unit for name, v in use_case.variables.items()},
+        )
+
+    @property
+    def names(self) -> list[str]:
+        """Every feature, in the order of the YAML."""
+        return list(self.specs)
+
+    @property
+    def per_origin(self) -> list[str]:
+        """Features with one value for each origin."""
+        return [n for n, s in self.specs.items() if s.definition.shape == "origin"]
+
+    @property
+    def per_target(self) -> list[str]:
+        """Features with one value for each target."""
+        return [n for n, s in self.specs.items() if s.definition.shape == "target"]
+
+    @property
+    def levels(self) -> list[str]:
+        """Features in the unit of the target, which a model divides by the scale."""
+        return [
+            n
+            for n, s in self.specs.items()
+            if s.definition.level and all(self.units[v] == self.unit for v in s.variables())
+        ]
+
+    def calendar(self, entity: Entity) -> SlotCalendar:
+        """The entity's calendar on this grid."""
+        return SlotCalendar(entity, self.step)
+
+    def window(
+        self, values: Mapping[str, Floats], start: int, origin: Slots, target: Slots, calendar: SlotCalendar
+    ) -> Window:
+        """A window on this plan's grid; see Window for the shapes."""
+        return Window(values, self.observed, start, origin, target, self.lookback, self.step, calendar)
+
+    def compute(self, window: Window) -> dict[str, Floats]:
+        """Run every feature: (n, 1) for those per origin, (n, horizons) for those per target."""
+        return {
+            name: np.asarray(spec.definition.call(window, **spec.arguments()), dtype=np.float64)
+            for name, spec in self.specs.items()
+        }

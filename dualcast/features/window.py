@@ -1,0 +1,100 @@
+"""What a feature may look at: the values of one entity on a regular grid, as they were known.
+
+Slots are counted from 1970-01-01T00:00Z in steps of the grid, so that every engine numbers them alike. A window holds n
+origins and, for each, the slots to forecast. Values that were measured are visible before the origin only: asking for a
+later one gives NaN, so that no feature can leak by mistake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dualcast.features.registry import Floats
+
+if TYPE_CHECKING:
+    from dualcast.features.holidays import SlotCalendar
+
+Slots = NDArray[np.int64]
+# Means are taken over integers of this many units, so that a sum does not depend on where the history begins.
+_MILLI = 1000.0
+
+
+@dataclass(frozen=True)
+class Window:
+    """Values as known, the origins and the targets.
+
+    values: variable -> (slots,) floats, NaN where unknown; the first belongs to slot ``start``
+    observed: the variables that are measured, and so hidden at and after an origin
+    origin: (n, 1), the first slot that is not measured yet
+    target: (n, horizons), the slots to forecast
+    lookback: no feature sees further back from its origin than this many slots
+    step: length of a slot in seconds
+    """
+
+    values: Mapping[str, Floats]
+    observed: frozenset[str]
+    start: int
+    origin: Slots
+    target: Slots
+    lookback: int
+    step: int
+    calendar: SlotCalendar
+
+    def at(self, variable: str, slot: Slots) -> Floats:
+        """Values at slots, which broadcast against the origins; NaN where unknown, hidden or out of sight."""
+        series = self.values[variable]
+        index = slot - self.start
+        seen = (index >= 0) & (index < len(series)) & (slot >= self.origin - self.lookback)
+        if variable in self.observed:
+            seen &= slot < self.origin
+        return np.where(seen, series[np.where(seen, index, 0)], np.nan)
+
+    def mean(self, variable: str, end: Slots, width: int) -> Floats:
+        """Mean of the ``width`` slots before ``end``; NaN where fewer than half of them are known.
+
+        ``end`` must not be later than the origin.
+        """
+        return self._mean_of(*self._sums[variable], end, width)
+
+    def mean_error(self, forecast: str, observed: str, end: Slots, width: int) -> Floats:
+        """Mean of (observed - forecast) over the ``width`` slots before ``end`` where both are known."""
+        return self._mean_of(*_running_sums(self.values[observed] - self.values[forecast]), end, width)
+
+    def periods(self, seconds: float) -> int:
+        """A duration as a number of slots. Raises ValueError where it is none."""
+        slots, rest = divmod(int(seconds), self.step)
+        if rest:
+            raise ValueError(f"{seconds} s is no multiple of the grid's {self.step} s")
+        return slots
+
+    def same_local_time(self, days: int) -> Slots:
+        """The target slots moved ``days`` back on the local clock, over clock changes too."""
+        back = self.target - days * (86400 // self.step)
+        shift = self.calendar.utc_offset(self.target) - self.calendar.utc_offset(back)
+        return back + shift // self.step
+
+    @cached_property
+    def _sums(self) -> Mapping[str, tuple[Slots, Slots]]:
+        return {name: _running_sums(series) for name, series in self.values.items()}
+
+    def _mean_of(self, sums: Slots, counts: Slots, end: Slots, width: int) -> Floats:
+        if (end > self.origin).any() or width > self.lookback:
+            raise ValueError("a mean reaches beyond the origin or the lookback")
+        last = np.clip(end - self.start, 0, len(sums) - 1)
+        first = np.clip(end - width - self.start, 0, len(sums) - 1)
+        count = counts[last] - counts[first]
+        total = (sums[last] - sums[first]) / _MILLI
+        return np.where(2 * count >= width, total / np.maximum(count, 1), np.nan)
+
+
+def _running_sums(series: Floats) -> tuple[Slots, Slots]:
+    """Sum in thousandths and count of the known values before each slot, exact in integers."""
+    known = np.isfinite(series)
+    milli = np.rint(np.where(known, series, 0.0) * _MILLI).astype(np.int64)
+    return np.concatenate(([0], np.cumsum(milli))), np.concatenate(([0], np.cumsum(known.astype(np.int64))))

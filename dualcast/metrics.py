@@ -1,0 +1,43 @@
+"""How good forecasts are: errors, pinball loss, coverage, skill."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+def mape(actual: Floats, forecast: Floats) -> float:
+    """Mean absolute percentage error in %, over the actuals that are not zero."""
+    some = np.abs(actual) > 1e-9
+    return float(100 * np.mean(np.abs((forecast[some] - actual[some]) / actual[some])))
+
+
+def mae(actual: Floats, forecast: Floats) -> float:
+    """Mean absolute error, in the unit of the values."""
+    return float(np.mean(np.abs(forecast - actual)))
+
+
+def rmse(actual: Floats, forecast: Floats) -> float:
+    """Root mean squared error, in the unit of the values."""
+    return float(np.sqrt(np.mean((forecast - actual) ** 2)))
+
+
+def pinball(actual: Floats, quantiles: Mapping[float, Floats]) -> float:
+    """Mean pinball loss over all levels, in the unit of the values (Koenker and Bassett, 1978)."""
+    losses = [np.mean(np.maximum(q * (actual - f), (q - 1) * (actual - f))) for q, f in quantiles.items()]
+    return float(np.mean(losses))
+
+
+def coverage(actual: Floats, low: Floats, high: Floats) -> float:
+    """Share of the actuals within [low, high], in %."""
+    return float(100 * np.mean((actual >= low) & (actual <= high)))
+
+
+def skill(actual: Floats, forecast: Floats, baseline: Floats) -> float:
+    """1 - MAE / MAE of the baseline, where the baseline is known: 0 is no better, 1 is perfect."""
+    known = np.isfinite(baseline)
+    return 1 - mae(actual[known], forecast[known]) / mae(actual[known], baseline[known])

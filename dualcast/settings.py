@@ -1,0 +1,75 @@
+"""Every setting, typed, from the environment (``DUALCAST_*``).
+
+``dualcast up`` writes the addresses of the embedded stack to ``<state_dir>/stack.env``; real environment variables win
+over that file, so pointing ``DUALCAST_KAFKA`` elsewhere uses that broker instead.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from dualcast.timegrid import Clock
+
+
+class Settings(BaseSettings):
+    """Where everything is. Field ``x`` is read from ``DUALCAST_X``."""
+
+    model_config = SettingsConfigDict(env_prefix="DUALCAST_", extra="ignore", frozen=True)
+
+    environment: Literal["demo", "production"] = Field("demo", description="'demo' allows development defaults")
+    state_dir: Path = Field(Path(".dualcast"), description="all state of the embedded stack lies below it")
+    use_cases: Path = Field(Path("use_cases"), description="folder of the use case YAML files")
+    use_case: str = Field("de_load", description="the use case that commands work on unless told otherwise")
+
+    kafka: str = Field("127.0.0.1:9092", description="bootstrap servers")
+    registry: str = Field("http://127.0.0.1:8081", description="Confluent-compatible schema registry")
+    redis: str = Field("redis://127.0.0.1:6379/0", description="Redis of the online feature store")
+    mlflow: str = Field("http://127.0.0.1:5000", description="MLflow tracking and registry")
+    lake: str = Field("", description="URI of the lake; empty: <state_dir>/lake")
+    feast_registry: str = Field("", description="folder of the Feast registries; empty: <state_dir>/feast")
+    da_svc: str = Field("http://127.0.0.1:8000", description="where da-svc listens")
+    id_svc: str = Field("http://127.0.0.1:8001", description="where id-svc listens")
+
+    spark_master: str = Field("local[2]", description="Spark master")
+    flink_target: str = Field("local", description="'local': mini-cluster in process; else a JobManager host:port")
+
+    java_home: str = Field("", description="JAVA_HOME for Spark and Flink; empty: the environment's")
+    spark_jars: str = Field("", description="jars that Spark needs besides its own: paths, comma-separated")
+    flink_jars: str = Field("", description="jars that Flink needs besides its own: paths, comma-separated")
+
+    clock: Clock = Field(Clock(), description='JSON, such as {"start":"2022-03-01T00:00:00Z","speed":3600}')
+
+    otlp_endpoint: str = Field("", description="OTLP/HTTP collector; empty: traces and metrics are not exported")
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @property
+    def spark_jar_paths(self) -> list[str]:
+        """``spark_jars`` as a list."""
+        return [path for path in self.spark_jars.split(",") if path]
+
+    @property
+    def flink_jar_paths(self) -> list[str]:
+        """``flink_jars`` as a list."""
+        return [path for path in self.flink_jars.split(",") if path]
+
+    @property
+    def lake_uri(self) -> str:
+        """The lake's root: a local path or any URI that Spark and fsspec know."""
+        return self.lake or str((self.state_dir / "lake").resolve())
+
+    @property
+    def feast_registry_dir(self) -> str:
+        """The folder with one Feast registry for each use case."""
+        return self.feast_registry or str((self.state_dir / "feast").resolve())
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment and, behind it, from the embedded stack's ``stack.env``."""
+    state_dir = Path(os.environ.get("DUALCAST_STATE_DIR", ".dualcast"))
+    return Settings(_env_file=state_dir / "stack.env")

@@ -1,0 +1,131 @@
+"""Time: regular grids, delivery days of 23, 24 and 25 hours, cutoffs, and the one clock.
+
+Everything is UTC and timezone-aware. Local time appears here and nowhere else in the kernel.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DURATION = TypeAdapter(timedelta)
+
+
+@cache
+def duration(text: str) -> timedelta:
+    """Parse an ISO 8601 duration such as ``PT15M`` or ``P7D``.
+
+    Raises ValueError where the text is not one.
+
+    >>> duration("PT15M")
+    datetime.timedelta(seconds=900)
+    """
+    return _DURATION.validate_python(text)
+
+
+def iso_duration(step: timedelta) -> str:
+    """Write a duration as ISO 8601 does, in its largest whole unit.
+
+    >>> iso_duration(timedelta(minutes=15)), iso_duration(timedelta(hours=1)), iso_duration(timedelta(days=1))
+    ('PT15M', 'PT1H', 'P1D')
+    """
+    seconds = int(step.total_seconds())
+    for size, text in ((86400, "P{}D"), (3600, "PT{}H"), (60, "PT{}M")):
+        if seconds % size == 0:
+            return text.format(seconds // size)
+    return f"PT{seconds}S"
+
+
+def delivery_slots(day: date, zone: str, step: timedelta) -> pd.DatetimeIndex:
+    """The starts of all intervals of a local calendar day, in UTC.
+
+    A day has 23 or 25 hours where the zone changes its clocks.
+
+    >>> len(delivery_slots(date(2022, 3, 27), "Europe/Berlin", timedelta(hours=1)))
+    23
+    """
+    start, end = day_bounds(day, zone)
+    return pd.date_range(start, end, freq=step, inclusive="left")
+
+
+def day_bounds(day: date, zone: str) -> tuple[datetime, datetime]:
+    """The first moment of a local calendar day and of the next one, in UTC."""
+    tz = ZoneInfo(zone)
+    first, last = (datetime.combine(d, time(0), tzinfo=tz).astimezone(UTC) for d in (day, day + timedelta(days=1)))
+    return first, last
+
+
+def local_moment(day: date, at: time, zone: str) -> datetime:
+    """A wall-clock time on a local day, in UTC; the first of the two where the clock shows it twice."""
+    return datetime.combine(day, at, tzinfo=ZoneInfo(zone)).astimezone(UTC)
+
+
+def cutoff_of(delivery_day: date, at: time, zone: str) -> datetime:
+    """The moment the day-ahead forecast for a delivery day is made: a wall-clock time on the day before."""
+    return local_moment(delivery_day - timedelta(days=1), at, zone)
+
+
+def local_date(moment: datetime, zone: str) -> date:
+    """The local calendar day that a moment falls on."""
+    return moment.astimezone(ZoneInfo(zone)).date()
+
+
+def micros(moment: datetime) -> int:
+    """A moment as whole microseconds since 1970-01-01T00:00Z."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def from_micros(value: int) -> datetime:
+    """The moment that ``micros`` wrote, UTC."""
+    return _EPOCH + timedelta(microseconds=value)
+
+
+def floor(moment: datetime, step: timedelta) -> datetime:
+    """The newest grid point that is not after a moment."""
+    seconds = step.total_seconds()
+    return datetime.fromtimestamp(moment.timestamp() // seconds * seconds, UTC)
+
+
+class Clock(BaseModel):
+    """The one source of "now": wall time, or a replay with an offset and a speed.
+
+    A replay shows ``start`` until the wall reaches ``epoch``, then runs ``speed`` times as fast as the wall, and
+    stands still at ``until``. It is a pure function of the wall time, so that all processes that hold the same
+    settings agree without talking.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    start: AwareDatetime | None = None
+    epoch: AwareDatetime = datetime.fromtimestamp(0, UTC)
+    speed: float = Field(default=1.0, gt=0)
+    until: AwareDatetime | None = None
+
+    @property
+    def is_replay(self) -> bool:
+        """Whether time is replayed."""
+        return self.start is not None
+
+    def now(self) -> datetime:
+        """The present moment, UTC."""
+        return self.at(datetime.now(UTC))
+
+    def at(self, wall: datetime) -> datetime:
+        """What this clock shows when the wall shows ``wall``."""
+        if self.start is None:
+            return wall
+        shown = self.start.astimezone(UTC) + max(wall - self.epoch, timedelta(0)) * self.speed
+        return shown if self.until is None else min(shown, self.until.astimezone(UTC))
+
+    def wall_seconds_until(self, moment: datetime) -> float:
+        """How many seconds of wall time remain until this clock shows ``moment``; 0 where it has passed."""
+        wall = datetime.now(UTC)
+        waiting = max((self.epoch - wall).total_seconds(), 0.0) if self.is_replay else 0.0
+        speed = self.speed if self.is_replay else 1.0
+        remaining = (moment - self.at(wall)).total_seconds()
+        return waiting + remaining / speed if remaining > 0 else 0.0

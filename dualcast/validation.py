@@ -1,0 +1,102 @@
+"""What an acceptable observation is: one set of rules for the stream and the lake.
+
+Each fault is a short reason code; it goes with the record to the dead letters or to quarantine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dualcast.catalogue import Bounds, UseCase
+from dualcast.features.registry import Floats
+from dualcast.timegrid import duration
+
+Micros = NDArray[np.int64]
+Texts = NDArray[np.object_]
+
+UNKNOWN_ENTITY = "unknown_entity"
+UNKNOWN_VARIABLE = "unknown_variable"
+WRONG_UNIT = "wrong_unit"
+BAD_RESOLUTION = "bad_resolution"
+OFF_GRID = "off_grid"
+NOT_FINITE = "not_finite"
+OUT_OF_BOUNDS = "out_of_bounds"
+FUTURE_DATED = "future_dated"
+IMPLAUSIBLE = "implausible"
+
+# Clocks of senders may be this far ahead of ours.
+CLOCK_TOLERANCE = timedelta(minutes=5)
+YARDSTICK_AGE = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Observations of one entity as columns of equal length; times are microseconds since 1970."""
+
+    variable: Texts
+    valid_time: Micros
+    resolution: Texts
+    value: Floats
+    unit: Texts
+    published_at: Micros
+
+
+def faults(use_case: UseCase, columns: Columns, now: int | None = None) -> Texts:
+    """A reason code for each observation, "" where it is sound.
+
+    ``now`` (microseconds) refuses what claims to be published later. The test against last week's value is not made
+    here, since it needs history: see ``implausible``.
+    """
+    reason = np.full(len(columns.value), UNKNOWN_VARIABLE, dtype=object)
+    spans = _spans(columns.resolution)
+    grid = int(use_case.grid.total_seconds()) * 1_000_000
+    for name, variable in use_case.variables.items():
+        rows = np.flatnonzero(columns.variable == name)
+        if not len(rows):
+            continue
+        start, span = columns.valid_time[rows], spans[rows]
+        value, published = columns.value[rows], columns.published_at[rows]
+        bad_span = (span <= 0) | (span % grid != 0)
+        low, high = variable.bounds.min, variable.bounds.max
+        early = (published < start + span) if variable.kind == "observed" else np.zeros(len(rows), dtype=bool)
+        if now is not None:
+            early |= published > now + int(CLOCK_TOLERANCE.total_seconds() * 1e6)
+        reason[rows] = np.select(
+            [
+                columns.unit[rows] != variable.unit,
+                bad_span,
+                start % np.where(bad_span, grid, span) % grid != 0,
+                ~np.isfinite(value),
+                (value < (-np.inf if low is None else low)) | (value > (np.inf if high is None else high)),
+                early,
+            ],
+            [WRONG_UNIT, BAD_RESOLUTION, OFF_GRID, NOT_FINITE, OUT_OF_BOUNDS, FUTURE_DATED],
+            default="",
+        )
+    return reason
+
+
+def implausible(bounds: Bounds, value: Floats, yardstick: Floats) -> NDArray[np.bool_]:
+    """Which values lie outside the allowed ratio to last week's; never where last week is unknown."""
+    if bounds.ratio is None:
+        return np.zeros(value.shape, dtype=bool)
+    low, high = bounds.ratio
+    known = np.isfinite(yardstick) & (yardstick > 0)
+    return known & ((value < low * yardstick) | (value > high * yardstick))
+
+
+def _spans(resolution: Texts) -> Micros:
+    """Resolutions in microseconds, 0 where one cannot be read."""
+    known = {text: _span(text) for text in set(resolution.tolist())}
+    return np.array([known[text] for text in resolution.tolist()], dtype=np.int64)
+
+
+def _span(text: str) -> int:
+    try:
+        return int(duration(text).total_seconds() * 1e6)
+    except ValueError:
+        return 0

@@ -1,0 +1,1 @@
+"""The two services that trading systems call, and the page."""
