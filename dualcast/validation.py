@@ -30,6 +30,8 @@ IMPLAUSIBLE = "implausible"
 
 # Clocks of senders may be this far ahead of ours.
 CLOCK_TOLERANCE = timedelta(minutes=5)
+# Intervals of an hour and less start on their own multiple; longer ones, such as local days, on an hour.
+_HOUR = 3_600_000_000
 YARDSTICK_AGE = timedelta(days=7)
 
 
@@ -69,7 +71,7 @@ def faults(use_case: UseCase, columns: Columns, now: int | None = None) -> Texts
             [
                 columns.unit[rows] != variable.unit,
                 bad_span,
-                start % np.where(bad_span, grid, span) % grid != 0,
+                start % np.where(bad_span, grid, np.minimum(span, _HOUR)) != 0,
                 ~np.isfinite(value),
                 (value < (-np.inf if low is None else low)) | (value > (np.inf if high is None else high)),
                 early,

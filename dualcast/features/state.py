@@ -1,7 +1,7 @@
 """Features from a stream: the bounded memory of one entity, and the rows that each new value makes.
 
-The state is a few NumPy buffers, so that an engine can keep it as bytes and work on a chunk at once. What comes out does
-not depend on how the stream was cut into chunks.
+The state is a few NumPy buffers, so that an engine can keep it as bytes and work on a chunk at once. What comes out
+does not depend on how the stream was cut into chunks.
 """
 
 from __future__ import annotations

@@ -1,0 +1,100 @@
+"""The Feast objects of a use case, generated from the catalogue: nothing but the YAML decides the fields.
+
+``valid_time`` is a join key of the offline views, since Feast joins on the keys before it compares times and would
+otherwise pair every row with every other of its entity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from feast import Entity, FeatureView, Field, FileSource, ValueType
+from feast.data_format import ParquetFormat
+from feast.types import Array, Float64, Int64, String, UnixTimestamp
+
+from dualcast.adapters.lake import LakePaths
+from dualcast.catalogue import Path_, UseCase
+from dualcast.features.plan import FeaturePlan
+
+DAY_AHEAD = "day_ahead"
+INTRADAY_HISTORY = "intraday_history"
+INTRADAY_LATEST = "intraday_latest"
+# Of the online row itself; no feature may have one of these names.
+ROW_FIELDS = {"valid_time": Int64, "as_of": Int64, "feature_set": String}
+
+_ENTITY_FIELD = Field(name="entity_id", dtype=String)
+_TIME_FIELD = Field(name="valid_time", dtype=UnixTimestamp)
+
+
+@dataclass(frozen=True)
+class FeastObjects:
+    """All that a use case's Feast project holds."""
+
+    entity: Entity
+    valid_time: Entity
+    day_ahead: FeatureView
+    intraday_history: FeatureView
+    intraday_latest: FeatureView
+
+    def offline(self, path: Path_) -> FeatureView:
+        """The view that history is read from."""
+        return self.day_ahead if path == "day-ahead" else self.intraday_history
+
+    def all(self) -> list[Entity | FeatureView]:
+        """Everything, as ``feast apply`` wants it."""
+        return [self.entity, self.valid_time, self.day_ahead, self.intraday_history, self.intraday_latest]
+
+
+def feast_objects(use_case: UseCase, lake: LakePaths) -> FeastObjects:
+    """The entities and feature views of a use case over a lake."""
+    entity = Entity(name="entity", join_keys=["entity_id"], value_type=ValueType.STRING)
+    valid_time = Entity(name="interval", join_keys=["valid_time"], value_type=ValueType.UNIX_TIMESTAMP)
+    keys, key_fields = [entity, valid_time], [_ENTITY_FIELD, _TIME_FIELD]
+    day_ahead_fields = [Field(name=n, dtype=Float64) for n in FeaturePlan.of(use_case, "day-ahead").names]
+    intraday_fields = _intraday_fields(use_case)
+    row_fields = [Field(name=name, dtype=kind) for name, kind in ROW_FIELDS.items()]
+    return FeastObjects(
+        entity,
+        valid_time,
+        FeatureView(
+            name=DAY_AHEAD,
+            entities=keys,
+            schema=[*key_fields, *day_ahead_fields],
+            source=_gold(lake.gold_of("day-ahead", use_case.use_case) + "/*/*.parquet", "gold_day_ahead"),
+            ttl=timedelta(0),
+            online=False,
+            description="One row for each delivery interval, as of the cutoff.",
+        ),
+        FeatureView(
+            name=INTRADAY_HISTORY,
+            entities=keys,
+            schema=[*key_fields, *intraday_fields],
+            source=_gold(lake.gold_of("intraday", use_case.use_case) + "/*/*.parquet", "gold_intraday"),
+            ttl=timedelta(0),
+            online=False,
+            description="One row for each origin, as of the arrival of its newest value.",
+        ),
+        FeatureView(
+            name=INTRADAY_LATEST,
+            entities=[entity],
+            schema=[_ENTITY_FIELD, *intraday_fields, *row_fields],
+            source=None,
+            ttl=timedelta(0),
+            online=True,
+            description="The newest row of each entity, written by the stream.",
+        ),
+    )
+
+
+def _intraday_fields(use_case: UseCase) -> list[Field]:
+    plan = FeaturePlan.of(use_case, "intraday")
+    taken = sorted(set(plan.names) & set(ROW_FIELDS))
+    if taken:
+        raise ValueError(f"{use_case.use_case}: intraday features may not be called {', '.join(taken)}")
+    per_origin = set(plan.per_origin)
+    return [Field(name=n, dtype=Float64 if n in per_origin else Array(Float64)) for n in plan.names]
+
+
+def _gold(path: str, name: str) -> FileSource:
+    return FileSource(name=name, path=path, file_format=ParquetFormat(), timestamp_field="event_timestamp")

@@ -1,0 +1,126 @@
+"""The lake: where each table lies, and reads of its Parquet tables that need no Spark.
+
+Delta tables (bronze, silver) belong to the batch jobs; what others read are Gold and the stored forecasts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import cast
+
+import fsspec
+import pandas as pd
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from dualcast.catalogue import Path_
+from dualcast.settings import Settings
+
+_GOLD = {"day-ahead": "day_ahead", "intraday": "intraday"}
+_TARGETS = {"day-ahead": "actual", "intraday": "actuals"}
+_KEYS = ["entity_id", "valid_time", "event_timestamp"]
+
+
+@dataclass(frozen=True)
+class LakePaths:
+    """The URIs of all tables below one root: a local folder or any URI that Spark and fsspec know."""
+
+    root: str
+
+    @property
+    def bronze(self) -> str:
+        """Delta: every observation as it came."""
+        return f"{self.root}/bronze/observations"
+
+    @property
+    def silver(self) -> str:
+        """Delta: sound observations on the grid, every vintage, partitioned by use_case."""
+        return f"{self.root}/silver/observations"
+
+    @property
+    def quarantine(self) -> str:
+        """Parquet: what validation refused, and why."""
+        return f"{self.root}/quarantine"
+
+    @property
+    def checkpoints(self) -> str:
+        """How far each incremental job has come."""
+        return f"{self.root}/_checkpoints"
+
+    @property
+    def quality(self) -> str:
+        """JSON results of the quality suites."""
+        return f"{self.root}/quality"
+
+    def gold(self, path: Path_) -> str:
+        """Parquet: the feature rows of one path, below it use_case=<name>."""
+        return f"{self.root}/gold/{_GOLD[path]}"
+
+    def gold_of(self, path: Path_, use_case: str) -> str:
+        """The part of Gold that belongs to one use case."""
+        return f"{self.gold(path)}/use_case={use_case}"
+
+    def forecasts(self, path: Path_, use_case: str) -> str:
+        """Parquet: the forecasts of one path and use case, below it issue_date=<date>."""
+        return f"{self.root}/forecasts/path={_GOLD[path]}/use_case={use_case}"
+
+
+def lake_paths(settings: Settings) -> LakePaths:
+    """Where the tables of these settings' lake lie."""
+    return LakePaths(settings.lake_uri)
+
+
+def target_column(path: Path_) -> str:
+    """The Gold column with what came true: ``actual`` (one number) or ``actuals`` (one for each horizon)."""
+    return _TARGETS[path]
+
+
+def training_keys(settings: Settings, use_case: str, path: Path_) -> pd.DataFrame:
+    """The rows that Gold has and what came true for them, without the features.
+
+    Returns entity_id, valid_time, event_timestamp (UTC), data_version and ``target_column(path)``, ordered by entity and
+    valid_time: filter or thin it out, then give it to ``feature_store.training_frame``.
+    Raises FileNotFoundError where Gold has nothing yet.
+    """
+    columns = [*_KEYS, "data_version", target_column(path)]
+    frame = _read(lake_paths(settings).gold_of(path, use_case), columns)
+    return frame.sort_values(["entity_id", "valid_time"], ignore_index=True)
+
+
+def day_ahead_rows(settings: Settings, use_case: str, delivery_days: Sequence[date]) -> pd.DataFrame:
+    """Gold's day-ahead feature rows of some delivery days, ordered by entity and valid_time; empty where there are none."""
+    root = lake_paths(settings).gold_of("day-ahead", use_case)
+    folders = [f"{root}/delivery_day={day.isoformat()}" for day in delivery_days]
+    frames = [_read(folder) for folder in folders if exists(folder)]
+    rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_KEYS)
+    return rows.sort_values(["entity_id", "valid_time"], ignore_index=True)
+
+
+def forecast_rows(settings: Settings, use_case: str, path: Path_, issue_date: date | None = None) -> pd.DataFrame:
+    """The stored forecasts as ``Forecast.to_frame`` writes them; of one issue date (UTC), or all; empty where none."""
+    root = lake_paths(settings).forecasts(path, use_case)
+    folder = root if issue_date is None else f"{root}/issue_date={issue_date.isoformat()}"
+    return _read(folder) if exists(folder) else pd.DataFrame(columns=["entity_id", "issued_at", "valid_time"])
+
+
+def exists(uri: str) -> bool:
+    """Whether there is a file or folder."""
+    filesystem, path = fsspec.core.url_to_fs(uri)
+    return bool(filesystem.exists(path))
+
+
+def _read(uri: str, columns: list[str] | None = None) -> pd.DataFrame:
+    filesystem, path = fsspec.core.url_to_fs(uri)
+    files = sorted(f for f in filesystem.find(path) if f.endswith(".parquet") and not _hidden(f[len(path) :]))
+    if not files:
+        raise FileNotFoundError(f"{uri} holds no Parquet files; has the job that writes it run?")
+    schema = pq.read_schema(filesystem.open(files[0]))
+    table = ds.dataset(files, schema=schema, filesystem=filesystem, format="parquet").to_table(columns=columns)
+    return cast("pd.DataFrame", table.to_pandas())
+
+
+def _hidden(relative: str) -> bool:
+    """Whether a path below a table is bookkeeping of a writer that has not finished."""
+    return any(part.startswith(("_", ".")) for part in relative.split("/"))

@@ -1,0 +1,73 @@
+"""Small histories for tests: smooth days and weeks with seeded noise, in canonical order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from dualcast.catalogue import Entity, UseCase
+from dualcast.features.state import IntradayPlan, Update, update_of
+
+
+def history(use_case: UseCase, entity: Entity, start: str, days: int, seed: int = 7) -> pd.DataFrame:
+    """Every variable of a use case on its grid, published by its rule, in canonical order.
+
+    Columns: variable, valid_time, published_at, value, unit, resolution.
+    """
+    rng = np.random.default_rng(seed)
+    times = pd.date_range(start, periods=int(pd.Timedelta(days=days) / use_case.grid), freq=use_case.grid, tz="UTC")
+    hours = times.as_unit("s").asi8 / 3600
+    shape = 1 + 0.2 * np.sin((hours % 24 - 8) / 24 * 2 * np.pi) + 0.1 * np.sin(hours / 168 * 2 * np.pi)
+    frames = []
+    for name, variable in use_case.variables.items():
+        level = 50000.0 if variable.unit == use_case.unit else 10.0
+        value = np.round(level * shape * (1 + 0.02 * rng.standard_normal(len(times))), 3)
+        published = [variable.published.published_at(t, use_case.grid, entity.time_zone) for t in times]
+        frames.append(
+            pd.DataFrame(
+                {
+                    "variable": name,
+                    "valid_time": times.as_unit("us"),
+                    "published_at": pd.to_datetime(published, utc=True).as_unit("us"),
+                    "value": value,
+                    "unit": variable.unit,
+                    "resolution": "PT15M",
+                }
+            )
+        )
+    return in_canonical_order(use_case, pd.concat(frames))
+
+
+def in_canonical_order(use_case: UseCase, observations: pd.DataFrame) -> pd.DataFrame:
+    """By publication, the target last among equals, so that its arrival sees all that was published with it."""
+    return (
+        observations.assign(last=observations["variable"] == use_case.target)
+        .sort_values(["published_at", "last", "variable", "valid_time"], kind="stable")
+        .drop(columns="last")
+        .reset_index(drop=True)
+    )
+
+
+def as_update(use_case: UseCase, plan: IntradayPlan, observations: pd.DataFrame) -> Update:
+    """The observations that a plan reads, as its state takes them."""
+    step = int(use_case.intraday.resolution.total_seconds())
+    update, _ = update_of(
+        plan,
+        step,
+        observations["variable"].tolist(),
+        observations["valid_time"].dt.as_unit("us").astype("int64").to_numpy(),
+        np.full(len(observations), step * 1_000_000),
+        observations["value"].to_numpy(),
+        observations["published_at"].dt.as_unit("us").astype("int64").to_numpy(),
+    )
+    return update
+
+
+def corrupt_from(observations: pd.DataFrame, moment: pd.Timestamp) -> pd.DataFrame:
+    """Spoil every value published at or after a moment, and add wrong corrections of older values."""
+    late = observations["published_at"] >= moment
+    spoiled = observations.assign(value=observations["value"].where(~late, observations["value"] * 3 + 1))
+    corrections = observations[~late].assign(
+        published_at=moment + pd.Timedelta(microseconds=1), value=observations["value"] * 0.1
+    )
+    return pd.concat([spoiled, corrections], ignore_index=True)

@@ -1,0 +1,70 @@
+"""Records look in Avro as their schemas say, and come back as they were."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import fastavro
+import pytest
+
+from dualcast.records import (
+    DeadLetter,
+    FeatureRow,
+    Forecast,
+    Observation,
+    ObservationBatch,
+    Point,
+    Topic,
+    quantile_column,
+    schema_text,
+)
+
+NOW = datetime(2022, 3, 27, 1, 0, 0, 123456, tzinfo=UTC)
+
+FORECAST = Forecast(
+    use_case="de_load", path="day_ahead", entity_id="DE", issued_at=NOW, target="load", unit="MW", resolution="PT1H",
+    model_name="model_da_de_load", model_version="3", code_version="abc", data_version="silver@1", newest_input_at=NOW,
+    degraded=True, degraded_reasons=["no tso"], quantile_levels=[0.1, 0.5, 0.9],
+    points=[Point(NOW + timedelta(hours=h), [1.0, 2.0, 3.0]) for h in range(2)],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("topic", "record"),
+    [
+        (Topic.OBSERVATIONS, ObservationBatch("DE", [Observation("load", NOW, "PT15M", 1.5, "MW", NOW, "t", True)])),
+        (Topic.FEATURES_INTRADAY, FeatureRow("de_load", "DE", NOW, NOW, "f", {"a": [1.0], "b": [1.0, 2.0]})),
+        (Topic.FORECASTS_DAY_AHEAD, FORECAST),
+    ],
+)
+def test_records_survive_avro(topic: Topic, record: Any) -> None:
+    schema = fastavro.parse_schema(json.loads(schema_text(topic)))
+    buffer = io.BytesIO()
+    fastavro.schemaless_writer(buffer, schema, record.to_record())
+    buffer.seek(0)
+    decoded = fastavro.schemaless_reader(buffer, schema, None)
+    assert type(record).from_record(decoded) == record
+
+
+def test_a_dead_letter_keeps_the_message() -> None:
+    letter = DeadLetter("not_avro", "why", "flink", "observations.v1", 1, 2, NOW, b"DE", b"\x00junk")
+    schema = fastavro.parse_schema(json.loads(schema_text(Topic.DEAD_LETTERS)))
+    fastavro.schemaless_writer(io.BytesIO(), schema, letter.to_record())
+    assert letter.value == b"\x00junk"
+
+
+def test_a_forecast_as_a_frame_has_a_row_for_each_point() -> None:
+    frame = FORECAST.to_frame()
+    assert frame[["q10", "q50", "q90"]].to_numpy().tolist() == [[1.0, 2.0, 3.0]] * 2
+    assert str(frame["valid_time"].dt.tz) == str(frame["issued_at"].dt.tz) == "UTC"
+    assert frame["degraded_reasons"].tolist() == ["no tso"] * 2
+
+
+@pytest.mark.parametrize(
+    ("level", "column"), [(0.1, "q10"), (0.05, "q05"), (0.5, "q50"), (0.975, "q975"), (0.025, "q025")]
+)
+def test_quantile_columns(level: float, column: str) -> None:
+    assert quantile_column(level) == column

@@ -1,0 +1,65 @@
+"""Every kind of bad observation has its reason, and a sound one has none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dualcast.catalogue import Bounds, UseCase
+from dualcast.timegrid import micros
+from dualcast.validation import Columns, faults, implausible
+
+START = datetime(2022, 3, 27, 1, tzinfo=UTC)
+QUARTER = timedelta(minutes=15)
+
+
+def one(**changes: Any) -> Columns:
+    sound = Columns(
+        variable=np.array(["load"], dtype=object),
+        valid_time=np.array([micros(START)]),
+        resolution=np.array(["PT15M"], dtype=object),
+        value=np.array([50000.0]),
+        unit=np.array(["MW"], dtype=object),
+        published_at=np.array([micros(START + QUARTER)]),
+    )
+    return replace(
+        sound, **{name: np.array([value], dtype=getattr(sound, name).dtype) for name, value in changes.items()}
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, ""),
+        ({"variable": "laod"}, "unknown_variable"),
+        ({"unit": "kW"}, "wrong_unit"),
+        ({"resolution": "a while"}, "bad_resolution"),
+        ({"resolution": "PT5M"}, "bad_resolution"),
+        ({"resolution": "-PT15M"}, "bad_resolution"),
+        ({"valid_time": micros(START) + 1}, "off_grid"),
+        ({"resolution": "PT1H", "valid_time": micros(START + QUARTER)}, "off_grid"),
+        ({"value": float("nan")}, "not_finite"),
+        ({"value": float("inf")}, "not_finite"),
+        ({"value": -50000.0}, "out_of_bounds"),
+        ({"value": 500000.0}, "out_of_bounds"),
+        ({"published_at": micros(START)}, "future_dated"),
+        ({"variable": "load_forecast_tso", "published_at": micros(START - timedelta(days=1))}, ""),
+    ],
+)
+def test_reasons(use_case: UseCase, changes: dict[str, Any], reason: str) -> None:
+    assert faults(use_case, one(**changes)).tolist() == [reason]
+
+
+def test_what_claims_to_be_published_after_now_is_refused(use_case: UseCase) -> None:
+    now = micros(START)
+    assert faults(use_case, one(published_at=now + 3600 * 1_000_000), now).tolist() == ["future_dated"]
+
+
+def test_implausible_needs_a_known_yardstick() -> None:
+    bounds = Bounds(relative_to="load", ratio=(0.5, 1.6))
+    value, yardstick = np.array([10.0, 10.0, 10.0, 10.0]), np.array([10.0, 100.0, 1.0, np.nan])
+    assert implausible(bounds, value, yardstick).tolist() == [False, True, True, False]
