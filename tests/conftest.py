@@ -1,12 +1,20 @@
-"""What all tests share: the catalogue's use cases, and the entity that a use case begins with."""
+"""What all tests share: the use case that the platform begins with, its entity, and a real embedded stack."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from dualcast.adapters.kafka import create_topics
 from dualcast.catalogue import Entity, UseCase, load_use_case
+from dualcast.settings import Settings, load_settings
+from infra.local import stack as embedded
+from infra.local.components import DEFAULT
+from infra.local.state import StateDir
 
 ROOT = Path(__file__).parent.parent
 
@@ -21,3 +29,24 @@ def use_case() -> UseCase:
 def entity(use_case: UseCase) -> Entity:
     """Its first entity."""
     return use_case.entities[0]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """The settings of a running stack: real Kafka, registry, Redis and MLflow, started as ``dualcast up`` starts them.
+
+    Each module has its own, so that no test sees another's records. Commands started meanwhile find it too.
+    """
+    state = StateDir(tmp_path_factory.mktemp("stack"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [n for n in os.environ if n.startswith("DUALCAST_") and n != "DUALCAST_CACHE_DIR"]:
+            patch.delenv(name)
+        patch.setenv("DUALCAST_STATE_DIR", str(state.root))
+        patch.setenv("DUALCAST_USE_CASES", str(ROOT / "use_cases"))
+        try:
+            embedded.start(state, DEFAULT, console=Console(stderr=True))
+            settings = load_settings()
+            create_topics(settings)
+            yield settings
+        finally:
+            embedded.stop(state)

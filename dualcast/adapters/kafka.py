@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import datetime
 from typing import Any, Protocol, Self
 from uuid import uuid4
@@ -10,7 +11,7 @@ from uuid import uuid4
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
-from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 from confluent_kafka.serialization import MessageField, SerializationContext, SerializationError
@@ -35,11 +36,16 @@ class Record(Protocol):
 
 
 class DeliveryError(RuntimeError):
-    """Messages were not acknowledged by the broker in time."""
+    """Messages were not acknowledged by the broker in time: ``waiting`` still may be, ``failed`` never will."""
+
+    def __init__(self, waiting: int, failed: list[str]) -> None:
+        super().__init__(f"{waiting} messages still waiting, {len(failed)} failed: {failed[:3]}")
+        self.waiting = waiting
+        self.failed = failed
 
 
 def create_topics(settings: Settings) -> None:
-    """Create the platform's topics where they are missing, and set BACKWARD compatibility for their schemas."""
+    """Create the platform's topics where they are missing, and register their schemas as BACKWARD compatible."""
     admin = AdminClient({"bootstrap.servers": settings.kafka})
     known = admin.list_topics(timeout=_TIMEOUT_SECONDS).topics
     missing = [NewTopic(t.value, num_partitions=_PARTITIONS, config=_TOPIC_CONFIG) for t in Topic if t not in known]
@@ -50,13 +56,26 @@ def create_topics(settings: Settings) -> None:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
             _log.debug("topic exists", topic=name)
+    _register_schemas(settings)
+
+
+def _register_schemas(settings: Settings) -> None:
+    with closing(_registry(settings)) as registry:
+        for topic in Topic:
+            subject = f"{topic.value}-value"
+            registry.register_schema(subject, Schema(schema_text(topic), "AVRO"))
+            registry.set_compatibility(subject, "BACKWARD")
+
+
+def _registry(settings: Settings) -> SchemaRegistryClient:
+    return SchemaRegistryClient({"url": settings.registry, "timeout": _TIMEOUT_SECONDS})
 
 
 class Codec:
     """Avro in the Confluent wire format, for one topic."""
 
     def __init__(self, settings: Settings, topic: Topic) -> None:
-        self._client = SchemaRegistryClient({"url": settings.registry, "timeout": _TIMEOUT_SECONDS})
+        self._client = _registry(settings)
         self._context = SerializationContext(topic.value, MessageField.VALUE)
         self._serializer = AvroSerializer(self._client, schema_text(topic))
         self._deserializer = AvroDeserializer(self._client)
@@ -85,6 +104,10 @@ class Codec:
             raise ValueError("not an Avro record")  # noqa: TRY004 -- the sender is at fault, as above
         return decoded
 
+    def close(self) -> None:
+        """Let go of the registry."""
+        self._client.close()
+
 
 class RecordProducer:
     """Sends records, and knows whether every one of them arrived."""
@@ -107,7 +130,9 @@ class RecordProducer:
 
     def send(self, topic: Topic, key: str, record: Record, at: datetime) -> None:
         """Queue one record; ``at`` is the CloudEvents time. Blocks while the queue is full."""
-        value = self._codecs.setdefault(topic, Codec(self._settings, topic)).encode(record)
+        if topic not in self._codecs:
+            self._codecs[topic] = Codec(self._settings, topic)
+        value = self._codecs[topic].encode(record)
         headers = self._headers(topic, at)
         while True:
             try:
@@ -122,7 +147,21 @@ class RecordProducer:
         waiting = self._producer.flush(timeout)
         if waiting or self._failed:
             failed, self._failed = self._failed, []
-            raise DeliveryError(f"{waiting} messages still waiting, {len(failed)} failed: {failed[:3]}")
+            raise DeliveryError(waiting, failed)
+
+    def close(self) -> None:
+        """Wait for what was sent, then let go of the broker and the registry. Raises as ``flush`` does."""
+        try:
+            self.flush()
+        finally:
+            for codec in self._codecs.values():
+                codec.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _headers(self, topic: Topic, at: datetime) -> list[tuple[str, str | bytes | None]]:
         carrier: dict[str, str] = {}
@@ -171,7 +210,12 @@ class RecordConsumer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the group and let go of the broker and the registry."""
         self._consumer.close()
+        self._codec.close()
 
     def poll(self, timeout: float, most: int = 500) -> list[tuple[Message, dict[str, Any]]]:
         """At most ``most`` messages that came within ``timeout`` seconds, with their records."""

@@ -1,0 +1,91 @@
+"""Records through a real broker and registry, and what happens to those that are none."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from datetime import UTC, datetime
+
+import pytest
+from confluent_kafka import Message, Producer
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+from dualcast.adapters.kafka import Codec, RecordConsumer, RecordProducer, create_topics, dead_letter
+from dualcast.records import Observation, ObservationBatch, Topic, schema_text
+from dualcast.settings import Settings
+
+pytestmark = pytest.mark.stack
+
+NOW = datetime(2022, 3, 27, 1, tzinfo=UTC)
+BATCH = ObservationBatch("XX", [Observation("load", NOW, "PT15M", 1.5, "MW", NOW, "test", True)])
+
+
+def send(settings: Settings, source: str = "test") -> None:
+    with RecordProducer(settings, source) as producer:
+        producer.send(Topic.OBSERVATIONS, "XX", BATCH, NOW)
+
+
+def encoded(settings: Settings) -> bytes:
+    with closing(Codec(settings, Topic.OBSERVATIONS)) as codec:
+        return codec.encode(BATCH)
+
+
+def read(settings: Settings, group: str, count: int) -> tuple[list[ObservationBatch], list[tuple[Message, str]]]:
+    """Read until ``count`` messages came, good or bad."""
+    faults: list[tuple[Message, str]] = []
+    records: list[ObservationBatch] = []
+    with RecordConsumer(
+        settings,
+        Topic.OBSERVATIONS,
+        group=group,
+        from_beginning=True,
+        on_fault=lambda message, why: faults.append((message, why)),
+    ) as consumer:
+        for _ in range(60):
+            records += [ObservationBatch.from_record(r) for _, r in consumer.poll(1.0)]
+            if len(records) + len(faults) >= count:
+                break
+        consumer.commit()
+    return records, faults
+
+
+def test_records_round_trip_and_bad_bytes_do_not_stop_the_stream(stack: Settings) -> None:
+    send(stack)
+    raw = Producer({"bootstrap.servers": stack.kafka})
+    for junk in (b"", b"junk", b"\x00\x00\x00\xff\xff", encoded(stack)[:-3]):
+        raw.produce(Topic.OBSERVATIONS.value, junk, b"XX")
+    assert raw.flush(30) == 0
+    send(stack)
+
+    records, faults = read(stack, "round-trip", 6)
+
+    assert records == [BATCH, BATCH]
+    assert len(faults) == 4
+    letter = dead_letter(faults[1][0], "not_avro", faults[1][1], "test", NOW)
+    assert (letter.value, letter.key, letter.topic) == (b"junk", b"XX", Topic.OBSERVATIONS.value)
+
+
+def test_headers_carry_cloudevents(stack: Settings) -> None:
+    send(stack, "test-source")
+    with RecordConsumer(stack, Topic.OBSERVATIONS, group="headers", from_beginning=True) as consumer:
+        messages = [m for _ in range(30) for m, _ in consumer.poll(0.5)]
+    headers = dict(messages[-1].headers() or [])
+    assert headers["ce_type"] == b"dualcast.observations.v1"
+    assert headers["ce_source"] == b"test-source"
+
+
+def test_creating_topics_twice_does_nothing(stack: Settings) -> None:
+    create_topics(stack)
+
+
+def test_the_registry_refuses_a_schema_that_readers_would_not_understand(stack: Settings) -> None:
+    encoded(stack)
+    broken = schema_text(Topic.OBSERVATIONS).replace(
+        '"name": "entity_id", "type": "string"', '"name": "entity_id", "type": "int"'
+    )
+    with (
+        closing(SchemaRegistryClient({"url": stack.registry})) as client,
+        pytest.raises(SchemaRegistryError) as error,
+    ):
+        client.register_schema(f"{Topic.OBSERVATIONS.value}-value", Schema(broken, "AVRO"))
+    assert error.value.http_status_code == 409
