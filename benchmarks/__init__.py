@@ -1,0 +1,1 @@
+"""Speed as ratios: each program measures both sides in one run. ``make bench`` runs them all."""

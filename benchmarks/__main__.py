@@ -1,0 +1,28 @@
+"""Run every benchmark and write ``benchmarks/results.md``."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from benchmarks import features
+from benchmarks.results import table
+
+MEASURES = {"features": features.measure}
+
+
+def main() -> None:
+    """Measure, print and keep."""
+    console = Console()
+    rows = [row for name in track(MEASURES, "measuring", console=console) for row in MEASURES[name]()]
+    machine = f"Python {platform.python_version()}, {os.cpu_count()} cores"
+    text = f"# Measured\n\n{machine}. The ratios count; single figures drift.\n\n{table(rows)}"
+    (Path(__file__).parent / "results.md").write_text(text, encoding="utf-8")
+    console.print(text, highlight=False)
+
+
+main()
