@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 from zoneinfo import ZoneInfo
 
 import yaml
@@ -40,6 +40,9 @@ class Strict(BaseModel):
     """A frozen model that refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Model = TypeVar("Model", bound=Strict)
 
 
 class HolidayCalendar(Strict):
@@ -239,9 +242,14 @@ def load_catalogue(folder: Path = Path("use_cases")) -> dict[str, UseCase]:
 
 def parse_use_case(text: str, origin: str) -> UseCase:
     """Build a use case from YAML text; ``origin`` is named in errors."""
+    return parse_yaml(UseCase, text, origin)
+
+
+def parse_yaml(model: type[Model], text: str, origin: str) -> Model:
+    """Build a model from YAML text. Raises CatalogueError, which names ``origin``, line and key."""
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-        return UseCase.model_validate(yaml.safe_load(text))
+        return model.model_validate(yaml.safe_load(text))
     except yaml.YAMLError as error:
         raise CatalogueError(f"{origin}: not YAML: {error}") from error
     except ValidationError as error:

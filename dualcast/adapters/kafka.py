@@ -44,14 +44,14 @@ class DeliveryError(RuntimeError):
         self.failed = failed
 
 
-def create_topics(settings: Settings) -> None:
+def create_topics(settings: Settings, timeout: float = _TIMEOUT_SECONDS) -> None:
     """Create the platform's topics where they are missing, and register their schemas as BACKWARD compatible."""
     admin = AdminClient({"bootstrap.servers": settings.kafka})
-    known = admin.list_topics(timeout=_TIMEOUT_SECONDS).topics
+    known = admin.list_topics(timeout=timeout).topics
     missing = [NewTopic(t.value, num_partitions=_PARTITIONS, config=_TOPIC_CONFIG) for t in Topic if t not in known]
     for name, outcome in admin.create_topics(missing).items() if missing else ():
         try:
-            outcome.result(timeout=_TIMEOUT_SECONDS)
+            outcome.result(timeout=timeout)
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise

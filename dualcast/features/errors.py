@@ -27,3 +27,16 @@ def error_same_time(window: Window, variable: str, observed: str, days: int) -> 
         total += np.where(taken, error, 0.0)
         found += taken
     return np.where(found > 0, total / np.maximum(found, 1), np.nan)
+
+
+@feature("target", level=True)
+def corrected(window: Window, variable: str, observed: str, days: int) -> Floats:
+    """The forecast of others at the target plus its recent error at the target's local time."""
+    return window.at(variable, window.target) + error_same_time(window, variable, observed, days)
+
+
+@feature("target", level=True)
+def moved_lag(window: Window, variable: str, forecast: str, by: timedelta) -> Floats:
+    """The value at the same local time, whole days before, plus how much others expect it to have changed since."""
+    before = window.same_local_time(by.days)
+    return window.at(variable, before) + window.at(forecast, window.target) - window.at(forecast, before)

@@ -34,7 +34,12 @@ class SlotCalendar:
 
     def utc_offset(self, slot: Slots) -> Slots:
         """Seconds that the local clock is ahead of UTC."""
-        offsets: Slots = self._offsets[np.searchsorted(self._changes, slot * self._step, side="right") - 1]
+        seconds = slot * self._step
+        if seconds.size:
+            first, last = np.searchsorted(self._changes, (seconds.min(), seconds.max()), side="right") - 1
+            if first == last:  # as for most windows: to search for every slot would take half of a feature's time
+                return np.full(slot.shape, self._offsets[first])
+        offsets: Slots = self._offsets[np.searchsorted(self._changes, seconds, side="right") - 1]
         return offsets
 
     def local_seconds(self, slot: Slots) -> Slots:

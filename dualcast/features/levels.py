@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -39,6 +40,30 @@ def change(window: Window, variable: str, over: timedelta) -> Floats:
 def mean(window: Window, variable: str, over: timedelta) -> Floats:
     """The mean of the values in the time before the origin."""
     return window.mean(variable, window.origin, window.periods(over.total_seconds()))
+
+
+@feature("origin", level=True)
+def mean_change(window: Window, variable: str, over: timedelta, by: timedelta) -> Floats:
+    """The mean of the time before the origin less the mean of as long a time ``by`` earlier.
+
+    Raises ValueError where that reaches beyond the lookback.
+    """
+    width, back = window.periods(over.total_seconds()), window.periods(by.total_seconds())
+    if width + back > window.lookback:
+        raise ValueError("a change of means reaches beyond the lookback")
+    return window.mean(variable, window.origin, width) - window.mean(variable, window.origin - back, width)
+
+
+@feature("origin", level=True)
+def typical_error(window: Window, variable: str, over: timedelta, count: int, within: int = 21) -> Floats:
+    """How far the values of the time before the origin lay, on average, from what ``same_day_type`` says of them."""
+    width = window.periods(over.total_seconds())
+    past = replace(window, target=window.origin - np.arange(width, 0, -1))
+    error = past.at(variable, past.target) - same_day_type(past, variable, count, within)
+    known = np.isfinite(error)
+    found = known.sum(axis=1, keepdims=True)
+    total = np.where(known, error, 0.0).sum(axis=1, keepdims=True)
+    return np.where(2 * found >= width, total / np.maximum(found, 1), np.nan)
 
 
 @feature("target", level=True)

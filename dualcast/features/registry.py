@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -30,7 +31,7 @@ class FeatureFunction:
     shape: Shape
     level: bool
 
-    @property
+    @cached_property
     def parameters(self) -> dict[str, inspect.Parameter]:
         """What a use case may pass, without the window."""
         return dict(list(inspect.signature(self.call).parameters.items())[1:])
@@ -79,6 +80,10 @@ class FeatureSpec(BaseModel):
 
     def arguments(self) -> dict[str, Any]:
         """The arguments, durations parsed. Raises ValueError where one is not of its parameter's type."""
+        return self._parsed_arguments
+
+    @cached_property
+    def _parsed_arguments(self) -> dict[str, Any]:
         given = self.model_extra or {}
         return {n: _parsed(n, v, str(self.definition.parameters[n].annotation)) for n, v in given.items()}
 

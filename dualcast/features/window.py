@@ -53,7 +53,7 @@ class Window:
         seen = (index >= 0) & (index < len(series)) & (slot >= self.origin - self.lookback)
         if variable in self.observed:
             seen &= slot < self.origin
-        return np.where(seen, series[np.where(seen, index, 0)], np.nan)
+        return np.where(seen, series.take(index, mode="clip"), np.nan)
 
     def mean(self, variable: str, end: Slots, width: int) -> Floats:
         """Mean of the ``width`` slots before ``end``; NaN where fewer than half of them are known.

@@ -27,9 +27,7 @@ def plan(use_case: UseCase, entity: Entity) -> IntradayPlan:
     return IntradayPlan(use_case, entity)
 
 
-def run(
-    use_case: UseCase, plan: IntradayPlan, frames: list[pd.DataFrame]
-) -> tuple[dict[str, Floats], IntradayState]:
+def run(use_case: UseCase, plan: IntradayPlan, frames: list[pd.DataFrame]) -> tuple[dict[str, Floats], IntradayState]:
     state = IntradayState(plan)
     rows: list[Rows] = []
     for frame in frames:

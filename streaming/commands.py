@@ -1,0 +1,14 @@
+"""``dualcast stream ...``: the way of observations to Kafka, and of Kafka's to features."""
+
+from __future__ import annotations
+
+import typer
+
+from streaming.ingest.commands import app as ingest
+from streaming.job.commands import app as job
+
+app = typer.Typer(
+    name="stream", no_args_is_help=True, help="Observations to Kafka (history, replay), and features from them."
+)
+app.add_typer(ingest)
+app.add_typer(job)

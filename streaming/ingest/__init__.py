@@ -1,0 +1,1 @@
+"""Sources of observations, and their way to Kafka."""

@@ -1,0 +1,206 @@
+"""``dualcast stream history | replay | window``: from a source to Kafka."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated
+
+import structlog
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from dualcast import telemetry
+from dualcast.catalogue import CatalogueError, UseCase, load_use_case
+from dualcast.settings import Settings, load_settings
+from dualcast.timegrid import duration
+from streaming.ingest.memory import Memory, Published
+from streaming.ingest.replay import publish_history, publish_replay, resume_after
+from streaming.ingest.signals import Stop, Stopped
+from streaming.ingest.source import Source, SourceError
+from streaming.ingest.sources import open_source
+from streaming.ingest.window import replay_window
+
+if TYPE_CHECKING:
+    from streaming.ingest.publisher import Publisher
+
+app = typer.Typer()
+_log = structlog.get_logger(__name__)
+
+
+def _moment(text: str) -> datetime:
+    """ISO 8601; a date is its first moment, a time without zone is UTC."""
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _duration(text: str) -> timedelta:
+    return duration(text)
+
+
+UseCaseName = Annotated[str | None, typer.Option("--use-case", "-u", help="Use case; default: that of the settings.")]
+DataFile = Annotated[
+    Path | None, typer.Option("--data", help="CSV or Parquet file; without it, the simulator.", show_default=False)
+]
+MappingFile = Annotated[
+    Path | None,
+    typer.Option("--mapping", help="YAML with the keys of a use case's 'replay'.", show_default=False),
+]
+Until = Annotated[
+    datetime,
+    typer.Option("--until", parser=_moment, metavar="TIME", help="Publish all that was known at this time (ISO 8601)."),
+]
+Start = Annotated[
+    datetime | None,
+    typer.Option(
+        "--start",
+        parser=_moment,
+        metavar="TIME",
+        help="Leave out what was known before; default: all of a file, the training days of the simulator.",
+        show_default=False,
+    ),
+]
+FirstDay = Annotated[
+    datetime | None,
+    typer.Option(
+        "--start",
+        formats=["%Y-%m-%d"],
+        help="First delivery day; default: so that the last is the source's last whole one.",
+        show_default=False,
+    ),
+]
+Overlap = Annotated[
+    timedelta,
+    typer.Option(
+        "--overlap",
+        parser=_duration,
+        metavar="DURATION",
+        help="With the wall's clock and no memory of an earlier run: begin this long before now.",
+    ),
+]
+
+
+@app.command()
+def history(
+    until: Until, use_case: UseCaseName = None, data: DataFile = None, mapping: MappingFile = None, start: Start = None
+) -> None:
+    """Publish the past in bulk: big messages of each entity, in order of publication."""
+    with _known_mistakes():
+        settings, case, source = _open(use_case, data, mapping, "ingest-history")
+        begin = start or source.extent.first or until - timedelta(days=case.day_ahead.training_days)
+        if begin > until:
+            raise SourceError(f"{source.name} begins at {begin:%Y-%m-%d %H:%M}Z, after {until:%Y-%m-%d %H:%M}Z")
+        with Stop() as stop, _exit_code(stop), _publisher(settings, source, stop) as publisher:
+            _publish_history(publisher, source, begin, until)
+            Memory(settings, case.use_case).write(Published.by(source.name, until, settings.clock))
+
+
+@app.command()
+def replay(
+    use_case: UseCaseName = None,
+    data: DataFile = None,
+    mapping: MappingFile = None,
+    overlap: Overlap = timedelta(hours=1),
+) -> None:
+    """Publish what becomes known as the clock moves, until the clock or the source ends.
+
+    Ends with status 0 at the end, and with 128 + the signal's number where a signal stopped it.
+    """
+    with _known_mistakes():
+        settings, case, source = _open(use_case, data, mapping, "ingest-replay")
+        memory = Memory(settings, case.use_case)
+        after = resume_after(source.name, settings.clock, memory.read(), overlap)
+        with Stop() as stop, _exit_code(stop), _publisher(settings, source, stop) as publisher:
+            publisher.prepare()
+            _log.info("replay", source=source.name, after=after.isoformat(), speed=settings.clock.speed)
+            if publish_replay(source, publisher, settings.clock, memory, stop, after):
+                _log.info("replay has ended", at=settings.clock.now().isoformat())
+
+
+@app.command()
+def window(
+    use_case: UseCaseName = None,
+    data: DataFile = None,
+    mapping: MappingFile = None,
+    days: Annotated[int, typer.Option(min=1, help="How many delivery days.")] = 7,
+    start: FirstDay = None,
+) -> None:
+    """Print which time is history and which a replay shows, as JSON: history_start, start, until."""
+    with _known_mistakes():
+        settings, case, source = _open(use_case, data, mapping, "ingest-window")
+        first = None if start is None else start.date()
+        typer.echo(replay_window(source, case, settings.clock.now(), days, first).model_dump_json())
+
+
+def _open(
+    use_case: str | None, data: Path | None, mapping: Path | None, service: str
+) -> tuple[Settings, UseCase, Source]:
+    settings = load_settings()
+    telemetry.configure(settings, service)
+    case = load_use_case(use_case or settings.use_case, settings.use_cases)
+    source = open_source(case, data, mapping)
+    for note in source.notes:
+        _log.warning("source", name=source.name, note=note)
+    return settings, case, source
+
+
+def _publisher(settings: Settings, source: Source, stop: Stop) -> Publisher:
+    from streaming.ingest.publisher import Publisher  # noqa: PLC0415 -- slow to import, for two commands only
+
+    return Publisher(settings, source.name, stop)
+
+
+def _publish_history(publisher: Publisher, source: Source, begin: datetime, until: datetime) -> None:
+    publisher.prepare()
+    started, observations, sent = perf_counter(), 0, 0
+    with _progress() as progress:
+        task = progress.add_task(source.name, total=(until - begin).total_seconds(), observations=0)
+        for step in publish_history(source, publisher, begin, until):
+            observations += step.observations
+            sent += step.messages
+            progress.update(task, completed=(step.until - begin).total_seconds(), observations=observations)
+    seconds = perf_counter() - started
+    Console(stderr=True).print(
+        f"{source.name}: {observations:,} observations in {sent:,} messages,"
+        f" {seconds:.1f} s ({observations / seconds:,.0f}/s)",
+        highlight=False,
+    )
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[observations]:,} observations"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+
+
+@contextmanager
+def _exit_code(stop: Stop) -> Iterator[None]:
+    """End with 128 + the signal's number, as shells do, where a signal came."""
+    try:
+        yield
+    except Stopped:
+        _log.warning("stopped before all was acknowledged")
+    if stop.signal is not None:
+        _log.info("stopped", signal=signal.Signals(stop.signal).name)
+        raise typer.Exit(128 + stop.signal)
+
+
+@contextmanager
+def _known_mistakes() -> Iterator[None]:
+    """Show the user's mistakes as such, without a traceback."""
+    try:
+        yield
+    except (SourceError, CatalogueError) as error:
+        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from error

@@ -1,0 +1,61 @@
+"""How far a use case's observations have been published: a small file, so that a restart goes on where it was."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from dualcast.settings import Settings
+from dualcast.timegrid import Clock
+
+
+class Published(BaseModel):
+    """All that a source knew up to and with ``until`` is on the topic.
+
+    clock_start and clock_epoch tell one replay from another; both are None under the wall's clock.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str
+    until: AwareDatetime
+    clock_start: AwareDatetime | None = None
+    clock_epoch: AwareDatetime | None = None
+
+    @classmethod
+    def by(cls, source: str, until: datetime, clock: Clock) -> Self:
+        """What was published by a source under a clock."""
+        return cls(
+            source=source,
+            until=until,
+            clock_start=clock.start,
+            clock_epoch=clock.epoch if clock.is_replay else None,
+        )
+
+    def belongs_to(self, source: str, clock: Clock) -> bool:
+        """Whether the same source was published under the same clock."""
+        return self == Published.by(source, self.until, clock)
+
+
+class Memory:
+    """The file with what was published of one use case."""
+
+    def __init__(self, settings: Settings, use_case: str) -> None:
+        self._path: Path = settings.state_dir / f"replay-{use_case}.json"
+
+    def read(self) -> Published | None:
+        """What was published; None where that is unknown."""
+        try:
+            return Published.model_validate_json(self._path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValidationError):
+            return None
+
+    def write(self, published: Published) -> None:
+        """Remember; a process killed meanwhile leaves the old or the new content."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self._path.with_suffix(".tmp")
+        draft.write_text(published.model_dump_json(), encoding="utf-8")
+        draft.replace(self._path)

@@ -1,0 +1,41 @@
+"""When values become known, for whole columns: the catalogue's publication rules, vectorised."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pandas as pd
+
+from dualcast.catalogue import Publication
+from dualcast.timegrid import local_moment
+
+# The clock of a zone changes by at most two hours, and a day rule ends within a day.
+_DAY_RULE_SLACK = timedelta(days=1, hours=3)
+
+
+def published_at(rule: Publication, valid_time: pd.DatetimeIndex, resolution: timedelta, zone: str) -> pd.DatetimeIndex:
+    """When the values of intervals that start at ``valid_time`` (n,) become known, UTC (n,).
+
+    Equal to ``Publication.published_at`` for each. Raises ValueError where times are naive.
+    """
+    if valid_time.tz is None:
+        raise ValueError("valid times must know their zone")
+    if rule.delay is not None:
+        return (valid_time.tz_convert("UTC") + resolution + rule.delay).as_unit("us")
+    assert rule.days_before is not None
+    assert rule.at is not None
+    local_days = valid_time.tz_convert(zone).tz_localize(None).floor("D")
+    day_of, days = pd.factorize(local_days)
+    back = timedelta(days=rule.days_before)
+    moments = [local_moment(day.date() - back, rule.at, zone) for day in days]
+    return pd.DatetimeIndex(moments, tz="UTC").as_unit("us")[day_of]
+
+
+def valid_range(rule: Publication, start: datetime, end: datetime, resolution: timedelta) -> tuple[datetime, datetime]:
+    """Bounds of the valid times whose values become known in [start, end); may be wider, never narrower."""
+    if rule.delay is not None:
+        known = resolution + rule.delay
+        return start - known, end - known
+    assert rule.days_before is not None
+    ahead = timedelta(days=rule.days_before)
+    return start + ahead - _DAY_RULE_SLACK, end + ahead + _DAY_RULE_SLACK

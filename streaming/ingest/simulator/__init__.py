@@ -1,0 +1,23 @@
+"""Simulators: each makes the observations of one kind of entity, and says of every value that it is simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dualcast.catalogue import UseCase
+from streaming.ingest.simulator.bidding_zone import BiddingZoneSimulator
+from streaming.ingest.source import Source, SourceError
+
+# The parameter that every entity of a kind must have tells which simulator makes it.
+_KINDS: dict[str, Callable[[UseCase], Source]] = {"mean_load_mw": BiddingZoneSimulator}
+
+
+def open_simulator(use_case: UseCase) -> Source:
+    """The simulator that the entities' ``simulation`` in the catalogue asks for. Raises SourceError where none does."""
+    for parameter, simulator in _KINDS.items():
+        if all(parameter in entity.simulation for entity in use_case.entities):
+            return simulator(use_case)
+    raise SourceError(
+        f"{use_case.use_case} has no simulator: its entities' 'simulation' must all give one of {', '.join(_KINDS)};"
+        " replay a file with --data instead"
+    )
