@@ -1,0 +1,98 @@
+"""The live table of the replay: the clock, the newest curves, the errors so far, and what is not well."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from infra.demo.feed import Curve, Entity, Errors, Points, Snapshot
+from infra.local.state import Phase, Status
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_SHOWN_ENTITIES = 5
+
+
+def board(
+    snapshot: Snapshot | None, components: Status, span: tuple[datetime, datetime], now: datetime, url: str
+) -> RenderableType:
+    """What to show at one moment of the replay. ``span`` is what the replay shows from first to last."""
+    parts: list[RenderableType] = [_clock(span, now)]
+    if snapshot is None:
+        parts.append(Text("The services are starting.", style="dim"))
+    else:
+        parts.extend(_entity(entity, snapshot) for entity in snapshot.status.entities[:_SHOWN_ENTITIES])
+    parts.extend(_troubles(components))
+    parts.append(Text.assemble("The page: ", (f"{url}/", f"bold link {url}/"), "   Stop with Ctrl-C."))
+    return Panel(Group(*parts), title="replay", title_align="left")
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Values as a row of blocks, from their least to their greatest.
+
+    >>> sparkline([1, 2, 3, 2])
+    '▁▅█▅'
+    """
+    if not values:
+        return ""
+    low, high = min(values), max(values)
+    scale = (len(_BLOCKS) - 1) / (high - low) if high > low else 0.0
+    return "".join(_BLOCKS[int((value - low) * scale + 0.5)] for value in values)
+
+
+def _clock(span: tuple[datetime, datetime], now: datetime) -> RenderableType:
+    start, until = span
+    row = Table.grid(padding=(0, 1), expand=True)
+    row.add_column(no_wrap=True)
+    row.add_column(ratio=1)
+    shown = min(max(now, start), until)
+    total, done = (until - start).total_seconds(), (shown - start).total_seconds()
+    row.add_row(Text(f"{shown:%a %Y-%m-%d %H:%M} UTC", style="bold"), ProgressBar(total=total, completed=done))
+    return row
+
+
+def _entity(entity: Entity, snapshot: Snapshot) -> RenderableType:
+    table = Table.grid(padding=(0, 2))
+    label = f"{entity.title}, simulated" if entity.simulated else entity.title
+    unit = snapshot.status.use_case.unit
+    table.add_row(Text(label, style="bold"), Text("model", style="dim"), Text("error so far (MAPE)", style="dim"))
+    day_ahead = entity.day_ahead[-1] if entity.day_ahead else None
+    day_ahead_points = snapshot.curves.get((entity.entity_id, "day-ahead"))
+    name = f"day-ahead {day_ahead.delivery_date}" if day_ahead else "day-ahead"
+    table.add_row(*_curve(name, day_ahead, day_ahead_points, unit), _errors([entity.errors.day_ahead]))
+    intraday = entity.intraday
+    name = f"intraday of {intraday.issued_at:%H:%M}" if intraday else "intraday"
+    points = snapshot.curves.get((entity.entity_id, "intraday"))
+    table.add_row(*_curve(name, intraday, points, unit), _errors(entity.errors.intraday))
+    return table
+
+
+def _curve(name: str, curve: Curve | None, points: Points | None, unit: str) -> tuple[Text, Text]:
+    if curve is None:
+        return Text(f"{name}: none yet", style="dim"), Text("")
+    medians = points.medians() if points else []
+    values = f"  {sparkline(medians)}  {min(medians):,.0f} to {max(medians):,.0f} {unit}" if medians else ""
+    version = f"{curve.model.get('name', '')} {curve.model.get('version', '')}"
+    return Text(f"{name}{values}"), Text(f"{version}, degraded" if curve.degraded else version)
+
+
+def _errors(errors: Sequence[Errors | None]) -> Text:
+    text = Text()
+    for error in errors:
+        if error is not None:
+            label = error.horizon.removeprefix("PT").lower()
+            reference = "" if error.reference_mape is None else f" (others {error.reference_mape:.2f})"
+            text.append(f"{label} " if label else "").append(f"{error.mape:.2f} %", style="bold")
+            text.append(f"{reference}  ", style="dim")
+    return text
+
+
+def _troubles(components: Status) -> list[Text]:
+    good = {Phase.HEALTHY, Phase.EXTERNAL, Phase.FINISHED}
+    unwell = [c for c in components.components.values() if c.phase not in good]
+    return [Text(f"{c.name} is {c.phase}{f': {c.detail}' if c.detail else ''}", style="yellow") for c in unwell]

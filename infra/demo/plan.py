@@ -1,0 +1,170 @@
+"""What the demo does, step by step: which command of which room, and what has to be done before it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import partial
+from pathlib import Path
+
+from pydantic import AwareDatetime, BaseModel
+from rich.console import Console
+
+from dualcast.timegrid import Clock
+from infra.demo.steps import Step, StepError
+from infra.local import stack
+from infra.local.state import ProcessId, StateDir
+
+# the services and the batch daemon get this long to start before the replay's clock does
+_LEAD = timedelta(seconds=15)
+_WINDOW_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for."""
+
+    use_case: str
+    data: Path | None
+    mapping: Path | None
+    start: date | None
+    days: int
+    speed: float
+
+
+class Window(BaseModel):
+    """What is history and what is replayed; the source says it."""
+
+    start: AwareDatetime
+    until: AwareDatetime
+
+
+class Plan:
+    """The steps of one demo; ``window`` and ``clock`` are known once the steps that find them are done."""
+
+    def __init__(self, options: Options, state: StateDir, environment: Mapping[str, str]) -> None:
+        self._options = options
+        self._state = state
+        self._environment = environment
+        self._console = Console(quiet=True)
+        self.window: Window | None = None
+        self.clock: Clock | None = None
+
+    def preparation(self) -> list[Step]:
+        """From nothing to a clock that is about to start."""
+        return [
+            Step("servers", "Kafka, schema registry, Redis", call=partial(self._up, "kafka", "registry", "redis")),
+            Step("mlflow", "MLflow", call=partial(self._up, "mlflow")),
+            Step("window", "which days to replay", call=self._find_window),
+            Step(
+                "history", "publish the history", partial(self._until, "stream", "history"), after=("servers", "window")
+            ),
+            Step("features", "start the Flink job", call=partial(self._up, "features"), after=("history",)),
+            Step("lake", "Spark: bronze, silver, gold", partial(self._until, "run", "history"), after=("history",)),
+            Step(
+                "train-day-ahead",
+                "train the day-ahead model",
+                partial(self._until, "train", "day-ahead"),
+                after=("lake", "mlflow"),
+            ),
+            Step(
+                "caught-up",
+                "Flink: features of the history",
+                partial(self._until, "stream", "wait-caught-up"),
+                after=("features",),
+            ),
+            Step("archive", "Spark: archive the features", partial(self._ours, "run", "archive"), after=("caught-up",)),
+            Step(
+                "train-intraday",
+                "train the intraday model",
+                partial(self._until, "train", "intraday"),
+                after=("archive", "mlflow"),
+            ),
+            Step(
+                "go",
+                "start the clock and the services",
+                call=self._go,
+                after=("train-day-ahead", "train-intraday"),
+            ),
+        ]
+
+    def scoring(self) -> list[Step]:
+        """From the forecasts on Kafka to their errors."""
+        steps = []
+        for path in ("day-ahead", "intraday"):
+            export = ("export", "--path", path, "--out", str(self.exported(path)))
+            score = ("score", "--path", path, "--forecasts", str(self.exported(path)))
+            actuals = ("--actuals", str(self.exported("actuals")))
+            first = f"export-{path}"
+            steps.append(Step(first, f"export {path} forecasts", partial(self._ours, *export, *actuals)))
+            steps.append(
+                Step(
+                    f"score-{path}",
+                    f"score {path} forecasts",
+                    partial(self._ours, *score, *actuals),
+                    after=("export-day-ahead", "export-intraday"),
+                )
+            )
+        return steps
+
+    def exported(self, name: str) -> Path:
+        """Where an exported table lies."""
+        return self._state.root / "exports" / f"{name}.parquet"
+
+    def _up(self, *components: str) -> None:
+        o = self._options
+        use_case = ("--use-case", o.use_case)
+        arguments = {"features": use_case, "day-ahead": use_case, "replay": (*use_case, *self._source())}
+        stack.start(
+            self._state,
+            components,
+            console=self._console,
+            arguments=arguments,
+            owner=ProcessId.of_this_process(),
+        )
+
+    def _find_window(self) -> None:
+        start = ("--start", self._options.start.isoformat()) if self._options.start else ()
+        days = ("--days", str(self._options.days))
+        command = self._ours("stream", "window", *self._source(), *days, *start)
+        with self._state.log("demo-window").open("ab") as log:
+            answer = subprocess.run(
+                command,
+                env=dict(self._environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                timeout=_WINDOW_SECONDS,
+                check=False,
+            )
+        if answer.returncode != 0:
+            raise StepError(stack.log_tail(self._state, "demo-window"))
+        self.window = Window.model_validate_json(answer.stdout)
+
+    def _go(self) -> None:
+        assert self.window is not None
+        self.clock = Clock(
+            start=self.window.start,
+            until=self.window.until,
+            epoch=Clock().now() + _LEAD,
+            speed=self._options.speed,
+        )
+        clock = {"DUALCAST_CLOCK": self.clock.model_dump_json(), "DUALCAST_USE_CASE": self._options.use_case}
+        self._state.update_stack_env(clock)
+        self._up("day-ahead", "replay", "da-svc", "id-svc")
+
+    def _source(self) -> tuple[str, ...]:
+        data = ("--data", str(self._options.data)) if self._options.data else ()
+        return (*data, *(("--mapping", str(self._options.mapping)) if self._options.mapping else ()))
+
+    def _until(self, *command: str) -> list[str]:
+        assert self.window is not None
+        source = self._source() if command == ("stream", "history") else ()
+        return self._ours(*command, *source, "--until", self.window.start.isoformat())
+
+    def _ours(self, *command: str) -> list[str]:
+        program = str(Path(sys.executable).with_name("dualcast"))
+        return [program, *command, "--use-case", self._options.use_case]

@@ -1,0 +1,233 @@
+"""Runs the demo: prepares, replays, scores, says what it took, and leaves no process behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from infra.demo import feed
+from infra.demo.board import board
+from infra.demo.memory import MemoryMeter
+from infra.demo.plan import Options, Plan
+from infra.demo.steps import Progress, Runner, Step
+from infra.local import stack
+from infra.local.java import artifacts
+from infra.local.state import Phase, StateDir, Status
+from infra.local.supervision import processes
+
+_BEAT_SECONDS = 0.2
+_POLL_SECONDS = 1.0
+_PLAIN_REPORT_SECONDS = 10.0
+_LATE_SECONDS = 180.0
+_CALM_SECONDS = 5.0
+_JAR_SETS = ("broker", "registry", "spark", "flink")
+
+
+class DemoError(RuntimeError):
+    """The demo cannot go on; the message says why and what to do."""
+
+
+class Demo:
+    """One run of the demo in one state folder."""
+
+    def __init__(self, options: Options, state: StateDir, console: Console) -> None:
+        self._options = options
+        self._state = state
+        self._console = console
+        self._mark = Status(token=uuid.uuid4().hex)
+        self._environment = self._make_environment()
+        self._plan = Plan(options, state, self._environment)
+        self._runners: list[Runner] = []
+        self._snapshot: feed.Snapshot | None = None
+        self._started = time.monotonic()
+        self._first_forecasts: float | None = None
+        self._meter = MemoryMeter(state)
+
+    def run(self, *, keep_state: bool, keep_serving: bool) -> None:
+        """Do everything, and stop everything at the end, however it comes.
+
+        Raises StepError, StackError, ArtifactError or DemoError where it cannot go on, KeyboardInterrupt where the user
+        stopped it.
+        """
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _interrupt)
+        try:
+            fresh_folder(self._state, keep=keep_state)
+            artifacts.ensure(_JAR_SETS, self._console)
+            with self._meter:
+                self._prepare_and_replay()
+                self._score()
+                if keep_serving:
+                    self._serve()
+        finally:
+            self._stop()
+
+    def _prepare_and_replay(self) -> None:
+        runner = self._runner(self._plan.preparation())
+        with self._live(lambda: self._page(runner.table(), with_board=self._plan.clock is not None)):
+            self._finish(runner)
+            self._replay()
+
+    def _replay(self) -> None:
+        clock = self._plan.clock
+        assert clock is not None
+        assert clock.until is not None
+        next_report = 0.0
+        while clock.now() < clock.until:
+            self._poll()
+            if time.monotonic() >= next_report:
+                next_report = time.monotonic() + _PLAIN_REPORT_SECONDS
+                self._say(f"replay at {clock.now():%Y-%m-%d %H:%M} UTC")
+            time.sleep(_POLL_SECONDS)
+        self._await_the_last_forecasts()
+
+    def _await_the_last_forecasts(self) -> None:
+        """Wait until replay and batch daemon have ended and nothing new arrives any more."""
+        deadline = time.monotonic() + _LATE_SECONDS
+        calm_since, before = time.monotonic(), self._snapshot
+        while time.monotonic() < deadline:
+            self._poll()
+            if self._snapshot is None or before is None or _news(self._snapshot) != _news(before):
+                calm_since, before = time.monotonic(), self._snapshot
+            components = self._state.live_status().components
+            ended = all(components[name].phase == Phase.FINISHED for name in ("replay", "day-ahead"))
+            if ended and time.monotonic() - calm_since >= _CALM_SECONDS:
+                return
+            time.sleep(_POLL_SECONDS)
+        states = ", ".join(f"{c.name} is {c.phase}" for c in self._state.live_status().components.values())
+        raise DemoError(
+            f"The replay has ended {_LATE_SECONDS:.0f} s ago, yet not all forecasts are there: {states}.\n"
+            f"The logs are in {self._state.logs}."
+        )
+
+    def _score(self) -> None:
+        self._plan.exported("actuals").parent.mkdir(exist_ok=True)
+        runner = self._runner(self._plan.scoring())
+        with self._live(lambda: self._page(runner.table(), with_board=False)):
+            self._finish(runner)
+        for path in ("day-ahead", "intraday"):
+            self._console.print(Text.from_ansi(self._state.log(f"demo-score-{path}").read_text()))
+        self._console.print(self._summary())
+
+    def _serve(self) -> None:
+        self._console.print(f"The services keep running: {self._url()}/   Ctrl-C stops everything.")
+        threading.Event().wait()
+
+    def _poll(self) -> None:
+        self._snapshot = feed.read(self._url(), self._options.use_case) or self._snapshot
+        if self._first_forecasts is None and self._snapshot is not None:
+            entities = self._snapshot.status.entities
+            if any(e.day_ahead for e in entities) and any(e.intraday for e in entities):
+                self._first_forecasts = time.monotonic() - self._started
+                self._say("first forecasts of both paths")
+
+    def _url(self) -> str:
+        service = self._state.live_status().components.get("da-svc")
+        return service.address if service else ""
+
+    def _runner(self, steps: list[Step]) -> Runner:
+        runner = Runner(steps, self._state, self._environment)
+        runner.on_change = self._on_change
+        self._runners.append(runner)
+        return runner
+
+    @staticmethod
+    def _finish(runner: Runner) -> None:
+        while not runner.is_done:
+            runner.tick()
+            time.sleep(_BEAT_SECONDS)
+
+    def _on_change(self, step: Step) -> None:
+        took = f" after {step.seconds:.1f} s" if step.progress != Progress.RUNNING else ""
+        self._say(f"{step.title}: {step.progress}{took}")
+
+    def _say(self, text: str) -> None:
+        """Tell what happens where there is no terminal to draw on."""
+        if not self._console.is_terminal:
+            self._console.print(f"{time.monotonic() - self._started:6.1f} s  {text}", highlight=False)
+
+    def _live(self, page: Callable[[], RenderableType]) -> Live:
+        shown = page if self._console.is_terminal else Group
+        return Live(get_renderable=shown, console=self._console, refresh_per_second=4)
+
+    def _page(self, steps: Table, *, with_board: bool) -> RenderableType:
+        gigabytes = self._meter.newest_bytes / 1e9
+        parts: list[RenderableType] = [steps]
+        clock = self._plan.clock
+        if with_board and clock and clock.start and clock.until:
+            span = clock.start, clock.until
+            parts.append(board(self._snapshot, self._state.live_status(), span, clock.now(), self._url()))
+        parts.append(Text(f"{time.monotonic() - self._started:.0f} s, {gigabytes:.1f} GB in use", style="dim"))
+        return Group(*parts)
+
+    def _summary(self) -> Table:
+        table = Table("what it took", "", title="", highlight=False)
+        for step in (step for runner in self._runners for step in runner.steps):
+            table.add_row(step.title, f"{step.seconds:.1f} s")
+        table.add_section()
+        if self._first_forecasts is not None:
+            table.add_row("first forecasts of both paths after", f"{self._first_forecasts:.0f} s")
+        table.add_row("everything", f"{time.monotonic() - self._started:.0f} s")
+        table.add_row("most memory of all processes together", f"{self._meter.peak_bytes / 1e9:.2f} GB")
+        table.add_row("exported forecasts and actuals", str(self._plan.exported("actuals").parent))
+        return table
+
+    def _stop(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        self._console.print("Stopping everything.", style="dim")
+        for runner in self._runners:
+            runner.stop()
+        stack.stop(self._state)
+        while not all(runner.join(1.0) for runner in self._runners):
+            stack.stop(self._state)  # a step was just about to start it
+        processes.sweep(self._mark)
+
+    def _make_environment(self) -> dict[str, str]:
+        inherited = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+        ours = {"DUALCAST_STATE_DIR": str(self._state.root), processes.MARK: self._mark.token}
+        return {**inherited, **ours, "PYTHONUNBUFFERED": "1", "COLUMNS": "120"}
+
+
+def fresh_folder(state: StateDir, *, keep: bool) -> None:
+    """Empty a state folder, unless it is to be kept. Raises DemoError where that would delete what is not ours."""
+    if state.supervisor_pid() is not None:
+        raise DemoError(f"A stack runs in {state.root}. `dualcast down` stops it; or name another DUALCAST_STATE_DIR.")
+    processes.sweep(state.status())
+    if not keep and state.root.exists() and any(state.root.iterdir()):
+        if not state.is_ours:
+            raise DemoError(
+                f"{state.root} holds files, and dualcast did not make it; the demo would empty it.\n"
+                "Name another folder in DUALCAST_STATE_DIR, or give --keep-state."
+            )
+        for entry in state.root.iterdir():
+            _delete(entry)
+    state.create()
+
+
+def _delete(entry: Path) -> None:
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink()
+
+
+def _news(snapshot: feed.Snapshot) -> list[tuple[object, ...]]:
+    entities = snapshot.status.entities
+    return [(e.newest_actual_at, len(e.day_ahead), e.intraday, e.errors.day_ahead) for e in entities]
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

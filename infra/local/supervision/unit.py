@@ -1,0 +1,172 @@
+"""One component under supervision: its process, its health, and when to start it again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Mapping
+from concurrent.futures import Executor, Future
+from subprocess import Popen
+
+import structlog
+
+from infra.local.checks import NotReadyError
+from infra.local.components import Component, Site
+from infra.local.state import ComponentStatus, Phase, ProcessId
+from infra.local.supervision import processes
+
+_CHECK_SECONDS = {Phase.STARTING: 0.3, Phase.HEALTHY: 3.0, Phase.UNHEALTHY: 1.0}
+_UNCHECKED_START_SECONDS = 1.0
+_HUNG_AFTER_SECONDS = 60.0
+_START_SECONDS = 180.0
+_CALM_SECONDS = 10.0
+_FIRST_BACKOFF_SECONDS = 0.5
+_LONGEST_BACKOFF_SECONDS = 10.0
+_LARGEST_LOG_BYTES = 20_000_000
+
+_log = structlog.get_logger()
+
+
+class Unit:
+    """A component that the supervisor keeps alive. All times are seconds of the monotonic clock."""
+
+    def __init__(self, component: Component, site: Site, environment: Mapping[str, str], pool: Executor) -> None:
+        self.component = component
+        self.phase = Phase.WAITING
+        self.wanted = True
+        self._site = site
+        self._environment = environment
+        self._pool = pool
+        self._process: Popen[bytes] | None = None
+        self._process_id: ProcessId | None = None
+        self._address = component.address.format(**site.ports)
+        self._check: Future[None] | None = None
+        self._since = time.monotonic()
+        self._last_well = self._last_check = 0.0
+        self._failures = self._restarts = 0
+        self._detail = ""
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of its session leader, or None where it does not run."""
+        return self._process.pid if self._process else None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether others may rely on it."""
+        return self.phase == Phase.HEALTHY
+
+    def status(self) -> ComponentStatus:
+        """What to tell the commands."""
+        return ComponentStatus(
+            name=self.component.name,
+            phase=self.phase,
+            process=self._process_id,
+            address=self._address,
+            failures=self._failures,
+            restarts=self._restarts,
+            detail=self._detail,
+        )
+
+    def tick(self, *, needs_ready: bool, dependents_gone: bool) -> None:
+        """Take the next step, if any; never blocks."""
+        now = time.monotonic()
+        if not self.wanted:
+            self._tick_stop(now, dependents_gone)
+        elif self._process is None:
+            self._tick_start(now, needs_ready)
+        else:
+            self._tick_health(now)
+
+    def on_exit(self, code: int) -> None:
+        """The process has ended; whatever is left of its session is ended too."""
+        if self._process is None:
+            return
+        processes.kill_session(self._process.pid)
+        self._process.returncode = code
+        self._process, self._process_id, self._check = None, None, None
+        if not self.wanted:
+            self._enter(Phase.STOPPED)
+        elif code == 0 and self.component.restart == "on-failure":
+            self._enter(Phase.FINISHED)
+        else:
+            self._failures += 1
+            self._detail = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+            self._enter(Phase.BACKOFF)
+            _log.warning("component ended", component=self.component.name, how=self._detail)
+
+    def _tick_start(self, now: float, needs_ready: bool) -> None:
+        if self.phase == Phase.WAITING and needs_ready:
+            self._start()
+        elif self.phase == Phase.BACKOFF:
+            delay = min(_FIRST_BACKOFF_SECONDS * 2 ** (self._failures - 1), _LONGEST_BACKOFF_SECONDS)
+            if now - self._since >= delay:
+                self._restarts += 1
+                self._start()
+
+    def _start(self) -> None:
+        log = self._site.state.log(self.component.name)
+        if log.exists() and log.stat().st_size > _LARGEST_LOG_BYTES:
+            log.replace(log.with_suffix(".log.1"))
+        environment = {**self._environment, **self.component.environment(self._site)}
+        self._process = processes.start(self.component.command(self._site), environment, log)
+        self._process_id = ProcessId.of(self._process.pid)
+        self._last_well = self._last_check = time.monotonic()
+        self._enter(Phase.STARTING)
+        _log.info("component started", component=self.component.name, pid=self._process.pid)
+
+    def _tick_health(self, now: float) -> None:
+        self._bound_log()
+        if self.component.check is None:
+            if self.phase == Phase.STARTING and now - self._since >= _UNCHECKED_START_SECONDS:
+                self._enter(Phase.HEALTHY)
+            well = self.phase == Phase.HEALTHY
+        else:
+            well = self._poll_check(now)
+        if well and now - self._since >= _CALM_SECONDS:
+            self._failures = 0
+        limit = _START_SECONDS if self.phase == Phase.STARTING else _HUNG_AFTER_SECONDS
+        if not well and now - self._last_well >= limit and self._process:
+            _log.warning("component hangs and is killed", component=self.component.name, seconds=limit)
+            self._last_well = now
+            processes.kill_session(self._process.pid)
+
+    def _poll_check(self, now: float) -> bool:
+        """Whether the last finished check went well; starts the next one when it is due."""
+        if self._check is None:
+            if now - self._last_check >= _CHECK_SECONDS[self.phase] and self.component.check:
+                self._last_check = now
+                self._check = self._pool.submit(self.component.check, self._address)
+        elif self._check.done():
+            error, self._check = self._check.exception(), None
+            self._detail = "" if error is None else str(error)
+            if error is None:
+                self._last_well = now
+                self._enter(Phase.HEALTHY)
+            elif not isinstance(error, NotReadyError):
+                raise error
+            elif self.phase == Phase.HEALTHY:
+                self._enter(Phase.UNHEALTHY)
+        return self.phase == Phase.HEALTHY
+
+    def _tick_stop(self, now: float, dependents_gone: bool) -> None:
+        if self._process is None:
+            self._enter(Phase.STOPPED)
+        elif self.phase != Phase.STOPPING:
+            if dependents_gone:
+                os.kill(self._process.pid, signal.SIGTERM)
+                self._enter(Phase.STOPPING)
+        elif now - self._since >= self.component.stop_seconds:
+            processes.kill_session(self._process.pid)
+
+    def _bound_log(self) -> None:
+        log = self._site.state.log(self.component.name)
+        if log.exists() and log.stat().st_size > _LARGEST_LOG_BYTES:
+            shutil.copyfile(log, log.with_suffix(".log.1"))
+            os.truncate(log, 0)  # it is written in append mode, so that the writer goes on at the start
+
+    def _enter(self, phase: Phase) -> None:
+        if phase != self.phase:
+            self.phase, self._since = phase, time.monotonic()

@@ -1,0 +1,126 @@
+"""The supervisor keeps a real Redis running, and leaves nothing behind, however it is stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from redis import Redis
+from rich.console import Console
+
+from infra.local import stack
+from infra.local.state import Phase, ProcessId, StateDir
+from infra.local.supervision import processes
+
+CONSOLE = Console(quiet=True)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[StateDir]:
+    state = StateDir(tmp_path / "state")
+    yield state
+    stack.stop(state)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 15.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def redis_pid(state: StateDir) -> int:
+    pid = state.status().components["redis"].pid
+    assert pid is not None
+    return pid
+
+
+def client(state: StateDir) -> Redis:
+    return Redis.from_url(state.status().components["redis"].address, socket_timeout=5)
+
+
+def is_back(state: StateDir, killed: int) -> bool:
+    redis = state.status().components["redis"]
+    return redis.phase == Phase.HEALTHY and redis.pid not in (None, killed)
+
+
+def test_a_killed_server_comes_back_with_its_data_and_goes_down_without_a_trace(state: StateDir) -> None:
+    stack.start(state, ("redis",), console=CONSOLE)
+    client(state).set("kept", "yes")
+    killed, address = redis_pid(state), state.status().components["redis"].address
+
+    os.kill(killed, signal.SIGKILL)
+    wait_for(lambda: is_back(state, killed))
+
+    assert client(state).get("kept") == b"yes"
+    assert state.status().components["redis"].address == address
+    running = state.status()
+    assert stack.stop(state)
+    assert state.supervisor_pid() is None
+    assert processes.remains(running) == []
+    assert not stack.stop(state), "a second down finds nothing"
+
+
+def test_up_twice_finds_the_running_stack(state: StateDir) -> None:
+    stack.start(state, ("redis",), console=CONSOLE)
+    first = redis_pid(state)
+    stack.start(state, ("redis",), console=CONSOLE)
+    assert redis_pid(state) == first
+
+
+def test_a_killed_supervisor_takes_everything_with_it_and_the_next_up_works(state: StateDir) -> None:
+    stack.start(state, ("redis",), console=CONSOLE)
+    client(state).set("kept", "yes")
+    running, supervisor = state.status(), state.supervisor_pid()
+    assert supervisor
+    assert len(processes.remains(running)) == 1
+
+    os.kill(supervisor, signal.SIGKILL)
+    wait_for(lambda: state.supervisor_pid() is None and processes.remains(running) == [])
+
+    stack.start(state, ("redis",), console=CONSOLE)
+    assert client(state).get("kept") == b"yes"
+
+
+def test_the_stack_ends_with_its_owner(state: StateDir) -> None:
+    with psutil.Popen(["sleep", "60"]) as owner:
+        stack.start(state, ("redis",), console=CONSOLE, owner=ProcessId.of(owner.pid))
+        owner.kill()
+    wait_for(lambda: state.supervisor_pid() is None)
+
+
+def test_a_port_that_the_user_names_is_used_or_refused(state: StateDir, tmp_path: Path) -> None:
+    stack.start(state, ("redis",), console=CONSOLE)
+    taken = int(state.status().components["redis"].address.rsplit(":", 1)[1].split("/")[0])
+    with pytest.raises(stack.StackError, match=f"Port {taken}"):
+        stack.start(StateDir(tmp_path / "other"), ("redis",), console=CONSOLE, ports={"redis": taken})
+
+
+def test_an_address_in_the_environment_is_used_and_not_started(
+    state: StateDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.start(state, ("redis",), console=CONSOLE)
+    address = state.status().components["redis"].address
+    monkeypatch.setenv("DUALCAST_REDIS", address)
+    other = StateDir(tmp_path / "other")
+    try:
+        status = stack.start(other, ("redis",), console=CONSOLE)
+        assert (status.components["redis"].phase, status.components["redis"].pid) == (Phase.EXTERNAL, None)
+        stack.stop(state)
+        wait_for(lambda: other.status().components["redis"].phase == Phase.UNREACHABLE)
+    finally:
+        stack.stop(other)
+
+
+def test_a_server_that_cannot_start_is_named_with_the_end_of_its_log(state: StateDir) -> None:
+    state.create()
+    folder = state.folder("redis")
+    folder.mkdir()
+    (folder / "appendonly.aof").write_text("this is no append-only file")
+    with pytest.raises(stack.StackError, match=r"redis does not start(?s:.)*append"):
+        stack.start(state, ("redis",), console=CONSOLE)

@@ -1,0 +1,179 @@
+"""The demo runs its steps in order, tells what failed, shows what there is, and deletes only what is its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from infra.demo.board import board, sparkline
+from infra.demo.feed import Points, Snapshot
+from infra.demo.feed import Status as FeedStatus
+from infra.demo.plan import Options, Plan
+from infra.demo.run import DemoError, fresh_folder
+from infra.demo.steps import Progress, Runner, Step, StepError
+from infra.local.state import ComponentStatus, Phase, StateDir, Status
+
+START, UNTIL = datetime(2022, 3, 1, tzinfo=UTC), datetime(2022, 3, 4, tzinfo=UTC)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> StateDir:
+    state = StateDir(tmp_path / "state")
+    state.create()
+    return state
+
+
+def run(runner: Runner, seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    try:
+        while not runner.is_done:
+            assert time.monotonic() < deadline, "the steps never ended"
+            runner.tick()
+            time.sleep(0.01)
+    finally:
+        runner.stop()
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def test_steps_run_in_the_order_of_their_needs(state: StateDir) -> None:
+    seen: list[str] = []
+    touch = state.root / "made by a command"
+    steps = [
+        Step("last", "last", call=lambda: seen.append(f"last: {touch.exists()}"), after=("call", "command")),
+        Step("call", "call", call=lambda: seen.append("call")),
+        Step("command", "command", lambda: python(f"open({str(touch)!r}, 'w')"), after=("call",)),
+    ]
+    run(Runner(steps, state, os.environ))
+    assert seen == ["call", "last: True"]
+    assert all(step.progress == Progress.DONE and step.seconds >= 0 for step in steps)
+
+
+def test_a_failed_command_is_named_with_its_words(state: StateDir) -> None:
+    after = Step("never", "never", call=lambda: pytest.fail("must not start"), after=("bad",))
+    bad = Step("bad", "train the model", lambda: python("raise SystemExit('there is no data')"))
+    with pytest.raises(StepError, match=r"train the model: ended with exit code 1(?s:.)*there is no data"):
+        run(Runner([bad, after], state, os.environ))
+    assert (bad.progress, after.progress) == (Progress.FAILED, Progress.WAITING)
+
+
+def test_a_failed_call_is_named(state: StateDir) -> None:
+    def call() -> None:
+        raise RuntimeError("no port is free")
+
+    with pytest.raises(StepError, match="servers: no port is free"):
+        run(Runner([Step("servers", "servers", call=call)], state, os.environ))
+
+
+def test_stopping_ends_a_running_command(state: StateDir) -> None:
+    runner = Runner([Step("long", "long", lambda: ["sleep", "60"])], state, os.environ)
+    runner.tick()
+    before = time.monotonic()
+    runner.stop()
+    assert time.monotonic() - before < 5
+    assert runner.join(1.0)
+
+
+def test_the_plan_can_be_carried_out_and_passes_the_users_wishes_on(state: StateDir) -> None:
+    plan = Plan(Options("pv_parks", Path("/a.csv"), Path("/m.yaml"), None, 3, 3600.0), state, {})
+    for steps in (plan.preparation(), plan.scoring()):
+        names = [step.name for step in steps]
+        assert len(set(names)) == len(names)
+        assert all(need in names for step in steps for need in step.after)
+        assert all((step.command is None) != (step.call is None) for step in steps)
+    score = next(step.command for step in plan.scoring() if step.name == "score-intraday")
+    assert score is not None
+    assert list(score())[1:4] == ["score", "--path", "intraday"]
+    assert list(score())[-2:] == ["--use-case", "pv_parks"]
+
+
+def test_the_state_folder_is_emptied_where_it_is_ours_alone(state: StateDir, tmp_path: Path) -> None:
+    (state.root / "lake").mkdir()
+    (state.root / "lake" / "old").touch()
+    fresh_folder(state, keep=True)
+    assert (state.root / "lake" / "old").exists()
+    fresh_folder(state, keep=False)
+    assert not (state.root / "lake").exists()
+    assert state.is_ours
+
+    foreign = tmp_path / "home"
+    foreign.mkdir()
+    (foreign / "thesis.txt").touch()
+    with pytest.raises(DemoError, match="dualcast did not make it"):
+        fresh_folder(StateDir(foreign), keep=False)
+    assert (foreign / "thesis.txt").exists()
+
+
+def test_a_link_in_the_state_folder_is_deleted_and_not_followed(state: StateDir, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "measured.csv").touch()
+    (state.root / "lake").symlink_to(tmp_path / "data")
+    fresh_folder(state, keep=False)
+    assert (tmp_path / "data" / "measured.csv").exists()
+
+
+def test_a_running_stack_is_not_pulled_from_under_its_user(state: StateDir) -> None:
+    lock = state.hold_supervisor_lock()
+    assert lock is not None
+    with pytest.raises(DemoError, match="dualcast down"):
+        fresh_folder(state, keep=False)
+    os.close(lock)
+
+
+def test_the_board_shows_clock_curves_errors_and_troubles() -> None:
+    curve = {"issued_at": START.isoformat(), "model": {"name": "model_da_x", "version": "7"}, "degraded": True}
+    entity = {
+        "entity_id": "X",
+        "title": "Xanadu",
+        "simulated": True,
+        "newest_actual_at": START.isoformat(),
+        "day_ahead": [{**curve, "delivery_date": "2022-03-02"}],
+        "intraday": {**curve, "degraded": False},
+        "errors": {
+            "day_ahead": {"points": 24, "mape": 2.0412, "reference_mape": 4.09},
+            "intraday": [{"points": 9, "mape": 0.71, "reference_mape": None, "horizon": "PT1H"}],
+        },
+    }
+    status = {"clock": {"now": START.isoformat(), "running": True}, "entities": [entity]}
+    status["use_case"] = {"unit": "MW", "reference": "tso"}
+    medians = (51000, 62000)
+    points = [{"valid_time": START.isoformat(), "quantiles": {"0.1": 1.0, "0.5": v, "0.9": 9e9}} for v in medians]
+    curves = {("X", "day-ahead"): Points.model_validate({"points": points})}
+    broken = ComponentStatus(name="id-svc", phase=Phase.BACKOFF, detail="ended with exit code 1")
+    fine = ComponentStatus(name="kafka", phase=Phase.HEALTHY)
+    components = Status(components={"id-svc": broken, "kafka": fine})
+
+    output = StringIO()
+    console = Console(width=140, file=output)
+    snapshot = Snapshot(FeedStatus.model_validate(status), curves)
+    console.print(board(snapshot, components, (START, UNTIL), START, "http://127.0.0.1:8000"))
+    shown = output.getvalue()
+
+    for expected in (
+        "Tue 2022-03-01 00:00 UTC",
+        "Xanadu, simulated",
+        "day-ahead 2022-03-02",
+        "51,000 to 62,000 MW",
+        "model_da_x 7, degraded",
+        "2.04 %",
+        "others 4.09",
+        "1h 0.71 %",
+        "id-svc is restarting: ended with exit code 1",
+        "http://127.0.0.1:8000/",
+    ):
+        assert expected in shown, shown
+    assert "kafka" not in shown
+
+
+def test_a_sparkline_of_equal_or_no_values() -> None:
+    assert sparkline([5.0, 5.0]) == "▁▁"
+    assert sparkline([]) == ""

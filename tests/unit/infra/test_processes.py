@@ -1,0 +1,73 @@
+"""Processes of the stack end with their supervisor, down to the last grandchild."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from infra.local.state import Status
+from infra.local.supervision import processes
+
+# a child that starts a grandchild in a session of its own, as daemons do, and says which
+_DAEMONISE = (
+    "import subprocess, time; child = subprocess.Popen(['sleep', '60'], start_new_session=True);"
+    "print(child.pid, flush=True); time.sleep(60)"
+)
+# a parent that starts a tethered child, says which, and dies a violent death
+_MURDERED = (
+    "import os,signal,sys; from pathlib import Path; from infra.local.supervision.processes import start;"
+    "print(start(['sleep','60'], os.environ, Path(sys.argv[1])).pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+)
+
+
+def wait_until_gone(pid: int, seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, f"process {pid} still runs"
+        time.sleep(0.05)
+
+
+def first_line(log: Path, seconds: float = 10.0) -> str:
+    deadline = time.monotonic() + seconds
+    while not log.exists() or not log.read_text().endswith("\n"):
+        assert time.monotonic() < deadline, "nothing was written"
+        time.sleep(0.05)
+    return log.read_text().splitlines()[0]
+
+
+def test_a_sweep_finds_what_hid_in_a_session_of_its_own(tmp_path: Path) -> None:
+    mark = Status(token=f"test-{os.getpid()}")
+    environment = {**os.environ, processes.MARK: mark.token}
+    child = processes.start([sys.executable, "-c", _DAEMONISE], environment, tmp_path / "log")
+    grandchild = int(first_line(tmp_path / "log"))
+
+    assert {p.pid for p in processes.remains(mark)} == {child.pid, grandchild}
+    assert processes.sweep(mark) == 2
+    child.wait(timeout=5)
+    wait_until_gone(grandchild)
+    assert processes.sweep(mark) == 0
+
+
+def test_without_a_mark_nothing_is_swept() -> None:
+    assert processes.sweep(Status()) == 0
+
+
+def test_a_child_dies_with_a_parent_that_was_killed(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _MURDERED, str(tmp_path / "log")]
+    parent = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert parent.returncode == -9
+    wait_until_gone(int(parent.stdout))
+
+
+def test_memory_is_that_of_the_whole_tree() -> None:
+    with psutil.Popen(["sleep", "60"]) as child:
+        tree = processes.tree(os.getpid())
+        assert {os.getpid(), child.pid} <= {p.pid for p in tree}
+        assert processes.resident_bytes(tree) > psutil.Process().memory_info().rss
+        child.kill()
+    assert processes.tree(child.pid) == []

@@ -1,0 +1,139 @@
+"""The small files of the state folder, and the ports."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from dualcast.settings import load_settings
+from infra.local.components import COMPONENTS, DEFAULT, with_needs
+from infra.local.ports import PortBook, PortTakenError, is_free
+from infra.local.state import Desired, Phase, ProcessId, StateDir
+from infra.local.supervision.external import external_address
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> StateDir:
+    state = StateDir(tmp_path / "state")
+    state.create()
+    return state
+
+
+def test_what_is_written_to_stack_env_is_what_the_settings_read(
+    state: StateDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("DUALCAST_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("DUALCAST_STATE_DIR", str(state.root))
+    clock = '{"start":"2022-03-01T00:00:00Z","speed":3600}'
+    state.update_stack_env({"DUALCAST_KAFKA": "127.0.0.1:1", "DUALCAST_CLOCK": clock})
+    state.update_stack_env({"DUALCAST_JAVA_HOME": "/it's a \\ home", "DUALCAST_SPARK_JARS": "/a.jar,/b.jar"})
+
+    settings = load_settings()
+    assert settings.kafka == "127.0.0.1:1"
+    assert settings.clock.speed == 3600
+    assert settings.java_home == "/it's a \\ home"
+    assert settings.spark_jar_paths == ["/a.jar", "/b.jar"]
+
+    state.update_stack_env({"DUALCAST_CLOCK": None})
+    assert not load_settings().clock.is_replay
+
+
+def test_the_real_environment_wins_over_stack_env(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DUALCAST_STATE_DIR", str(state.root))
+    monkeypatch.setenv("DUALCAST_KAFKA", "elsewhere:9092")
+    state.update_stack_env({"DUALCAST_KAFKA": "127.0.0.1:1"})
+    assert load_settings().kafka == "elsewhere:9092"
+
+
+def test_only_a_folder_that_was_empty_is_ours(tmp_path: Path) -> None:
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "thesis.txt").touch()
+    foreign, fresh = StateDir(tmp_path / "foreign"), StateDir(tmp_path / "fresh")
+    foreign.create()
+    fresh.create()
+    assert (foreign.is_ours, fresh.is_ours) == (False, True)
+
+
+def test_one_supervisor_at_a_time(state: StateDir) -> None:
+    assert state.supervisor_pid() is None
+    first = state.hold_supervisor_lock()
+    assert first is not None
+    state.sign_supervisor_lock(first)
+    assert state.supervisor_pid() == os.getpid()
+    assert state.hold_supervisor_lock() is None
+    os.close(first)
+    assert state.supervisor_pid() is None
+
+
+def test_a_process_id_that_was_given_away_anew_is_not_taken_for_the_old_process() -> None:
+    me = ProcessId.of_this_process()
+    assert me.process() is not None
+    assert ProcessId(pid=me.pid, started=me.started - 3600).process() is None
+
+
+def test_what_shall_run_survives_writing_and_reading(state: StateDir) -> None:
+    assert state.desired() == Desired()
+    asked = Desired(components=("redis",), ports={"redis": 1}, arguments={"replay": ("--data", "a b.csv")})
+    state.write_desired(asked)
+    assert state.desired() == asked
+
+
+def test_ports_are_kept_from_run_to_run(state: StateDir) -> None:
+    port = PortBook(state, {}).port("redis", preferred=6379)
+    assert is_free(port)
+    assert PortBook(StateDir(state.root), {}).kept == {"redis": port}
+
+
+def test_two_stacks_never_choose_the_same_port(state: StateDir, tmp_path: Path) -> None:
+    other = StateDir(tmp_path / "other")
+    other.create()
+    first, second = PortBook(state, {}), PortBook(other, {})
+    assert first.port("redis", preferred=6379) != second.port("redis", preferred=6379)
+
+
+def test_a_kept_port_that_somebody_else_took_is_replaced(state: StateDir) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+        (state.run / "ports.json").write_text(f'{{"redis": {taken}}}')
+        assert PortBook(state, {}).port("redis", preferred=taken) != taken
+
+
+def test_a_port_that_the_user_named_is_never_replaced(state: StateDir) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+        with pytest.raises(PortTakenError, match=str(taken)):
+            PortBook(state, {"redis": taken}).port("redis", preferred=6379)
+
+
+def test_an_address_in_the_environment_makes_a_component_external_unless_it_is_our_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kafka = COMPONENTS["kafka"]
+    monkeypatch.delenv("DUALCAST_KAFKA", raising=False)
+    assert external_address(kafka, {}) == ""
+    monkeypatch.setenv("DUALCAST_KAFKA", "broker.example:9092")
+    assert external_address(kafka, {}) == "broker.example:9092"
+    monkeypatch.setenv("DUALCAST_KAFKA", "127.0.0.1:4711")
+    assert external_address(kafka, {"kafka": 4711, "kafka_controller": 4712}) == ""
+
+
+def test_what_a_component_needs_is_started_before_it() -> None:
+    order = with_needs(tuple(COMPONENTS))
+    assert set(order) == set(COMPONENTS)
+    for name in order:
+        assert all(order.index(need) < order.index(name) for need in COMPONENTS[name].needs)
+    assert with_needs(("features",)) == ("kafka", "registry", "redis", "features")
+    assert DEFAULT == ("kafka", "registry", "redis", "mlflow")
+
+
+def test_everything_listens_on_loopback_only() -> None:
+    addresses = [c.address for c in COMPONENTS.values() if c.address]
+    assert all("127.0.0.1:" in address for address in addresses)
+
+
+def test_phases_read_as_words() -> None:
+    assert str(Phase.BACKOFF) == "restarting"
