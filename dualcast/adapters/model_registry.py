@@ -1,0 +1,201 @@
+"""The model registry (MLflow): publish a trained model as champion, and load one by its alias.
+
+A model is a folder of files and the name of the module that reads them back (MLflow's pyfunc loader): nothing is
+pickled. A version never changes, so a downloaded one is kept on disk and loaded from there the next time.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, Protocol, cast
+
+import mlflow
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, infer_signature
+from requests import RequestException
+
+from dualcast.settings import Settings
+
+Alias = Literal["champion", "previous", "challenger"]
+
+CHAMPION: Alias = "champion"
+PREVIOUS: Alias = "previous"
+# MLflow is configured by its environment: give up in time, and leave stdout to the commands.
+_ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+# How MLflow says that there is no such model or alias.
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+# What a model's environment needs; the versions are those of the platform's lock.
+_REQUIREMENTS = ["dualcast[models]"]
+
+
+class RegistryAwayError(ConnectionError):
+    """The registry does not answer now; asking again later may help."""
+
+
+class UnknownModelError(LookupError):
+    """The registry has no such model; the text says how to make one."""
+
+
+class Predictor(Protocol):
+    """What a loaded model can do, whichever room made it."""
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The features that a row must have."""
+
+    def predict(self, model_input: pd.DataFrame) -> pd.DataFrame:
+        """Quantile columns for rows of features."""
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """A version of a registered model, in memory. ``raw`` is the object that the loader module made."""
+
+    name: str
+    version: str
+    alias: Alias
+    run_id: str
+    raw: Predictor
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The features that a row must have, in order."""
+        return self.raw.features
+
+    def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Quantile columns for rows of features."""
+        return self.raw.predict(frame)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is recorded of a training run beside the model."""
+
+    experiment: str
+    name: str
+    params: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    input_example: pd.DataFrame
+    output_example: pd.DataFrame
+
+
+def publish(
+    settings: Settings, name: str, run: Run, save: Callable[[Path], None], loader_module: str, alias: Alias = CHAMPION
+) -> str:
+    """Log a run with its model, register it under ``name`` and give it an alias; return the version.
+
+    ``save`` writes the model into a folder that does not exist yet; ``loader_module`` has ``_load_pyfunc(path)``, which
+    reads it back. The old champion becomes ``previous``. Raises RegistryAwayError.
+    """
+    client = _client(settings)
+    with TemporaryDirectory() as scratch, _registry_errors(settings):
+        folder = Path(scratch) / "model"
+        save(folder)
+        mlflow.set_experiment(run.experiment)
+        with mlflow.start_run(run_name=run.name, tags=dict(run.tags)):
+            mlflow.log_params(dict(run.params))
+            mlflow.log_metrics(dict(run.metrics))
+            logged = mlflow.pyfunc.log_model(
+                name="model",
+                loader_module=loader_module,
+                data_path=str(folder),
+                signature=infer_signature(run.input_example, run.output_example),
+                input_example=run.input_example,
+                pip_requirements=_REQUIREMENTS,
+                registered_model_name=name,
+            )
+        version = str(logged.registered_model_version)
+        promote(client, name, version, alias)
+    return version
+
+
+def promote(client: MlflowClient, name: str, version: str, alias: Alias) -> None:
+    """Give a version an alias; a champion that it replaces becomes ``previous``."""
+    old = _version(client, name, alias) if alias == CHAMPION else None
+    if old is not None and old.version != version:
+        client.set_registered_model_alias(name, PREVIOUS, old.version)
+    client.set_registered_model_alias(name, alias, version)
+
+
+def current_version(settings: Settings, name: str, alias: Alias = CHAMPION) -> str | None:
+    """The version behind an alias now, or None: cheap, to find out whether a newer one must be loaded.
+
+    Raises RegistryAwayError.
+    """
+    with _registry_errors(settings):
+        found = _version(_client(settings), name, alias)
+    return None if found is None else str(found.version)
+
+
+def load(settings: Settings, name: str, alias: Alias = CHAMPION) -> RegisteredModel:
+    """The model behind an alias. Raises UnknownModelError, RegistryAwayError."""
+    with _registry_errors(settings):
+        found = _version(_client(settings), name, alias)
+        if found is None:
+            raise UnknownModelError(f"there is no {alias} of {name}; train one with `dualcast train`")
+        folder = _downloaded(settings, name, found)
+    return RegisteredModel(name, str(found.version), alias, str(found.run_id), _read(folder))
+
+
+def _client(settings: Settings) -> MlflowClient:
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    mlflow.set_tracking_uri(settings.mlflow)
+    return MlflowClient(settings.mlflow)
+
+
+def _version(client: MlflowClient, name: str, alias: Alias) -> ModelVersion | None:
+    try:
+        return client.get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        if error.error_code in _ABSENT:
+            return None
+        raise
+
+
+def _downloaded(settings: Settings, name: str, version: ModelVersion) -> Path:
+    """The folder of a version on this machine; downloaded at the first call, whole or not at all."""
+    folder = settings.state_dir / "models" / name / f"{version.version}-{version.run_id}"
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder.parent, prefix=".") as scratch:
+            found = mlflow.artifacts.download_artifacts(
+                artifact_uri=f"models:/{name}/{version.version}", dst_path=scratch, tracking_uri=settings.mlflow
+            )
+            with suppress(OSError):  # another process was faster; its copy is the same
+                shutil.move(found, folder)
+    return folder
+
+
+def _read(folder: Path) -> Predictor:
+    """What ``mlflow.pyfunc.load_model`` does, without its comparison of environments, which takes seconds."""
+    flavour = Model.load(str(folder)).flavors[mlflow.pyfunc.FLAVOR_NAME]
+    loader = importlib.import_module(flavour[mlflow.pyfunc.MAIN])
+    return cast("Predictor", loader._load_pyfunc(str(folder / flavour[mlflow.pyfunc.DATA])))
+
+
+@contextmanager
+def _registry_errors(settings: Settings) -> Iterator[None]:
+    """MLflow's and HTTP's failures as RegistryAwayError."""
+    try:
+        yield
+    except (MlflowException, RequestException) as error:
+        raise RegistryAwayError(f"MLflow at {settings.mlflow}: {error}") from error

@@ -1,0 +1,138 @@
+"""Commands of the models: ``dualcast train day-ahead | intraday`` and ``dualcast score``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from dualcast import telemetry
+from dualcast.catalogue import Path_, load_use_case
+from dualcast.settings import load_settings
+from models.fitting import TooFewExamplesError
+from models.forecasters.registry import ForecasterError
+from models.scoring import FaultyForecastsError, Score, figures, read_actuals, read_forecasts
+
+app = typer.Typer(no_args_is_help=True, help="Train and score models.")
+training = typer.Typer(no_args_is_help=True, help="Train a model from the feature store and publish it as champion.")
+app.add_typer(training, name="train")
+
+_UseCase = Annotated[str | None, typer.Option("--use-case", "-u", help="Name of the use case; default: the settings'")]
+_Until = Annotated[
+    datetime | None, typer.Option(help="Learn from what was known then (UTC); default: now, by the clock")
+]
+_MISTAKES: tuple[type[Exception], ...] = (
+    ConnectionError,
+    FileNotFoundError,
+    LookupError,
+    TooFewExamplesError,
+    ForecasterError,
+    FaultyForecastsError,
+)
+_JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables")]
+
+
+@training.command("day-ahead")
+def train_day_ahead(use_case: _UseCase = None, until: _Until = None, as_json: _JSON = False) -> None:
+    """Train the day-ahead model."""
+    _train("day-ahead", use_case, until, as_json=as_json)
+
+
+@training.command("intraday")
+def train_intraday(use_case: _UseCase = None, until: _Until = None, as_json: _JSON = False) -> None:
+    """Train the intraday model."""
+    _train("intraday", use_case, until, as_json=as_json)
+
+
+@app.command()
+def score(
+    forecasts: Annotated[list[Path], typer.Option(exists=True, help="Forecast files or folders, Parquet or CSV")],
+    actuals: Annotated[
+        list[Path], typer.Option(exists=True, help="What came true: valid_time and one column a variable")
+    ],
+    use_case: _UseCase = None,
+    path: Annotated[Path_, typer.Option(help="day-ahead: by local hour; intraday: by horizon")] = "day-ahead",
+    as_json: _JSON = False,
+) -> None:
+    """Score forecasts: errors, intervals, and skill against the reference and the naive forecast."""
+    settings = load_settings()
+    case = load_use_case(use_case or settings.use_case, settings.use_cases)
+    with _known_mistakes():
+        found = figures(case, path, read_forecasts(forecasts, case), read_actuals(actuals, case))
+    if as_json:
+        typer.echo(json.dumps({key: s.as_dict() for key, s in found.items()}, indent=1))
+        return
+    Console().print(_score_table(found, "local hour" if path == "day-ahead" else "horizon", case.unit))
+
+
+def _train(path: Path_, use_case: str | None, until: datetime | None, *, as_json: bool) -> None:
+    from dualcast.adapters.feature_store import (  # noqa: PLC0415 -- takes seconds to import
+        FeatureStoreError,
+    )
+    from models.training import train  # noqa: PLC0415
+
+    settings = load_settings()
+    telemetry.configure(settings, "training")
+    case = load_use_case(use_case or settings.use_case, settings.use_cases)
+    moment = settings.clock.now() if until is None else _utc(until)
+    console = Console(stderr=True)
+    with _known_mistakes(FeatureStoreError), console.status("starting") as spinner:
+        done = train(settings, case, path, moment, spinner.update)
+    held_out = done.fitted.metrics
+    summary = {
+        "model": done.name,
+        "version": done.version,
+        "until": moment.isoformat(),
+        "examples": done.fitted.examples,
+        "data_version": done.data_version,
+        "seconds": done.seconds,
+        "held_out": held_out,
+    }
+    if as_json:
+        typer.echo(json.dumps(summary, indent=1))
+        return
+    console.print(f"{done.name} version {done.version} is champion, {sum(done.seconds.values()):.0f} s")
+    Console().print(_metrics_table(held_out, case.unit, done.fitted.held_out))
+
+
+def _metrics_table(found: dict[str, float], unit: str, rows: int) -> Table:
+    table = Table(title=f"On the newest {rows:,} rows, not seen in training")
+    table.add_column("measure")
+    table.add_column("value", justify="right")
+    units = {"mape": "%", "mae": unit, "rmse": unit, "pinball": unit, "coverage": "%"}
+    for name, value in found.items():
+        if "_slot_" not in name:
+            table.add_row(name.replace("_", " "), f"{value:.2f} {units.get(name.split('_')[0], '')}")
+    return table
+
+
+def _score_table(found: dict[str, Score], by: str, unit: str) -> Table:
+    table = Table(title=f"Errors in {unit} and %")
+    columns = (by, "n", "MAPE", "MAE", "RMSE", "bias", "pinball", "q10-q90 %", "reference MAPE", "naive MAPE", "skill")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for key, s in found.items():
+        table.add_row(key, *s.cells())
+    return table
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+@contextmanager
+def _known_mistakes(*more: type[Exception]) -> Iterator[None]:
+    """End with status 1 and one line where the world, and not the code, is at fault."""
+    try:
+        yield
+    except (*_MISTAKES, *more) as error:
+        Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False)
+        sys.exit(1)

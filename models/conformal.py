@@ -1,0 +1,76 @@
+"""Intervals by split conformal prediction: quantiles of residuals that the forecaster had on days it had not seen.
+
+Residuals are taken in units of the scale, separately for each horizon and part of the day (Vovk et al., 2005; Lei et
+al., 2018). The median is the point forecast itself, and quantiles cannot cross.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from models.inputs import Floats, Ints
+
+_MEDIAN = 0.5
+# A group with fewer residuals than this takes those of all parts of the day.
+_ENOUGH = 40
+
+
+class Intervals:
+    """Offsets from the point forecast for each horizon, part of the day and level: (H, parts, levels)."""
+
+    def __init__(self, levels: Sequence[float], slots_per_day: int, offsets: Floats) -> None:
+        self.levels = tuple(levels)
+        self._slots_per_day = slots_per_day
+        self._offsets = offsets
+
+    @classmethod
+    def fit(cls, residuals: Floats, clock: Ints, levels: Sequence[float], slots_per_day: int, parts: int) -> Self:
+        """From residuals (n, H) in units of the scale, NaN where unknown, at slots of the day (n, H).
+
+        A part of the day pools the residuals of its neighbours, so that a season of days is enough. Raises ValueError
+        where a horizon has no residual at all.
+        """
+        parts = min(parts, slots_per_day)
+        part = clock * parts // slots_per_day
+        horizons = residuals.shape[1]
+        offsets = np.empty((horizons, parts, len(levels)))
+        for horizon in range(horizons):
+            known = np.isfinite(residuals[:, horizon])
+            if not known.any():
+                raise ValueError(f"no residual is known at horizon {horizon}")
+            found, where = residuals[known, horizon], part[known, horizon]
+            for p in range(parts):
+                near = (where - p + 1) % parts <= 2
+                pool = found[near] if near.sum() >= _ENOUGH else found
+                offsets[horizon, p] = [_quantile(pool, level) for level in levels]
+        return cls(levels, slots_per_day, offsets)
+
+    def apply(self, point: Floats, scale: Floats, clock: Ints) -> Floats:
+        """Point forecasts (n, H) in the unit of the target as quantiles (n, H, levels) that rise with the level."""
+        part = clock * self._offsets.shape[1] // self._slots_per_day
+        offsets = self._offsets[np.arange(point.shape[1]), part]
+        quantiles: Floats = np.sort(point[:, :, np.newaxis] + offsets * scale[:, np.newaxis, np.newaxis], axis=2)
+        return quantiles
+
+    def save(self, path: Path) -> None:
+        """Write the offsets."""
+        np.savez(path, levels=np.array(self.levels), slots_per_day=self._slots_per_day, offsets=self._offsets)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what ``save`` wrote."""
+        with np.load(path) as stored:
+            return cls(tuple(stored["levels"].tolist()), int(stored["slots_per_day"]), stored["offsets"])
+
+
+def _quantile(residuals: Floats, level: float) -> float:
+    """The conformal quantile: from the outer neighbour, and on the outer side of the point forecast."""
+    if level == _MEDIAN:
+        return 0.0
+    if level < _MEDIAN:
+        return min(float(np.quantile(residuals, level, method="lower")), 0.0)
+    return max(float(np.quantile(residuals, level, method="higher")), 0.0)

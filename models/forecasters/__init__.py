@@ -1,0 +1,1 @@
+"""Forecasters: one file each, found by the name that a use case's YAML gives."""

@@ -1,0 +1,151 @@
+"""``horizon_trees``: every horizon at once, by trees that know the lead time, on top of linear regressions.
+
+A ridge for each time of day and horizon says most; one ensemble of trees over all horizons learns what the ridges
+leave, in units of each horizon's usual error. Where the ridges lack an input, trees that predict the distance from the
+newest measured value answer alone.
+"""
+
+from __future__ import annotations
+
+import json
+from math import gcd
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.forecasters.registry import forecaster
+from models.inputs import Floats, Inputs, Layout
+from models.learners.average import known_mean
+from models.learners.feature_sets import FeatureSet, feature_sets, known_features
+from models.learners.linear import GroupedRidge
+from models.learners.trees import Growth, Matrix, TreeParams, Trees, grow
+
+
+class HorizonTreesParams(BaseModel):
+    """Parameters of ``horizon_trees``; tree_rows: trees learn from origins spread evenly, of about so many rows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    alpha: float = Field(10.0, gt=0)
+    most_unknown: float = Field(0.2, gt=0, le=1)
+    tree_rows: int = Field(300_000, gt=0)
+    trees: TreeParams = TreeParams(rounds=200, learning_rate=0.03, num_leaves=31, min_data_in_leaf=200)
+    fallback_trees: TreeParams = TreeParams(rounds=150, learning_rate=0.1, num_leaves=63, min_data_in_leaf=50)
+
+
+@forecaster("horizon_trees")
+class HorizonTrees:
+    """Ridges for each horizon, trees on what they leave, and trees that can do without them."""
+
+    def __init__(self, layout: Layout, params: dict[str, Any]) -> None:
+        self._layout = layout
+        self._params = HorizonTreesParams(**params)
+        self._sets: list[FeatureSet] = []
+        self._linear: list[tuple[str, ...]] = []
+        self._ridges: list[GroupedRidge] = []
+        self._trees = Trees(self._params.trees)
+        self._fallback = Trees(self._params.fallback_trees)
+        self._unit: Floats = np.ones(layout.horizons)
+
+    def fit(self, inputs: Inputs, target: Floats, threads: int) -> None:
+        """Learn the ridges from every origin, the trees from origins spread evenly."""
+        linear = set(known_features(self._layout, inputs, self._params.most_unknown))
+        self._enter([(s, tuple(n for n in s.features if n in linear)) for s in feature_sets(self._layout, inputs)])
+        for features, ridge in zip(self._sets, self._ridges, strict=True):
+            ridge.fit(inputs, np.where(features.usable(self._layout, inputs), target, np.nan))
+        base = self._combine([ridge.fitted for ridge in self._ridges], inputs)
+        residual = target - base
+        self._unit = _rms(residual)
+        spread = self._spread(len(inputs))
+        sample = inputs.take(spread)
+        grow(
+            [
+                Growth(self._trees, self._with_base(sample, base[spread]), (residual / self._unit)[spread].ravel()),
+                Growth(self._fallback, self._matrix(sample), (target - self._anchor(inputs))[spread].ravel()),
+            ],
+            threads,
+        )
+
+    def predict(self, inputs: Inputs) -> Floats:
+        """(n, H) predictions; the fallback's where the ridges lack an input."""
+        base = self._combine([ridge.predict(inputs) for ridge in self._ridges], inputs)
+        residual = self._trees.predict(self._with_base(inputs, base)).reshape(base.shape) * self._unit
+        out: Floats = base + np.where(self._sets[0].usable(self._layout, inputs), np.nan_to_num(residual), 0.0)
+        if np.isnan(out).any():
+            alone = self._fallback.predict(self._matrix(inputs)).reshape(base.shape) + self._anchor(inputs)
+            out = np.where(np.isnan(out), alone, out)
+        return out
+
+    def save(self, folder: Path) -> None:
+        """Write ridges, trees, and which features each ridge knows."""
+        index = {
+            "sets": [{"features": vars(s), "linear": names} for s, names in zip(self._sets, self._linear, strict=True)],
+            "unit": self._unit.tolist(),
+        }
+        (folder / "horizon_trees.json").write_text(json.dumps(index), encoding="utf-8")
+        for features, ridge in zip(self._sets, self._ridges, strict=True):
+            ridge.save(folder / f"ridge_{features.name}.npz")
+        self._trees.save(folder / "trees.txt")
+        self._fallback.save(folder / "fallback_trees.txt")
+
+    def load(self, folder: Path) -> None:
+        """Read what ``save`` wrote."""
+        index = json.loads((folder / "horizon_trees.json").read_text(encoding="utf-8"))
+        self._enter([(FeatureSet.of(entry["features"]), tuple(entry["linear"])) for entry in index["sets"]])
+        self._unit = np.array(index["unit"])
+        for features, ridge in zip(self._sets, self._ridges, strict=True):
+            ridge.load(folder / f"ridge_{features.name}.npz")
+        self._trees.load(folder / "trees.txt")
+        self._fallback.load(folder / "fallback_trees.txt")
+
+    def _enter(self, sets: list[tuple[FeatureSet, tuple[str, ...]]]) -> None:
+        self._sets = [features for features, _ in sets]
+        self._linear = [names for _, names in sets]
+        self._ridges = [GroupedRidge(self._layout, names, self._params.alpha) for names in self._linear]
+
+    def _combine(self, said: list[Floats], inputs: Inputs) -> Floats:
+        """The mean of the usual ridges where their inputs are known, else the fallback's."""
+        usual = [
+            np.where(s.usable(self._layout, inputs), p, np.nan)
+            for s, p in zip(self._sets, said, strict=True)
+            if not s.fallback
+        ]
+        out = known_mean(np.stack(usual))
+        for features, prediction in zip(self._sets, said, strict=True):
+            if features.fallback:
+                out = np.where(np.isnan(out), prediction, out)
+        return out
+
+    def _matrix(self, inputs: Inputs) -> Matrix:
+        """One row for each target: the known features, and how many steps ahead it is."""
+        columns = self._layout.columns(self._sets[0].features)
+        n, horizons = inputs.clock.shape
+        flat = inputs.values[:, :, columns].reshape(n * horizons, len(columns))
+        steps = np.tile(np.arange(horizons, dtype=np.float32), n)
+        return np.column_stack([flat, steps])
+
+    def _with_base(self, inputs: Inputs, base: Floats) -> Matrix:
+        return np.column_stack([self._matrix(inputs), base.ravel().astype(np.float32)])
+
+    def _anchor(self, inputs: Inputs) -> Floats:
+        """The newest measured value of each origin, (n, 1); 0 where the use case has no such feature."""
+        if self._layout.anchor is None:
+            return np.zeros((len(inputs), 1))
+        newest: Floats = inputs.values[:, :1, self._layout.column[self._layout.anchor]].astype(np.float64)
+        return np.nan_to_num(newest)
+
+    def _spread(self, origins: int) -> slice:
+        """Every k-th origin, where k shares no factor with a day, so that every time of day comes up."""
+        stride = max(origins * self._layout.horizons // self._params.tree_rows, 1)
+        while gcd(stride, self._layout.slots_per_day) > 1:
+            stride += 1
+        return slice(None, None, stride)
+
+
+def _rms(residual: Floats) -> Floats:
+    """Root mean square of what is known in each column; 1 where nothing is, or all is zero."""
+    known = np.isfinite(residual)
+    mean = (np.nan_to_num(residual) ** 2).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    return np.where(mean > 0, np.sqrt(mean), 1.0)

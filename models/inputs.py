@@ -1,0 +1,200 @@
+"""From feature rows to the arrays that forecasters see: one way for training and for serving.
+
+A layout is what a model remembers of its use case, so that it reads rows the same way wherever it is loaded. Whether
+rows come as a frame from the lake or as one record from the stream, the same ``assemble`` makes the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from dualcast.catalogue import Entity, Path_, UseCase
+from dualcast.features.holidays import SlotCalendar
+from dualcast.features.plan import FeaturePlan
+from dualcast.records import FeatureRow
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+# Feature functions whose values are codes, with how many there are: linear models give each code its own level.
+_CODES = {"weekday": 7, "day_type": 3}
+_DAY_SECONDS = 86400
+
+
+class FeatureMismatchError(ValueError):
+    """A row lacks features that the model was trained on: it was made by other definitions."""
+
+
+class Layout(BaseModel):
+    """How one path of a use case looks to a model.
+
+    levels: features in the unit of the target, which are divided by the feature ``scale``
+    codes: features whose values are codes, with how many codes there are
+    readers: variable -> features that read it; at_target: the same, but only its value at the target itself
+    anchor: the feature that holds the newest measured value of the target, where there is one
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: Path_
+    features: tuple[str, ...]
+    levels: tuple[str, ...]
+    scale: str | None
+    codes: dict[str, int]
+    readers: dict[str, tuple[str, ...]]
+    at_target: dict[str, tuple[str, ...]]
+    anchor: str | None
+    reference: str | None
+    optional: tuple[str, ...]
+    entities: tuple[str, ...]
+    step_seconds: int
+    horizons: int
+
+    @classmethod
+    def of(cls, use_case: UseCase, path: Path_) -> Self:
+        """The layout of a use case as the catalogue has it now."""
+        plan = FeaturePlan.of(use_case, path)
+        part = use_case.day_ahead if path == "day-ahead" else use_case.intraday
+        functions = {name: spec.function for name, spec in plan.specs.items()}
+        readers = {v: tuple(n for n, s in plan.specs.items() if v in s.variables()) for v in plan.variables}
+        return cls(
+            path=path,
+            features=tuple(plan.names),
+            levels=tuple(plan.levels),
+            scale=plan.scale,
+            codes={n: _CODES[f] for n, f in functions.items() if f in _CODES},
+            readers=readers,
+            at_target={v: tuple(n for n in names if functions[n] == "value") for v, names in readers.items()},
+            anchor=_anchor(plan),
+            reference=use_case.reference if use_case.reference in readers else None,
+            optional=tuple(v for v in part.optional if v in readers),
+            entities=tuple(e.id for e in use_case.entities),
+            step_seconds=plan.step,
+            horizons=use_case.intraday.horizons if path == "intraday" else 1,
+        )
+
+    @property
+    def slots_per_day(self) -> int:
+        """How many different times of day a target can have."""
+        return max(_DAY_SECONDS // self.step_seconds, 1)
+
+    @cached_property
+    def column(self) -> dict[str, int]:
+        """Feature -> its column."""
+        return {name: i for i, name in enumerate(self.features)}
+
+    def columns(self, names: Sequence[str]) -> list[int]:
+        """The columns of some features, in order."""
+        return [self.column[name] for name in names]
+
+
+def _anchor(plan: FeaturePlan) -> str | None:
+    for name, spec in plan.specs.items():
+        if spec.function == "recent" and spec.arguments() == {"variable": plan.target}:
+            return name
+    return None
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """n origins (or delivery intervals) with H targets each, ready for a forecaster.
+
+    values: (n, H, features), levels divided by the scale, NaN where unknown
+    scale: (n,) in the unit of the target; clock: (n, H) slot of the local day of each target
+    entity: (n,) index into the layout's entities, -1 where it is not one of them
+    """
+
+    values: NDArray[np.float32]
+    scale: Floats
+    clock: Ints
+    entity: Ints
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, rows: Ints | NDArray[np.bool_] | slice) -> Inputs:
+        """Some of the rows."""
+        return Inputs(self.values[rows], self.scale[rows], self.clock[rows], self.entity[rows])
+
+
+class Assembler:
+    """Makes inputs from rows, by one layout and the local clocks of the entities."""
+
+    def __init__(self, layout: Layout, entities: Iterable[Entity]) -> None:
+        self._layout = layout
+        self._calendars: dict[str, SlotCalendar] = {}
+        self._codes = {entity: i for i, entity in enumerate(layout.entities)}
+        self._level = np.isin(layout.features, layout.levels)
+        for entity in entities:
+            self.enter(entity)
+
+    def enter(self, entity: Entity) -> None:
+        """Make the clock of an entity known, which may be younger than the model."""
+        if entity.id not in self._calendars:
+            self._calendars[entity.id] = SlotCalendar(entity, self._layout.step_seconds)
+
+    def from_frame(self, frame: pd.DataFrame) -> Inputs:
+        """From rows with entity_id, valid_time (UTC) and one column for each feature: floats, or arrays per target.
+
+        Raises FeatureMismatchError where a feature is missing, KeyError where an entity was never entered.
+        """
+        entities = frame["entity_id"].to_numpy()
+        slots = frame["valid_time"].dt.as_unit("s").astype("int64").to_numpy() // self._layout.step_seconds
+        clock = np.empty((len(frame), self._layout.horizons), dtype=np.int64)
+        for entity in set(entities.tolist()):
+            mine = entities == entity
+            clock[mine] = self._clock(entity, slots[mine])
+        code = np.array([self._codes.get(e, -1) for e in entities.tolist()], dtype=np.int64)
+        return self.assemble(
+            {n: per_target(frame[n], self._layout.horizons) for n in self._layout.features if n in frame}, clock, code
+        )
+
+    def from_row(self, row: FeatureRow) -> Inputs:
+        """From one record of the stream. Raises as ``from_frame`` does."""
+        slot = np.array([int(row.valid_time.timestamp()) // self._layout.step_seconds])
+        code = np.array([self._codes.get(row.entity_id, -1)])
+        columns = {n: np.array([v]) for n, v in row.features.items() if n in self._layout.column}
+        return self.assemble(columns, self._clock(row.entity_id, slot), code)
+
+    def assemble(self, columns: Mapping[str, Floats], clock: Ints, entity: Ints) -> Inputs:
+        """Columns of (n, 1) or (n, H) as inputs; the only place where levels are divided by the scale."""
+        layout = self._layout
+        missing = [n for n in layout.features if n not in columns]
+        if missing:
+            raise FeatureMismatchError(f"rows lack the features {', '.join(missing)}")
+        shape = clock.shape
+        values = np.empty((*shape, len(layout.features)), dtype=np.float32)
+        scale = np.ones(shape[0]) if layout.scale is None else _positive(columns[layout.scale][:, 0])
+        for i, name in enumerate(layout.features):
+            values[:, :, i] = columns[name] / scale[:, np.newaxis] if self._level[i] else columns[name]
+        return Inputs(values, scale, clock, entity)
+
+    def _clock(self, entity_id: str, slots: Ints) -> Ints:
+        """The slot of the local day of each target of some origins, (n, H)."""
+        step = self._layout.step_seconds
+        targets = slots[:, np.newaxis] + np.arange(self._layout.horizons)
+        local = self._calendars[entity_id].local_seconds(targets)
+        clock: Ints = (local % _DAY_SECONDS) // step if step < _DAY_SECONDS else np.zeros_like(local)
+        return clock
+
+
+def _positive(scale: Floats) -> Floats:
+    """A scale that can be divided by: NaN where it is not positive."""
+    return np.where(scale > 0, scale, np.nan)
+
+
+def per_target(column: pd.Series, horizons: int) -> Floats:
+    """A column of numbers as (n, 1), one of arrays of (horizons,) as (n, H); NaN where it has nothing."""
+    if column.dtype != object:
+        numbers: Floats = column.to_numpy(dtype=np.float64)
+        return numbers[:, np.newaxis]
+    nothing = np.full(horizons, np.nan)
+    return np.stack([np.asarray(v, dtype=np.float64) if isinstance(v, Sized) else nothing for v in column])

@@ -1,0 +1,136 @@
+"""Ridge regressions, one for each time of day and horizon of each entity.
+
+Load at one clock time follows a few levels almost linearly, and differently at every clock time: thousands of small
+regressions capture that better than one large one, and take seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.inputs import Floats, Inputs, Ints, Layout
+
+# A leave-one-out residual is at most this many times the plain one: rows that alone decide a coefficient say little.
+_MAX_LEVERAGE = 0.9
+# A regression needs this many rows for each coefficient; else it borrows that of a wider group.
+_ROWS_PER_COEFFICIENT = 3
+# Below this nothing is learned at all.
+_FEWEST_ROWS = 30
+
+
+class GroupedRidge:
+    """Ridge regressions on some features, with a level for each code of the coded ones.
+
+    Rows with an unknown feature get NaN. ``fitted`` holds, after ``fit``, leave-one-out predictions of the training
+    rows in closed form (the hat matrix), so that another learner can be trained on honest residuals.
+    """
+
+    def __init__(self, layout: Layout, features: Sequence[str], alpha: float) -> None:
+        self._layout = layout
+        self._alpha = alpha
+        self._plain = layout.columns([n for n in features if n not in layout.codes])
+        self._coded = [(layout.column[n], layout.codes[n]) for n in features if n in layout.codes]
+        self._coefficients: NDArray[np.float32] = np.empty(0, dtype=np.float32)
+        self.fitted: Floats = np.empty(0)
+
+    def fit(self, inputs: Inputs, target: Floats) -> None:
+        """Learn from (n, H) targets; NaN targets are left out."""
+        layout = self._layout
+        entities = len(layout.entities)
+        width = len(self._plain) + sum(count for _, count in self._coded) + 1
+        # the last "entity" is all of them together
+        shape = (entities + 1, layout.slots_per_day, layout.horizons, width)
+        coefficients = np.full(shape, np.nan)
+        self.fitted = np.full(target.shape, np.nan)
+        for horizon in range(layout.horizons):
+            self._fit_horizon(coefficients[:, :, horizon], inputs, target, horizon)
+        self._coefficients = coefficients.astype(np.float32)
+
+    def predict(self, inputs: Inputs) -> Floats:
+        """(n, H) predictions; NaN where a feature is unknown or a time of day was never seen."""
+        layout, coefficients = self._layout, self._coefficients
+        horizons = np.arange(layout.horizons)
+        chosen = coefficients[inputs.entity[:, np.newaxis], inputs.clock, horizons]
+        values: NDArray[np.float32] = inputs.values[:, :, self._plain]
+        count = len(self._plain)
+        out: Floats = np.einsum("nhp,nhp->nh", values, chosen[:, :, :count], dtype=np.float64) + chosen[:, :, -1]
+        first = count
+        for column, size in self._coded:
+            code = inputs.values[:, :, column]
+            known = np.isfinite(code)
+            index = first + np.where(known, code, 0).astype(np.int64)
+            level = np.take_along_axis(chosen, index[:, :, np.newaxis], axis=2)[:, :, 0]
+            out += np.where(known, level, np.nan)
+            first += size
+        return out
+
+    def save(self, path: Path) -> None:
+        """Write the coefficients to a file."""
+        np.savez_compressed(path, coefficients=self._coefficients)
+
+    def load(self, path: Path) -> None:
+        """Read what ``save`` wrote."""
+        with np.load(path) as stored:
+            self._coefficients = stored["coefficients"]
+
+    def _fit_horizon(self, out: Floats, inputs: Inputs, target: Floats, horizon: int) -> None:
+        """Fill the coefficients of one horizon, (entities + 1, slots, coefficients).
+
+        Every group of rows that is large enough has its own: all rows, each time of day, each entity at each. What is
+        too small keeps those of the wider group.
+        """
+        design, y = self._design(inputs, horizon), target[:, horizon]
+        rows = np.flatnonzero(np.isfinite(design).all(axis=1) & np.isfinite(y))
+        clock, entity = inputs.clock[rows, horizon], inputs.entity[rows]
+        enough = _ROWS_PER_COEFFICIENT * out.shape[2]
+        slots = out.shape[1]
+        everywhere = slice(None)
+        if (np.bincount(clock, minlength=slots) < enough).any():
+            self._fit_group(out, (everywhere, everywhere), design, y, rows, horizon)
+        for slot, mine in _groups(clock, rows):
+            if len(mine) >= enough:
+                self._fit_group(out, (everywhere, slot), design, y, mine, horizon)
+        for key, mine in _groups(entity * slots + clock, rows) if len(self._layout.entities) > 1 else ():
+            if len(mine) >= enough:
+                self._fit_group(out, divmod(key, slots), design, y, mine, horizon)
+
+    def _fit_group(
+        self, out: Floats, where: tuple[slice | int, slice | int], design: Floats, y: Floats, rows: Ints, horizon: int
+    ) -> None:
+        if len(rows) < _FEWEST_ROWS:
+            return
+        out[where], self.fitted[rows, horizon] = _ridge(design[rows], y[rows], self._alpha)
+
+    def _design(self, inputs: Inputs, horizon: int) -> Floats:
+        """The regressors of one horizon: (n, coefficients without the constant)."""
+        values = inputs.values[:, horizon].astype(np.float64)
+        blocks = [values[:, self._plain]]
+        for column, size in self._coded:
+            code = values[:, column, np.newaxis]
+            blocks.append(np.where(np.isfinite(code), code == np.arange(size), np.nan))
+        return np.concatenate(blocks, axis=1)
+
+
+def _groups(keys: Ints, rows: Ints) -> Iterator[tuple[int, Ints]]:
+    """Each key with its rows."""
+    order = np.argsort(keys, kind="stable")
+    found, begin = np.unique(keys[order], return_index=True)
+    yield from zip(found.tolist(), np.split(rows[order], begin[1:]), strict=False)
+
+
+def _ridge(design: Floats, y: Floats, alpha: float) -> tuple[Floats, Floats]:
+    """Coefficients with the constant last, and leave-one-out predictions of the rows."""
+    centre, spread = design.mean(axis=0), design.std(axis=0)
+    spread = np.where(spread > 1e-9, spread, np.inf)
+    scaled = (design - centre) / spread
+    level = y.mean()
+    inverse = np.linalg.inv(scaled.T @ scaled + alpha * np.eye(scaled.shape[1]))
+    slope = inverse @ (scaled.T @ (y - level))
+    leverage = np.einsum("ij,jk,ik->i", scaled, inverse, scaled, optimize=True) + 1 / len(y)
+    residual = (y - level - scaled @ slope) / (1 - np.minimum(leverage, _MAX_LEVERAGE))
+    weights = slope / spread
+    return np.append(weights, level - centre @ weights), y - residual

@@ -1,0 +1,121 @@
+"""Small models of a small history, trained once."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dualcast.adapters.model_registry import RegisteredModel
+from dualcast.catalogue import Entity, ForecasterSpec, Path_, UseCase
+from dualcast.features.asof import day_ahead_features, target_values
+from dualcast.features.plan import FeaturePlan
+from dualcast.features.state import IntradayPlan, IntradayState, Rows, feature_set
+from dualcast.records import FeatureRow
+from dualcast.timegrid import from_micros
+from models.fitting import Examples, fit_model
+from models.inputs import Layout
+from models.model import Model
+from tests.histories import as_update, history
+
+FEW = {"rounds": 20, "learning_rate": 0.3, "num_leaves": 7, "min_data_in_leaf": 20}
+FIRST_DAY = date(2022, 1, 20)
+
+
+def small(use_case: UseCase) -> UseCase:
+    """The same use case with forecasters that learn fast."""
+    blend = ForecasterSpec(name="blend", params={"trees": FEW, "residual_trees": FEW})
+    trees = ForecasterSpec(name="horizon_trees", params={"trees": FEW, "fallback_trees": FEW, "tree_rows": 20000})
+    return use_case.model_copy(
+        update={
+            "day_ahead": use_case.day_ahead.model_copy(update={"forecaster": blend}),
+            "intraday": use_case.intraday.model_copy(update={"forecaster": trees}),
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def quick(use_case: UseCase) -> UseCase:
+    return small(use_case)
+
+
+@pytest.fixture(scope="session")
+def observations(use_case: UseCase, entity: Entity) -> pd.DataFrame:
+    return history(use_case, entity, "2022-01-01", 90)
+
+
+@pytest.fixture(scope="session")
+def day_ahead_frame(use_case: UseCase, entity: Entity, observations: pd.DataFrame) -> pd.DataFrame:
+    """Rows as Gold has them."""
+    frame = day_ahead_features(use_case, entity, observations, [FIRST_DAY + timedelta(days=i) for i in range(68)])
+    actual = target_values(use_case, observations, use_case.day_ahead.resolution)
+    return frame.assign(actual=actual.reindex(frame["valid_time"]).to_numpy(), event_timestamp=frame["cutoff"])
+
+
+@pytest.fixture(scope="session")
+def stream_rows(use_case: UseCase, entity: Entity, observations: pd.DataFrame) -> list[FeatureRow]:
+    """The rows that the stream made, in order."""
+    plan = IntradayPlan(use_case, entity)
+    rows, _ = IntradayState(plan).apply(as_update(use_case, plan, observations))
+    return [row for part in rows for row in _records(use_case, entity, part)]
+
+
+@pytest.fixture(scope="session")
+def intraday_frame(use_case: UseCase, stream_rows: list[FeatureRow], observations: pd.DataFrame) -> pd.DataFrame:
+    """The same rows as Gold has them: from the ninth day on, every third."""
+    return gold_of(use_case, stream_rows[800::3], observations)
+
+
+@pytest.fixture(scope="session")
+def day_ahead_model(quick: UseCase, day_ahead_frame: pd.DataFrame) -> RegisteredModel:
+    return registered(trained(quick, "day-ahead", day_ahead_frame, "actual"), "model_da")
+
+
+@pytest.fixture(scope="session")
+def intraday_model(quick: UseCase, intraday_frame: pd.DataFrame) -> RegisteredModel:
+    return registered(trained(quick, "intraday", intraday_frame, "actuals"), "model_id")
+
+
+def trained(use_case: UseCase, path: Path_, frame: pd.DataFrame, target: str) -> Model:
+    layout = Layout.of(use_case, path)
+    return fit_model(use_case, path, layout, Examples.of(layout, use_case, frame, target), threads=2).model
+
+
+def registered(model: Model, name: str) -> RegisteredModel:
+    return RegisteredModel(name, "7", "champion", "run", model)
+
+
+def gold_of(use_case: UseCase, rows: list[FeatureRow], observations: pd.DataFrame) -> pd.DataFrame:
+    plan = FeaturePlan.of(use_case, "intraday")
+    actual = target_values(use_case, observations, use_case.intraday.resolution)
+    starts = pd.DatetimeIndex([r.valid_time for r in rows])
+    steps = [starts + k * use_case.intraday.resolution for k in range(use_case.intraday.horizons)]
+    columns = {
+        n: [r.features[n][0] if n in plan.per_origin else np.array(r.features[n]) for r in rows] for n in plan.names
+    }
+    return pd.DataFrame(
+        {
+            "entity_id": [r.entity_id for r in rows],
+            "valid_time": starts.as_unit("us"),
+            "event_timestamp": pd.DatetimeIndex([r.as_of for r in rows]).as_unit("us"),
+            **columns,
+            "actuals": list(np.stack([actual.reindex(t).to_numpy() for t in steps], axis=1)),
+        }
+    )
+
+
+def _records(use_case: UseCase, entity: Entity, rows: Rows) -> list[FeatureRow]:
+    step = int(use_case.intraday.resolution.total_seconds()) * 1_000_000
+    return [
+        FeatureRow(
+            use_case.use_case,
+            entity.id,
+            from_micros(int(rows.origin[i]) * step),
+            from_micros(int(rows.as_of[i])),
+            feature_set(use_case),
+            {name: values[i].tolist() for name, values in rows.features.items()},
+        )
+        for i in range(len(rows))
+    ]

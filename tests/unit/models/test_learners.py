@@ -1,0 +1,131 @@
+"""Ridges, trees and intervals do what their names say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dualcast.catalogue import UseCase
+from models.conformal import Intervals
+from models.inputs import Floats, Inputs, Layout
+from models.learners.linear import GroupedRidge
+from models.learners.trees import Growth, TreeParams, Trees, grow
+
+DAYS = 120
+
+
+@pytest.fixture
+def layout(use_case: UseCase) -> Layout:
+    plain = Layout.of(use_case, "day-ahead").model_copy(
+        update={"features": ("a", "b"), "codes": {"b": 3}, "entities": ("x", "y")}
+    )
+    return Layout.model_validate(plain.model_dump())
+
+
+def _examples(seed: int = 3) -> tuple[Inputs, Floats]:
+    """Two entities whose slope rises with the hour, and is opposite in sign between them; code 2 adds 10."""
+    rng = np.random.default_rng(seed)
+    clock = np.tile(np.arange(24), DAYS * 2)
+    entity = np.repeat([0, 1], DAYS * 24)
+    a, b = rng.standard_normal(len(clock)), rng.integers(0, 3, len(clock))
+    target = np.where(entity == 0, 1, -1) * clock * a + 10 * (b == 2)
+    values = np.stack([a, b], axis=1)[:, np.newaxis].astype(np.float32)
+    return Inputs(values, np.ones(len(clock)), clock[:, np.newaxis], entity), target[:, np.newaxis]
+
+
+def test_each_hour_of_each_entity_has_its_own_slope(layout: Layout) -> None:
+    inputs, target = _examples()
+    ridge = GroupedRidge(layout, ["a", "b"], alpha=1e-6)
+    ridge.fit(inputs, target)
+    fresh, truth = _examples(seed=4)
+    np.testing.assert_allclose(ridge.predict(fresh), truth, atol=1e-3)
+
+
+def test_an_unknown_entity_gets_what_all_share(layout: Layout) -> None:
+    inputs, target = _examples()
+    ridge = GroupedRidge(layout, ["a", "b"], alpha=1e-6)
+    ridge.fit(inputs, target)
+    stranger = Inputs(inputs.values, inputs.scale, inputs.clock, np.full(len(inputs), -1))
+    # opposite slopes cancel; what is left is the level of code 2
+    level = ridge.predict(stranger)[inputs.values[:, 0, 1] == 2].mean()
+    assert level == pytest.approx(10, abs=1)
+
+
+def test_fitted_values_leave_the_row_itself_out(layout: Layout) -> None:
+    inputs, target = _examples()
+    noisy = target + np.random.default_rng(1).standard_normal(target.shape)
+    ridge = GroupedRidge(layout, ["a", "b"], alpha=1.0)
+    ridge.fit(inputs, noisy)
+    row = 500
+    without = noisy.copy()
+    without[row] = np.nan
+    other = GroupedRidge(layout, ["a", "b"], alpha=1.0)
+    other.fit(inputs, without)
+    # the closed form holds centre and spread of the regressors fixed, which one row in 120 hardly moves
+    assert ridge.fitted[row, 0] == pytest.approx(other.predict(inputs)[row, 0], abs=0.02)
+    assert abs(ridge.fitted[row, 0] - noisy[row, 0]) > abs(ridge.predict(inputs)[row, 0] - noisy[row, 0])
+
+
+def test_a_ridge_says_nothing_where_a_feature_is_unknown(layout: Layout) -> None:
+    inputs, target = _examples()
+    ridge = GroupedRidge(layout, ["a", "b"], alpha=1.0)
+    ridge.fit(inputs, target)
+    inputs.values[3, 0, 0] = np.nan
+    inputs.values[4, 0, 1] = np.nan
+    assert np.isnan(ridge.predict(inputs)[:, 0]).nonzero()[0].tolist() == [3, 4]
+
+
+def test_with_little_history_hours_share_one_regression(layout: Layout) -> None:
+    inputs, target = _examples()
+    short = inputs.take(slice(0, 96))
+    ridge = GroupedRidge(layout, ["a", "b"], alpha=1.0)
+    ridge.fit(short, target[:96])
+    assert np.isfinite(ridge.predict(inputs)).all()
+
+
+def test_trees_are_the_same_each_time_and_after_a_round_trip(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    matrix = rng.standard_normal((2000, 4)).astype(np.float32)
+    target = matrix[:, 0] * matrix[:, 1] + 0.1 * rng.standard_normal(2000)
+    first, second, third = (Trees(TreeParams(rounds=30)) for _ in range(3))
+    grow([Growth(t, matrix, target) for t in (first, second)], threads=2)
+    np.testing.assert_array_equal(first.predict(matrix), second.predict(matrix))
+    first.save(tmp_path / "trees.txt")
+    third.load(tmp_path / "trees.txt")
+    np.testing.assert_array_equal(first.predict(matrix), third.predict(matrix))
+
+
+def test_trees_that_learned_nothing_say_nothing(tmp_path: Path) -> None:
+    trees, loaded = Trees(TreeParams()), Trees(TreeParams())
+    matrix = np.zeros((100, 2), dtype=np.float32)
+    trees.fit(matrix, np.full(100, np.nan))
+    trees.save(tmp_path / "trees.txt")
+    loaded.load(tmp_path / "trees.txt")
+    assert np.isnan(loaded.predict(matrix)).all()
+
+
+def test_intervals_cover_what_they_promise_in_every_part_of_the_day() -> None:
+    rng = np.random.default_rng(6)
+    clock = np.tile(np.arange(24), 400)[:, np.newaxis]
+    spread = 2 + np.sin(clock / 12 * np.pi)
+    residuals, fresh = (spread * rng.standard_normal(clock.shape) for _ in range(2))
+    intervals = Intervals.fit(residuals, clock, (0.1, 0.5, 0.9), 24, parts=24)
+    quantiles = intervals.apply(np.full(clock.shape, 100.0), np.full(len(clock), 2.0), clock)[:, 0]
+    inside = (100 + 2 * fresh[:, 0] >= quantiles[:, 0]) & (100 + 2 * fresh[:, 0] <= quantiles[:, 2])
+    by_hour = [inside[clock[:, 0] == hour].mean() for hour in range(24)]
+    assert inside.mean() == pytest.approx(0.8, abs=0.02)
+    assert min(by_hour) > 0.7
+    assert (quantiles[:, 1] == 100).all()
+
+
+def test_quantiles_never_cross_even_where_all_errors_have_one_sign(tmp_path: Path) -> None:
+    residuals = np.abs(np.random.default_rng(7).standard_normal((500, 2)))
+    clock = np.zeros((500, 2), dtype=np.int64)
+    intervals = Intervals.fit(residuals, clock, (0.025, 0.1, 0.5, 0.9, 0.975), 1, parts=8)
+    intervals.save(tmp_path / "intervals.npz")
+    again = Intervals.load(tmp_path / "intervals.npz")
+    quantiles = again.apply(np.ones((500, 2)), np.ones(500), clock)
+    assert (np.diff(quantiles, axis=2) >= 0).all()
+    assert again.levels == (0.025, 0.1, 0.5, 0.9, 0.975)
