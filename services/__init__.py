@@ -1,1 +1,1 @@
-"""The two services that trading systems call, and the page."""
+"""The services: day-ahead and intraday forecasts over HTTP, the page, and exports."""

@@ -1,0 +1,211 @@
+"""Forecasts as they were published: read back from the topics or the lake, from their beginning or as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from typing import Any, Self
+
+import httpx
+import numpy as np
+import pandas as pd
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+from dualcast.adapters.kafka import Codec, DeliveryError
+from dualcast.adapters.lake import forecast_rows
+from dualcast.catalogue import Path_, UseCase
+from dualcast.records import Forecast, Point, Topic, quantile_column
+from dualcast.settings import Settings
+from dualcast.timegrid import iso_duration
+
+_TIMEOUT_SECONDS = 10.0
+# What a broker or registry that is away, or coming back, makes the clients raise.
+_OUTAGES = (KafkaException, DeliveryError, SchemaRegistryError, httpx.HTTPError, OSError)
+_log = structlog.get_logger(__name__)
+
+
+class UnreachableError(ConnectionError):
+    """The broker or the registry does not answer now; asking again later may help."""
+
+
+@contextmanager
+def reaching(what: str) -> Iterator[None]:
+    """Turn whatever broker and registry raise when they are away into UnreachableError."""
+    try:
+        yield
+    except _OUTAGES as error:
+        raise UnreachableError(f"{what}: {error}") from error
+
+
+class TopicReader:
+    """Reads a topic without a consumer group and knows when it has come to the end.
+
+    ``tail`` begins that many messages before the end of each partition. A reader that was closed goes on where it was
+    when it is opened again. ``undecodable`` counts the messages that were skipped.
+    """
+
+    def __init__(self, settings: Settings, topic: Topic, *, tail: int | None = None) -> None:
+        self._settings = settings
+        self._topic = topic
+        self._tail = tail
+        self._codec = Codec(settings, topic)
+        self._next: dict[int, int] = {}
+        self._behind: set[int] = set()
+        self._consumer: Consumer | None = None
+        self.undecodable = 0
+
+    def __enter__(self) -> Self:
+        """Connect. Raises UnreachableError where broker or topic is not there."""
+        consumer = _consumer(self._settings, f"reader-{self._topic}")
+        try:
+            with reaching(self._topic):
+                starts = _starts(consumer, self._topic, self._tail)
+        except UnreachableError:
+            consumer.close()
+            raise
+        self._behind = set(starts)
+        consumer.assign([TopicPartition(self._topic, p, self._next.get(p, start)) for p, start in starts.items()])
+        self._consumer = consumer
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._consumer is not None:
+            self._consumer.close()
+            self._consumer = None
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether everything that was there when the reader was opened has been read."""
+        return not self._behind
+
+    def poll(self, timeout: float, most: int = 500) -> list[dict[str, Any]]:
+        """At most ``most`` records that came within ``timeout`` seconds.
+
+        Raises UnreachableError where broker or registry fails; nothing is lost, the next ``with`` goes on from there.
+        """
+        assert self._consumer is not None, "use the reader in a with statement"
+        found = []
+        with reaching(self._topic):
+            messages = self._consumer.consume(most, timeout)
+        for message in messages:
+            if message.error() is not None:
+                self._note(message)
+                continue
+            record = self._decode(message)
+            self._next[message.partition()] = message.offset() + 1
+            if record is not None:
+                found.append(record)
+        return found
+
+    def _note(self, message: Message) -> None:
+        if message.error().code() == KafkaError._PARTITION_EOF:
+            self._behind.discard(message.partition())
+        elif not message.error().retriable():
+            raise UnreachableError(f"{self._topic}: {message.error()}")
+
+    def _decode(self, message: Message) -> dict[str, Any] | None:
+        try:
+            with reaching("registry"):
+                return self._codec.decode(message.value() or b"")
+        except ValueError as error:
+            self.undecodable += 1
+            _log.warning("undecodable message", topic=self._topic, offset=message.offset(), error=str(error)[:200])
+            return None
+
+
+def published(settings: Settings, topic: Topic, *, tail: int | None = None) -> Iterator[dict[str, Any]]:
+    """Every record that is on a topic now, in order within each partition. Raises UnreachableError."""
+    with TopicReader(settings, topic, tail=tail) as reader:
+        while not reader.caught_up:
+            yield from reader.poll(0.5)
+
+
+def published_forecasts(settings: Settings, topic: Topic, *, tail: int | None = None) -> Iterator[Forecast]:
+    """Every curve that is on a forecast topic now. Raises UnreachableError."""
+    return (Forecast.from_record(record) for record in published(settings, topic, tail=tail))
+
+
+def start_group_near_end(settings: Settings, topic: Topic, group: str, tail: int) -> None:
+    """Let a consumer group that never read begin ``tail`` messages before the end of each partition.
+
+    A group that has read keeps its place. Raises UnreachableError.
+    """
+    consumer = _consumer(settings, group)
+    try:
+        with reaching(topic):
+            starts = _starts(consumer, topic, tail)
+            known = consumer.committed([TopicPartition(topic, p) for p in starts], timeout=_TIMEOUT_SECONDS)
+            fresh = [TopicPartition(topic, p.partition, starts[p.partition]) for p in known if p.offset < 0]
+            if fresh:
+                consumer.commit(offsets=fresh, asynchronous=False)
+    finally:
+        consumer.close()
+
+
+def stored_forecasts(
+    settings: Settings, use_case: UseCase, path: Path_, issue_date: date | None = None
+) -> Iterator[Forecast]:
+    """The curves in the lake, of one issue date (UTC) or all; none where nothing is stored yet.
+
+    The lake has no newest_input_at: it is taken to be issued_at, after which nothing was used.
+    """
+    rows = forecast_rows(settings, use_case.use_case, path, issue_date)
+    resolution = (use_case.day_ahead if path == "day-ahead" else use_case.intraday).resolution
+    for _, curve in rows.groupby(["entity_id", "issued_at", "model_version"] if len(rows) else ["entity_id"]):
+        yield _from_frame(curve.sort_values("valid_time"), use_case, path, iso_duration(resolution))
+
+
+def _from_frame(curve: pd.DataFrame, use_case: UseCase, path: Path_, resolution: str) -> Forecast:
+    part = use_case.day_ahead if path == "day-ahead" else use_case.intraday
+    levels = [q for q in part.quantiles if quantile_column(q) in curve]
+    values: np.ndarray[tuple[int, int], np.dtype[np.float64]] = curve[[quantile_column(q) for q in levels]].to_numpy()
+    times = pd.DatetimeIndex(curve["valid_time"]).to_pydatetime()
+    first = curve.iloc[0]
+    issued_at = first["issued_at"].to_pydatetime()
+    return Forecast(
+        use_case=use_case.use_case,
+        path=path.replace("-", "_"),
+        entity_id=first["entity_id"],
+        issued_at=issued_at,
+        target=use_case.target,
+        unit=use_case.unit,
+        resolution=resolution,
+        model_name=first["model_name"],
+        model_version=str(first["model_version"]),
+        code_version=first["code_version"],
+        data_version=first["data_version"],
+        newest_input_at=issued_at,
+        degraded=bool(first["degraded"]),
+        degraded_reasons=[reason for reason in str(first["degraded_reasons"] or "").split(";") if reason],
+        quantile_levels=list(levels),
+        points=[Point(t, row) for t, row in zip(times, values.tolist(), strict=True)],
+        simulated=bool(first["simulated"]),
+    )
+
+
+def _consumer(settings: Settings, group: str) -> Consumer:
+    return Consumer(
+        {
+            "bootstrap.servers": settings.kafka,
+            "group.id": group,
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed",
+        }
+    )
+
+
+def _starts(consumer: Consumer, topic: Topic, tail: int | None) -> dict[int, int]:
+    """Where to begin in each partition. Raises KafkaException where the broker or the topic is not there."""
+    found = consumer.list_topics(topic.value, timeout=_TIMEOUT_SECONDS).topics[topic.value]
+    if found.error is not None:
+        raise KafkaException(found.error)
+    starts = {}
+    for partition in found.partitions:
+        low, high = consumer.get_watermark_offsets(TopicPartition(topic.value, partition), timeout=_TIMEOUT_SECONDS)
+        starts[partition] = low if tail is None else max(low, high - tail)
+    return starts

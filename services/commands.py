@@ -1,0 +1,71 @@
+"""Commands of the services: ``dualcast serve da | id`` and ``dualcast export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from dualcast.catalogue import load_use_case
+from dualcast.records import Topic
+from dualcast.settings import load_settings
+
+app = typer.Typer(no_args_is_help=True, help="Serve and export forecasts.")
+serve_app = typer.Typer(no_args_is_help=True, help="Serve forecasts over HTTP until stopped.")
+app.add_typer(serve_app, name="serve")
+
+_TOPICS = {"day-ahead": Topic.FORECASTS_DAY_AHEAD, "intraday": Topic.FORECASTS_INTRADAY}
+
+
+@serve_app.command("da")
+def serve_da() -> None:
+    """Serve day-ahead forecasts and the page: da-svc, at DUALCAST_DA_SVC."""
+    from services.da_svc.main import run  # noqa: PLC0415 - slow, and of no use to other commands
+
+    run()
+
+
+@serve_app.command("id")
+def serve_id() -> None:
+    """Serve intraday forecasts and publish them as features arrive: id-svc, at DUALCAST_ID_SVC."""
+    from services.id_svc.main import run  # noqa: PLC0415 - as above
+
+    run()
+
+
+@app.command()
+def export(
+    path: Annotated[Literal["day-ahead", "intraday"], typer.Option(help="Whose curves")],
+    out: Annotated[Path, typer.Option(help="File to write: .parquet or .csv", dir_okay=False)],
+    use_case: Annotated[str | None, typer.Option(help="The use case; DUALCAST_USE_CASE unless given")] = None,
+    actuals: Annotated[
+        Path | None, typer.Option(help="Write what came true, and the reference, to this file", dir_okay=False)
+    ] = None,
+) -> None:
+    """Write all curves that were published, one row a point, to a file.
+
+    With --actuals also what came true for them: the target in its newest vintage and the reference, on the path's grid.
+    """
+    from dualcast.adapters import forecast_store  # noqa: PLC0415 - slow, and of no use to other commands
+    from services import export as exports  # noqa: PLC0415 - as above
+
+    console, settings = Console(stderr=True), load_settings()
+    case = load_use_case(use_case or settings.use_case, settings.use_cases)
+    try:
+        with console.status(f"reading {_TOPICS[path]}"):
+            curves = forecast_store.published_forecasts(settings, _TOPICS[path])
+            frame = exports.curves_frame(curves, case.use_case)
+        exports.write(frame, out)
+        issues = len(frame.drop_duplicates(["entity_id", "issued_at"]))
+        console.print(f"{out}: {issues:,} curves, {len(frame):,} points")
+        if actuals is not None:
+            with console.status(f"reading {Topic.OBSERVATIONS}"):
+                records = forecast_store.published(settings, Topic.OBSERVATIONS)
+                known = exports.actuals_frame(records, case, path)
+            exports.write(known, actuals)
+            console.print(f"{actuals}: {len(known):,} intervals")
+    except (forecast_store.UnreachableError, exports.NothingToExportError, ValueError) as error:
+        console.print(f"[red]error:[/red] {error}", highlight=False)
+        raise typer.Exit(1) from error

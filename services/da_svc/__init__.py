@@ -1,0 +1,1 @@
+"""da-svc: precomputed day-ahead curves, history, status, and the page."""

@@ -1,0 +1,54 @@
+"""What da-svc is built from, and how routes ask for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from dualcast.catalogue import UseCase
+from dualcast.settings import Settings
+from dualcast.timegrid import Clock
+from services.shared.memory.curves import CurveBook
+from services.shared.memory.feeds import Background, Feed
+from services.shared.memory.scores import Scores
+from services.shared.memory.series import SeriesBook
+from services.shared.security import ApiKeys
+
+
+@dataclass
+class DayAheadDeps:
+    """Everything that da-svc holds. Books are filled by the background work, or by a test."""
+
+    settings: Settings
+    catalogue: Mapping[str, UseCase]
+    curves: CurveBook
+    series: SeriesBook
+    keys: ApiKeys = field(default_factory=ApiKeys)
+    feeds: Sequence[Feed] = ()
+    background: Sequence[Background] = ()
+
+    def __post_init__(self) -> None:
+        self.scores = Scores(self.curves, self.series)
+
+    @property
+    def clock(self) -> Clock:
+        """The one clock."""
+        return self.settings.clock
+
+    def missing(self) -> tuple[bool, list[str]]:
+        """Ready as soon as there is a curve to serve; feeds that are away are named all the same."""
+        able = self.curves.has_day_ahead()
+        gone = [f"{feed.topic} is {feed.state}" for feed in self.feeds if feed.state != "following"]
+        return able, ([] if able else ["no day-ahead curve yet"]) + gone
+
+
+def _deps(request: Request) -> DayAheadDeps:
+    deps = request.app.state.deps
+    assert isinstance(deps, DayAheadDeps)
+    return deps
+
+
+Deps = Annotated[DayAheadDeps, Depends(_deps)]

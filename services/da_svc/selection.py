@@ -1,0 +1,78 @@
+"""Which day-ahead curve answers a question: the due one, or the last stored one, flagged stale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from dualcast.catalogue import Entity, UseCase
+from dualcast.timegrid import Clock, local_date
+from services.shared.memory.curves import CurveBook, StoredCurve
+from services.shared.problems import ProblemError
+
+LAST_STORED = "last_stored"
+# The job needs some time after the cutoff: by the wall, and in a replay that is longer by the clock.
+_GRACE = timedelta(minutes=15)
+_GRACE_WALL = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class Selected:
+    """A curve to answer with."""
+
+    curve: StoredCurve
+    stale: bool
+    fallback: str | None
+
+
+def select(curves: CurveBook, use_case: UseCase, entity: Entity, clock: Clock, wanted: date | None) -> Selected:
+    """The curve of the delivery day that is asked for, or else the newest.
+
+    Raises ProblemError 404 where the day that is asked for has no curve, 503 where there is none at all.
+    """
+    if wanted is not None:
+        curve = curves.day_ahead(use_case.use_case, entity.id, wanted)
+        if curve is None:
+            raise ProblemError(404, "no-forecast", _why_not(use_case, entity, clock, wanted))
+        return Selected(curve, stale=False, fallback=None)
+    return _newest(curves, use_case, entity, clock)
+
+
+def due_day(use_case: UseCase, entity: Entity, clock: Clock) -> date:
+    """The delivery day whose curve has to be there by now."""
+    now = clock.now()
+    tomorrow = local_date(now, entity.time_zone) + timedelta(days=1)
+    grace = max(_GRACE, _GRACE_WALL * clock.speed) if clock.is_replay else _GRACE
+    day = tomorrow + timedelta(days=1)
+    while use_case.cutoff(entity, day) + grace > now:
+        day -= timedelta(days=1)
+    return day
+
+
+def is_stale(use_case: UseCase, entity: Entity, clock: Clock, newest: date) -> bool:
+    """Whether a newer curve than that of ``newest`` is overdue."""
+    return newest < due_day(use_case, entity, clock)
+
+
+def _newest(curves: CurveBook, use_case: UseCase, entity: Entity, clock: Clock) -> Selected:
+    days = curves.days(use_case.use_case, entity.id)
+    now = clock.now()
+    known = [curve for curve in days if curve.forecast.issued_at <= now] or days
+    if not known:
+        raise ProblemError(503, "no-forecast", f"no day-ahead curve of {entity.id} is stored", {"Retry-After": "5"})
+    curve = known[-1]
+    if not is_stale(use_case, entity, clock, curve.delivery_day):
+        return Selected(curve, stale=False, fallback=None)
+    if LAST_STORED not in use_case.day_ahead.fallbacks:
+        raise ProblemError(503, "no-forecast", f"the curve of {entity.id} is overdue", {"Retry-After": "5"})
+    return Selected(curve, stale=True, fallback=LAST_STORED)
+
+
+def _why_not(use_case: UseCase, entity: Entity, clock: Clock, day: date) -> str:
+    try:
+        cutoff = use_case.cutoff(entity, day)
+    except (OverflowError, ValueError):
+        return f"{day} is outside the calendar"
+    if cutoff > clock.now():
+        return f"the curve for {day} is made at {cutoff.isoformat()}"
+    return f"no curve for {day} is stored"

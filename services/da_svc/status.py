@@ -1,0 +1,64 @@
+"""The state of both paths as da-svc sees it: what the page and the demo show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dualcast.catalogue import Entity, UseCase
+from dualcast.records import Forecast
+from services.da_svc.deps import DayAheadDeps
+from services.da_svc.selection import LAST_STORED, is_stale
+from services.shared.api import clock_status, feed_status, use_case_status
+from services.shared.bodies import age_seconds, fallback_of
+from services.shared.schemas import CurveState, DayAheadState, DayAheadStatus, EntityStatus, ModelInfo
+
+
+def status_of(deps: DayAheadDeps, use_case: UseCase) -> DayAheadStatus:
+    """The status of one use case."""
+    return DayAheadStatus(
+        clock=clock_status(deps.clock),
+        use_case=use_case_status(use_case),
+        use_cases=list(deps.catalogue),
+        entities=[_entity(deps, use_case, entity) for entity in use_case.entities],
+        feeds=feed_status(deps.feeds),
+    )
+
+
+def _entity(deps: DayAheadDeps, use_case: UseCase, entity: Entity) -> EntityStatus:
+    newest = deps.series.newest_end(use_case, entity.id)
+    intraday = deps.curves.intraday(use_case.use_case, entity.id)
+    return EntityStatus(
+        entity_id=entity.id,
+        title=entity.title,
+        time_zone=entity.time_zone,
+        simulated=deps.series.simulated(entity.id),
+        newest_actual_at=newest,
+        actual_age_seconds=None if newest is None else age_seconds(newest, deps.clock.now()),
+        day_ahead=_days(deps, use_case, entity),
+        intraday=None if intraday is None else CurveState(**_state(deps, intraday)),
+        errors=deps.scores.errors(use_case, entity.id),
+    )
+
+
+def _days(deps: DayAheadDeps, use_case: UseCase, entity: Entity) -> list[DayAheadState]:
+    curves = deps.curves.days(use_case.use_case, entity.id)
+    states = []
+    for curve in curves:
+        # only the newest curve can be the one that a newer one should have replaced
+        stale = curve is curves[-1] and is_stale(use_case, entity, deps.clock, curve.delivery_day)
+        state = _state(deps, curve.forecast)
+        state["fallback"] = LAST_STORED if stale else state["fallback"]
+        states.append(DayAheadState(delivery_date=curve.delivery_day, stale=stale, **state))
+    return states
+
+
+def _state(deps: DayAheadDeps, forecast: Forecast) -> dict[str, Any]:
+    return {
+        "issued_at": forecast.issued_at,
+        "model": ModelInfo(name=forecast.model_name, version=forecast.model_version),
+        "newest_input_at": forecast.newest_input_at,
+        "input_age_seconds": age_seconds(forecast.newest_input_at, deps.clock.now()),
+        "degraded": forecast.degraded,
+        "degraded_reasons": forecast.degraded_reasons,
+        "fallback": fallback_of(forecast),
+    }

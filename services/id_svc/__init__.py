@@ -1,0 +1,1 @@
+"""id-svc: intraday curves, scored in memory from the newest features, on request and on arrival."""

@@ -1,0 +1,145 @@
+"""The ports of id-svc, filled with Kafka, Redis and MLflow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Self
+
+import structlog
+from confluent_kafka import Message
+from redis.exceptions import RedisError
+
+from dualcast.adapters import model_registry
+from dualcast.adapters.feature_store import OnlineFeatures
+from dualcast.adapters.forecast_store import published_forecasts, reaching, start_group_near_end
+from dualcast.adapters.kafka import RecordConsumer, RecordProducer
+from dualcast.adapters.model_registry import Alias, RegisteredModel
+from dualcast.records import FeatureRow, Forecast, Topic
+from dualcast.settings import Settings
+from services.id_svc.ports import Arrival
+
+_GROUP = "id-svc"
+# Rows before these are history: they were made when the feature job caught up, and nobody waits for them.
+_ROWS_BACK = 20_000
+# More than one poll hands out, so that everything that may be handed out twice is found on the topic.
+_CURVES_BACK = 2_000
+_PAUSE_SECONDS = 1.0
+_log = structlog.get_logger(__name__)
+
+
+class MlflowModels:
+    """Registered models, by alias."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def version(self, name: str, alias: Alias) -> str | None:
+        """The version an alias stands for. Raises RegistryAwayError, which is a ConnectionError."""
+        return model_registry.current_version(self._settings, name, alias)
+
+    def load(self, name: str, alias: Alias) -> RegisteredModel:
+        """That version, ready to predict. Raises UnknownModelError, RegistryAwayError."""
+        return model_registry.load(self._settings, name, alias)
+
+
+class RedisFeatures:
+    """Rows from the online store; after a failure it is left alone for a second, so that requests do not queue."""
+
+    def __init__(self, settings: Settings, use_case: str) -> None:
+        self._store = OnlineFeatures(settings, use_case)
+        self._retry_at = 0.0
+
+    def read(self, entity_ids: Sequence[str]) -> Mapping[str, FeatureRow | None]:
+        """The newest row of each entity. Raises ConnectionError."""
+        if time.monotonic() < self._retry_at:
+            raise ConnectionError("Redis failed a moment ago")
+        try:
+            return self._store.read(entity_ids)
+        except RedisError as error:
+            self._retry_at = time.monotonic() + _PAUSE_SECONDS
+            raise ConnectionError(f"Redis: {error}") from error
+
+
+class KafkaArrivals:
+    """Rows of ``features.intraday.v1``, by a consumer group that the replicas of id-svc share.
+
+    Rows are read before the feature job's transaction ends, which would be seconds later: a job that fails makes the
+    same rows again, and the publisher passes over what it has published.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._consumer: RecordConsumer | None = None
+        self.undecodable = 0
+
+    def __enter__(self) -> Self:
+        """Join the group. Raises UnreachableError."""
+        start_group_near_end(self._settings, Topic.FEATURES_INTRADAY, _GROUP, _ROWS_BACK)
+        self._consumer = RecordConsumer(
+            self._settings,
+            Topic.FEATURES_INTRADAY,
+            group=_GROUP,
+            from_beginning=True,
+            on_fault=self._refuse,
+            uncommitted=True,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._consumer is not None:
+            self._consumer.__exit__()
+            self._consumer = None
+
+    def poll(self, timeout: float) -> list[Arrival]:
+        """Rows that came within ``timeout`` seconds. Raises UnreachableError."""
+        assert self._consumer is not None
+        with reaching("features"):
+            return [_arrival(message, record) for message, record in self._consumer.poll(timeout)]
+
+    def commit(self) -> None:
+        """Go on behind these rows next time. Raises UnreachableError."""
+        assert self._consumer is not None
+        with reaching("features"):
+            self._consumer.commit()
+
+    def _refuse(self, _: Message, __: str) -> None:
+        self.undecodable += 1
+
+
+class KafkaOutbox:
+    """``forecasts.intraday.v1``."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._producer: RecordProducer | None = None
+
+    def newest(self) -> dict[tuple[str, str], datetime]:
+        """When the newest curve of each entity was issued. Raises UnreachableError."""
+        found: dict[tuple[str, str], datetime] = {}
+        for forecast in published_forecasts(self._settings, Topic.FORECASTS_INTRADAY, tail=_CURVES_BACK):
+            key = forecast.use_case, forecast.entity_id
+            found[key] = max(found.get(key, forecast.issued_at), forecast.issued_at)
+        return found
+
+    def send(self, forecast: Forecast) -> None:
+        """Queue a curve. Raises UnreachableError."""
+        with reaching("outbox"):
+            if self._producer is None:
+                self._producer = RecordProducer(self._settings, "id-svc")
+            self._producer.send(Topic.FORECASTS_INTRADAY, forecast.entity_id, forecast, forecast.issued_at)
+
+    def flush(self) -> None:
+        """Wait for the broker. Raises UnreachableError: what was queued is given up, for the caller to send anew."""
+        if self._producer is None:
+            return
+        producer, self._producer = self._producer, None
+        with reaching("outbox"):
+            producer.flush(10.0)
+        self._producer = producer
+
+
+def _arrival(message: Message, record: dict[str, object]) -> Arrival:
+    headers = {name: value.decode("latin-1") for name, value in message.headers() or () if isinstance(value, bytes)}
+    return Arrival(FeatureRow.from_record(record), headers)

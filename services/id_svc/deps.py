@@ -1,0 +1,54 @@
+"""What id-svc is built from, and how routes ask for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from dualcast.catalogue import UseCase
+from dualcast.settings import Settings
+from dualcast.timegrid import Clock
+from services.id_svc.forecaster import IntradayForecaster
+from services.id_svc.publisher import Publisher
+from services.id_svc.shelf import ModelShelf
+from services.shared.memory.curves import CurveBook
+from services.shared.memory.feeds import Background, Feed
+from services.shared.security import ApiKeys
+
+
+@dataclass
+class IntradayDeps:
+    """Everything that id-svc holds."""
+
+    settings: Settings
+    catalogue: Mapping[str, UseCase]
+    forecaster: IntradayForecaster
+    shelf: ModelShelf
+    curves: CurveBook
+    publisher: Publisher | None = None
+    keys: ApiKeys = field(default_factory=ApiKeys)
+    feeds: Sequence[Feed] = ()
+    background: Sequence[Background] = ()
+
+    @property
+    def clock(self) -> Clock:
+        """The one clock."""
+        return self.settings.clock
+
+    def missing(self) -> tuple[bool, list[str]]:
+        """Ready with a model, or with curves to fall back on; feeds that are away are named all the same."""
+        models = self.shelf.loaded()
+        gone = [f"{feed.topic} is {feed.state}" for feed in self.feeds if feed.state != "following"]
+        return bool(models) or self.curves.has_day_ahead(), ([] if models else ["no model is loaded"]) + gone
+
+
+def _deps(request: Request) -> IntradayDeps:
+    deps = request.app.state.deps
+    assert isinstance(deps, IntradayDeps)
+    return deps
+
+
+Deps = Annotated[IntradayDeps, Depends(_deps)]

@@ -1,0 +1,61 @@
+"""The process of id-svc."""
+
+from __future__ import annotations
+
+from dualcast import telemetry
+from dualcast.adapters.forecast_store import TopicReader
+from dualcast.catalogue import load_catalogue
+from dualcast.records import Topic
+from dualcast.settings import Settings, load_settings
+from models.forecasting import intraday_forecast
+from services.id_svc.adapters import KafkaArrivals, KafkaOutbox, MlflowModels, RedisFeatures
+from services.id_svc.app import build_app
+from services.id_svc.deps import IntradayDeps
+from services.id_svc.forecaster import IntradayForecaster
+from services.id_svc.publisher import Publisher
+from services.id_svc.shelf import ModelShelf
+from services.shared.memory.curves import CurveBook
+from services.shared.memory.feeds import Feed
+from services.shared.memory.series import SeriesBook
+from services.shared.security import ApiKeys
+from services.shared.server import serve
+
+# Enough to know each entity's last day: what the fallbacks need.
+_MESSAGES_BACK = 2_000
+
+
+def run() -> None:
+    """Serve and publish intraday forecasts until told to stop."""
+    settings = load_settings()
+    telemetry.configure(settings, "id-svc")
+    serve(build_app(dependencies(settings)), settings, settings.id_svc)
+
+
+def dependencies(settings: Settings) -> IntradayDeps:
+    """Models from MLflow, rows from Redis and Kafka, and books for the fallbacks."""
+    catalogue = load_catalogue(settings.use_cases)
+    curves, series = CurveBook(catalogue), SeriesBook(catalogue, settings.clock)
+    shelf = ModelShelf(MlflowModels(settings), catalogue)
+    features = {name: RedisFeatures(settings, name) for name in catalogue}
+    forecaster = IntradayForecaster(features, shelf, intraday_forecast, curves, series, settings.clock)
+    arrivals, outbox = KafkaArrivals(settings), KafkaOutbox(settings)
+    publisher = Publisher(arrivals, outbox, forecaster, shelf, catalogue, settings.clock)
+    feeds = [
+        Feed(topic, TopicReader(settings, topic, tail=_MESSAGES_BACK), handle)
+        for topic, handle in (
+            (Topic.FORECASTS_DAY_AHEAD, curves.add_record),
+            (Topic.FORECASTS_INTRADAY, curves.add_record),
+            (Topic.OBSERVATIONS, series.add_record),
+        )
+    ]
+    return IntradayDeps(
+        settings=settings,
+        catalogue=catalogue,
+        forecaster=forecaster,
+        shelf=shelf,
+        curves=curves,
+        publisher=publisher,
+        keys=ApiKeys.from_environment(settings),
+        feeds=feeds,
+        background=[*feeds, shelf, publisher],
+    )

@@ -1,0 +1,86 @@
+"""What id-svc needs from outside, as it sees it. Adapters fill these; tests fill them with plain objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol, Self
+
+from dualcast.catalogue import UseCase
+from dualcast.records import FeatureRow, Forecast
+
+ServingAlias = Literal["champion", "previous"]
+
+
+class Model(Protocol):
+    """A model that was loaded from the registry."""
+
+    @property
+    def name(self) -> str:
+        """Its registered name."""
+
+    @property
+    def version(self) -> str:
+        """Its version in the registry."""
+
+
+class Models(Protocol):
+    """The model registry."""
+
+    def version(self, name: str, alias: ServingAlias) -> str | None:
+        """The version an alias stands for; None where there is none. Raises OSError where the registry is away."""
+
+    def load(self, name: str, alias: ServingAlias) -> Model:
+        """That version, ready to predict. Raises OSError, or whatever a broken model raises."""
+
+
+class Features(Protocol):
+    """The online feature store of one use case."""
+
+    def read(self, entity_ids: Sequence[str]) -> Mapping[str, FeatureRow | None]:
+        """The newest row of each entity. Raises OSError where the store is away."""
+
+
+class Score(Protocol):
+    """Makes a curve of a feature row."""
+
+    def __call__(self, model: Any, use_case: UseCase, row: FeatureRow, issued_at: datetime) -> Forecast:
+        """Raises whatever the model raises."""
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A feature row with the headers that carry its trace."""
+
+    row: FeatureRow
+    trace: Mapping[str, str] = field(default_factory=dict)
+
+
+class Arrivals(Protocol):
+    """Feature rows as they arrive, each handed out at least once."""
+
+    def __enter__(self) -> Self:
+        """Connect. Raises OSError."""
+
+    def __exit__(self, *_: object) -> None:
+        """Disconnect."""
+
+    def poll(self, timeout: float) -> list[Arrival]:
+        """What came within ``timeout`` seconds, in order for each entity. Raises OSError."""
+
+    def commit(self) -> None:
+        """What was handed out is done. Raises OSError."""
+
+
+class Outbox(Protocol):
+    """Where curves are published."""
+
+    def newest(self) -> dict[tuple[str, str], datetime]:
+        """issued_at of the newest curve published by now, by use case and entity. Raises OSError."""
+
+    def send(self, forecast: Forecast) -> None:
+        """Queue a curve. Raises OSError."""
+
+    def flush(self) -> None:
+        """Wait until every queued curve is acknowledged. Raises OSError where one is not."""

@@ -1,0 +1,137 @@
+"""What the applications of both services share: lifetime, health, parameters, and the look-up of what is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Literal, Protocol
+
+from fastapi import APIRouter, FastAPI, Query, Request
+from fastapi.openapi.utils import get_openapi
+from starlette.responses import Response
+
+from dualcast import __version__
+from dualcast.catalogue import Entity, UseCase
+from dualcast.settings import Settings
+from dualcast.timegrid import Clock
+from services.shared.memory.feeds import Background, Feed
+from services.shared.problems import MEDIA_TYPE, ProblemError, install, problem_response
+from services.shared.schemas import ClockStatus, FeedStatus, Health, UseCaseStatus
+from services.shared.security import ApiKeys, SecurityHeaders
+
+UseCaseName = Annotated[str | None, Query(description="the use case; without it, the service's own", max_length=64)]
+Format = Annotated[Literal["json", "csv"] | None, Query(description="without it, the Accept header decides")]
+
+
+class SharedDeps(Protocol):
+    """What every service is built from."""
+
+    settings: Settings
+    catalogue: Mapping[str, UseCase]
+    keys: ApiKeys
+    feeds: Sequence[Feed]
+    background: Sequence[Background]
+
+    def missing(self) -> tuple[bool, list[str]]:
+        """Whether the service can answer, and what is not there."""
+
+
+def application(deps: SharedDeps, title: str, summary: str) -> FastAPI:
+    """An application that answers errors as problems, tells its health, and runs its background work."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        for worker in deps.background:
+            worker.start()
+        yield
+        for worker in deps.background:
+            worker.stop()
+
+    app = FastAPI(title=title, summary=summary, version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.deps = deps
+    app.add_middleware(SecurityHeaders)
+    install(app)
+    app.include_router(_health(deps))
+    app.openapi = _described(app)  # type: ignore[method-assign]
+    return app
+
+
+def find(deps: SharedDeps, use_case: str | None, entity_id: str) -> tuple[UseCase, Entity]:
+    """The use case and the entity that a request names. Raises ProblemError 404."""
+    found = find_use_case(deps, use_case)
+    try:
+        return found, found.entity(entity_id)
+    except KeyError:
+        known = ", ".join(entity.id for entity in found.entities[:10])
+        text = f"{entity_id[:64]!r} is not an entity of {found.use_case}; it has {known}"
+        raise ProblemError(404, "unknown-entity", text) from None
+
+
+def find_use_case(deps: SharedDeps, use_case: str | None) -> UseCase:
+    """The use case that a request names, or the service's own. Raises ProblemError 404."""
+    name = use_case or deps.settings.use_case
+    if name not in deps.catalogue:
+        text = f"{name[:64]!r} is not a use case; there are {', '.join(deps.catalogue)}"
+        raise ProblemError(404, "unknown-use-case", text)
+    return deps.catalogue[name]
+
+
+def clock_status(clock: Clock) -> ClockStatus:
+    """What the clock shows."""
+    now = clock.now()
+    running = not clock.is_replay or now not in (clock.start, clock.until)
+    return ClockStatus(
+        now=now, replay=clock.is_replay, start=clock.start, until=clock.until, speed=clock.speed, running=running
+    )
+
+
+def use_case_status(use_case: UseCase) -> UseCaseStatus:
+    """What a use case is about."""
+    return UseCaseStatus(
+        use_case=use_case.use_case,
+        title=use_case.title,
+        target=use_case.target,
+        reference=use_case.reference,
+        unit=use_case.unit,
+    )
+
+
+def feed_status(feeds: Sequence[Feed]) -> list[FeedStatus]:
+    """How far the feeds are."""
+    return [
+        FeedStatus(topic=f.topic, state=f.state, records=f.records, undecodable=f.undecodable, refused=f.refused)
+        for f in feeds
+    ]
+
+
+def _health(deps: SharedDeps) -> APIRouter:
+    router = APIRouter(prefix="/health", tags=["health"])
+
+    @router.get("/live")
+    async def live() -> dict[str, str]:
+        """Whether the process answers."""
+        return {"status": "alive"}
+
+    @router.get("/ready", response_model=Health, responses={503: {"content": {MEDIA_TYPE: {}}}})
+    async def ready(request: Request) -> Response | Health:
+        """Whether forecasts can be served, and what is missing."""
+        able, missing = deps.missing()
+        if able:
+            return Health(ready=True, missing=missing)
+        return problem_response(request.url.path, 503, "; ".join(missing), "not-ready", {"Retry-After": "2"})
+
+    return router
+
+
+def _described(app: FastAPI) -> Callable[[], dict[str, Any]]:
+    """OpenAPI without the validation error that FastAPI documents by itself: ours are problems."""
+
+    def describe() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+            for name in ("HTTPValidationError", "ValidationError"):
+                schema.get("components", {}).get("schemas", {}).pop(name, None)
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    return describe

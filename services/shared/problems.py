@@ -1,0 +1,110 @@
+"""Errors as RFC 9457 problem details: every answer that is not a success is ``application/problem+json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import to_json
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+MEDIA_TYPE = "application/problem+json"
+_log = structlog.get_logger(__name__)
+
+
+class Problem(BaseModel):
+    """What went wrong."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "type": "urn:dualcast:problem:unknown-entity",
+                "title": "Unknown entity",
+                "status": 404,
+                "detail": "'XX' is not an entity of the use case",
+                "instance": "/api/v1/forecasts/day-ahead/XX",
+            }
+        }
+    )
+
+    type: str = Field("about:blank", description="what kind of problem; 'about:blank' where the status says it all")
+    title: str
+    status: int
+    detail: str
+    instance: str = Field(description="the path that was asked for")
+
+
+class ProblemError(Exception):
+    """Ends a request with a problem; ``kind`` is the last part of its type."""
+
+    def __init__(self, status: int, kind: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.kind = kind
+        self.detail = detail
+        self.headers = headers
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI description of problems with these statuses."""
+    schema = Problem.model_json_schema()
+    return {
+        status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": schema}}}
+        for status in statuses
+    }
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of an application with a problem."""
+    app.add_exception_handler(ProblemError, _known)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def problem_response(
+    path: str,
+    status: int,
+    detail: str,
+    kind: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """One problem as a response."""
+    problem = Problem(
+        type=f"urn:dualcast:problem:{kind}" if kind else "about:blank",
+        title=kind.replace("-", " ").capitalize() if kind else HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        instance=path,
+    )
+    return Response(to_json(problem), status, dict(headers or {}), MEDIA_TYPE)
+
+
+def _known(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ProblemError)
+    return problem_response(request.url.path, error.status, error.detail, error.kind, error.headers)
+
+
+def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    detail = str(error.detail)
+    if error.status_code == 404:
+        detail = "there is nothing at this path; /docs lists what there is"
+    return problem_response(request.url.path, error.status_code, detail, headers=error.headers)
+
+
+def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    faults = "; ".join(f"{'.'.join(map(str, fault['loc'][1:]))}: {fault['msg']}" for fault in error.errors())
+    return problem_response(request.url.path, 422, faults, "invalid-request")
+
+
+def _unexpected(request: Request, error: Exception) -> Response:
+    _log.error("request failed", path=request.url.path, exc_info=error)
+    return problem_response(request.url.path, 500, "the service failed; its log says more")

@@ -1,0 +1,170 @@
+"""The page in a real browser, fed from memory: curves drawn, numbers right, nothing loaded from elsewhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date, timedelta
+
+import pytest
+import uvicorn
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from services.da_svc.app import build_app
+from services.da_svc.deps import DayAheadDeps
+from services.shared.security import ApiKeys
+from tests import services_world as world
+
+_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A headless browser of this machine."""
+    found = next((path for name in _BROWSERS if (path := shutil.which(name))), None)
+    if found is None:
+        reason = f"none of {', '.join(_BROWSERS)} is installed"
+        if os.environ.get("CI"):
+            pytest.fail(f"CI must have a browser: {reason}")
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=found, args=_ARGUMENTS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def deps() -> DayAheadDeps:
+    """Three days of everything, at noon (UTC) of 2022-05-03."""
+    found = world.da_deps()
+    world.fill(found)
+    return found
+
+
+@pytest.fixture
+def address(deps: DayAheadDeps) -> Iterator[str]:
+    """da-svc on a free port."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(build_app(deps), port=port, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join(10)
+
+
+class Watch:
+    """What a page complained about, and where it went."""
+
+    def __init__(self, page: Page, address: str) -> None:
+        self.complaints: list[str] = []
+        self.elsewhere: list[str] = []
+        page.on("console", lambda m: self.complaints.append(m.text) if m.type in {"error", "warning"} else None)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda r: None if r.url.startswith((address, "data:")) else self.elsewhere.append(r.url))
+
+
+def opened(
+    browser: Browser, address: str, scheme: str = "dark", width: int = 1440, path: str = "/"
+) -> tuple[Page, Watch]:
+    """The page, drawn."""
+    dark = "dark" if scheme == "dark" else "light"
+    page = browser.new_page(color_scheme=dark, viewport={"width": width, "height": 900})
+    watch = Watch(page, address)
+    page.goto(address + path)
+    page.wait_for_selector("body[data-state=shown]", timeout=30_000)
+    return page, watch
+
+
+def drawn(page: Page, chart: str) -> dict[str, list[float]]:
+    """The values of each named trace of a chart, as the library holds them."""
+    script = "(id) => Object.fromEntries(document.getElementById(id).data.filter(t => t.name).map(t => [t.name, t.y]))"
+    values: dict[str, list[float]] = page.evaluate(script, chart)
+    return values
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("dark", 1440), ("light", 390)])
+def test_both_forecasts_are_drawn_with_what_came_true(browser: Browser, address: str, scheme: str, width: int) -> None:
+    page, watch = opened(browser, address, scheme, width)
+    day_ahead, intraday = drawn(page, "day-ahead-chart"), drawn(page, "intraday-chart")
+    assert set(day_ahead) == {"Day-ahead", "Actual", "Reference"}
+    assert set(intraday) == {"Intraday", "Actual", "Reference"}
+    newest = world.intraday(world.NOW)
+    assert intraday["Intraday"] == [p.values[1] for p in newest.points]
+    tomorrow = [p.values[1] for p in world.day_ahead(date(2022, 5, 4)).points]
+    assert day_ahead["Day-ahead"][-24:] == tomorrow
+    last = world.true_load(world.NOW - timedelta(minutes=15))
+    assert [v for v in day_ahead["Actual"] if v is not None][-1] == last
+    lines = page.locator("#day-ahead-chart .scatterlayer path.js-line")
+    assert lines.count() >= 3
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than the screen"
+    assert watch.complaints == []
+    assert watch.elsewhere == []
+    page.close()
+
+
+def test_numbers_and_states_are_in_plain_sight(browser: Browser, address: str) -> None:
+    page, _ = opened(browser, address)
+    latest = f"{world.true_load(world.NOW - timedelta(minutes=15)):,.0f} MW"
+    expect(page.locator("#tile-actual")).to_have_text(latest)
+    expect(page.locator("#tile-error")).to_have_text("1.00%")
+    expect(page.locator("#errors tr").first).to_contain_text("Day-ahead1.00%4.00%75%100.0%")
+    expect(page.locator("#errors")).to_contain_text("Intraday, 1 h0.50%")
+    expect(page.locator("#now")).to_have_text("Tue, 3 May 2022, 14:00")
+    expect(page.get_by_text("Simulated data")).to_be_visible()
+    expect(page.locator("#path-day-ahead .chip")).to_have_text("OK")
+    expect(page.locator("#path-intraday")).to_contain_text("model_id_de_load v1")
+    expect(page.get_by_role("img", name="Day-ahead curve for Wed 4 May: 24 intervals")).to_be_visible()
+    page.close()
+
+
+def test_what_is_published_while_the_page_is_open_appears(browser: Browser, address: str, deps: DayAheadDeps) -> None:
+    page, watch = opened(browser, address)
+    page.evaluate("document.querySelector('main').dataset.height = document.querySelector('main').offsetHeight")
+    better = world.intraday(world.NOW + timedelta(minutes=15), ratio=1.1, model_version="7", degraded=True)
+    deps.curves.add(replace(better, degraded_reasons=["fallback: previous_version"]))
+    expect(page.locator("#path-intraday .chip")).to_have_text("Fallback", timeout=10_000)
+    expect(page.locator("#path-intraday")).to_contain_text("model_id_de_load v7")
+    expect(page.locator("#path-intraday .reasons")).to_contain_text("previous version")
+    assert drawn(page, "intraday-chart")["Intraday"] == [p.values[1] for p in better.points]
+    jumped = "document.querySelector('main').offsetHeight - document.querySelector('main').dataset.height"
+    assert abs(page.evaluate(jumped)) <= 20
+    assert watch.complaints == []
+    page.close()
+
+
+def test_with_keys_the_page_asks_for_one(browser: Browser, address: str, deps: DayAheadDeps) -> None:
+    deps.keys = ApiKeys(["right"])
+    page = browser.new_page()
+    page.goto(address)
+    page.get_by_label("This service asks for a key").fill("right")
+    page.keyboard.press("Enter")
+    expect(page.locator("#tile-error")).to_have_text("1.00%")
+    expect(page.locator("#key-form")).to_be_hidden()
+    page.close()
+
+
+def test_the_api_can_be_read_and_tried(browser: Browser, address: str) -> None:
+    page, watch = opened(browser, address, path="/docs")
+    operation = page.locator("details", has_text="/api/v1/forecasts/day-ahead/{entity_id}")
+    operation.locator("summary").click()
+    operation.get_by_label("entity_id").fill("DE")
+    operation.get_by_role("button", name="Try it").click()
+    expect(operation.locator("pre").last).to_contain_text('"delivery_date": "2022-05-04"')
+    assert (watch.complaints, watch.elsewhere) == ([], [])
+    page.close()

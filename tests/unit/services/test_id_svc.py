@@ -1,0 +1,229 @@
+"""id-svc as a client sees it, through every fallback: what answers, and what it says about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from dualcast.catalogue import UseCase
+from dualcast.records import FeatureRow, Forecast
+from services.id_svc.app import build_app
+from services.id_svc.deps import IntradayDeps
+from services.id_svc.forecaster import IntradayForecaster
+from services.id_svc.shelf import ModelShelf
+from services.shared.memory.curves import CurveBook
+from services.shared.memory.series import SeriesBook
+from services.shared.schemas import IntradayForecast
+from tests import services_world as world
+
+INTRADAY = "/api/v1/forecasts/intraday/DE"
+
+
+@dataclass(frozen=True)
+class FakeModel:
+    name: str
+    version: str
+    works: bool = True
+
+
+@dataclass
+class FakeModels:
+    """A registry in memory: alias -> model; ``away`` makes it unreachable, a model that is None cannot be loaded."""
+
+    held: dict[str, FakeModel] = field(default_factory=dict)
+    away: bool = False
+    broken: set[str] = field(default_factory=set)
+    loads: int = 0
+
+    def version(self, name: str, alias: str) -> str | None:
+        if self.away:
+            raise ConnectionError("no registry")
+        return self.held[alias].version if alias in self.held else None
+
+    def load(self, name: str, alias: str) -> FakeModel:
+        self.loads += 1
+        if self.held[alias].version in self.broken:
+            raise RuntimeError("cannot be read")
+        return self.held[alias]
+
+
+@dataclass
+class FakeFeatures:
+    """A feature store in memory."""
+
+    row: FeatureRow | None
+    away: bool = False
+
+    def read(self, entity_ids: Sequence[str]) -> Mapping[str, FeatureRow | None]:
+        if self.away:
+            raise ConnectionError("no store")
+        return dict.fromkeys(entity_ids, self.row)
+
+
+def row_at(moment: datetime) -> FeatureRow:
+    return FeatureRow("de_load", "DE", moment, moment, "abc", {"load_newest": [1.0]})
+
+
+def score(model: Any, use_case: UseCase, row: FeatureRow, issued_at: datetime) -> Forecast:
+    if not model.works:
+        raise ValueError("shape mismatch")
+    made = world.intraday(row.valid_time, model_name=model.name, model_version=model.version)
+    points = [p for p in made.points if p.valid_time >= issued_at]
+    return replace(made, issued_at=issued_at, newest_input_at=row.as_of, points=points, simulated=False)
+
+
+@dataclass
+class Desk:
+    """id-svc and everything that can be taken away from it."""
+
+    models: FakeModels
+    features: FakeFeatures
+    curves: CurveBook
+    series: SeriesBook
+    shelf: ModelShelf
+    client: TestClient
+
+    def ask(self) -> dict[str, Any]:
+        answer = self.client.get(INTRADAY)
+        assert answer.status_code == 200, answer.text
+        IntradayForecast.model_validate_json(answer.content)
+        body: dict[str, Any] = answer.json()
+        return body
+
+
+def desk_of(known: Mapping[str, UseCase]) -> Desk:
+    clock = world.frozen(world.NOW + timedelta(minutes=5))
+    curves, series = CurveBook(known), SeriesBook(known, clock)
+    models = FakeModels(
+        {"champion": FakeModel("model_id_de_load", "2"), "previous": FakeModel("model_id_de_load", "1")}
+    )
+    features = FakeFeatures(row_at(world.NOW))
+    shelf = ModelShelf(models, known)
+    shelf.refresh()
+    forecaster = IntradayForecaster({"de_load": features}, shelf, score, curves, series, clock)
+    deps = IntradayDeps(world.settings(clock), known, forecaster, shelf, curves)
+    return Desk(models, features, curves, series, shelf, TestClient(build_app(deps), raise_server_exceptions=False))
+
+
+@pytest.fixture
+def desk() -> Desk:
+    """Everything there, with a day of history and today's and tomorrow's day-ahead curves."""
+    found = desk_of(world.catalogue())
+    found.series.add_record(world.observations(world.NOW - timedelta(days=1), world.NOW))
+    for day in (date(2022, 5, 3), date(2022, 5, 4)):
+        found.curves.add(world.day_ahead(day))
+    return found
+
+
+def test_the_champion_answers_from_the_newest_features(desk: Desk) -> None:
+    body = desk.ask()
+    assert (body["model"]["version"], body["fallback"], body["degraded"]) == ("2", None, False)
+    assert body["issued_at"] == "2022-05-03T12:05:00Z"
+    assert body["points"][0]["valid_time"] == "2022-05-03T12:15:00Z"
+    assert body["input_age_seconds"] == 300
+
+
+def test_it_says_that_data_are_simulated_when_the_observations_are(desk: Desk) -> None:
+    assert desk.ask()["simulated"] is True
+
+
+def test_where_the_champion_fails_the_previous_version_answers(desk: Desk) -> None:
+    desk.models.held["champion"] = FakeModel("model_id_de_load", "3", works=False)
+    desk.shelf.refresh()
+    body = desk.ask()
+    assert (body["model"]["version"], body["fallback"], body["degraded"]) == ("1", "previous_version", True)
+    assert body["degraded_reasons"] == ["fallback: previous_version", "the champion model 3 failed"]
+
+
+def test_without_the_store_the_day_ahead_curve_is_shifted_by_its_recent_error(desk: Desk) -> None:
+    desk.features.away = True
+    body = desk.ask()
+    assert (body["fallback"], body["model"]["name"]) == ("shifted_day_ahead", "model_da_de_load")
+    assert "the feature store is away" in body["degraded_reasons"]
+    assert body["resolution"] == "PT15M"
+    assert len(body["points"]) == 24
+    # the day-ahead curve is 1% high; shifted by its recent error it lies on the truth where the load moves slowly
+    first = body["points"][0]
+    truth = world.true_load(datetime.fromisoformat(first["valid_time"]))
+    assert first["quantiles"]["0.5"] == pytest.approx(truth, rel=0.005)
+    assert first["quantiles"]["0.1"] < first["quantiles"]["0.5"] < first["quantiles"]["0.9"]
+
+
+def test_a_shifted_curve_reaches_only_as_far_as_the_day_ahead_curves(desk: Desk) -> None:
+    lone = desk_of(world.catalogue())
+    lone.features.away = True
+    lone.curves.add(world.day_ahead(date(2022, 5, 3)))
+    lone.client.app.state.deps.forecaster._clock = world.frozen(datetime.fromisoformat("2022-05-03T20:00:00Z"))  # type: ignore[attr-defined]
+    assert [p["valid_time"] for p in lone.ask()["points"]][-1] == "2022-05-03T21:45:00Z"
+
+
+def test_without_any_day_ahead_curve_the_last_stored_one_answers() -> None:
+    lone = desk_of(world.catalogue())
+    lone.features.row = None
+    lone.curves.add(world.intraday(world.NOW - timedelta(hours=2)))
+    body = lone.ask()
+    assert (body["fallback"], body["issued_at"]) == ("last_stored", "2022-05-03T10:00:00Z")
+    assert body["points"][0]["valid_time"] == "2022-05-03T12:00:00Z"
+    assert len(body["points"]) == 16
+
+
+def test_with_nothing_at_all_it_says_503_and_why() -> None:
+    lone = desk_of(world.catalogue())
+    lone.features.row = None
+    lone.curves.add(world.intraday(world.NOW - timedelta(hours=9)))
+    answer = lone.client.get(INTRADAY)
+    assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
+    assert "there are no features yet" in answer.json()["detail"]
+    assert "no stored curve reaches" in answer.json()["detail"]
+
+
+def test_features_that_are_too_old_for_any_interval_are_not_used(desk: Desk) -> None:
+    desk.features.row = row_at(world.NOW - timedelta(hours=7))
+    assert desk.ask()["fallback"] == "shifted_day_ahead"
+
+
+def test_only_the_fallbacks_of_the_catalogue_are_used(desk: Desk) -> None:
+    use_case = world.catalogue()["de_load"]
+    strict = use_case.model_copy(update={"intraday": use_case.intraday.model_copy(update={"fallbacks": ()})})
+    lone = desk_of({"de_load": strict})
+    lone.curves.add(world.day_ahead(date(2022, 5, 3)))
+    lone.features.away = True
+    assert lone.client.get(INTRADAY).status_code == 503
+
+
+def test_a_new_champion_is_taken_up_and_a_broken_one_is_not(desk: Desk) -> None:
+    desk.shelf.refresh()
+    assert desk.models.loads == 2
+    desk.models.held["champion"] = FakeModel("model_id_de_load", "3")
+    desk.shelf.refresh()
+    assert desk.ask()["model"]["version"] == "3"
+    desk.models.held["champion"], desk.models.broken = FakeModel("model_id_de_load", "4"), {"4"}
+    desk.shelf.refresh()
+    assert desk.ask()["model"]["version"] == "3"
+
+
+def test_while_the_registry_is_away_the_loaded_models_serve(desk: Desk) -> None:
+    desk.models.away = True
+    with pytest.raises(ConnectionError):
+        desk.shelf.refresh()
+    assert desk.ask()["model"]["version"] == "2"
+
+
+def test_status_and_health_tell_what_is_loaded(desk: Desk) -> None:
+    desk.curves.add(world.intraday(world.NOW))
+    status = desk.client.get("/api/v1/status").json()
+    assert [(m["alias"], m["version"]) for m in status["models"]] == [("champion", "2"), ("previous", "1")]
+    assert status["entities"][0]["published_until"] == "2022-05-03T12:00:00Z"
+    assert desk.client.get("/health/ready").json()["ready"] is True
+
+
+def test_unknown_entities_and_csv_are_answered_as_by_da_svc(desk: Desk) -> None:
+    assert desk.client.get("/api/v1/forecasts/intraday/XX").json()["type"] == "urn:dualcast:problem:unknown-entity"
+    lines = desk.client.get(INTRADAY, params={"format": "csv"}).text.splitlines()
+    assert lines[0] == "entity_id,issued_at,valid_time,q10,q50,q90"
+    assert len(lines) == 1 + 23
