@@ -1,0 +1,100 @@
+"""How far the job is, by what it has committed: which observations it has read, which features it has published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from time import monotonic, sleep
+
+from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from dualcast.adapters.feature_store import OnlineFeatures
+from dualcast.catalogue import UseCase
+from dualcast.records import Topic
+from dualcast.settings import Settings
+from dualcast.timegrid import floor
+from streaming.job.checkpoints import job_name
+
+_POLL_SECONDS = 0.5
+_REQUEST_SECONDS = 15.0
+
+Offsets = dict[int, int]
+
+
+class NotCaughtUpError(RuntimeError):
+    """The job did not get there; the text says how far it is and what to look at."""
+
+
+@dataclass(frozen=True)
+class Lag:
+    """An entity whose newest features are older than was asked for; ``origin`` None: it has none."""
+
+    entity_id: str
+    origin: datetime | None
+
+
+def wait(
+    settings: Settings,
+    use_case: UseCase,
+    until: datetime,
+    *,
+    timeout: float,
+    tolerance: timedelta,
+    report: Callable[[int, int], None],
+) -> list[Lag]:
+    """Wait until the job has dealt with all that is on ``observations.v1`` now, and its features are published.
+
+    Then Redis holds the newest features that these observations can give. Returned are the entities whose features are
+    older than ``until`` on the grid, less ``tolerance``, for want of newer values. ``report`` is told how many of how
+    many messages are read. Raises NotCaughtUpError after ``timeout`` seconds.
+    """
+    admin = AdminClient({"bootstrap.servers": settings.kafka})
+    deadline = monotonic() + timeout
+    ends = _ends(admin, Topic.OBSERVATIONS)
+    group = job_name(use_case)
+    while (read := _read(admin, group, ends)) < sum(ends.values()):
+        report(read, sum(ends.values()))
+        if monotonic() > deadline:
+            raise NotCaughtUpError(
+                f"after {timeout:.0f} s, {read} of {sum(ends.values())} messages are read; "
+                f"does `dualcast stream features --use-case {use_case.use_case}` run?"
+            )
+        sleep(_POLL_SECONDS)
+    report(read, sum(ends.values()))
+    _wait_for_publication(admin, deadline)
+    return _lags(settings, use_case, floor(until, use_case.intraday.resolution) - tolerance)
+
+
+def _wait_for_publication(admin: AdminClient, deadline: float) -> None:
+    """Until all that is now on the features topic is visible to those who read what is committed."""
+    written = _ends(admin, Topic.FEATURES_INTRADAY)
+    while any(end < written[p] for p, end in _ends(admin, Topic.FEATURES_INTRADAY, committed=True).items()):
+        if monotonic() > deadline:
+            raise NotCaughtUpError("the observations are read, but their feature rows are not committed yet")
+        sleep(_POLL_SECONDS)
+
+
+def _ends(admin: AdminClient, topic: Topic, *, committed: bool = False) -> Offsets:
+    """The end of each partition: of all records, or of those before the first transaction that is still open."""
+    partitions = admin.list_topics(topic.value, timeout=_REQUEST_SECONDS).topics[topic.value].partitions
+    isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
+    asked = {TopicPartition(topic.value, p): OffsetSpec.latest() for p in partitions}
+    found = admin.list_offsets(asked, isolation_level=isolation, request_timeout=_REQUEST_SECONDS)
+    return {where.partition: future.result(_REQUEST_SECONDS).offset for where, future in found.items()}
+
+
+def _read(admin: AdminClient, group: str, ends: Offsets) -> int:
+    """How many messages before ``ends`` the group has committed as read."""
+    where = [TopicPartition(Topic.OBSERVATIONS.value, p) for p in ends]
+    asked = [ConsumerGroupTopicPartitions(group, where)]
+    found = admin.list_consumer_group_offsets(asked, request_timeout=_REQUEST_SECONDS)[group].result(_REQUEST_SECONDS)
+    return sum(min(max(p.offset, 0), ends[p.partition]) for p in found.topic_partitions or ())
+
+
+def _lags(settings: Settings, use_case: UseCase, needed: datetime) -> list[Lag]:
+    entities = [e.id for e in use_case.entities]
+    rows = OnlineFeatures(settings, use_case.use_case).read(entities)
+    origins = {e: row.valid_time if row is not None else None for e, row in rows.items()}
+    return [Lag(e, origin) for e, origin in origins.items() if origin is None or origin < needed]

@@ -1,0 +1,38 @@
+"""Where the job's checkpoints lie, and which one to go on from."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+from dualcast.catalogue import UseCase
+from dualcast.features.state import feature_set
+from dualcast.settings import Settings
+
+# Raise when operators are added, removed or rewired: their checkpoints then fit no longer.
+_TOPOLOGY = 1
+
+
+def job_name(use_case: UseCase) -> str:
+    """The job's name, consumer group and transaction prefix; another for each set of features, whose state differs."""
+    version = hashlib.sha256(f"{feature_set(use_case)} {_TOPOLOGY}".encode()).hexdigest()[:8]
+    return f"dualcast-features-{use_case.use_case}-{version}"
+
+
+def folder(settings: Settings, use_case: UseCase) -> Path:
+    """The folder of all checkpoints of a use case's job in its present version."""
+    return settings.state_dir.resolve() / "flink" / "checkpoints" / job_name(use_case)
+
+
+def newest(checkpoints: Path) -> Path | None:
+    """The newest complete checkpoint of any run, None where there is none."""
+    complete = list(checkpoints.glob("*/chk-*/_metadata"))
+    return max(complete, key=lambda m: m.stat().st_mtime_ns).parent if complete else None
+
+
+def forget_others(checkpoints: Path, kept: Path) -> None:
+    """Remove the checkpoints of earlier runs than that of ``kept``."""
+    for run in checkpoints.iterdir():
+        if run != kept.parent:
+            shutil.rmtree(run, ignore_errors=True)

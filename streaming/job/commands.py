@@ -1,0 +1,113 @@
+"""``dualcast stream features | wait-caught-up``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from dualcast import telemetry
+from dualcast.catalogue import load_use_case
+from dualcast.settings import load_settings
+from dualcast.timegrid import duration
+
+if TYPE_CHECKING:
+    from streaming.job.caught_up import Lag
+
+app = typer.Typer(no_args_is_help=True)
+
+_UseCase = Annotated[
+    str | None, typer.Option("--use-case", "-u", metavar="NAME", help="Use case; else that of the settings")
+]
+
+
+class Delivery(StrEnum):
+    """When others see the rows on the features topic, and whether they may see one twice."""
+
+    EXACTLY_ONCE = "exactly-once"
+    AT_LEAST_ONCE = "at-least-once"
+
+
+@app.command()
+def features(
+    use_case: _UseCase = None,
+    parallelism: Annotated[int, typer.Option(min=1, help="Subtasks that share the entities")] = 1,
+    delivery: Annotated[
+        Delivery, typer.Option(help="exactly-once: rows appear at each checkpoint; at-least-once: at once")
+    ] = Delivery.EXACTLY_ONCE,
+) -> None:
+    """Make intraday features: from all observations that the topic holds, then from each as it comes, until stopped.
+
+    A run goes on where the last one ended, unless the feature definitions have changed.
+    """
+    from streaming.job import runtime  # noqa: PLC0415 -- Flink takes seconds to import
+
+    settings = load_settings()
+    telemetry.configure(settings, "stream-features")
+    found = load_use_case(use_case or settings.use_case, settings.use_cases)
+    try:
+        runtime.run(settings, found, parallelism=parallelism, exactly_once=delivery is Delivery.EXACTLY_ONCE)
+    except runtime.JobError as error:
+        Console(stderr=True).print(f"[red]{error}[/red]", highlight=False)
+        raise typer.Exit(1) from error
+
+
+@app.command("wait-caught-up")
+def wait_caught_up(
+    until: Annotated[str, typer.Option(metavar="TIME", help="Features are wanted up to here; ISO 8601, UTC if naive")],
+    use_case: _UseCase = None,
+    timeout: Annotated[float, typer.Option(min=1, help="Give up after this many seconds")] = 600.0,
+    tolerance: Annotated[str, typer.Option(metavar="DURATION", help="How much older they may be; ISO 8601")] = "PT1H",
+) -> None:
+    """Wait until the job has dealt with all observations that are on the topic now, and its features are published.
+
+    Ends with 1 where that takes too long, or an entity has no features at all.
+    """
+    from streaming.job import caught_up  # noqa: PLC0415 -- so does Feast
+
+    settings, console = load_settings(), Console(stderr=True)
+    found = load_use_case(use_case or settings.use_case, settings.use_cases)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    try:
+        with Progress(*columns, console=console) as progress:
+            task = progress.add_task("messages read", total=None)
+            lags = caught_up.wait(
+                settings,
+                found,
+                _moment(until),
+                timeout=timeout,
+                tolerance=_duration(tolerance),
+                report=lambda read, total: progress.update(task, completed=read, total=total),
+            )
+    except caught_up.NotCaughtUpError as error:
+        console.print(f"[red]{error}[/red]", highlight=False)
+        raise typer.Exit(1) from error
+    _tell(console, lags, until)
+
+
+def _tell(console: Console, lags: Sequence[Lag], until: str) -> None:
+    for lag in lags:
+        has = f"its newest features are of {lag.origin:%Y-%m-%d %H:%M} UTC" if lag.origin else "it has no features"
+        console.print(f"[yellow]{lag.entity_id}[/yellow]: {has}, for want of values up to {until}", highlight=False)
+    if any(lag.origin is None for lag in lags):
+        raise typer.Exit(1)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not a time such as 2022-03-01T00:00:00Z") from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def _duration(text: str) -> timedelta:
+    try:
+        return duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not a duration such as PT1H") from error

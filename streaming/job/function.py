@@ -1,0 +1,132 @@
+"""The Flink function around ``step``: keeps the state, writes the online store, counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from time import monotonic
+
+import stamina
+from opentelemetry import metrics
+from pyflink.common import Row, Types
+from pyflink.datastream import KeyedProcessFunction, RuntimeContext
+from pyflink.datastream.state import ValueStateDescriptor
+from redis.exceptions import RedisError
+
+from dualcast import telemetry
+from dualcast.adapters.feature_store import OnlineFeatures
+from dualcast.catalogue import UseCase, load_catalogue
+from dualcast.features.state import IntradayState
+from dualcast.records import FeatureRow, Topic
+from dualcast.settings import Settings
+from dualcast.timegrid import Clock
+from streaming.job.step import COMPONENT, FeatureStep, Incoming, Outcome
+
+# What goes in and out of Python. The many records of one message cross as one array.
+INPUT = Types.ROW([Types.PRIMITIVE_ARRAY(Types.BYTE())] * 2 + [Types.INT(), Types.LONG(), Types.STRING()])
+OUTPUT = Types.ROW_NAMED(
+    ["topic", "entity_id", "origin", "traceparent", "records"],
+    [Types.STRING()] * 4 + [Types.OBJECT_ARRAY(Types.PRIMITIVE_ARRAY(Types.BYTE()))],
+)
+_REDIS_PATIENCE_SECONDS = 60.0
+_CLOCK_CHECK_SECONDS = 1.0
+
+
+class LiveClock:
+    """The clock of the settings as they are now: a replay's clock is set when the job already runs."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._file = settings.state_dir / "stack.env"
+        self._clock: Clock = settings.clock
+        self._seen = self._modified()
+        self._check_at = monotonic() + _CLOCK_CHECK_SECONDS
+
+    def now(self) -> datetime:
+        """The present moment, UTC."""
+        if monotonic() >= self._check_at:
+            self._check_at = monotonic() + _CLOCK_CHECK_SECONDS
+            modified = self._modified()
+            if modified != self._seen:
+                self._seen, self._clock = modified, Settings(_env_file=self._file).clock
+        return self._clock.now()
+
+    def _modified(self) -> int:
+        return self._file.stat().st_mtime_ns if self._file.exists() else 0
+
+
+class IntradayFeatures(KeyedProcessFunction):  # type: ignore[misc]
+    """Keyed by the Kafka key: messages of one entity in, encoded feature rows and dead letters out."""
+
+    def __init__(self, settings: Settings, use_case: UseCase) -> None:
+        folders = {"state_dir": settings.state_dir.resolve(), "use_cases": settings.use_cases.resolve()}
+        self._settings = settings.model_copy(update=folders)
+        self._use_case = use_case
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Connect; called once in each worker."""
+        if self._settings.flink_target != "local":  # where this is not the process that configured itself at its start
+            telemetry.configure(self._settings, COMPONENT)
+        meter = metrics.get_meter(COMPONENT)
+        self._made = meter.create_counter("dualcast_feature_rows", description="feature rows made")
+        self._refused = meter.create_counter("dualcast_dead_letters", description="records refused, by reason")
+        descriptor = ValueStateDescriptor("intraday", Types.PRIMITIVE_ARRAY(Types.BYTE()))
+        self._stored = runtime_context.get_state(descriptor)
+        self._states: dict[str, IntradayState] = {}
+        clock = LiveClock(self._settings)
+        self._step = FeatureStep(self._settings, self._use_case, _variables(self._settings.use_cases), clock.now)
+        self._online = OnlineFeatures(self._settings, self._use_case.use_case)
+
+    def close(self) -> None:
+        """Let go of what ``open`` holds."""
+        self._step.close()
+
+    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
+        """One message; see INPUT and OUTPUT."""
+        raw_key, raw_value, partition, offset, traceparent = value
+        entity_id = ctx.get_current_key()
+        state = self._state(entity_id)
+        outcome = self._step.apply(Incoming(raw_key, raw_value, partition, offset), state)
+        if outcome.rows and state is not None:
+            self._stored.update(state.to_bytes())
+        if outcome.newest is not None:
+            self._show(outcome.newest)
+        self._count(outcome)
+        origin = f"{partition}-{offset}"
+        if outcome.rows:
+            yield Row(Topic.FEATURES_INTRADAY.value, entity_id, origin, traceparent, outcome.rows)
+        if outcome.dead:
+            letters = [letter for _, letter in outcome.dead]
+            yield Row(Topic.DEAD_LETTERS.value, entity_id, origin, traceparent, letters)
+
+    def _state(self, entity_id: str) -> IntradayState | None:
+        """The entity's state, from memory once it was read; Flink's copy is what a restart begins from."""
+        if entity_id not in self._states:
+            plan = self._step.plan(entity_id)
+            if plan is None:
+                return None
+            stored = self._stored.value()
+            self._states[entity_id] = IntradayState.from_bytes(plan, bytes(stored)) if stored else IntradayState(plan)
+        return self._states[entity_id]
+
+    def _show(self, row: FeatureRow) -> None:
+        for attempt in stamina.retry_context(
+            on=RedisError, attempts=None, timeout=_REDIS_PATIENCE_SECONDS, wait_initial=0.2, wait_max=2.0
+        ):
+            with attempt:
+                self._online.write([row])
+
+    def _count(self, outcome: Outcome) -> None:
+        if outcome.rows:
+            self._made.add(len(outcome.rows), {"use_case": self._use_case.use_case})
+        for reason, _ in outcome.dead:
+            self._refused.add(1, {"reason": reason})
+
+
+def _variables(folder: Path) -> dict[str, frozenset[str]]:
+    """The variables of each entity, in all use cases together."""
+    known: dict[str, frozenset[str]] = {}
+    for use_case in load_catalogue(folder).values():
+        for entity in use_case.entities:
+            known[entity.id] = known.get(entity.id, frozenset()) | frozenset(use_case.variables)
+    return known

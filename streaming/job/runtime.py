@@ -1,0 +1,168 @@
+"""Runs the job: prepares Java, goes on from the newest checkpoint, watches, and ends when told to."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import httpx
+import stamina
+import structlog
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.schema_registry.error import SchemaRegistryError
+from py4j.protocol import Py4JError
+from pyflink.common import Configuration, JobClient, JobStatus
+from pyflink.datastream import StreamExecutionEnvironment
+
+from dualcast.adapters.kafka import create_topics
+from dualcast.catalogue import UseCase
+from dualcast.settings import Settings
+from streaming.job import checkpoints, pipeline
+
+_LOOPBACK = "127.0.0.1"
+_POLL_SECONDS = 0.5
+_TIMEOUT_SECONDS = 30.0
+_PATIENCE_SECONDS = 60.0
+_JAVA_OPTIONS = (
+    "-Xms128m -Xmx448m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:MaxMetaspaceSize=256m -XX:+ExitOnOutOfMemoryError"
+)
+_LOG4J = """\
+rootLogger.level = WARN
+rootLogger.appenderRef.file.ref = File
+# one line at each checkpoint, about a metric that the connector enters twice
+logger.metrics.name = org.apache.flink.metrics.MetricGroup
+logger.metrics.level = ERROR
+appender.file.name = File
+appender.file.type = RollingFile
+appender.file.fileName = {folder}/flink.log
+appender.file.filePattern = {folder}/flink.log.%i
+appender.file.layout.type = PatternLayout
+appender.file.layout.pattern = %d{{ISO8601}} %-5p %c{{1}} - %m%n
+appender.file.policies.type = Policies
+appender.file.policies.size.type = SizeBasedTriggeringPolicy
+appender.file.policies.size.size = 10MB
+appender.file.strategy.type = DefaultRolloverStrategy
+appender.file.strategy.max = 2
+"""
+_log = structlog.get_logger(__name__)
+
+
+class JobError(RuntimeError):
+    """The job ended though nobody asked it to."""
+
+
+def run(settings: Settings, use_case: UseCase, *, parallelism: int, exactly_once: bool) -> None:
+    """Run the job until SIGTERM or SIGINT. Raises JobError where it fails for good."""
+    prepare_java(settings)
+    _create_topics(settings)
+    name = checkpoints.job_name(use_case)
+    configuration = configure(settings, use_case, parallelism=parallelism)
+    _resume(settings, use_case, configuration)
+    env = StreamExecutionEnvironment.get_execution_environment(configuration)
+    client = pipeline.start(env, settings, use_case, group=name, exactly_once=exactly_once)
+    _log.info("job started", job=name, id=str(client.get_job_id()))
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):  # until here, to die at once does no harm
+        signal.signal(number, lambda *_: stop.set())
+    _watch(client, stop)
+
+
+@stamina.retry(on=(KafkaException, SchemaRegistryError, httpx.TransportError), attempts=None, timeout=_PATIENCE_SECONDS)
+def _create_topics(settings: Settings) -> None:
+    create_topics(settings)
+
+
+def prepare_java(settings: Settings) -> None:
+    """Set what the JVM that PyFlink starts takes from the environment."""
+    folder = settings.state_dir.resolve() / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    log4j = settings.state_dir.resolve() / "flink" / "log4j.properties"
+    log4j.parent.mkdir(parents=True, exist_ok=True)
+    log4j.write_text(_LOG4J.format(folder=folder), encoding="utf-8")
+    if settings.java_home:
+        os.environ["JAVA_HOME"] = settings.java_home
+    os.environ |= {"LOG4J_PROPERTIES": str(log4j), "FLINK_LOG_DIR": str(folder), "JVM_ARGS": _JAVA_OPTIONS}
+
+
+def configure(settings: Settings, use_case: UseCase, *, parallelism: int) -> Configuration:
+    """Flink's settings for this job."""
+    values: dict[str, Any] = {
+        "parallelism.default": parallelism,
+        "pipeline.jars": ";".join(Path(p).as_uri() for p in settings.flink_jar_paths),
+        "pipeline.name": checkpoints.job_name(use_case),
+        "python.executable": sys.executable,
+        "python.client.executable": sys.executable,
+        "python.execution-mode": "process",
+        # hand over each message at once: a message is a chunk already, and a live one must not wait for the next
+        "python.fn-execution.bundle.size": 1,
+        # or else each record of a message would be copied together with all the others
+        "pipeline.object-reuse": "true",
+        "execution.buffer-timeout.interval": "1 ms",
+        "execution.checkpointing.dir": checkpoints.folder(settings, use_case).as_uri(),
+        "execution.checkpointing.interval": "10 s",
+        "execution.checkpointing.timeout": "2 min",
+        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        "execution.state-recovery.claim-mode": "CLAIM",
+        "restart-strategy.type": "exponential-delay",
+        "restart-strategy.exponential-delay.initial-backoff": "500 ms",
+        "restart-strategy.exponential-delay.max-backoff": "10 s",
+    }
+    if settings.flink_target == "local":
+        values |= {
+            "execution.target": "local",
+            "rest.bind-address": _LOOPBACK,
+            "rest.address": _LOOPBACK,
+            "jobmanager.bind-host": _LOOPBACK,
+            "taskmanager.bind-host": _LOOPBACK,
+            "taskmanager.numberOfTaskSlots": parallelism,
+            "taskmanager.memory.network.min": "32 mb",
+            "taskmanager.memory.network.max": "32 mb",
+            "taskmanager.memory.managed.size": "64 mb",
+        }
+    else:
+        host, _, port = settings.flink_target.rpartition(":")
+        values |= {"execution.target": "remote", "rest.address": host, "rest.port": port}
+    configuration = Configuration()
+    for key, value in values.items():
+        configuration.set_string(key, str(value))
+    return configuration
+
+
+def _resume(settings: Settings, use_case: UseCase, configuration: Configuration) -> None:
+    """Go on from the newest checkpoint, or begin anew."""
+    folder = checkpoints.folder(settings, use_case)
+    folder.mkdir(parents=True, exist_ok=True)
+    found = checkpoints.newest(folder)
+    if found is not None:
+        _log.info("going on from a checkpoint", checkpoint=str(found))
+        checkpoints.forget_others(folder, found)
+        configuration.set_string("execution.state-recovery.path", found.as_uri())
+        return
+    _log.info("no checkpoint of these features: reading all observations from the beginning", folder=str(folder))
+    _forget_progress(settings, checkpoints.job_name(use_case))
+
+
+def _forget_progress(settings: Settings, group: str) -> None:
+    """Remove what the group has read, which others ask to know how far the job is."""
+    admin = AdminClient({"bootstrap.servers": settings.kafka})
+    known = admin.list_consumer_groups(request_timeout=_TIMEOUT_SECONDS).result(_TIMEOUT_SECONDS)
+    if group in {g.group_id for g in known.valid}:
+        admin.delete_consumer_groups([group], request_timeout=_TIMEOUT_SECONDS)[group].result(_TIMEOUT_SECONDS)
+
+
+def _watch(client: JobClient, stop: Event) -> None:
+    try:
+        while not stop.wait(_POLL_SECONDS):
+            status = client.get_job_status().result()
+            if status in (JobStatus.FAILED, JobStatus.CANCELED, JobStatus.FINISHED):
+                client.get_job_execution_result().result()  # raises with the cause
+                raise JobError(f"the job is {status.name}")
+        _log.info("stopping")
+        client.cancel().result()
+    except Py4JError as error:
+        raise JobError(f"Flink is gone: {error}") from error

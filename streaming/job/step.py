@@ -1,0 +1,188 @@
+"""What happens to one message: decoded, checked, applied to its entity's state; out come rows and dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from dualcast.adapters.kafka import Codec
+from dualcast.catalogue import UseCase
+from dualcast.features.state import IntradayPlan, IntradayState, Rows, update_of
+from dualcast.features.window import Slots
+from dualcast.records import DeadLetter, FeatureRow, Topic
+from dualcast.settings import Settings
+from dualcast.timegrid import duration, from_micros, micros
+from dualcast.validation import UNKNOWN_ENTITY, UNKNOWN_VARIABLE, Texts, faults
+from streaming.job.stamp import RowStamp
+from streaming.job.wire import ObservationReader, Observed, UnreadableError
+
+COMPONENT = "stream-features"
+WRONG_KEY = "wrong_key"
+# A dead letter has to fit into a message itself.
+_LARGEST_VALUE = 2**20
+_LONGEST_DETAIL = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A message as Kafka gave it."""
+
+    key: bytes | None
+    value: bytes | None
+    partition: int
+    offset: int
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a message led to: encoded feature rows, the newest of them, and encoded dead letters by reason."""
+
+    rows: list[bytes] = field(default_factory=list)
+    newest: FeatureRow | None = None
+    dead: list[tuple[str, bytes]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Raw:
+    record: dict[str, Any]
+
+    def to_record(self) -> dict[str, Any]:
+        return self.record
+
+
+class FeatureStep:
+    """Turns messages of one use case into feature rows.
+
+    ``elsewhere`` maps the entities of all use cases to the variables that any of them has: what belongs to another use
+    case only is left to that one. ``now`` is the clock.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        use_case: UseCase,
+        elsewhere: dict[str, frozenset[str]],
+        now: Callable[[], datetime] | None = None,
+    ) -> None:
+        self._use_case = use_case
+        self._elsewhere = elsewhere
+        self._now = now or settings.clock.now
+        self._reader = ObservationReader(settings)
+        self._row_codec = Codec(settings, Topic.FEATURES_INTRADAY)
+        self._dead_codec = Codec(settings, Topic.DEAD_LETTERS)
+        self._observation_codec = Codec(settings, Topic.OBSERVATIONS)
+        self._entities = {e.id: e for e in use_case.entities}
+        self._plans: dict[str, IntradayPlan] = {}
+        self._stamps: dict[str, RowStamp] = {}
+
+    def plan(self, entity_id: str) -> IntradayPlan | None:
+        """The plan of an entity, made once; None where this use case has no such entity."""
+        if entity_id not in self._entities:
+            return None
+        if entity_id not in self._plans:
+            self._plans[entity_id] = IntradayPlan(self._use_case, self._entities[entity_id])
+        return self._plans[entity_id]
+
+    def apply(self, message: Incoming, state: IntradayState | None) -> Outcome:
+        """Take one message in. ``state`` is that of the entity which the key names, None where there is none."""
+        outcome = Outcome()
+        try:
+            observed = self._read(message)
+        except UnreadableError as error:
+            outcome.dead.append((error.reason, self._dead(message, error.reason, error.detail, message.value)))
+            return outcome
+        if state is not None:
+            self._observe(message, observed, state, outcome)
+        return outcome
+
+    def close(self) -> None:
+        """Let go of the registry."""
+        for part in (self._reader, self._row_codec, self._dead_codec, self._observation_codec):
+            part.close()
+
+    def _read(self, message: Incoming) -> Observed:
+        observed = self._reader.read(message.value)
+        if message.key != observed.entity_id.encode():
+            raise UnreadableError(WRONG_KEY, f"the message is about {observed.entity_id!r}")
+        if observed.entity_id not in self._entities and observed.entity_id not in self._elsewhere:
+            raise UnreadableError(UNKNOWN_ENTITY, f"no use case has an entity {observed.entity_id!r}")
+        return observed
+
+    def _observe(self, message: Incoming, observed: Observed, state: IntradayState, outcome: Outcome) -> None:
+        plan = self._plans[observed.entity_id]
+        columns = observed.columns
+        reasons = self._faults(observed)
+        sound = np.flatnonzero(reasons == "")
+        update, used = update_of(
+            plan,
+            plan.features.step,
+            columns.variable[sound].tolist(),
+            columns.valid_time[sound],
+            _spans(columns.resolution[sound]),
+            columns.value[sound],
+            columns.published_at[sound],
+        )
+        chunks, refused = state.apply(update)
+        for index, reason in refused:
+            reasons[sound[used[index]]] = reason
+        stamp = self._stamp(observed.entity_id, plan)
+        for rows in chunks:
+            outcome.rows.extend(stamp.rows(rows, plan.features.step))
+        if chunks:
+            outcome.newest = self._row(observed.entity_id, plan, chunks[-1])
+        outcome.dead.extend(self._refused(message, observed, reasons))
+
+    def _faults(self, observed: Observed) -> Texts:
+        columns = observed.columns
+        reasons = faults(self._use_case, columns, micros(self._now()))
+        others = self._elsewhere.get(observed.entity_id, frozenset())
+        for i in np.flatnonzero(reasons == UNKNOWN_VARIABLE):
+            if columns.variable[i] in others:
+                reasons[i] = None
+        return reasons
+
+    def _refused(self, message: Incoming, observed: Observed, reasons: Texts) -> Iterator[tuple[str, bytes]]:
+        for i, reason in enumerate(reasons.tolist()):
+            if reason:
+                record = observed.records[i]
+                alone = _Raw({"entity_id": observed.entity_id, "observations": [record]})
+                text = f"observation {i} of {len(observed.records)}: {record}"
+                yield reason, self._dead(message, reason, text, self._observation_codec.encode(alone))
+
+    def _dead(self, message: Incoming, reason: str, detail: str, value: bytes | None) -> bytes:
+        if value is not None and len(value) > _LARGEST_VALUE:
+            detail, value = f"{detail} ({len(value)} bytes, too many to be kept here)", None
+        key = message.key if message.key is None or len(message.key) <= _LARGEST_VALUE else None
+        where = Topic.OBSERVATIONS.value, message.partition, message.offset
+        letter = DeadLetter(reason, detail[:_LONGEST_DETAIL], COMPONENT, *where, self._now(), key, value)
+        return self._dead_codec.encode(letter)
+
+    def _stamp(self, entity_id: str, plan: IntradayPlan) -> RowStamp:
+        if entity_id not in self._stamps:
+            per_origin = set(plan.features.per_origin)
+            widths = {n: 1 if n in per_origin else plan.horizons for n in plan.features.names}
+            self._stamps[entity_id] = RowStamp(
+                self._row_codec, self._use_case.use_case, entity_id, plan.fingerprint, widths
+            )
+        return self._stamps[entity_id]
+
+    def _row(self, entity_id: str, plan: IntradayPlan, rows: Rows) -> FeatureRow:
+        per_origin = set(plan.features.per_origin)
+        values = {
+            n: np.broadcast_to(v[-1], 1 if n in per_origin else plan.horizons).tolist()
+            for n, v in rows.features.items()
+        }
+        valid_time = from_micros(int(rows.origin[-1]) * plan.features.step * 1_000_000)
+        as_of = from_micros(int(rows.as_of[-1]))
+        return FeatureRow(self._use_case.use_case, entity_id, valid_time, as_of, plan.fingerprint, values)
+
+
+def _spans(resolution: Texts) -> Slots:
+    """Resolutions in microseconds."""
+    texts = resolution.tolist()
+    known = {text: int(duration(text).total_seconds() * 1e6) for text in set(texts)}
+    return np.array([known[text] for text in texts], dtype=np.int64)
