@@ -26,6 +26,7 @@ OFF_GRID = "off_grid"
 NOT_FINITE = "not_finite"
 OUT_OF_BOUNDS = "out_of_bounds"
 FUTURE_DATED = "future_dated"
+BAD_TIME = "bad_time"
 IMPLAUSIBLE = "implausible"
 
 # Clocks of senders may be this far ahead of ours.
@@ -33,6 +34,9 @@ CLOCK_TOLERANCE = timedelta(minutes=5)
 # Intervals of an hour and less start on their own multiple; longer ones, such as local days, on an hour.
 _HOUR = 3_600_000_000
 YARDSTICK_AGE = timedelta(days=7)
+# 1980 to 2200 and a year: no real value lies outside, and sums of what lies inside cannot overflow.
+EARLIEST, LATEST = 315_532_800_000_000, 7_258_118_400_000_000
+_LONGEST_SPAN = 366 * 24 * _HOUR
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,8 @@ def faults(use_case: UseCase, columns: Columns, now: int | None = None) -> Texts
             [WRONG_UNIT, BAD_RESOLUTION, OFF_GRID, NOT_FINITE, OUT_OF_BOUNDS, FUTURE_DATED],
             default="",
         )
+    for times in (columns.valid_time, columns.published_at):
+        reason[(times < EARLIEST) | (times >= LATEST)] = BAD_TIME
     return reason
 
 
@@ -92,13 +98,14 @@ def implausible(bounds: Bounds, value: Floats, yardstick: Floats) -> NDArray[np.
 
 
 def _spans(resolution: Texts) -> Micros:
-    """Resolutions in microseconds, 0 where one cannot be read."""
+    """Resolutions in microseconds, 0 where one cannot be read or is longer than a year."""
     known = {text: _span(text) for text in set(resolution.tolist())}
     return np.array([known[text] for text in resolution.tolist()], dtype=np.int64)
 
 
 def _span(text: str) -> int:
     try:
-        return int(duration(text).total_seconds() * 1e6)
+        span = int(duration(text).total_seconds() * 1e6)
     except ValueError:
         return 0
+    return span if span <= _LONGEST_SPAN else 0

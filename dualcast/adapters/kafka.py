@@ -182,7 +182,10 @@ class RecordProducer:
 
 
 class RecordConsumer:
-    """Reads one topic as decoded records; what cannot be decoded goes to ``on_fault`` and the stream goes on."""
+    """Reads one topic as decoded records; what cannot be decoded goes to ``on_fault`` and the stream goes on.
+
+    ``uncommitted`` also reads what belongs to a transaction still open, for those who recognise what comes twice.
+    """
 
     def __init__(
         self,
@@ -192,6 +195,7 @@ class RecordConsumer:
         group: str,
         from_beginning: bool,
         on_fault: Callable[[Message, str], None] | None = None,
+        uncommitted: bool = False,
     ) -> None:
         self._codec = Codec(settings, topic)
         self._on_fault = on_fault
@@ -201,7 +205,7 @@ class RecordConsumer:
                 "group.id": group,
                 "auto.offset.reset": "earliest" if from_beginning else "latest",
                 "enable.auto.commit": False,
-                "isolation.level": "read_committed",
+                "isolation.level": "read_uncommitted" if uncommitted else "read_committed",
             }
         )
         self._consumer.subscribe([topic.value])

@@ -92,8 +92,9 @@ def training_keys(settings: Settings, use_case: str, path: Path_) -> pd.DataFram
 def day_ahead_rows(settings: Settings, use_case: str, delivery_days: Sequence[date]) -> pd.DataFrame:
     """Gold's day-ahead feature rows of some delivery days, ordered by entity and valid_time; empty where there are none."""
     root = lake_paths(settings).gold_of("day-ahead", use_case)
-    folders = [f"{root}/delivery_day={day.isoformat()}" for day in delivery_days]
-    frames = [_read(folder) for folder in folders if exists(folder)]
+    folders = sorted({f"{root}/delivery_month={day:%Y-%m}" for day in delivery_days})
+    wanted = ds.field("delivery_day").isin(list(delivery_days))
+    frames = [_read(folder, where=wanted) for folder in folders if exists(folder)]
     rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_KEYS)
     return rows.sort_values(["entity_id", "valid_time"], ignore_index=True)
 
@@ -111,13 +112,15 @@ def exists(uri: str) -> bool:
     return bool(filesystem.exists(path))
 
 
-def _read(uri: str, columns: list[str] | None = None) -> pd.DataFrame:
+def _read(uri: str, columns: list[str] | None = None, where: ds.Expression | None = None) -> pd.DataFrame:
     filesystem, path = fsspec.core.url_to_fs(uri)
     files = sorted(f for f in filesystem.find(path) if f.endswith(".parquet") and not _hidden(f[len(path) :]))
     if not files:
         raise FileNotFoundError(f"{uri} holds no Parquet files; has the job that writes it run?")
     schema = pq.read_schema(filesystem.open(files[0]))
-    table = ds.dataset(files, schema=schema, filesystem=filesystem, format="parquet").to_table(columns=columns)
+    table = ds.dataset(files, schema=schema, filesystem=filesystem, format="parquet").to_table(
+        columns=columns, filter=where
+    )
     return cast("pd.DataFrame", table.to_pandas())
 
 

@@ -57,32 +57,35 @@ def _clock(span: tuple[datetime, datetime], now: datetime) -> RenderableType:
 
 
 def _entity(entity: Entity, snapshot: Snapshot) -> RenderableType:
-    table = Table.grid(padding=(0, 2))
     label = f"{entity.title}, simulated" if entity.simulated else entity.title
     unit = snapshot.status.use_case.unit
-    table.add_row(Text(label, style="bold"), Text("model", style="dim"), Text("error so far (MAPE)", style="dim"))
     day_ahead = entity.day_ahead[-1] if entity.day_ahead else None
-    day_ahead_points = snapshot.curves.get((entity.entity_id, "day-ahead"))
-    name = f"day-ahead {day_ahead.delivery_date}" if day_ahead else "day-ahead"
-    table.add_row(*_curve(name, day_ahead, day_ahead_points, unit), _errors([entity.errors.day_ahead]))
     intraday = entity.intraday
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    name = f"day-ahead {day_ahead.delivery_date}" if day_ahead else "day-ahead"
+    table.add_row(name, _curve(day_ahead, snapshot.curves.get((entity.entity_id, "day-ahead")), unit))
+    table.add_row("", _errors([entity.errors.day_ahead]))
     name = f"intraday of {intraday.issued_at:%H:%M}" if intraday else "intraday"
-    points = snapshot.curves.get((entity.entity_id, "intraday"))
-    table.add_row(*_curve(name, intraday, points, unit), _errors(entity.errors.intraday))
-    return table
+    table.add_row(name, _curve(intraday, snapshot.curves.get((entity.entity_id, "intraday")), unit))
+    table.add_row("", _errors(entity.errors.intraday))
+    return Group(Text(label, style="bold"), table)
 
 
-def _curve(name: str, curve: Curve | None, points: Points | None, unit: str) -> tuple[Text, Text]:
+def _curve(curve: Curve | None, points: Points | None, unit: str) -> Text:
     if curve is None:
-        return Text(f"{name}: none yet", style="dim"), Text("")
+        return Text("none yet", style="dim")
     medians = points.medians() if points else []
-    values = f"  {sparkline(medians)}  {min(medians):,.0f} to {max(medians):,.0f} {unit}" if medians else ""
-    version = f"{curve.model.get('name', '')} {curve.model.get('version', '')}"
-    return Text(f"{name}{values}"), Text(f"{version}, degraded" if curve.degraded else version)
+    text = Text(sparkline(medians))
+    if medians:
+        text.append(f"  {min(medians):,.0f} to {max(medians):,.0f} {unit}")
+    text.append(f"  {curve.model.get('name', '')} {curve.model.get('version', '')}", style="dim")
+    return text.append("  degraded", style="yellow") if curve.degraded else text
 
 
 def _errors(errors: Sequence[Errors | None]) -> Text:
-    text = Text()
+    text = Text("error so far  ", style="dim") if any(errors) else Text()
     for error in errors:
         if error is not None:
             label = error.horizon.removeprefix("PT").lower()

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -14,13 +14,14 @@ from pydantic import AwareDatetime, BaseModel
 from rich.console import Console
 
 from dualcast.timegrid import Clock
+from infra.demo.result import Score, read_scores
 from infra.demo.steps import Step, StepError
 from infra.local import stack
 from infra.local.state import ProcessId, StateDir
 
 # the services and the batch daemon get this long to start before the replay's clock does
 _LEAD = timedelta(seconds=15)
-_WINDOW_SECONDS = 120.0
+_ANSWER_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Window(BaseModel):
 
 
 class Plan:
-    """The steps of one demo; ``window`` and ``clock`` are known once the steps that find them are done."""
+    """The steps of one demo; ``window``, ``clock`` and ``scores`` are known once the steps that find them are done."""
 
     def __init__(self, options: Options, state: StateDir, environment: Mapping[str, str]) -> None:
         self._options = options
@@ -52,6 +53,7 @@ class Plan:
         self._console = Console(quiet=True)
         self.window: Window | None = None
         self.clock: Clock | None = None
+        self.scores: dict[str, dict[str, Score]] = {}
 
     def preparation(self) -> list[Step]:
         """From nothing to a clock that is about to start."""
@@ -93,22 +95,16 @@ class Plan:
 
     def scoring(self) -> list[Step]:
         """From the forecasts on Kafka to their errors."""
-        steps = []
-        for path in ("day-ahead", "intraday"):
-            export = ("export", "--path", path, "--out", str(self.exported(path)))
-            score = ("score", "--path", path, "--forecasts", str(self.exported(path)))
-            actuals = ("--actuals", str(self.exported("actuals")))
-            first = f"export-{path}"
-            steps.append(Step(first, f"export {path} forecasts", partial(self._ours, *export, *actuals)))
-            steps.append(
-                Step(
-                    f"score-{path}",
-                    f"score {path} forecasts",
-                    partial(self._ours, *score, *actuals),
-                    after=("export-day-ahead", "export-intraday"),
-                )
-            )
-        return steps
+        done = ("export-day-ahead", "export-intraday")
+        actuals = ("--actuals", str(self.exported("actuals")))
+        return [
+            Step("export-day-ahead", "export day-ahead forecasts", partial(self._export, "day-ahead", *actuals)),
+            Step("export-intraday", "export intraday forecasts", partial(self._export, "intraday")),
+            Step(
+                "score-day-ahead", "score day-ahead forecasts", call=partial(self._score, "day-ahead"), after=exported
+            ),
+            Step("score-intraday", "score intraday forecasts", call=partial(self._score, "intraday"), after=done),
+        ]
 
     def exported(self, name: str) -> Path:
         """Where an exported table lies."""
@@ -129,20 +125,31 @@ class Plan:
     def _find_window(self) -> None:
         start = ("--start", self._options.start.isoformat()) if self._options.start else ()
         days = ("--days", str(self._options.days))
-        command = self._ours("stream", "window", *self._source(), *days, *start)
-        with self._state.log("demo-window").open("ab") as log:
+        answer = self._ask("window", "stream", "window", *self._source(), *days, *start)
+        self.window = Window.model_validate_json(answer)
+
+    def _export(self, path: str, *more: str) -> list[str]:
+        return self._ours("export", "--path", path, "--out", str(self.exported(path)), *more)
+
+    def _score(self, path: str) -> None:
+        files = ("--forecasts", str(self.exported(path)), "--actuals", str(self.exported("actuals")))
+        self.scores[path] = read_scores(self._ask(f"score-{path}", "score", "--path", path, *files, "--json"))
+
+    def _ask(self, name: str, *command: str) -> bytes:
+        """Run a command for what it prints; whatever else it says goes to a log."""
+        with self._state.log(f"demo-{name}").open("ab") as log:
             answer = subprocess.run(
-                command,
+                self._ours(*command),
                 env=dict(self._environment),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                timeout=_WINDOW_SECONDS,
+                timeout=_ANSWER_SECONDS,
                 check=False,
             )
         if answer.returncode != 0:
-            raise StepError(stack.log_tail(self._state, "demo-window"))
-        self.window = Window.model_validate_json(answer.stdout)
+            raise StepError(f"`{' '.join(command)}` failed:\n{stack.log_tail(self._state, f'demo-{name}')}")
+        return answer.stdout
 
     def _go(self) -> None:
         assert self.window is not None
@@ -163,7 +170,8 @@ class Plan:
     def _until(self, *command: str) -> list[str]:
         assert self.window is not None
         source = self._source() if command == ("stream", "history") else ()
-        return self._ours(*command, *source, "--until", self.window.start.isoformat())
+        # without an offset: UTC is what all commands take a time for
+        return self._ours(*command, *source, "--until", f"{self.window.start.astimezone(UTC):%Y-%m-%dT%H:%M:%S}")
 
     def _ours(self, *command: str) -> list[str]:
         program = str(Path(sys.executable).with_name("dualcast"))

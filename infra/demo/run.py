@@ -21,6 +21,7 @@ from infra.demo import feed
 from infra.demo.board import board
 from infra.demo.memory import MemoryMeter
 from infra.demo.plan import Options, Plan
+from infra.demo.result import score_table
 from infra.demo.steps import Progress, Runner, Step
 from infra.local import stack
 from infra.local.java import artifacts
@@ -117,8 +118,7 @@ class Demo:
         runner = self._runner(self._plan.scoring())
         with self._live(lambda: self._page(runner.table(), with_board=False)):
             self._finish(runner)
-        for path in ("day-ahead", "intraday"):
-            self._console.print(Text.from_ansi(self._state.log(f"demo-score-{path}").read_text()))
+        self._console.print(score_table(self._plan.scores))
         self._console.print(self._summary())
 
     def _serve(self) -> None:

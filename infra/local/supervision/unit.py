@@ -121,6 +121,7 @@ class Unit:
         self._bound_log()
         if self.component.check is None:
             if self.phase == Phase.STARTING and now - self._since >= _UNCHECKED_START_SECONDS:
+                self._detail = ""
                 self._enter(Phase.HEALTHY)
             well = self.phase == Phase.HEALTHY
         else:

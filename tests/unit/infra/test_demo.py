@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -16,6 +17,7 @@ from infra.demo.board import board, sparkline
 from infra.demo.feed import Points, Snapshot
 from infra.demo.feed import Status as FeedStatus
 from infra.demo.plan import Options, Plan
+from infra.demo.result import read_scores, score_table
 from infra.demo.run import DemoError, fresh_folder
 from infra.demo.steps import Progress, Runner, Step, StepError
 from infra.local.state import ComponentStatus, Phase, StateDir, Status
@@ -90,10 +92,10 @@ def test_the_plan_can_be_carried_out_and_passes_the_users_wishes_on(state: State
         assert len(set(names)) == len(names)
         assert all(need in names for step in steps for need in step.after)
         assert all((step.command is None) != (step.call is None) for step in steps)
-    score = next(step.command for step in plan.scoring() if step.name == "score-intraday")
-    assert score is not None
-    assert list(score())[1:4] == ["score", "--path", "intraday"]
-    assert list(score())[-2:] == ["--use-case", "pv_parks"]
+    commands = {step.name: list(step.command()) for step in plan.scoring() if step.command is not None}
+    assert commands["export-intraday"][1:4] == ["export", "--path", "intraday"]
+    assert all(command[-2:] == ["--use-case", "pv_parks"] for command in commands.values())
+    assert sum("--actuals" in command for command in commands.values()) == 1, "one process writes the file"
 
 
 def test_the_state_folder_is_emptied_where_it_is_ours_alone(state: StateDir, tmp_path: Path) -> None:
@@ -163,7 +165,7 @@ def test_the_board_shows_clock_curves_errors_and_troubles() -> None:
         "Xanadu, simulated",
         "day-ahead 2022-03-02",
         "51,000 to 62,000 MW",
-        "model_da_x 7, degraded",
+        "model_da_x 7  degraded",
         "2.04 %",
         "others 4.09",
         "1h 0.71 %",
@@ -177,3 +179,19 @@ def test_the_board_shows_clock_curves_errors_and_troubles() -> None:
 def test_a_sparkline_of_equal_or_no_values() -> None:
     assert sparkline([5.0, 5.0]) == "▁▁"
     assert sparkline([]) == ""
+
+
+def test_the_last_table_compares_both_paths_with_others_and_the_naive() -> None:
+    figures = {"n": 96, "mape": 0.71, "mae": 1.0, "coverage": 79.96, "reference_mape": 3.19, "naive_mape": None}
+    intraday = {"all": figures, **{f"{hours:05.2f} h": {**figures, "mape": hours} for hours in (1.0, 0.25, 0.5, 0.75)}}
+    scores = {"day-ahead": {"all": figures}, "intraday": intraday}
+    output = StringIO()
+    Console(width=120, file=output).print(
+        score_table({path: read_scores(json.dumps(groups)) for path, groups in scores.items()})
+    )
+    shown = output.getvalue()
+    assert shown.count("0.71 %") == 2
+    assert "80.0 %" in shown
+    assert "00.25 h ahead" in shown
+    assert "01.00 h ahead" in shown
+    assert "00.50 h ahead" not in shown

@@ -1,0 +1,98 @@
+"""The stream's records in the lake: intraday feature rows (``gold_intraday``) and curves, by issue date."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+import structlog
+from pyspark import Accumulator
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
+
+from batch.curves import ENCODED, curve_of, curve_table, encoded_curves, spark_curve_schema, store_curves
+from batch.day_ahead import DayAheadJob
+from batch.engine.avro import UndecodableError, decoded
+from batch.engine.incremental import drain, kafka_stream
+from batch.gold_intraday import archive_features
+from batch.steps import one_at_a_time
+from dualcast.adapters.feature_store import apply_definitions
+from dualcast.adapters.lake import lake_paths
+from dualcast.catalogue import UseCase
+from dualcast.records import Forecast, Point, Topic
+from dualcast.settings import Settings
+from dualcast.timegrid import from_micros
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class _Archiving:
+    """What a worker needs to turn messages into stored curves: shipped to it whole."""
+
+    settings: Settings
+    use_case: UseCase
+    curves: Accumulator[int]
+
+    def decode(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Kafka rows to encoded curves of this use case, with their offsets."""
+        for message, record in decoded(batches, self.settings.registry, Topic.FORECASTS_INTRADAY):
+            if isinstance(record, UndecodableError):
+                _log.warning("undecodable curve", offset=message["offset"], error=str(record))
+            elif record["use_case"] == self.use_case.use_case:
+                self.curves.add(1)
+                offset = pa.array([message["offset"]], pa.int64())
+                columns = encoded_curves([_forecast(record)]).columns
+                yield pa.RecordBatch.from_arrays(
+                    [*columns, offset], names=["entity_id", "issued_at", "curve", "offset"]
+                )
+
+    def rows(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Encoded curves to the rows that the lake stores."""
+        for batch in batches:
+            curves = map(curve_of, batch["curve"].to_pylist())
+            yield from curve_table(curves, self.use_case.intraday.quantiles).to_batches()
+
+
+def archive_stream(job: DayAheadJob) -> None:
+    """Bring Gold and the stored forecasts up to the stream's topics, and the feature store to the catalogue."""
+    with one_at_a_time(job.settings, job.steps):
+        job.take_in()
+        with job.steps.step("gold intraday") as say:
+            say(f"{archive_features(job.spark, job.settings, job.use_case):,} feature rows")
+        with job.steps.step("intraday curves") as say:
+            say(f"{archive_curves(job.spark, job.settings, job.use_case):,} curves")
+        with job.steps.step("feature store") as say:
+            apply_definitions(job.settings, job.use_case.use_case)
+            say(f"definitions of {job.use_case.use_case} applied")
+
+
+def archive_curves(spark: SparkSession, settings: Settings, use_case: UseCase) -> int:
+    """Bring the lake up to the topic; return how many curves were new. The newest of one issue time is kept."""
+    lake = lake_paths(settings)
+    archiving = _Archiving(settings, use_case, spark.sparkContext.accumulator(0))
+    table = lake.forecasts("intraday", use_case.use_case)
+
+    def handle(batch: DataFrame, number: int) -> None:  # noqa: ARG001 -- curves are replaced by key, not by batch
+        came = batch.mapInArrow(archiving.decode, f"{ENCODED}, offset bigint")
+        curves = came.groupBy("entity_id", "issued_at").agg(F.max_by("curve", "offset").alias("curve")).persist()
+        rows = curves.mapInArrow(archiving.rows, spark_curve_schema(use_case.intraday.quantiles))
+        store_curves(rows, curves.select("entity_id", "issued_at"), table)
+        curves.unpersist()
+
+    stream = kafka_stream(spark, settings, Topic.FORECASTS_INTRADAY)
+    drain(stream, f"{lake.checkpoints}/forecasts_intraday/{use_case.use_case}", handle)
+    return int(archiving.curves.value)
+
+
+def _forecast(record: dict[str, Any]) -> Forecast:
+    """A curve from a record whose times are microseconds."""
+    raw = Forecast.from_record(record)
+    return replace(
+        raw,
+        issued_at=from_micros(record["issued_at"]),
+        newest_input_at=from_micros(record["newest_input_at"]),
+        points=[Point(from_micros(p["valid_time"]), p["values"]) for p in record["points"]],
+    )

@@ -1,0 +1,121 @@
+"""``dualcast run history | day-ahead | archive``: the batch path on Spark."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import import_module
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from batch.steps import Steps
+from dualcast import telemetry
+from dualcast.catalogue import load_use_case
+from dualcast.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from batch.day_ahead import DayAheadJob
+
+app = typer.Typer(name="run", no_args_is_help=True, help="Run the batch path: lake, features, day-ahead curves.")
+
+
+def _moment(text: str) -> datetime:
+    """ISO 8601; a date is its first moment, a time without zone is UTC."""
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+_UseCase = Annotated[str | None, typer.Option("--use-case", "-u", help="Use case; default: that of the settings.")]
+_Until = Annotated[
+    datetime | None,
+    typer.Option(
+        "--until",
+        parser=_moment,
+        metavar="TIME",
+        help="Every delivery day with a cutoff up to then (ISO 8601); default: now, by the clock.",
+        show_default=False,
+    ),
+]
+_Day = Annotated[
+    datetime | None,
+    typer.Option("--delivery-date", formats=["%Y-%m-%d"], help="The local day to forecast.", show_default=False),
+]
+_Follow = Annotated[bool, typer.Option("--follow", help="Go on: each delivery day at its cutoff, by the clock.")]
+
+
+@app.command()
+def history(use_case: _UseCase = None, until: _Until = None) -> None:
+    """Take in all observations and build the day-ahead features of every delivery day: Bronze, Silver, Gold, Feast."""
+    with _job(use_case) as job:
+        job.history(until or job.settings.clock.now())
+
+
+@app.command("day-ahead")
+def day_ahead(use_case: _UseCase = None, delivery_date: _Day = None, follow: _Follow = False) -> None:
+    """Make and publish the day-ahead curves of a delivery day, or of each as its cutoff comes."""
+    if follow == (delivery_date is not None):
+        raise typer.BadParameter("give either --delivery-date or --follow")
+    with _job(use_case) as job:
+        if delivery_date is not None:
+            job.delivery_day(delivery_date.date())
+            return
+        from batch.follow import follow as run_daemon
+
+        run_daemon(job)
+
+
+@app.command()
+def archive(use_case: _UseCase = None) -> None:
+    """Bring what the stream made into the lake: intraday features with what came true, and intraday curves."""
+    with _job(use_case) as job:
+        from batch.archive import archive_stream
+
+        archive_stream(job)
+
+
+@contextmanager
+def _job(use_case: str | None) -> Iterator[DayAheadJob]:
+    """The composition root: settings, logs and a Spark session. Known mistakes end with their text and status 1.
+
+    On SIGTERM the process ends at once and takes the JVM with it: whatever a run writes is made to be cut short.
+    """
+    signal.signal(signal.SIGTERM, _end)
+    settings = load_settings()
+    telemetry.configure(settings, "dualcast-batch")
+    steps, case = Steps(Console(stderr=True)), load_use_case(use_case or settings.use_case, settings.use_cases)
+    with steps.step("spark") as say:
+        spark = _started(settings)
+        say(f"{spark.version} on {settings.spark_master}")
+    from batch.day_ahead import DayAheadJob, NothingToDoError
+    from batch.quality import QualityError
+
+    try:
+        yield DayAheadJob(spark, settings, case, steps)
+    except (NothingToDoError, QualityError, ConnectionError, LookupError) as error:
+        Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False)
+        sys.exit(1)
+    spark.stop()
+
+
+def _started(settings: Settings) -> SparkSession:
+    """A Spark session; while its JVM starts, what takes seconds to import is imported."""
+    from batch.engine.session import spark_session
+
+    with ThreadPoolExecutor(1) as pool:
+        starting = pool.submit(spark_session, settings)
+        import_module("batch.day_ahead")
+        import_module("batch.quality").context()
+        return starting.result()
+
+
+def _end(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 -- what signal handlers are given
+    sys.exit(0)

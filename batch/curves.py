@@ -1,0 +1,104 @@
+"""Forecasts in the lake: curves as rows, by issue date (UTC); storing a curve again replaces it."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from fastavro import parse_schema, schemaless_reader, schemaless_writer
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
+
+from dualcast.adapters.lake import exists
+from dualcast.records import Forecast, Topic, quantile_column, schema_text
+
+_TIME = pa.timestamp("us", "UTC")
+_PARTITION = "issue_date"
+# these two are in the path of every file
+_IN_PATH = ["use_case", "path"]
+# Whole curves on their way between jobs, as ``encoded_curves`` writes them.
+ENCODED = "entity_id string, issued_at timestamp, curve binary"
+_CURVE_KEY = ["entity_id", "issued_at"]
+
+
+def curve_schema(quantiles: Sequence[float]) -> pa.Schema:
+    """The columns of stored curves: those of ``Forecast.to_frame`` that are not in the path."""
+    return pa.schema(
+        [
+            ("entity_id", pa.string()),
+            ("issued_at", _TIME),
+            ("valid_time", _TIME),
+            *((quantile_column(q), pa.float64()) for q in quantiles),
+            ("model_name", pa.string()),
+            ("model_version", pa.string()),
+            ("code_version", pa.string()),
+            ("data_version", pa.string()),
+            ("degraded", pa.bool_()),
+            ("degraded_reasons", pa.string()),
+            ("simulated", pa.bool_()),
+        ]
+    )
+
+
+def spark_curve_schema(quantiles: Sequence[float]) -> str:
+    """The same schema as Spark writes it."""
+    types = {pa.string(): "string", _TIME: "timestamp", pa.float64(): "double", pa.bool_(): "boolean"}
+    return ", ".join(f"{field.name} {types[field.type]}" for field in curve_schema(quantiles))
+
+
+def curve_table(forecasts: Iterable[Forecast], quantiles: Sequence[float]) -> pa.Table:
+    """Curves as rows, one a point. Curves of other quantiles than the catalogue's lack those columns: null."""
+    schema = curve_schema(quantiles)
+    frames = [forecast.to_frame().drop(columns=_IN_PATH) for forecast in forecasts]
+    if not frames:
+        return schema.empty_table()
+    rows = pd.concat(frames, ignore_index=True).reindex(columns=schema.names)
+    return pa.Table.from_pandas(rows, schema=schema, preserve_index=False)
+
+
+def store_curves(rows: DataFrame, keys: DataFrame, target: str) -> None:
+    """Write curves, whose entity_id and issued_at are ``keys``, in place of any of the same keys."""
+    keys = keys.distinct().withColumn(_PARTITION, F.to_date("issued_at"))
+    dates = [row[_PARTITION] for row in keys.select(_PARTITION).distinct().collect()]
+    if not dates:
+        return
+    new = rows.withColumn(_PARTITION, F.to_date("issued_at"))
+    if exists(target):
+        there = rows.sparkSession.read.schema(new.schema).parquet(target).where(F.col(_PARTITION).isin(dates))
+        new = new.unionByName(there.join(F.broadcast(keys), [*_CURVE_KEY, _PARTITION], "left_anti"))
+    new.repartition(_PARTITION).write.mode("overwrite").partitionBy(_PARTITION).parquet(target)
+
+
+def encoded_curves(forecasts: Iterable[Forecast]) -> pa.RecordBatch:
+    """Curves as Avro, with what they are looked up by."""
+    rows = [(f.entity_id, f.issued_at, _avro(f)) for f in forecasts]
+    entity_ids, times, curves = zip(*rows, strict=True) if rows else ((), (), ())
+    columns = [
+        pa.array(entity_ids, pa.string()),
+        pa.array(times, pa.timestamp("us", "UTC")),
+        pa.array(curves, pa.binary()),
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=["entity_id", "issued_at", "curve"])
+
+
+def curve_of(curve: bytes) -> Forecast:
+    """The curve that ``encoded_curves`` wrote."""
+    record = schemaless_reader(io.BytesIO(curve), _schema(), None)
+    assert isinstance(record, dict)
+    return Forecast.from_record(record)
+
+
+def _avro(forecast: Forecast) -> bytes:
+    out = io.BytesIO()
+    schemaless_writer(out, _schema(), forecast.to_record())
+    return out.getvalue()
+
+
+@cache
+def _schema() -> Any:
+    return parse_schema(json.loads(schema_text(Topic.FORECASTS_DAY_AHEAD)))

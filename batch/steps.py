@@ -1,0 +1,51 @@
+"""What a run shows and records of its steps: a line each with counts and seconds, and a span."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+from opentelemetry import trace
+from rich.console import Console
+
+from dualcast.settings import Settings
+
+_tracer = trace.get_tracer(__name__)
+Say = Callable[[str], None]
+
+
+class Steps:
+    """Shows each step of a run as it goes."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[Say]:
+        """Time a step; what it says last is shown beside its seconds."""
+        said = [""]
+        begin = perf_counter()
+        with _tracer.start_as_current_span(name), self._console.status(f"{name} ..."):
+            yield lambda text: said.__setitem__(0, text)
+        seconds = perf_counter() - begin
+        self._console.print(f"[green]done[/green] {name:<18} {said[0]:<62} {seconds:6.1f} s", highlight=False)
+
+    def note(self, text: str) -> None:
+        """Show a line between steps."""
+        self._console.print(text, highlight=False)
+
+
+@contextmanager
+def one_at_a_time(settings: Settings, steps: Steps) -> Iterator[None]:
+    """Let one run at a time write to the lake: a second one on this machine waits. Ends with its process."""
+    folder = settings.state_dir / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "batch.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            steps.note("another run is writing to the lake; waiting for it to end")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

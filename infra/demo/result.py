@@ -1,0 +1,50 @@
+"""The last table of the demo: how good both paths were, beside the forecast of others and the naive one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel, TypeAdapter
+from rich.table import Table
+
+# of a path's groups, which come in order: the whole, and the 1st, 4th, 8th, 16th and 24th interval
+_SHOWN_INTERVALS = (0, 3, 7, 15, 23)
+
+
+class Score(BaseModel):
+    """Figures of one group of forecasts, in per cent; None where there is nothing to compare with."""
+
+    n: int
+    mape: float | None
+    coverage: float
+    reference_mape: float | None
+    naive_mape: float | None
+
+
+_SCORES = TypeAdapter(dict[str, Score])
+
+
+def read_scores(text: str | bytes) -> dict[str, Score]:
+    """Read what ``dualcast score --json`` prints: figures by group."""
+    return _SCORES.validate_json(text)
+
+
+def score_table(scores: Mapping[str, Mapping[str, Score]]) -> Table:
+    """Figures of each path: the whole, and the intraday path by horizon."""
+    table = Table(highlight=False)
+    for heading in ("forecast", "values", "MAPE", "others' MAPE", "naive MAPE", "within the band"):
+        table.add_column(heading, justify="left" if heading == "forecast" else "right")
+    for path, groups in scores.items():
+        table.add_section()
+        parts = sorted(group for group in groups if group != "all") if path == "intraday" else []
+        chosen = [parts[i] for i in _SHOWN_INTERVALS if i < len(parts)]
+        for group in ("all", *chosen):
+            score = groups[group]
+            label = path if group == "all" else f"  {group} ahead"
+            errors = (_percent(score.mape, 2), _percent(score.reference_mape, 2), _percent(score.naive_mape, 2))
+            table.add_row(label, f"{score.n:,}", *errors, _percent(score.coverage, 1))
+    return table
+
+
+def _percent(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f} %"
