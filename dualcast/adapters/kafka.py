@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any, Protocol, Self
 from uuid import uuid4
 
+import httpx2
+import stamina
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -15,17 +17,20 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 from confluent_kafka.serialization import MessageField, SerializationContext, SerializationError
-from opentelemetry import propagate
+from opentelemetry import propagate, trace
+from opentelemetry.trace import SpanKind
 
 from dualcast.records import DeadLetter, Topic, schema_text
 from dualcast.settings import Settings
 
 _TIMEOUT_SECONDS = 30.0
+_REGISTRY_SECONDS = 120.0
 _PARTITIONS = 4
 _MAX_MESSAGE_BYTES = 8 * 2**20
 # What was observed and forecast is the history that models learn from: it is kept.
 _TOPIC_CONFIG = {"retention.ms": "-1", "max.message.bytes": str(_MAX_MESSAGE_BYTES)}
 _log = structlog.get_logger(__name__)
+_tracer = trace.get_tracer(__name__)
 
 
 class Record(Protocol):
@@ -71,6 +76,25 @@ def _registry(settings: Settings) -> SchemaRegistryClient:
     return SchemaRegistryClient({"url": settings.registry, "timeout": _TIMEOUT_SECONDS})
 
 
+_DECODING_FAULTS = (
+    httpx2.TransportError,
+    SerializationError,
+    SchemaRegistryError,
+    EOFError,
+    ValueError,
+    KeyError,
+    TypeError,
+    IndexError,
+)
+
+
+def _registry_is_away(error: Exception) -> bool:
+    """Whether the registry could not answer, rather than said no."""
+    if isinstance(error, SchemaRegistryError):
+        return int(error.http_status_code) >= 500
+    return isinstance(error, httpx2.TransportError)
+
+
 class Codec:
     """Avro in the Confluent wire format, for one topic."""
 
@@ -87,18 +111,18 @@ class Codec:
         return encoded
 
     def decode(self, value: bytes) -> dict[str, Any]:
-        """The record behind the bytes. Raises ValueError where they are not Avro of a registered schema."""
+        """The record behind the bytes. Raises ValueError where they are not Avro of a registered schema.
+
+        A registry that is away is waited for, up to two minutes and then with ConnectionError: no message is called
+        undecodable because of it.
+        """
         try:
-            decoded = self._deserializer(value, self._context)
-        except (
-            SerializationError,
-            SchemaRegistryError,
-            EOFError,
-            ValueError,
-            KeyError,
-            TypeError,
-            IndexError,
-        ) as error:
+            for attempt in stamina.retry_context(on=_registry_is_away, attempts=None, timeout=_REGISTRY_SECONDS):
+                with attempt:
+                    decoded = self._deserializer(value, self._context)
+        except _DECODING_FAULTS as error:
+            if _registry_is_away(error):
+                raise ConnectionError(f"the schema registry is away: {error}") from error
             raise ValueError(f"not Avro of a registered schema: {error}") from error
         if not isinstance(decoded, dict):
             raise ValueError("not an Avro record")  # noqa: TRY004 -- the sender is at fault, as above
@@ -133,7 +157,8 @@ class RecordProducer:
         if topic not in self._codecs:
             self._codecs[topic] = Codec(self._settings, topic)
         value = self._codecs[topic].encode(record)
-        headers = self._headers(topic, at)
+        with _tracer.start_as_current_span(f"{topic} publish", kind=SpanKind.PRODUCER):
+            headers = self._headers(topic, at)
         while True:
             try:
                 self._producer.produce(topic.value, value, key.encode(), headers=headers, on_delivery=self._delivered)

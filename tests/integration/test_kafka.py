@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 
@@ -9,15 +10,24 @@ import pytest
 from confluent_kafka import Message, Producer
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
+from rich.console import Console
 
 from dualcast.adapters.kafka import Codec, RecordConsumer, RecordProducer, create_topics, dead_letter
 from dualcast.records import Observation, ObservationBatch, Topic, schema_text
 from dualcast.settings import Settings
+from infra.local import stack as embedded
+from infra.local.state import StateDir
 
 pytestmark = pytest.mark.stack
 
 NOW = datetime(2022, 3, 27, 1, tzinfo=UTC)
 BATCH = ObservationBatch("XX", [Observation("load", NOW, "PT15M", 1.5, "MW", NOW, "test", True)])
+
+
+@pytest.fixture
+def state(stack: Settings) -> StateDir:
+    """The state folder of the stack."""
+    return StateDir(stack.state_dir)
 
 
 def send(settings: Settings, source: str = "test") -> None:
@@ -89,3 +99,14 @@ def test_the_registry_refuses_a_schema_that_readers_would_not_understand(stack: 
     ):
         client.register_schema(f"{Topic.OBSERVATIONS.value}-value", Schema(broken, "AVRO"))
     assert error.value.http_status_code == 409
+
+
+def test_a_registry_that_is_away_makes_no_message_undecodable(stack: Settings, state: StateDir) -> None:
+    send(stack)
+    with RecordConsumer(stack, Topic.OBSERVATIONS, group="away", from_beginning=True) as consumer:
+        embedded.stop(state, ("registry",))
+        with ThreadPoolExecutor(1) as pool:
+            reading = pool.submit(lambda: [record for _ in range(20) for _, record in consumer.poll(0.5)])
+            embedded.start(state, ("registry",), console=Console(quiet=True))
+            records = reading.result(timeout=60)
+    assert BATCH in [ObservationBatch.from_record(r) for r in records]
