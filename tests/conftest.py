@@ -31,6 +31,14 @@ def entity(use_case: UseCase) -> Entity:
     return use_case.entities[0]
 
 
+def clean_environment(patch: pytest.MonkeyPatch, state_dir: Path) -> None:
+    """Let only the state folder decide where everything is, whatever the developer's shell says."""
+    for name in [n for n in os.environ if n.startswith("DUALCAST_") and n != "DUALCAST_CACHE_DIR"]:
+        patch.delenv(name)
+    patch.setenv("DUALCAST_STATE_DIR", str(state_dir))
+    patch.setenv("DUALCAST_USE_CASES", str(ROOT / "use_cases"))
+
+
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """The settings of a running stack: real Kafka, registry, Redis and MLflow, started as ``dualcast up`` starts them.
@@ -39,10 +47,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """
     state = StateDir(tmp_path_factory.mktemp("stack"))
     with pytest.MonkeyPatch.context() as patch:
-        for name in [n for n in os.environ if n.startswith("DUALCAST_") and n != "DUALCAST_CACHE_DIR"]:
-            patch.delenv(name)
-        patch.setenv("DUALCAST_STATE_DIR", str(state.root))
-        patch.setenv("DUALCAST_USE_CASES", str(ROOT / "use_cases"))
+        clean_environment(patch, state.root)
         try:
             embedded.start(state, DEFAULT, console=Console(stderr=True))
             settings = load_settings()

@@ -1,0 +1,187 @@
+"""The whole platform, as ``make demo`` runs it, on a short simulated replay: what a user finds at its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import httpx2
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+from playwright.sync_api import Browser, expect
+
+from dualcast.adapters.feature_store import OnlineFeatures
+from dualcast.adapters.kafka import RecordConsumer
+from dualcast.catalogue import UseCase
+from dualcast.records import Forecast, Topic
+from dualcast.settings import Settings, load_settings
+from tests.conftest import ROOT, clean_environment
+
+pytestmark = [pytest.mark.stack, pytest.mark.e2e, pytest.mark.timeout(1200)]
+
+DAYS = 2
+READY = "The services keep running"
+END_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class World:
+    """A demo that has ended its replay and goes on serving."""
+
+    settings: Settings
+    exports: Path
+    output: str
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    state = tmp_path_factory.mktemp("demo") / "state"
+    command = [
+        str(Path(sys.executable).with_name("dualcast")),
+        "demo",
+        "--keep",
+        "--days",
+        str(DAYS),
+        "--speed",
+        "3600",
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        clean_environment(patch, state)
+        demo = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        try:
+            output = _read_until(demo, READY)
+            yield World(load_settings(), state / "exports", output)
+        finally:
+            demo.send_signal(signal.SIGINT)
+            demo.communicate(timeout=END_SECONDS)
+    assert demo.returncode == 130, "Ctrl-C is answered"
+    assert _processes_that_name(state) == [], "nothing is left behind"
+
+
+def _read_until(demo: subprocess.Popen[str], text: str) -> str:
+    assert demo.stdout is not None
+    lines: list[str] = []
+    for line in demo.stdout:
+        lines.append(line)
+        if text in line:
+            return "".join(lines)
+    pytest.fail("the demo ended early:\n" + "".join(lines[-60:]))
+
+
+def _processes_that_name(folder: Path) -> list[str]:
+    found = []
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        words = [*(process.info["cmdline"] or ()), *(process.info["environ"] or {}).values()]
+        if process.pid != os.getpid() and any(str(folder) in word for word in words):
+            found.append(" ".join(process.info["cmdline"] or ()))
+    return found
+
+
+def _curves(settings: Settings, topic: Topic) -> list[Forecast]:
+    with RecordConsumer(settings, topic, group=f"e2e-{topic}", from_beginning=True) as consumer:
+        batches = [consumer.poll(1.0) for _ in range(15)]
+    return [Forecast.from_record(record) for batch in batches for _, record in batch]
+
+
+def _get(settings: Settings, service: str, path: str) -> dict[str, Any]:
+    answer = httpx2.get(f"{getattr(settings, service)}/api/v1/{path}", timeout=10)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def test_every_delivery_day_has_one_whole_curve_on_kafka(world: World, use_case: UseCase) -> None:
+    curves = _curves(world.settings, Topic.FORECASTS_DAY_AHEAD)
+    entity = use_case.entities[0]
+    assert len(curves) >= DAYS
+    assert len({c.key for c in curves}) == len(curves), "a curve was published twice"
+    for curve in curves:
+        times = [p.valid_time for p in curve.points]
+        day = times[0].astimezone(ZoneInfo(entity.time_zone)).date()
+        assert times == use_case.delivery_times(entity, day)
+        assert curve.issued_at == use_case.cutoff(entity, day)
+        assert curve.newest_input_at < curve.issued_at
+        assert curve.simulated
+
+
+def test_intraday_curves_follow_each_other_on_kafka(world: World, use_case: UseCase) -> None:
+    curves = sorted(_curves(world.settings, Topic.FORECASTS_INTRADAY), key=lambda c: c.issued_at)
+    assert len({c.key for c in curves}) == len(curves), "a curve was published twice"
+    assert len(curves) > 0.9 * DAYS * 96
+    assert all(len(c.points) == use_case.intraday.horizons for c in curves)
+    steps = [(b.issued_at - a.issued_at) for a, b in pairwise(curves)]
+    assert np.median([s.total_seconds() for s in steps]) == 900
+
+
+@pytest.mark.parametrize("path", ["day-ahead", "intraday"])
+def test_forecasts_in_parquet_break_no_rule(world: World, path: str) -> None:
+    frame = pd.read_parquet(world.exports / f"{path}.parquet")
+    assert not frame.duplicated(["entity_id", "issued_at", "valid_time"]).any()
+    assert (frame["issued_at"] <= frame["valid_time"]).all()
+    values = frame[["q10", "q50", "q90"]].to_numpy()
+    assert np.isfinite(values).all()
+    assert (np.diff(values, axis=1) >= 0).all()
+
+
+def test_the_lake_holds_the_day_ahead_curves(world: World) -> None:
+    folder = Path(world.settings.lake_uri) / "forecasts" / "path=day_ahead"
+    stored = pd.read_parquet(folder)
+    exported = pd.read_parquet(world.exports / "day-ahead.parquet")
+    assert len(stored) == len(exported)
+
+
+def test_the_forecasts_are_better_than_a_naive_one(world: World) -> None:
+    actuals = pd.read_parquet(world.exports / "actuals.parquet").set_index("valid_time")["load"]
+    for path, limit in (("day-ahead", 4.0), ("intraday", 2.5)):
+        frame = pd.read_parquet(world.exports / f"{path}.parquet")
+        true = frame["valid_time"].map(actuals)
+        error = ((frame["q50"] - true) / true).abs().mean() * 100
+        assert error < limit, path
+
+
+def test_redis_holds_the_newest_features(world: World, use_case: UseCase) -> None:
+    entity_id = use_case.entities[0].id
+    row = OnlineFeatures(world.settings, use_case.use_case).read([entity_id])[entity_id]
+    assert row is not None
+    until = world.settings.clock.until
+    assert until is not None
+    assert (until - row.as_of).total_seconds() <= 3600
+
+
+def test_both_services_answer(world: World, use_case: UseCase) -> None:
+    entity_id = use_case.entities[0].id
+    day_ahead = _get(world.settings, "da_svc", f"forecasts/day-ahead/{entity_id}")
+    assert len(day_ahead["points"]) in {23, 24, 25}
+    assert day_ahead["fallback"] is None
+    intraday = _get(world.settings, "id_svc", f"forecasts/intraday/{entity_id}")
+    assert intraday["fallback"] is None
+    assert intraday["model"]["name"] == f"model_id_{use_case.use_case}"
+
+
+def test_the_page_draws_both_forecasts(world: World, browser: Browser) -> None:
+    page = browser.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(world.settings.da_svc)
+    page.wait_for_selector("body[data-state=shown]", timeout=30_000)
+    expect(page.get_by_text("Simulated data")).to_be_visible()
+    for chart, name in (("day-ahead-chart", "Day-ahead"), ("intraday-chart", "Intraday")):
+        points = page.evaluate(f"document.getElementById('{chart}').data.find(t => t.name === '{name}').y.length")
+        assert points >= 24
+    assert complaints == []
+    page.close()
+
+
+def test_the_terminal_shows_the_errors_and_what_it_took(world: World) -> None:
+    for expected in ("day-ahead", "intraday", "first forecasts of both paths after", "most memory"):
+        assert expected in world.output
