@@ -51,9 +51,9 @@ class TopicReader:
         self._settings = settings
         self._topic = topic
         self._tail = tail
-        self._codec = Codec(settings, topic)
         self._next: dict[int, int] = {}
         self._behind: set[int] = set()
+        self._codec: Codec | None = None
         self._consumer: Consumer | None = None
         self.undecodable = 0
 
@@ -68,13 +68,15 @@ class TopicReader:
             raise
         self._behind = set(starts)
         consumer.assign([TopicPartition(self._topic, p, self._next.get(p, start)) for p, start in starts.items()])
-        self._consumer = consumer
+        self._codec, self._consumer = Codec(self._settings, self._topic), consumer
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._consumer is not None:
             self._consumer.close()
-            self._consumer = None
+        if self._codec is not None:
+            self._codec.close()
+        self._codec = self._consumer = None
 
     @property
     def caught_up(self) -> bool:
@@ -107,6 +109,7 @@ class TopicReader:
             raise UnreachableError(f"{self._topic}: {message.error()}")
 
     def _decode(self, message: Message) -> dict[str, Any] | None:
+        assert self._codec is not None
         try:
             with reaching("registry"):
                 return self._codec.decode(message.value() or b"")

@@ -45,7 +45,7 @@ class DayAheadDeps:
         return able, ([] if able else ["no day-ahead curve yet"]) + gone
 
 
-def _deps(request: Request) -> DayAheadDeps:
+async def _deps(request: Request) -> DayAheadDeps:
     deps = request.app.state.deps
     assert isinstance(deps, DayAheadDeps)
     return deps

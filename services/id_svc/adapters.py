@@ -89,7 +89,7 @@ class KafkaArrivals:
 
     def __exit__(self, *_: object) -> None:
         if self._consumer is not None:
-            self._consumer.__exit__()
+            self._consumer.close()
             self._consumer = None
 
     def poll(self, timeout: float) -> list[Arrival]:
@@ -138,6 +138,13 @@ class KafkaOutbox:
         with reaching("outbox"):
             producer.flush(10.0)
         self._producer = producer
+
+    def close(self) -> None:
+        """Let go of the broker. Raises UnreachableError."""
+        if self._producer is not None:
+            with reaching("outbox"):
+                self._producer.close()
+            self._producer = None
 
 
 def _arrival(message: Message, record: dict[str, object]) -> Arrival:

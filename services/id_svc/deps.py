@@ -45,7 +45,7 @@ class IntradayDeps:
         return bool(models) or self.curves.has_day_ahead(), ([] if models else ["no model is loaded"]) + gone
 
 
-def _deps(request: Request) -> IntradayDeps:
+async def _deps(request: Request) -> IntradayDeps:
     deps = request.app.state.deps
     assert isinstance(deps, IntradayDeps)
     return deps

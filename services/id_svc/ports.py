@@ -84,3 +84,6 @@ class Outbox(Protocol):
 
     def flush(self) -> None:
         """Wait until every queued curve is acknowledged. Raises OSError where one is not."""
+
+    def close(self) -> None:
+        """Disconnect. Raises OSError."""

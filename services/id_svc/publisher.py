@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 import structlog
@@ -85,6 +86,8 @@ class Publisher:
                 _log.warning("publishing interrupted", error=str(error)[:200])
                 self._count("interrupted")
                 stop.wait(_RETRY_SECONDS)
+        with suppress(OSError):
+            self._outbox.close()
 
     def step(self, arrivals: Arrivals) -> None:
         """One poll: every row's curve is sent and acknowledged before the rows are committed. Raises OSError."""

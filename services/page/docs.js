@@ -72,10 +72,10 @@ function operationCard(path, method, operation, components) {
 const answer = await fetch("/openapi.json", { signal: AbortSignal.timeout(10000) });
 const api = await answer.json();
 document.title = `${api.info.title} API · dualcast`;
-byId("title").textContent = api.info.title;
+byId("name").textContent = api.info.title;
 byId("summary").textContent = `${api.info.summary} · ${api.info.version}`;
 byId("loading").remove();
-for (const [path, methods] of Object.entries(api.paths)) {
+for (const [path, methods] of Object.entries(api.paths).sort()) {
   for (const [method, operation] of Object.entries(methods)) byId("main").append(operationCard(path, method, operation, api.components));
 }
 document.body.dataset.state = "shown";

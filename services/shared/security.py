@@ -71,8 +71,8 @@ class ApiKeys:
         return any(matches)
 
 
-def check_key(request: Request, key: Annotated[str | None, Security(_HEADER)] = None) -> None:
-    """Dependency of every API route. Raises ProblemError 401."""
+async def check_key(request: Request, key: Annotated[str | None, Security(_HEADER)] = None) -> None:
+    """Dependency of every API route; async, since FastAPI sends others to a thread. Raises ProblemError 401."""
     keys: ApiKeys = request.app.state.deps.keys
     if not keys.accepts(key):
         raise ProblemError(

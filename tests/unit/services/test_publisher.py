@@ -66,6 +66,9 @@ class FakeTopic:
             raise ConnectionError("broker away")
         self.stored += queued
 
+    def close(self) -> None:
+        return
+
 
 class FakeForecaster:
     def on_arrival(self, use_case: UseCase, entity: Entity, row: FeatureRow) -> Answer:

@@ -1,0 +1,98 @@
+"""Reading curves from a real broker, and publishing them once through the adapters of id-svc."""
+
+from __future__ import annotations
+
+import time
+from datetime import date, timedelta
+
+import pytest
+from confluent_kafka import Producer
+
+from dualcast.adapters.forecast_store import TopicReader, UnreachableError, published, published_forecasts
+from dualcast.adapters.kafka import RecordProducer
+from dualcast.records import FeatureRow, Topic
+from dualcast.settings import Settings
+from services.id_svc.adapters import KafkaArrivals, KafkaOutbox
+from services.id_svc.ports import Arrival
+from tests import services_world as world
+
+pytestmark = pytest.mark.stack
+DAYS = [date(2022, 5, 3) + timedelta(days=i) for i in range(3)]
+
+
+@pytest.fixture(scope="module")
+def curves(stack: Settings) -> Settings:
+    """Three day-ahead curves, with a message between them that is no Avro."""
+    with RecordProducer(stack, "test") as producer:
+        for i, day in enumerate(DAYS):
+            forecast = world.day_ahead(day)
+            producer.send(Topic.FORECASTS_DAY_AHEAD, "DE", forecast, forecast.issued_at)
+            producer.flush()
+            if i == 0:
+                raw = Producer({"bootstrap.servers": stack.kafka})
+                raw.produce(Topic.FORECASTS_DAY_AHEAD.value, b"garbage", b"DE")
+                assert raw.flush(10) == 0
+    return stack
+
+
+def test_all_curves_are_read_to_the_end_and_garbage_is_passed_over(curves: Settings) -> None:
+    assert list(published_forecasts(curves, Topic.FORECASTS_DAY_AHEAD)) == [world.day_ahead(day) for day in DAYS]
+
+
+def test_a_tail_begins_near_the_end(curves: Settings) -> None:
+    assert list(published_forecasts(curves, Topic.FORECASTS_DAY_AHEAD, tail=1)) == [world.day_ahead(DAYS[-1])]
+
+
+def test_a_reader_that_is_opened_again_goes_on_where_it_was(curves: Settings) -> None:
+    reader = TopicReader(curves, Topic.FORECASTS_DAY_AHEAD)
+    with reader:
+        first = next(found for _ in range(100) if (found := reader.poll(1.0, most=1)))
+    with reader:
+        rest = [record for _ in range(20) for record in reader.poll(0.2)]
+        assert reader.caught_up
+    assert [record["issued_at"] for record in first + rest] == [world.day_ahead(day).issued_at for day in DAYS]
+    assert reader.undecodable == 1
+
+
+def test_an_empty_topic_is_at_its_end(stack: Settings) -> None:
+    assert list(published(stack, Topic.DEAD_LETTERS)) == []
+
+
+def test_a_broker_that_is_away_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dualcast.adapters.forecast_store._TIMEOUT_SECONDS", 1.0)
+    nowhere = world.settings(world.frozen(), kafka="127.0.0.1:1")
+    with pytest.raises(UnreachableError):
+        list(published(nowhere, Topic.OBSERVATIONS))
+
+
+def polled(arrivals: KafkaArrivals, count: int, seconds: float) -> list[Arrival]:
+    """What comes until there are so many, or the time is up."""
+    found: list[Arrival] = []
+    end = time.monotonic() + seconds
+    while len(found) < count and time.monotonic() < end:
+        found += arrivals.poll(0.1)
+    return found
+
+
+def test_rows_are_handed_out_again_until_they_are_committed_and_the_topic_knows_what_was_published(
+    stack: Settings,
+) -> None:
+    rows = [FeatureRow("de_load", "DE", t, t, "abc", {"load": [1.0]}) for t in (world.NOW, world.NOW)]
+    with RecordProducer(stack, "test") as producer:
+        for row in rows:
+            producer.send(Topic.FEATURES_INTRADAY, "DE", row, row.as_of)
+    outbox, arrivals = KafkaOutbox(stack), KafkaArrivals(stack)
+    assert outbox.newest() == {}
+    for commit in (False, True):
+        with arrivals:
+            came = polled(arrivals, len(rows), 10.0)
+            assert [arrival.row for arrival in came] == rows
+            assert came[0].trace["ce_source"] == "test"
+            if commit:
+                arrivals.commit()
+    with arrivals:
+        assert polled(arrivals, 1, 4.0) == []
+    outbox.send(world.intraday(world.NOW))
+    outbox.flush()
+    outbox.close()
+    assert outbox.newest() == {("de_load", "DE"): world.NOW}

@@ -1,0 +1,111 @@
+"""Feeds and keys: what a service does while Kafka is away, with records that make no sense, and without keys."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import pytest
+
+from dualcast.adapters.forecast_store import UnreachableError
+from services.shared.memory.feeds import Feed, Worker
+from services.shared.security import ApiKeys, OpenServiceError
+from tests import services_world as world
+
+
+@dataclass
+class FakeReader:
+    """A topic in memory whose broker is away the first times that it is asked."""
+
+    records: list[dict[str, Any]]
+    away: int = 0
+    breaks_after: int | None = None
+    undecodable: int = 0
+    place: int = 0
+    opened: int = 0
+    done: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> Self:
+        self.opened += 1
+        if self.away:
+            self.away -= 1
+            raise UnreachableError("no broker")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    @property
+    def caught_up(self) -> bool:
+        return self.place == len(self.records)
+
+    def poll(self, timeout: float, most: int = 500) -> list[dict[str, Any]]:
+        if self.breaks_after == self.place:
+            self.breaks_after = None
+            raise UnreachableError("lost")
+        if self.caught_up:
+            self.done.set()
+            return []
+        self.place += 1
+        return [self.records[self.place - 1]]
+
+
+def follow(reader: FakeReader, handle: Callable[[dict[str, Any]], None], monkeypatch: pytest.MonkeyPatch) -> Feed:
+    """Follow until the end of the topic."""
+    monkeypatch.setattr("services.shared.memory.feeds._RETRY_SECONDS", 0.01)
+    feed = Feed("forecasts", reader, handle)
+    feed.start()
+    assert reader.done.wait(5)
+    feed.stop()
+    return feed
+
+
+def test_a_feed_survives_outages_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    reader = FakeReader([{"n": i} for i in range(5)], away=2, breaks_after=3)
+    feed = follow(reader, lambda record: seen.append(record["n"]), monkeypatch)
+    assert seen == [0, 1, 2, 3, 4]
+    assert (feed.state, feed.records, reader.opened) == ("following", 5, 4)
+
+
+def test_a_record_that_makes_no_sense_is_counted_and_the_stream_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    curves = world.da_deps().curves
+    good, stranger = world.intraday(world.NOW).to_record(), world.intraday(world.NOW).to_record()
+    stranger["entity_id"] = "XX"
+    feed = follow(FakeReader([{}, stranger, good | {"points": []}, good]), curves.add_record, monkeypatch)
+    assert (feed.records, feed.refused) == (1, 3)
+    assert curves.intraday("de_load", "DE") is not None
+
+
+def test_background_work_that_fails_is_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.shared.memory.feeds._RETRY_SECONDS", 0.01)
+    tries, done = [], threading.Event()
+
+    def work(stop: threading.Event) -> None:
+        tries.append(1)
+        if len(tries) < 3:
+            raise RuntimeError("a mistake of ours")
+        done.set()
+
+    worker = Worker("work", work)
+    monkeypatch.setattr("services.shared.memory.feeds._log.exception", lambda *_, **__: None, raising=False)
+    worker.start()
+    assert done.wait(5)
+    worker.stop()
+
+
+def test_in_production_a_service_without_keys_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    production = world.settings(world.frozen(), environment="production")
+    monkeypatch.setenv("DUALCAST_API_KEYS", " , ")
+    with pytest.raises(OpenServiceError):
+        ApiKeys.from_environment(production)
+    monkeypatch.setenv("DUALCAST_API_KEYS", "one, two")
+    keys = ApiKeys.from_environment(production)
+    assert [keys.accepts(key) for key in ("one", "two", "one, two", "", None, "öne")] == [True, True] + [False] * 4
+
+
+def test_the_demo_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DUALCAST_API_KEYS", raising=False)
+    assert ApiKeys.from_environment(world.settings(world.frozen())).accepts(None)
