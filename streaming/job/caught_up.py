@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from time import monotonic, sleep
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from dualcast.adapters.feature_store import OnlineFeatures
@@ -53,27 +53,33 @@ def wait(
     admin = AdminClient({"bootstrap.servers": settings.kafka})
     deadline = monotonic() + timeout
     ends = _ends(admin, Topic.OBSERVATIONS)
-    group = job_name(use_case)
-    while (read := _read(admin, group, ends)) < sum(ends.values()):
-        report(read, sum(ends.values()))
-        if monotonic() > deadline:
-            raise NotCaughtUpError(
-                f"after {timeout:.0f} s, {read} of {sum(ends.values())} messages are read; "
-                f"does `dualcast stream features --use-case {use_case.use_case}` run?"
-            )
-        sleep(_POLL_SECONDS)
-    report(read, sum(ends.values()))
-    _wait_for_publication(admin, deadline)
+    total, group = sum(ends.values()), job_name(use_case)
+
+    def all_read() -> bool:
+        report(read := _read(admin, group, ends), total)
+        return read >= total
+
+    _until(all_read, deadline, f"not all of {total} messages are read; does `dualcast stream features` run?")
+    written = _ends(admin, Topic.FEATURES_INTRADAY)
+    _until(
+        lambda: all(end >= written[p] for p, end in _ends(admin, Topic.FEATURES_INTRADAY, committed=True).items()),
+        deadline,
+        "the observations are read, but their feature rows are not committed",
+    )
     return _lags(settings, use_case, floor(until, use_case.intraday.resolution) - tolerance)
 
 
-def _wait_for_publication(admin: AdminClient, deadline: float) -> None:
-    """Until all that is now on the features topic is visible to those who read what is committed."""
-    written = _ends(admin, Topic.FEATURES_INTRADAY)
-    while any(end < written[p] for p, end in _ends(admin, Topic.FEATURES_INTRADAY, committed=True).items()):
-        if monotonic() > deadline:
-            raise NotCaughtUpError("the observations are read, but their feature rows are not committed yet")
+def _until(condition: Callable[[], bool], deadline: float, otherwise: str) -> None:
+    """Ask until the answer is yes. A broker that is just starting, or starting again, is asked again too."""
+    trouble = ""
+    while monotonic() < deadline:
+        try:
+            if condition():
+                return
+        except KafkaException as error:
+            trouble = f" ({error.args[0]})"
         sleep(_POLL_SECONDS)
+    raise NotCaughtUpError(f"timed out: {otherwise}{trouble}")
 
 
 def _ends(admin: AdminClient, topic: Topic, *, committed: bool = False) -> Offsets:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -45,7 +47,9 @@ def features(
 
     A run goes on where the last one ended, unless the feature definitions have changed.
     """
-    from streaming.job import runtime  # noqa: PLC0415 -- Flink takes seconds to import
+    with warnings.catch_warnings(action="ignore"):  # of what Flink imports
+        from streaming.job import runtime  # noqa: PLC0415 -- takes seconds
+    logging.getLogger("apache_beam").setLevel(logging.ERROR)
 
     settings = load_settings()
     telemetry.configure(settings, "stream-features")

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from confluent_kafka.schema_registry._sync.mock_schema_registry_client import MockSchemaRegistryClient
 from hypothesis import HealthCheck, given
@@ -22,6 +21,7 @@ from dualcast.features.state import IntradayState
 from dualcast.records import FeatureRow, Observation, ObservationBatch, Topic
 from dualcast.settings import Settings
 from streaming.job.step import FeatureStep, Incoming, Outcome
+from tests.feature_job import as_observations
 from tests.histories import history
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
@@ -68,31 +68,13 @@ def world(monkeypatch: pytest.MonkeyPatch, use_case: UseCase, entity: Entity) ->
 
 def load(offset: int = 0, value: float = 50000.0, **changes: Any) -> Observation:
     valid_time = START + offset * QUARTER
-    return replace(
-        Observation("load", valid_time, "PT15M", value, "MW", valid_time + QUARTER, "test", True), **changes
-    )
-
-
-def observations(frame: pd.DataFrame) -> list[Observation]:
-    return [
-        Observation(
-            str(o.variable),
-            o.valid_time.to_pydatetime(),
-            str(o.resolution),
-            float(o.value),
-            str(o.unit),
-            o.published_at.to_pydatetime(),
-            "test",
-            True,
-        )
-        for o in frame.itertuples()
-    ]
+    return replace(Observation("load", valid_time, "PT15M", value, "MW", valid_time + QUARTER, "test", True), **changes)
 
 
 @pytest.mark.parametrize("chunk", [7, 500])
 def test_rows_are_those_of_the_plain_function(use_case: UseCase, entity: Entity, world: World, chunk: int) -> None:
     frame = history(use_case, entity, "2024-03-25", 12)
-    sent = observations(frame)
+    sent = as_observations(frame)
     outcomes = [world.apply(world.encode(sent[i : i + chunk])) for i in range(0, len(sent), chunk)]
     rows = [row for outcome in outcomes for row in world.rows(outcome)]
     expected = intraday_features(use_case, entity, frame)

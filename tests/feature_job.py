@@ -1,0 +1,113 @@
+"""The real Flink job for tests, started as users start it, and what it published."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pandas as pd
+
+from dualcast.adapters.kafka import RecordConsumer, RecordProducer
+from dualcast.records import FeatureRow, Observation, ObservationBatch, Topic
+from dualcast.settings import Settings
+
+PATIENCE_SECONDS = 240
+_DUALCAST = Path(sys.executable).with_name("dualcast")
+
+
+class FeatureJob:
+    """A process that runs ``dualcast stream features``."""
+
+    def __init__(self, use_case: str, log: Path) -> None:
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [_DUALCAST, "stream", "features", "--use-case", use_case], stdout=output, stderr=output
+            )
+
+    def kill(self) -> None:
+        """As a crash would."""
+        self._process.kill()
+        self._process.wait(10)
+
+    def stop(self) -> float:
+        """Ask it to stop; how many seconds that took."""
+        asked = time.monotonic()
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(30)
+        return time.monotonic() - asked
+
+
+@contextmanager
+def feature_job(use_case: str, log: Path) -> Iterator[FeatureJob]:
+    """The job while a test needs it."""
+    job = FeatureJob(use_case, log)
+    try:
+        yield job
+    finally:
+        job.kill()
+
+
+def wait_caught_up(use_case: str, until: str, log: Path) -> None:
+    """Until the job has dealt with all that was published. Fails with the end of its log."""
+    command = [_DUALCAST, "stream", "wait-caught-up", "--use-case", use_case, "--until", until]
+    command += ["--timeout", str(PATIENCE_SECONDS)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE_SECONDS + 60)
+    assert done.returncode == 0, f"ended with {done.returncode}\n{done.stdout}{done.stderr}\n{log.read_text()[-3000:]}"
+
+
+def publish(settings: Settings, entity_id: str, frame: pd.DataFrame, chunk: int) -> None:
+    """Send observations of one entity, ``chunk`` of them in a message."""
+    observations = as_observations(frame)
+    with RecordProducer(settings, "test") as producer:
+        for i in range(0, len(observations), chunk):
+            batch = ObservationBatch(entity_id, observations[i : i + chunk])
+            producer.send(Topic.OBSERVATIONS, entity_id, batch, batch.observations[-1].published_at)
+
+
+def as_observations(frame: pd.DataFrame) -> list[Observation]:
+    """The rows of ``histories.history`` as records."""
+    return [
+        Observation(
+            str(o.variable),
+            o.valid_time.to_pydatetime(),
+            str(o.resolution),
+            float(o.value),
+            str(o.unit),
+            o.published_at.to_pydatetime(),
+            "test",
+            True,
+        )
+        for o in frame.itertuples()
+    ]
+
+
+def published_rows(settings: Settings, *, uncommitted: bool = False) -> dict[str, list[FeatureRow]]:
+    """All feature rows on the topic, in its order, by the key of their messages."""
+    rows: dict[str, list[FeatureRow]] = defaultdict(list)
+    for key, record in _records(settings, Topic.FEATURES_INTRADAY, uncommitted=uncommitted):
+        rows[key].append(FeatureRow.from_record(record))
+    return dict(rows)
+
+
+def dead_letters(settings: Settings) -> Sequence[dict[str, object]]:
+    """All dead letters."""
+    return [record for _, record in _records(settings, Topic.DEAD_LETTERS)]
+
+
+def _records(settings: Settings, topic: Topic, *, uncommitted: bool = False) -> Iterator[tuple[str, dict[str, object]]]:
+    with RecordConsumer(
+        settings, topic, group=f"test-{uuid4()}", from_beginning=True, uncommitted=uncommitted
+    ) as consumer:
+        silent = 0
+        while silent < 3:
+            found = consumer.poll(1.0)
+            silent = 0 if found else silent + 1
+            for message, record in found:
+                yield (message.key() or b"").decode(errors="replace"), record
