@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -22,6 +23,16 @@ _EPOCH = date(1970, 1, 1)
 # From this share of the population on, a holiday makes the day a Sunday.
 _HOLIDAY_AS_SUNDAY = 0.5
 WORKDAY, SATURDAY, SUNDAY = 0, 1, 2
+_TABLE_MARGIN_SECONDS = 200 * 86400
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The calendar of a run of slots from ``first`` on."""
+
+    first: int
+    utc_offset: Slots
+    day_type: Slots
 
 
 class SlotCalendar:
@@ -31,16 +42,13 @@ class SlotCalendar:
         self._shares = holiday_shares(entity.holidays)
         self._step = step
         self._changes, self._offsets = _utc_offsets(entity.time_zone)
+        self._table = self._tabled(np.zeros(1, dtype=np.int64))
 
     def utc_offset(self, slot: Slots) -> Slots:
         """Seconds that the local clock is ahead of UTC."""
-        seconds = slot * self._step
-        if seconds.size:
-            first, last = np.searchsorted(self._changes, (seconds.min(), seconds.max()), side="right") - 1
-            if first == last:  # as for most windows: to search for every slot would take half of a feature's time
-                return np.full(slot.shape, self._offsets[first])
-        offsets: Slots = self._offsets[np.searchsorted(self._changes, seconds, side="right") - 1]
-        return offsets
+        table = self._table_for(slot)
+        offset: Slots = table.utc_offset[slot - table.first]
+        return offset
 
     def local_seconds(self, slot: Slots) -> Slots:
         """Local wall-clock time as seconds since 1970-01-01T00:00 local."""
@@ -61,9 +69,27 @@ class SlotCalendar:
 
     def day_type(self, slot: Slots) -> Slots:
         """0 workday, 1 Saturday, 2 Sunday; a holiday of most people counts as a Sunday."""
-        weekday = self.weekday(slot)
+        table = self._table_for(slot)
+        kind: Slots = table.day_type[slot - table.first]
+        return kind
+
+    def _table_for(self, slot: Slots) -> _Table:
+        """A table that covers these slots: to work them out for every feature anew would take most of its time."""
+        table = self._table
+        first, last = (int(slot.min()), int(slot.max())) if slot.size else (table.first, table.first)
+        if first < table.first or last >= table.first + len(table.utc_offset):
+            margin = _TABLE_MARGIN_SECONDS // self._step
+            table = self._table = self._tabled(np.arange(first - margin, last + margin + 1))
+        return table
+
+    def _tabled(self, slots: Slots) -> _Table:
+        seconds = slots * self._step
+        offset: Slots = self._offsets[np.searchsorted(self._changes, seconds, side="right") - 1]
+        day = (seconds + offset) // 86400
+        weekday = (day + 3) % 7
         kind = np.where(weekday == 6, SUNDAY, np.where(weekday == 5, SATURDAY, WORKDAY))
-        return np.where(self.holiday_share(self.local_day(slot)) >= _HOLIDAY_AS_SUNDAY, SUNDAY, kind)
+        day_type = np.where(self.holiday_share(day) >= _HOLIDAY_AS_SUNDAY, SUNDAY, kind)
+        return _Table(int(slots[0]), offset, day_type)
 
 
 def holiday_shares(calendar: HolidayCalendar) -> Floats:

@@ -80,6 +80,8 @@ def same_day_type(window: Window, variable: str, count: int, within: int = 21) -
         taken = (window.calendar.day_type(slot) == kind) & np.isfinite(known) & (found < count)
         total += np.where(taken, known, 0.0)
         found += taken
+        if (found >= count).all():
+            break
     return np.where(found > 0, total / np.maximum(found, 1), np.nan)
 
 

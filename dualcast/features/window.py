@@ -75,9 +75,16 @@ class Window:
 
     def same_local_time(self, days: int) -> Slots:
         """The target slots moved ``days`` back on the local clock, over clock changes too."""
-        back = self.target - days * (86400 // self.step)
-        shift = self.calendar.utc_offset(self.target) - self.calendar.utc_offset(back)
-        return back + shift // self.step
+        if days not in self._moved:
+            back = self.target - days * (86400 // self.step)
+            shift = self.calendar.utc_offset(self.target) - self.calendar.utc_offset(back)
+            self._moved[days] = back + shift // self.step
+        return self._moved[days]
+
+    @cached_property
+    def _moved(self) -> dict[int, Slots]:
+        """The target slots on earlier days, which many features ask for."""
+        return {}
 
     @cached_property
     def _sums(self) -> Mapping[str, tuple[Slots, Slots]]:

@@ -32,7 +32,7 @@ class BlendParams(BaseModel):
     trees: TreeParams = TreeParams()
     residual_trees: TreeParams = TreeParams(learning_rate=0.04, num_leaves=15, min_data_in_leaf=40)
     weights: dict[str, float] = Field(
-        {"ridge": 1.0, "trees": 1.0, "residual_trees": 1.0}, description="weight of each kind of member"
+        {"ridge": 1.0, "trees": 0.5, "residual_trees": 1.0}, description="weight of each kind of member"
     )
 
 

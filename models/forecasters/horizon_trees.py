@@ -24,13 +24,18 @@ from models.learners.trees import Growth, Matrix, TreeParams, Trees, grow
 
 
 class HorizonTreesParams(BaseModel):
-    """Parameters of ``horizon_trees``; tree_rows: trees learn from origins spread evenly, of about so many rows."""
+    """Parameters of ``horizon_trees``.
+
+    tree_rows: trees learn from origins spread evenly, of about so many rows
+    tree_share: how much of what the trees find is believed; all of it cost accuracy in the season after a break
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     alpha: float = Field(10.0, gt=0)
     most_unknown: float = Field(0.2, gt=0, le=1)
     tree_rows: int = Field(300_000, gt=0)
+    tree_share: float = Field(0.5, ge=0, le=1)
     trees: TreeParams = TreeParams(rounds=200, learning_rate=0.03, num_leaves=31, min_data_in_leaf=200)
     fallback_trees: TreeParams = TreeParams(rounds=150, learning_rate=0.1, num_leaves=63, min_data_in_leaf=50)
 
@@ -71,7 +76,8 @@ class HorizonTrees:
     def predict(self, inputs: Inputs) -> Floats:
         """(n, H) predictions; the fallback's where the ridges lack an input."""
         base = self._combine([ridge.predict(inputs) for ridge in self._ridges], inputs)
-        residual = self._trees.predict(self._with_base(inputs, base)).reshape(base.shape) * self._unit
+        found = self._trees.predict(self._with_base(inputs, base)).reshape(base.shape)
+        residual = found * self._unit * self._params.tree_share
         out: Floats = base + np.where(self._sets[0].usable(self._layout, inputs), np.nan_to_num(residual), 0.0)
         if np.isnan(out).any():
             alone = self._fallback.predict(self._matrix(inputs)).reshape(base.shape) + self._anchor(inputs)

@@ -49,9 +49,7 @@ def observations(use_case: UseCase, entity: Entity) -> pd.DataFrame:
 @pytest.fixture(scope="session")
 def day_ahead_frame(use_case: UseCase, entity: Entity, observations: pd.DataFrame) -> pd.DataFrame:
     """Rows as Gold has them."""
-    frame = day_ahead_features(use_case, entity, observations, [FIRST_DAY + timedelta(days=i) for i in range(68)])
-    actual = target_values(use_case, observations, use_case.day_ahead.resolution)
-    return frame.assign(actual=actual.reindex(frame["valid_time"]).to_numpy(), event_timestamp=frame["cutoff"])
+    return day_ahead_gold(use_case, entity, observations, FIRST_DAY, 68)
 
 
 @pytest.fixture(scope="session")
@@ -85,6 +83,14 @@ def trained(use_case: UseCase, path: Path_, frame: pd.DataFrame, target: str) ->
 
 def registered(model: Model, name: str) -> RegisteredModel:
     return RegisteredModel(name, "7", "champion", "run", model)
+
+
+def day_ahead_gold(
+    use_case: UseCase, entity: Entity, observations: pd.DataFrame, first: date, days: int
+) -> pd.DataFrame:
+    frame = day_ahead_features(use_case, entity, observations, [first + timedelta(days=i) for i in range(days)])
+    actual = target_values(use_case, observations, use_case.day_ahead.resolution)
+    return frame.assign(actual=actual.reindex(frame["valid_time"]).to_numpy(), event_timestamp=frame["cutoff"])
 
 
 def gold_of(use_case: UseCase, rows: list[FeatureRow], observations: pd.DataFrame) -> pd.DataFrame:

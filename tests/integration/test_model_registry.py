@@ -1,0 +1,104 @@
+"""Models in a real MLflow: published, promoted, found by alias, kept on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from dualcast.adapters.model_registry import (
+    RegistryAwayError,
+    Run,
+    UnknownModelError,
+    current_version,
+    load,
+    publish,
+)
+from dualcast.catalogue import Entity, UseCase
+from dualcast.settings import Settings
+from models.model import Model
+from tests.histories import history
+from tests.unit.models.conftest import FIRST_DAY, day_ahead_gold, small, trained
+
+pytestmark = [
+    pytest.mark.stack,
+    # MLflow's own imports and models warn of their future
+    pytest.mark.filterwarnings("ignore"),
+]
+NAME = "model_da_registry_test"
+
+
+@pytest.fixture(scope="module")
+def gold(use_case: UseCase, entity: Entity) -> pd.DataFrame:
+    return day_ahead_gold(use_case, entity, history(use_case, entity, "2022-01-01", 60), FIRST_DAY, 38)
+
+
+@pytest.fixture(scope="module")
+def model(use_case: UseCase, gold: pd.DataFrame) -> Model:
+    return trained(small(use_case), "day-ahead", gold, "actual")
+
+
+def _publish(settings: Settings, model: Model, gold: pd.DataFrame) -> str:
+    example = gold[["entity_id", "valid_time", *model.features]].tail(3)
+    run = Run(
+        experiment="registry_test",
+        name="a run",
+        params={"forecaster": model.name},
+        metrics={"mape": 2.5},
+        tags={"data_version": "v1"},
+        input_example=example.assign(valid_time=example["valid_time"].dt.tz_convert(None)),
+        output_example=model.predict(example),
+    )
+    return publish(settings, NAME, run, model.save, "models.model")
+
+
+def test_a_published_model_becomes_champion_and_the_old_one_previous(
+    stack: Settings, model: Model, gold: pd.DataFrame
+) -> None:
+    with pytest.raises(UnknownModelError, match="dualcast train"):
+        load(stack, NAME)
+    first = _publish(stack, model, gold)
+    assert current_version(stack, NAME) == first
+    assert current_version(stack, NAME, "previous") is None
+    second = _publish(stack, model, gold)
+    assert (current_version(stack, NAME), current_version(stack, NAME, "previous")) == (second, first)
+
+    loaded = load(stack, NAME)
+    assert (loaded.name, loaded.version, loaded.features) == (NAME, second, model.features)
+    pd.testing.assert_frame_equal(loaded.predict(gold.tail(24)), model.predict(gold.tail(24)), check_exact=True)
+
+    run = MlflowClient(stack.mlflow).get_run(loaded.run_id)
+    assert run.data.metrics["mape"] == 2.5
+    assert run.data.tags["data_version"] == "v1"
+
+
+def test_a_version_is_downloaded_once_and_whole(stack: Settings, model: Model, gold: pd.DataFrame) -> None:
+    version = _publish(stack, model, gold)
+    load(stack, NAME)
+    kept = list((stack.state_dir / "models" / NAME).iterdir())
+    assert [f for f in kept if f.name.startswith(f"{version}-")]
+    assert not [f for f in kept if f.name.startswith(".")]
+    assert np.isfinite(load(stack, NAME).predict(gold.tail(24))["q50"]).all()
+
+
+def test_mlflow_can_serve_the_model_by_itself(stack: Settings, model: Model, gold: pd.DataFrame) -> None:
+    import mlflow  # noqa: PLC0415 -- only here
+
+    _publish(stack, model, gold)
+    mlflow.set_tracking_uri(stack.mlflow)
+    served = mlflow.pyfunc.load_model(f"models:/{NAME}@champion")
+    rows = gold[["entity_id", "valid_time", *model.features]].tail(24)
+    answer = served.predict(rows.assign(valid_time=rows["valid_time"].dt.tz_convert(None)))
+    np.testing.assert_allclose(answer["q50"], model.predict(rows)["q50"])
+
+
+def test_a_registry_that_is_away_is_a_connection_error(
+    stack: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    away = stack.model_copy(update={"mlflow": "http://127.0.0.1:9", "state_dir": tmp_path})
+    with pytest.raises(RegistryAwayError, match=r"127\.0\.0\.1:9"):
+        load(away, NAME)

@@ -1,0 +1,67 @@
+"""Feature functions give the numbers that their docstrings promise."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from dualcast.catalogue import Entity
+from dualcast.features.errors import corrected, moved_lag
+from dualcast.features.holidays import SlotCalendar
+from dualcast.features.levels import mean_change, same_day_type, typical_error
+from dualcast.features.window import Window
+
+HOUR = 3600
+DAY = timedelta(days=1)
+# local midnight before Wednesday, 2022-02-16; there is no holiday in the four weeks before
+WEDNESDAY = 456_935
+LOOKBACK = 24 * 28
+
+
+@pytest.fixture
+def window(entity: Entity) -> Window:
+    """Four weeks by the hour before a Wednesday: load grows by 1 an hour; the forecast is 10 below it, and goes on."""
+    start = WEDNESDAY - LOOKBACK
+    slots = np.arange(start, WEDNESDAY + 24)
+    values = {"load": (slots - start).astype(float), "forecast": slots - start - 10.0}
+    origin, target = np.array([[WEDNESDAY]]), np.arange(WEDNESDAY, WEDNESDAY + 24)[np.newaxis]
+    return Window(values, frozenset({"load"}), start, origin, target, LOOKBACK, HOUR, SlotCalendar(entity, HOUR))
+
+
+def test_a_change_of_means_is_that_of_equal_spans(window: Window) -> None:
+    assert mean_change(window, "load", DAY, timedelta(days=7)).item() == pytest.approx(168)
+
+
+def test_a_change_of_means_may_not_reach_beyond_the_lookback(window: Window) -> None:
+    with pytest.raises(ValueError, match="lookback"):
+        mean_change(window, "load", DAY, timedelta(days=28))
+
+
+def test_the_typical_error_compares_with_days_of_the_same_type(window: Window) -> None:
+    # Tuesday's workday before is Monday: 24 hours earlier, so 24 lower
+    assert typical_error(window, "load", DAY, count=1).item() == pytest.approx(24)
+    # Tuesday's last two workdays are Monday and Friday: 24 and 96 lower
+    assert typical_error(window, "load", DAY, count=2).item() == pytest.approx(60)
+
+
+def test_the_typical_error_is_that_of_same_day_type_and_sees_no_target(window: Window) -> None:
+    window.values["load"][-24:] = 1e9
+    assert typical_error(window, "load", DAY, count=1).item() == pytest.approx(24)
+    assert same_day_type(window, "load", count=1)[0, 0] == window.values["load"][-48]
+
+
+def test_the_typical_error_is_unknown_where_half_of_the_time_is(window: Window) -> None:
+    window.values["load"][-24 - 13 : -24] = np.nan
+    assert np.isnan(typical_error(window, "load", DAY, count=1).item())
+
+
+def test_a_corrected_forecast_is_free_of_its_usual_error(window: Window) -> None:
+    truth = window.target - window.start
+    np.testing.assert_allclose(corrected(window, "forecast", "load", days=3), truth)
+
+
+def test_a_moved_lag_follows_what_others_expect(window: Window) -> None:
+    truth = window.target - window.start
+    np.testing.assert_allclose(moved_lag(window, "load", "forecast", timedelta(days=7)), truth)
