@@ -12,7 +12,7 @@ from pyspark import Accumulator
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
-from batch.curves import ENCODED, curve_of, curve_table, encoded_curves, spark_curve_schema, store_curves
+from batch.curves import ENCODED, curve_keys, curve_of, curve_table, encoded_curves, spark_curve_schema, store_curves
 from batch.day_ahead import DayAheadJob
 from batch.engine.avro import UndecodableError, decoded
 from batch.engine.incremental import drain, kafka_stream
@@ -79,7 +79,7 @@ def archive_curves(spark: SparkSession, settings: Settings, use_case: UseCase) -
         came = batch.mapInArrow(archiving.decode, f"{ENCODED}, offset bigint")
         curves = came.groupBy("entity_id", "issued_at").agg(F.max_by("curve", "offset").alias("curve")).persist()
         rows = curves.mapInArrow(archiving.rows, spark_curve_schema(use_case.intraday.quantiles))
-        store_curves(rows, curves.select("entity_id", "issued_at"), table)
+        store_curves(rows, curve_keys(curves), table)
         curves.unpersist()
 
     stream = kafka_stream(spark, settings, Topic.FORECASTS_INTRADAY)

@@ -138,4 +138,4 @@ class _Known:
 
 
 def _micros(times: pd.Series) -> NDArray[np.int64]:
-    return times.dt.as_unit("us").astype("int64").to_numpy()
+    return np.asarray(times.dt.as_unit("us").astype("int64"))

@@ -68,7 +68,7 @@ def day_ahead(use_case: _UseCase = None, delivery_date: _Day = None, follow: _Fo
         if delivery_date is not None:
             job.delivery_day(delivery_date.date())
             return
-        from batch.follow import follow as run_daemon
+        from batch.follow import follow as run_daemon  # noqa: PLC0415 -- slow imports come after help texts
 
         run_daemon(job)
 
@@ -77,7 +77,7 @@ def day_ahead(use_case: _UseCase = None, delivery_date: _Day = None, follow: _Fo
 def archive(use_case: _UseCase = None) -> None:
     """Bring what the stream made into the lake: intraday features with what came true, and intraday curves."""
     with _job(use_case) as job:
-        from batch.archive import archive_stream
+        from batch.archive import archive_stream  # noqa: PLC0415 -- slow imports come after help texts
 
         archive_stream(job)
 
@@ -95,8 +95,8 @@ def _job(use_case: str | None) -> Iterator[DayAheadJob]:
     with steps.step("spark") as say:
         spark = _started(settings)
         say(f"{spark.version} on {settings.spark_master}")
-    from batch.day_ahead import DayAheadJob, NothingToDoError
-    from batch.quality import QualityError
+    from batch.day_ahead import DayAheadJob, NothingToDoError  # noqa: PLC0415 -- while the JVM starts
+    from batch.quality import QualityError  # noqa: PLC0415 -- while the JVM starts
 
     try:
         yield DayAheadJob(spark, settings, case, steps)
@@ -108,7 +108,7 @@ def _job(use_case: str | None) -> Iterator[DayAheadJob]:
 
 def _started(settings: Settings) -> SparkSession:
     """A Spark session; while its JVM starts, what takes seconds to import is imported."""
-    from batch.engine.session import spark_session
+    from batch.engine.session import spark_session  # noqa: PLC0415 -- slow imports come after help texts
 
     with ThreadPoolExecutor(1) as pool:
         starting = pool.submit(spark_session, settings)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Sequence
-from functools import cache
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime
+from functools import cache, reduce
+from operator import or_
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
 from dualcast.adapters.lake import exists
 from dualcast.records import Forecast, Topic, quantile_column, schema_text
+from dualcast.timegrid import from_micros
 
 _TIME = pa.timestamp("us", "UTC")
 _PARTITION = "issue_date"
@@ -23,7 +26,6 @@ _PARTITION = "issue_date"
 _IN_PATH = ["use_case", "path"]
 # Whole curves on their way between jobs, as ``encoded_curves`` writes them.
 ENCODED = "entity_id string, issued_at timestamp, curve binary"
-_CURVE_KEY = ["entity_id", "issued_at"]
 
 
 def curve_schema(quantiles: Sequence[float]) -> pa.Schema:
@@ -61,17 +63,33 @@ def curve_table(forecasts: Iterable[Forecast], quantiles: Sequence[float]) -> pa
     return pa.Table.from_pandas(rows, schema=schema, preserve_index=False)
 
 
-def store_curves(rows: DataFrame, keys: DataFrame, target: str) -> None:
+def store_curves(rows: DataFrame, keys: Collection[tuple[str, datetime]], target: str) -> None:
     """Write curves, whose entity_id and issued_at are ``keys``, in place of any of the same keys."""
-    keys = keys.distinct().withColumn(_PARTITION, F.to_date("issued_at"))
-    dates = [row[_PARTITION] for row in keys.select(_PARTITION).distinct().collect()]
-    if not dates:
+    if not keys:
         return
     new = rows.withColumn(_PARTITION, F.to_date("issued_at"))
     if exists(target):
-        there = rows.sparkSession.read.schema(new.schema).parquet(target).where(F.col(_PARTITION).isin(dates))
-        new = new.unionByName(there.join(F.broadcast(keys), [*_CURVE_KEY, _PARTITION], "left_anti"))
+        there = rows.sparkSession.read.schema(new.schema).parquet(target)
+        dates = {issued_at.astimezone(UTC).date() for _, issued_at in keys}
+        new = new.unionByName(there.where(F.col(_PARTITION).isin(list(dates)) & ~among(keys, "issued_at")))
     new.repartition(_PARTITION).write.mode("overwrite").partitionBy(_PARTITION).parquet(target)
+
+
+def among(keys: Collection[tuple[str, datetime]], time_column: str) -> Column:
+    """Whether a row's entity_id and time are one of some keys."""
+    entities: dict[datetime, list[str]] = {}
+    for entity_id, moment in keys:
+        entities.setdefault(moment, []).append(entity_id)
+    matches = (
+        (F.col(time_column) == moment) & F.col("entity_id").isin(entity_ids) for moment, entity_ids in entities.items()
+    )
+    return reduce(or_, matches, F.lit(False))
+
+
+def curve_keys(curves: DataFrame) -> list[tuple[str, datetime]]:
+    """The entity_id and issued_at of encoded curves, on the driver."""
+    found = curves.select("entity_id", F.unix_micros("issued_at").alias("issued_at")).collect()
+    return [(row.entity_id, from_micros(row.issued_at)) for row in found]
 
 
 def encoded_curves(forecasts: Iterable[Forecast]) -> pa.RecordBatch:

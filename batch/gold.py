@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-import pandas as pd
+import fsspec
 import pyarrow as pa
 from pyspark import Accumulator
 from pyspark.sql import DataFrame, SparkSession
@@ -20,7 +20,7 @@ from dualcast.catalogue import UseCase
 from dualcast.features.asof import day_ahead_features, target_values
 from dualcast.features.plan import FeaturePlan
 from dualcast.settings import Settings
-from dualcast.timegrid import day_bounds, local_date
+from dualcast.timegrid import day_bounds, from_micros, local_date
 
 _TIME = pa.timestamp("us", "UTC")
 # Each block reads the lookback before it, so fewer days than this are not worth a block.
@@ -72,12 +72,13 @@ class _Building:
 
 def build_day_ahead(spark: SparkSession, settings: Settings, use_case: UseCase, days: Sequence[date]) -> Built:
     """Write the Gold rows of some delivery days in place of those that are there. Needs Silver."""
-    version = silver_version(spark, settings)
+    version = silver_version(settings)
     blocks = _blocks(use_case, days, spark.sparkContext.defaultParallelism)
     building = _Building(use_case, blocks, f"silver@{version}", spark.sparkContext.accumulator(0))
     observations = _in_blocks(spark, _observations(spark, settings, use_case, version), blocks)
     rows = observations.groupBy("entity_id", "block").applyInArrow(
-        lambda key, table: building.table(key, table), spark_schema(use_case)
+        lambda key, table: building.table(key, table),  # noqa: PLW0108 -- Spark counts a method's self
+        spark_schema(use_case),
     )
     _replace_days(rows, lake_paths(settings).gold_of("day-ahead", use_case.use_case), days)
     return Built(building.rows.value, building.data_version)
@@ -93,22 +94,24 @@ def _replace_days(rows: DataFrame, target: str, days: Sequence[date]) -> None:
     new.repartition("delivery_month").write.mode("overwrite").partitionBy("delivery_month").parquet(target)
 
 
-def silver_version(spark: SparkSession, settings: Settings) -> int:
-    """The newest version of the Silver table."""
-    newest = spark.sql(f"DESCRIBE HISTORY delta.`{lake_paths(settings).silver}` LIMIT 1").first()
-    assert newest is not None
-    return int(newest.version)
+def silver_version(settings: Settings) -> int:
+    """The newest version of the Silver table. Raises FileNotFoundError where there is none."""
+    filesystem, folder = fsspec.core.url_to_fs(f"{lake_paths(settings).silver}/_delta_log")
+    versions = [int(name[-25:-5]) for name in filesystem.glob(f"{folder}/*.json")]
+    if not versions:
+        raise FileNotFoundError(f"{folder}: there is no Silver yet; are there observations of this use case on Kafka?")
+    return max(versions)
 
 
 def delivery_days(spark: SparkSession, settings: Settings, use_case: UseCase, until: datetime) -> list[date]:
     """Every delivery day of any entity with a cutoff after the first observation and not after ``until``."""
-    silver = _observations(spark, settings, use_case, silver_version(spark, settings))
-    first = silver.agg(F.min("published_at").alias("first")).first()
+    silver = _observations(spark, settings, use_case, silver_version(settings))
+    first = silver.agg(F.unix_micros(F.min("published_at")).alias("first")).first()
     if first is None or first["first"] is None:
         return []
     days: set[date] = set()
     for entity in use_case.entities:
-        day = local_date(_aware(first["first"]), entity.time_zone)
+        day = local_date(from_micros(first["first"]), entity.time_zone)
         while use_case.cutoff(entity, day) <= until:
             days.add(day)
             day += timedelta(days=1)
@@ -189,8 +192,3 @@ _SPARK_TYPES = {
 def spark_schema(use_case: UseCase) -> str:
     """The same schema as Spark writes it."""
     return ", ".join(f"`{name}` {_SPARK_TYPES[kind]}" for name, kind in gold_columns(use_case).items())
-
-
-def _aware(moment: datetime) -> datetime:
-    """A moment that Spark gave: naive, on the clock of this process."""
-    return pd.Timestamp(moment.timestamp(), unit="s", tz="UTC").to_pydatetime()

@@ -1,6 +1,6 @@
-"""Batch inference, day-ahead: Gold rows and the champion to curves, in the lake and on Kafka.
+"""Batch inference, day-ahead: Gold rows and the champion to curves, to the lake and Kafka.
 
-A curve is stored first and published second, unless it is on the topic already, and what is on the topic is stored where
+A curve is stored first and published second, unless it is on the topic already; what is on the topic is stored where
 it is missing: a run that was cut short anywhere is put right by the next.
 """
 
@@ -8,16 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from functools import cache
 
 import pandas as pd
 import pyarrow as pa
 import structlog
-from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
-from batch.curves import ENCODED, curve_of, curve_table, encoded_curves, spark_curve_schema, store_curves
+from batch.curves import (
+    ENCODED,
+    among,
+    curve_keys,
+    curve_of,
+    curve_table,
+    encoded_curves,
+    spark_curve_schema,
+    store_curves,
+)
 from batch.published import CurveKey, PublishedCurves
 from dualcast.adapters.kafka import RecordProducer
 from dualcast.adapters.lake import forecast_rows, lake_paths
@@ -95,7 +104,7 @@ def infer(
     _store_missing(spark, inference, published, done)
     curves = _computed(spark, inference, wanted - done).persist()
     try:
-        made = {row.entity_id for row in _store(curves, inference)}
+        made = {entity_id for entity_id, _ in _store(curves, inference)}
         sent = curves.mapInArrow(inference.publish, "sent bigint").agg(F.sum("sent").alias("sent")).first()
     finally:
         curves.unpersist()
@@ -110,21 +119,16 @@ def _computed(spark: SparkSession, inference: _Inference, keys: Collection[Curve
     if not keys:
         return spark.createDataFrame([], ENCODED)
     gold = spark.read.parquet(lake_paths(inference.settings).gold_of("day-ahead", inference.use_case.use_case))
-    wanted = spark.createDataFrame([key[:2] for key in keys], "entity_id string, cutoff timestamp")
-    first, last = (pick(cutoff for _, cutoff, _ in keys) for pick in (min, max))
-    rows = gold.where(F.col("cutoff").between(first, last)).join(
-        F.broadcast(wanted), ["entity_id", "cutoff"], "left_semi"
-    )
+    rows = gold.where(among([key[:2] for key in keys], "cutoff"))
     return rows.repartition("entity_id", "delivery_day").mapInArrow(inference.curves, ENCODED)
 
 
-def _store(curves: DataFrame, inference: _Inference) -> list[Row]:
+def _store(curves: DataFrame, inference: _Inference) -> list[tuple[str, datetime]]:
     """Write encoded curves to the lake; return their entity_id and issued_at."""
-    part = inference.use_case.day_ahead
-    rows = curves.mapInArrow(inference.rows, spark_curve_schema(part.quantiles))
-    keys = curves.select("entity_id", "issued_at").collect()
+    keys = curve_keys(curves)
+    rows = curves.mapInArrow(inference.rows, spark_curve_schema(inference.use_case.day_ahead.quantiles))
     target = lake_paths(inference.settings).forecasts("day-ahead", inference.use_case.use_case)
-    store_curves(rows, curves.select("entity_id", "issued_at"), target)
+    store_curves(rows, keys, target)
     return keys
 
 
@@ -144,14 +148,13 @@ def _store_missing(
 
 def _forecasts(model: RegisteredModel, use_case: UseCase, rows: pd.DataFrame) -> Iterator[Forecast]:
     """The curves of some rows, at once; one by one where there is an entity of which nothing can be said."""
-    flags = {"simulated": bool(rows["simulated"].any())}
-    version = str(rows["data_version"].iloc[0])
+    simulated, version = bool(rows["simulated"].any()), str(rows["data_version"].iloc[0])
     try:
-        yield from list(day_ahead_forecasts(model, use_case, rows, version, **flags))
+        yield from list(day_ahead_forecasts(model, use_case, rows, version, simulated=simulated))
     except NoForecastError:
         for _, curve in rows.groupby(["entity_id", "delivery_day"]):
             try:
-                yield from list(day_ahead_forecasts(model, use_case, curve, version, **flags))
+                yield from list(day_ahead_forecasts(model, use_case, curve, version, simulated=simulated))
             except NoForecastError as error:
                 _log.warning("no forecast", reason=str(error))
 

@@ -6,7 +6,9 @@ What fails goes to quarantine, the verdict is stored as JSON and as text, and a 
 from __future__ import annotations
 
 import json
+import logging
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -64,7 +66,7 @@ def check_gold(spark: SparkSession, settings: Settings, use_case: UseCase, days:
 
 
 def _silver(use_case: UseCase) -> list[Any]:
-    from great_expectations import expectations as gxe  # takes seconds to import
+    from great_expectations import expectations as gxe  # noqa: PLC0415 -- takes seconds
 
     return [
         *(gxe.ExpectColumnValuesToNotBeNull(column=name) for name in (*_SILVER_KEY, "value")),
@@ -76,7 +78,7 @@ def _silver(use_case: UseCase) -> list[Any]:
 
 
 def _gold(use_case: UseCase, days: Sequence[date]) -> list[Any]:
-    from great_expectations import expectations as gxe  # takes seconds to import
+    from great_expectations import expectations as gxe  # noqa: PLC0415 -- takes seconds
 
     whole = sum(len(use_case.delivery_times(entity, day)) for entity in use_case.entities for day in days) or None
     scale = use_case.day_ahead.scale
@@ -136,8 +138,11 @@ def _gate(
 def context() -> Any:
     """The process's Great Expectations, in memory, silent towards its makers."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    import great_expectations as gx  # takes seconds to import, and reads the line above
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import great_expectations as gx  # noqa: PLC0415 -- takes seconds, and reads what is set above
 
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     made = gx.get_context(mode="ephemeral")
     made.variables.progress_bars = {"globally": False}
     made.data_sources.add_spark("lake", persist=False)
@@ -146,7 +151,7 @@ def context() -> Any:
 
 def _validate(suite: str, rows: DataFrame, expectations: list[Any], result_format: dict[str, Any]) -> Any:
     source = context().data_sources.get("lake")
-    import great_expectations as gx  # imported by now
+    import great_expectations as gx  # noqa: PLC0415 -- imported by now
 
     if suite not in source.get_asset_names():
         source.add_dataframe_asset(suite).add_batch_definition_whole_dataframe("all")

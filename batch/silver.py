@@ -41,7 +41,6 @@ _SPARK_SCHEMA = (
     "use_case string, entity_id string, variable string, valid_time timestamp, published_at timestamp, value double, "
     "unit string, source string, simulated boolean"
 )
-_STORED_SCHEMA = "entity_id string, variable string, valid_time timestamp, published_at timestamp, value double"
 _STORED_COLUMNS = ["entity_id", *VINTAGE, "value"]
 # Jobs look for variables and times.
 _TABLE_OPTIONS = {"delta.dataSkippingNumIndexedCols": "5", "maxRecordsPerFile": "100000"}
@@ -91,7 +90,7 @@ def refine(spark: SparkSession, settings: Settings, use_case: UseCase) -> Refine
         fresh = batch.drop("topic", "ingested_at").where(~F.col("entity_id").isin(others))
         extent = _extent(fresh)
         if extent.entities:
-            stored = _stored(spark, lake, use_case, extent)
+            stored = _stored(fresh, lake, use_case, extent)
             folder = quarantine_folder(lake, use_case.use_case, "silver", f"{stream_id(batch)[:8]}-{number:06d}")
             sound = fresh.groupBy("entity_id").cogroup(stored.groupBy("entity_id"))
             rows = sound.applyInArrow(lambda new, old: cleaning.sound(new, old, folder), _SPARK_SCHEMA)
@@ -125,12 +124,12 @@ def _extent(fresh: DataFrame) -> Row:
     return extent
 
 
-def _stored(spark: SparkSession, lake: LakePaths, use_case: UseCase, extent: Row) -> DataFrame:
+def _stored(fresh: DataFrame, lake: LakePaths, use_case: UseCase, extent: Row) -> DataFrame:
     """What Silver holds of some entities, from a week before the batch on."""
     if not exists(f"{lake.silver}/_delta_log"):
-        return spark.createDataFrame([], _STORED_SCHEMA)
+        return fresh.select(_STORED_COLUMNS).where(F.lit(False))
     return (
-        spark.read.format("delta")
+        fresh.sparkSession.read.format("delta")
         .load(lake.silver)
         .where((F.col("use_case") == use_case.use_case) & F.col("entity_id").isin(extent.entities))
         .where(F.col("valid_time").between(extent.first - YARDSTICK_AGE, extent.last))

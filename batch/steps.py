@@ -30,7 +30,7 @@ class Steps:
         with _tracer.start_as_current_span(name), self._console.status(f"{name} ..."):
             yield lambda text: said.__setitem__(0, text)
         seconds = perf_counter() - begin
-        self._console.print(f"[green]done[/green] {name:<18} {said[0]:<62} {seconds:6.1f} s", highlight=False)
+        self._console.print(f"[green]{seconds:6.1f} s[/green]  {name:<18} {said[0]}", highlight=False, soft_wrap=True)
 
     def note(self, text: str) -> None:
         """Show a line between steps."""

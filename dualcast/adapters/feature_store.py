@@ -37,7 +37,7 @@ class FeatureStoreError(RuntimeError):
 
 
 def repo_config(settings: Settings, use_case: str) -> RepoConfig:
-    """What ``feature_repo/feature_store.yaml`` says for the embedded stack, from the settings: one project a use case."""
+    """What ``feature_repo/feature_store.yaml`` says for the embedded stack, from the settings; a project a use case."""
     registry = f"{settings.feast_registry_dir}/{use_case}.db"
     return RepoConfig(
         project=use_case,
@@ -82,9 +82,10 @@ def apply_definitions(settings: Settings, use_case: str) -> None:
 def training_frame(settings: Settings, use_case: str, path: Path_, keys: pd.DataFrame) -> pd.DataFrame:
     """The features of some rows, as known at each row's time.
 
-    ``keys`` has entity_id, valid_time and event_timestamp (UTC; a row sees features as of then or earlier) and may carry
-    more, such as what came true: see ``lake.training_keys``. Returns the keys' columns and the features, in the order of
-    the keys: floats, or arrays of (horizons,) for intraday features per target; NaN or None where there is no row.
+    ``keys`` has entity_id, valid_time and event_timestamp (UTC; a row sees features as of then or earlier) and may
+    carry more, such as what came true: see ``lake.training_keys``. Returns the keys' columns and the features, in the
+    order of the keys: floats, or arrays of (horizons,) for intraday features per target; NaN or None where there is no
+    row.
     Raises FeatureStoreError where the project was never applied.
     """
     wanted = FeaturePlan.of(_catalogued(settings, use_case), path).names

@@ -80,8 +80,8 @@ def target_column(path: Path_) -> str:
 def training_keys(settings: Settings, use_case: str, path: Path_) -> pd.DataFrame:
     """The rows that Gold has and what came true for them, without the features.
 
-    Returns entity_id, valid_time, event_timestamp (UTC), data_version and ``target_column(path)``, ordered by entity and
-    valid_time: filter or thin it out, then give it to ``feature_store.training_frame``.
+    Returns entity_id, valid_time, event_timestamp (UTC), data_version and ``target_column(path)``, ordered by entity
+    and valid_time: filter or thin it out, then give it to ``feature_store.training_frame``.
     Raises FileNotFoundError where Gold has nothing yet.
     """
     columns = [*_KEYS, "data_version", target_column(path)]
@@ -90,7 +90,7 @@ def training_keys(settings: Settings, use_case: str, path: Path_) -> pd.DataFram
 
 
 def day_ahead_rows(settings: Settings, use_case: str, delivery_days: Sequence[date]) -> pd.DataFrame:
-    """Gold's day-ahead feature rows of some delivery days, ordered by entity and valid_time; empty where there are none."""
+    """Gold's day-ahead rows of some delivery days, ordered by entity and valid_time; empty where there are none."""
     root = lake_paths(settings).gold_of("day-ahead", use_case)
     folders = sorted({f"{root}/delivery_month={day:%Y-%m}" for day in delivery_days})
     wanted = ds.field("delivery_day").isin(list(delivery_days))

@@ -78,7 +78,12 @@ class Plan:
                 partial(self._until, "stream", "wait-caught-up"),
                 after=("features",),
             ),
-            Step("archive", "Spark: archive the features", partial(self._ours, "run", "archive"), after=("caught-up",)),
+            Step(
+                "archive",
+                "Spark: archive the features",
+                partial(self._ours, "run", "archive"),
+                after=("lake", "caught-up"),
+            ),
             Step(
                 "train-intraday",
                 "train the intraday model",
@@ -100,9 +105,7 @@ class Plan:
         return [
             Step("export-day-ahead", "export day-ahead forecasts", partial(self._export, "day-ahead", *actuals)),
             Step("export-intraday", "export intraday forecasts", partial(self._export, "intraday")),
-            Step(
-                "score-day-ahead", "score day-ahead forecasts", call=partial(self._score, "day-ahead"), after=exported
-            ),
+            Step("score-day-ahead", "score day-ahead forecasts", call=partial(self._score, "day-ahead"), after=done),
             Step("score-intraday", "score intraday forecasts", call=partial(self._score, "intraday"), after=done),
         ]
 

@@ -198,7 +198,7 @@ class Demo:
     def _make_environment(self) -> dict[str, str]:
         inherited = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
         ours = {"DUALCAST_STATE_DIR": str(self._state.root), processes.MARK: self._mark.token}
-        return {**inherited, **ours, "PYTHONUNBUFFERED": "1", "COLUMNS": "120"}
+        return {**inherited, **ours, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", "COLUMNS": "120"}
 
 
 def fresh_folder(state: StateDir, *, keep: bool) -> None:

@@ -91,7 +91,7 @@ class Supervisor:
 
     def _environment(self) -> dict[str, str]:
         ours = {"DUALCAST_STATE_DIR": str(self._state.root), "JAVA_HOME": str(self._java_home)}
-        ours |= {processes.MARK: self._token, "PYTHONUNBUFFERED": "1"}
+        ours |= {processes.MARK: self._token, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
         inherited = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
         return {**inherited, **ours}
 
