@@ -19,8 +19,8 @@ from infra.demo.steps import Step, StepError
 from infra.local import stack
 from infra.local.state import ProcessId, StateDir
 
-# the services and the batch daemon get this long to start before the replay's clock does
-_LEAD = timedelta(seconds=15)
+# the services and the batch daemon, whose Spark has to warm up, get this long before the replay's clock starts
+_LEAD = timedelta(seconds=30)
 _ANSWER_SECONDS = 120.0
 
 

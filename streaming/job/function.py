@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
-from time import monotonic
 
 import stamina
 from opentelemetry import metrics
@@ -20,7 +18,7 @@ from dualcast.catalogue import UseCase, load_catalogue
 from dualcast.features.state import IntradayState
 from dualcast.records import FeatureRow, Topic
 from dualcast.settings import Settings
-from dualcast.timegrid import Clock
+from streaming.job.clock import LiveClock
 from streaming.job.step import COMPONENT, FeatureStep, Incoming, Outcome
 
 # What goes in and out of Python. The many records of one message cross as one array.
@@ -30,29 +28,6 @@ OUTPUT = Types.ROW_NAMED(
     [Types.STRING()] * 4 + [Types.OBJECT_ARRAY(Types.PRIMITIVE_ARRAY(Types.BYTE()))],
 )
 _REDIS_PATIENCE_SECONDS = 60.0
-_CLOCK_CHECK_SECONDS = 1.0
-
-
-class LiveClock:
-    """The clock of the settings as they are now: a replay's clock is set when the job already runs."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._file = settings.state_dir / "stack.env"
-        self._clock: Clock = settings.clock
-        self._seen = self._modified()
-        self._check_at = monotonic() + _CLOCK_CHECK_SECONDS
-
-    def now(self) -> datetime:
-        """The present moment, UTC."""
-        if monotonic() >= self._check_at:
-            self._check_at = monotonic() + _CLOCK_CHECK_SECONDS
-            modified = self._modified()
-            if modified != self._seen:
-                self._seen, self._clock = modified, Settings(_env_file=self._file).clock
-        return self._clock.now()
-
-    def _modified(self) -> int:
-        return self._file.stat().st_mtime_ns if self._file.exists() else 0
 
 
 class IntradayFeatures(KeyedProcessFunction):  # type: ignore[misc]

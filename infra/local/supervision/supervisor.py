@@ -56,23 +56,29 @@ class Supervisor:
         try:
             with self._wakeups() as wakeup:
                 while not (self._stopping and not self._units):
-                    self._beat()
+                    self.beat()
                     select.select([wakeup], [], [], _BEAT_SECONDS)
                     self._drain(wakeup)
         finally:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            self._state.update_stack_env({"DUALCAST_CLOCK": None})
-            self._guard.communicate(timeout=30)
+            self.close()
 
-    def _beat(self) -> None:
+    def close(self) -> None:
+        """Let go of what this object holds; the watchdog then ends what is left, if anything is."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._state.update_stack_env({"DUALCAST_CLOCK": None})
+        self._guard.communicate(timeout=30)
+
+    def beat(self) -> None:
+        """Take the next step for every component."""
         self._reap()
         self._stopping = self._stopping or self._owner_gone()
         wanted = () if self._stopping else self._state.desired().components
         for name in wanted:
             if name not in self._units:
                 self._units[name] = self._unit(COMPONENTS[name])
-        for name, unit in list(self._units.items()):
+        for name, unit in self._units.items():
             unit.wanted = name in wanted
+        for name, unit in self._units.items():
             unit.tick(needs_ready=self._needs_ready(unit), dependents_gone=self._dependents_gone(name))
         self._write_status()
         for name in [name for name, unit in self._units.items() if not unit.wanted and unit.pid is None]:
@@ -99,7 +105,7 @@ class Supervisor:
         return all(need in self._units and self._units[need].is_ready for need in unit.component.needs)
 
     def _dependents_gone(self, name: str) -> bool:
-        return not any(name in u.component.needs and u.pid is not None and not u.wanted for u in self._units.values())
+        return not any(name in unit.component.needs and unit.pid is not None for unit in self._units.values())
 
     def _owner_gone(self) -> bool:
         owner = self._state.desired().owner

@@ -1,0 +1,66 @@
+"""Where a restarted job goes on, which clock it reads, and how the commands answer mistakes."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from dualcast.catalogue import UseCase
+from dualcast.settings import Settings
+from streaming.job import checkpoints, clock
+from streaming.job.commands import app
+
+
+def checkpoint(folder: Path, run: str, number: int, age: int, *, complete: bool = True) -> Path:
+    made = folder / run / f"chk-{number}"
+    made.mkdir(parents=True)
+    if complete:
+        (made / "_metadata").write_bytes(b"")
+        os.utime(made / "_metadata", (1e9 - age, 1e9 - age))
+    return made
+
+
+def test_a_run_goes_on_from_the_newest_complete_checkpoint(tmp_path: Path) -> None:
+    assert checkpoints.newest(tmp_path) is None
+    checkpoint(tmp_path, "first", 9, age=60)
+    newest = checkpoint(tmp_path, "second", 2, age=10)
+    checkpoint(tmp_path, "second", 3, age=0, complete=False)
+    assert checkpoints.newest(tmp_path) == newest
+    checkpoints.forget_others(tmp_path, newest)
+    assert [run.name for run in tmp_path.iterdir()] == ["second"]
+
+
+def test_changed_features_start_a_job_of_their_own(tmp_path: Path, use_case: UseCase) -> None:
+    settings = Settings(state_dir=tmp_path)
+    intraday = use_case.intraday.model_copy(update={"horizons": use_case.intraday.horizons + 1})
+    changed = use_case.model_copy(update={"intraday": intraday})
+    assert checkpoints.folder(settings, changed) != checkpoints.folder(settings, use_case)
+    assert checkpoints.folder(settings, use_case) == checkpoints.folder(settings, use_case.model_copy())
+
+
+def test_a_clock_that_is_set_later_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "_CHECK_SECONDS", 0.0)
+    monkeypatch.delenv("DUALCAST_CLOCK", raising=False)
+    live = clock.LiveClock(Settings(state_dir=tmp_path))
+    assert live.now() > datetime(2025, 1, 1, tzinfo=UTC)
+    frozen = '{"start":"2022-03-01T00:00:00Z","until":"2022-03-01T00:00:00Z"}'
+    (tmp_path / "stack.env").write_text(f"DUALCAST_CLOCK='{frozen}'\n")
+    assert live.now() == datetime(2022, 3, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["wait-caught-up", "--until", "soon"], "'soon' is not a time"),
+        (["wait-caught-up", "--until", "2022-03-01", "--tolerance", "long"], "'long' is not a duration"),
+        (["features", "--delivery", "sometimes"], "'sometimes' is not one of"),
+    ],
+)
+def test_mistakes_are_answered(arguments: list[str], answer: str) -> None:
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200", "TERM": "dumb"})
+    assert result.exit_code == 2
+    assert answer in result.output
