@@ -11,7 +11,7 @@ def _spare_feast_its_run_time_types() -> None:
     with suppress(ImportError):  # roles without Feast need not have it
         import typeguard  # noqa: PLC0415
 
-        setattr(typeguard, "typechecked", lambda target=None, **_: target if target else lambda found: found)  # noqa: B010
+        setattr(typeguard, "typechecked", lambda target=None, **_: target or (lambda found: found))  # noqa: B010
 
 
 _spare_feast_its_run_time_types()
