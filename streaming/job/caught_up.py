@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from time import monotonic, sleep
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from dualcast.adapters.feature_store import OnlineFeatures
@@ -53,13 +54,15 @@ def wait(
     admin = AdminClient({"bootstrap.servers": settings.kafka})
     deadline = monotonic() + timeout
     ends = _ends(admin, Topic.OBSERVATIONS)
-    total, group = sum(ends.values()), job_name(use_case)
+    total = sum(ends.values())
+    # asks for its group's offsets and joins it not; the admin client crashed where the group was not known yet
+    with closing(Consumer({"bootstrap.servers": settings.kafka, "group.id": job_name(use_case)})) as group:
 
-    def all_read() -> bool:
-        report(read := _read(admin, group, ends), total)
-        return read >= total
+        def all_read() -> bool:
+            report(read := _read(group, ends), total)
+            return read >= total
 
-    _until(all_read, deadline, f"not all of {total} messages are read; does `dualcast stream features` run?")
+        _until(all_read, deadline, f"not all of {total} messages are read; does `dualcast stream features` run?")
     written = _ends(admin, Topic.FEATURES_INTRADAY)
     _until(
         lambda: all(end >= written[p] for p, end in _ends(admin, Topic.FEATURES_INTRADAY, committed=True).items()),
@@ -91,12 +94,11 @@ def _ends(admin: AdminClient, topic: Topic, *, committed: bool = False) -> Offse
     return {where.partition: future.result(_REQUEST_SECONDS).offset for where, future in found.items()}
 
 
-def _read(admin: AdminClient, group: str, ends: Offsets) -> int:
-    """How many messages before ``ends`` the group has committed as read."""
+def _read(group: Consumer, ends: Offsets) -> int:
+    """How many messages before ``ends`` a consumer's group has committed as read."""
     where = [TopicPartition(Topic.OBSERVATIONS.value, p) for p in ends]
-    asked = [ConsumerGroupTopicPartitions(group, where)]
-    found = admin.list_consumer_group_offsets(asked, request_timeout=_REQUEST_SECONDS)[group].result(_REQUEST_SECONDS)
-    return sum(min(max(p.offset, 0), ends[p.partition]) for p in found.topic_partitions or ())
+    found = group.committed(where, timeout=_REQUEST_SECONDS)
+    return sum(min(max(p.offset, 0), ends[p.partition]) for p in found)
 
 
 def _lags(settings: Settings, use_case: UseCase, needed: datetime) -> list[Lag]:
