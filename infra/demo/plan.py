@@ -101,17 +101,21 @@ class Plan:
     def scoring(self) -> list[Step]:
         """From the forecasts on Kafka to their errors."""
         done = ("export-day-ahead", "export-intraday")
-        actuals = ("--actuals", str(self.exported("actuals")))
         return [
-            Step("export-day-ahead", "export day-ahead forecasts", partial(self._export, "day-ahead", *actuals)),
+            Step("export-day-ahead", "export day-ahead forecasts", partial(self._export, "day-ahead")),
             Step("export-intraday", "export intraday forecasts", partial(self._export, "intraday")),
             Step("score-day-ahead", "score day-ahead forecasts", call=partial(self._score, "day-ahead"), after=done),
             Step("score-intraday", "score intraday forecasts", call=partial(self._score, "intraday"), after=done),
         ]
 
+    @property
+    def exports(self) -> Path:
+        """The folder of the exported tables."""
+        return self._state.root / "exports"
+
     def exported(self, name: str) -> Path:
         """Where an exported table lies."""
-        return self._state.root / "exports" / f"{name}.parquet"
+        return self.exports / f"{name}.parquet"
 
     def _up(self, *components: str) -> None:
         o = self._options
@@ -131,11 +135,13 @@ class Plan:
         answer = self._ask("window", "stream", "window", *self._source(), *days, *start)
         self.window = Window.model_validate_json(answer)
 
-    def _export(self, path: str, *more: str) -> list[str]:
-        return self._ours("export", "--path", path, "--out", str(self.exported(path)), *more)
+    def _export(self, path: str) -> list[str]:
+        """Curves, and what came true on the grid of their path."""
+        files = ("--out", str(self.exported(path)), "--actuals", str(self.exported(f"{path}-actuals")))
+        return self._ours("export", "--path", path, *files)
 
     def _score(self, path: str) -> None:
-        files = ("--forecasts", str(self.exported(path)), "--actuals", str(self.exported("actuals")))
+        files = ("--forecasts", str(self.exported(path)), "--actuals", str(self.exported(f"{path}-actuals")))
         self.scores[path] = read_scores(self._ask(f"score-{path}", "score", "--path", path, *files, "--json"))
 
     def _ask(self, name: str, *command: str) -> bytes:

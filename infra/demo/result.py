@@ -32,8 +32,8 @@ def read_scores(text: str | bytes) -> dict[str, Score]:
 def score_table(scores: Mapping[str, Mapping[str, Score]]) -> Table:
     """Figures of each path: the whole, and the intraday path by horizon."""
     table = Table(highlight=False)
-    for heading in ("forecast", "values", "MAPE", "others' MAPE", "naive MAPE", "within the band"):
-        table.add_column(heading, justify="left" if heading == "forecast" else "right")
+    for heading in ("forecast", "values", "MAPE", "others'", "naive", "in the band"):
+        table.add_column(heading, justify="left" if heading == "forecast" else "right", no_wrap=True)
     for path, groups in scores.items():
         table.add_section()
         parts = sorted(group for group in groups if group != "all") if path == "intraday" else []

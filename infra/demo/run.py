@@ -114,7 +114,7 @@ class Demo:
         )
 
     def _score(self) -> None:
-        self._plan.exported("actuals").parent.mkdir(exist_ok=True)
+        self._plan.exports.mkdir(exist_ok=True)
         runner = self._runner(self._plan.scoring())
         with self._live(lambda: self._page(runner.table(), with_board=False)):
             self._finish(runner)
@@ -181,7 +181,7 @@ class Demo:
             table.add_row("first forecasts of both paths after", f"{self._first_forecasts:.0f} s")
         table.add_row("everything", f"{time.monotonic() - self._started:.0f} s")
         table.add_row("most memory of all processes together", f"{self._meter.peak_bytes / 1e9:.2f} GB")
-        table.add_row("exported forecasts and actuals", str(self._plan.exported("actuals").parent))
+        table.add_row("exported forecasts and actuals", str(self._plan.exports))
         return table
 
     def _stop(self) -> None:

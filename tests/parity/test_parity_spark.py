@@ -1,0 +1,124 @@
+"""The same history through the plain functions and the real Spark jobs: equal numbers, and nothing from the future."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from batch.archive import archive_stream
+from batch.day_ahead import DayAheadJob
+from batch.engine.session import spark_session
+from batch.gold import build_day_ahead
+from batch.steps import Steps
+from dualcast.adapters.kafka import RecordProducer
+from dualcast.catalogue import Entity, UseCase
+from dualcast.features.asof import day_ahead_features, intraday_features
+from dualcast.features.plan import FeaturePlan
+from dualcast.features.state import feature_set
+from dualcast.records import FeatureRow, Topic
+from dualcast.settings import Settings
+from tests.feature_job import publish
+from tests.histories import history
+
+pytestmark = pytest.mark.stack
+
+# both sides of a change of clocks
+DAYS = [date(2022, 3, 26), date(2022, 3, 27), date(2022, 3, 28)]
+UNTIL = datetime(2022, 3, 27, 12, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def observations(use_case: UseCase, entity: Entity) -> pd.DataFrame:
+    return history(use_case, entity, "2022-02-15", 42)
+
+
+@pytest.fixture(scope="module")
+def job(stack: Settings, use_case: UseCase, entity: Entity, observations: pd.DataFrame) -> Iterator[DayAheadJob]:
+    """Spark with the history in its lake, and with what a broken meter and a stranger sent besides."""
+    publish(stack, entity.id, observations, 2000)
+    broken = observations.tail(3).assign(
+        value=[-1.0, float("nan"), 1e9], published_at=observations["published_at"].max()
+    )
+    publish(stack, entity.id, broken, 3)
+    publish(stack, "stranger", observations.head(5), 5)
+    spark = spark_session(stack)
+    job = DayAheadJob(spark, stack, use_case, Steps(Console(stderr=True)))
+    job.history(UNTIL)
+    yield job
+    spark.stop()
+
+
+def gold(settings: Settings, path: str) -> pd.DataFrame:
+    """A Gold table, in the order of its rows."""
+    return pd.read_parquet(Path(settings.lake_uri) / "gold" / path).sort_values(["entity_id", "valid_time"])
+
+
+def test_gold_day_ahead_holds_what_the_plain_function_gives(
+    job: DayAheadJob, use_case: UseCase, entity: Entity, observations: pd.DataFrame
+) -> None:
+    plain = day_ahead_features(use_case, entity, observations, DAYS)
+    spark = gold(job.settings, f"day_ahead/use_case={use_case.use_case}")
+    spark = spark[spark["delivery_day"].isin(DAYS)].reset_index(drop=True)
+    assert len(plain) == 24 + 23 + 24
+    for name in ["valid_time", "cutoff", "newest_input_at", *FeaturePlan.of(use_case, "day-ahead").names]:
+        np.testing.assert_array_equal(spark[name].to_numpy(), plain[name].to_numpy(), err_msg=name)
+
+
+def test_what_was_refused_lies_in_quarantine_with_its_reason(job: DayAheadJob) -> None:
+    refused = pd.read_parquet(Path(job.settings.lake_uri) / "quarantine")
+    assert {"unknown_entity", "not_finite", "out_of_bounds"} <= set(refused["reason"])
+
+
+def test_a_run_repeated_changes_nothing(job: DayAheadJob, use_case: UseCase) -> None:
+    before = gold(job.settings, f"day_ahead/use_case={use_case.use_case}")
+    job.history(UNTIL)
+    after = gold(job.settings, f"day_ahead/use_case={use_case.use_case}")
+    pd.testing.assert_frame_equal(before.reset_index(drop=True), after.reset_index(drop=True), check_exact=True)
+
+
+def test_gold_intraday_holds_what_was_streamed_and_what_came_true(
+    job: DayAheadJob, use_case: UseCase, entity: Entity, observations: pd.DataFrame
+) -> None:
+    plan = FeaturePlan.of(use_case, "intraday")
+    plain = intraday_features(use_case, entity, observations, UNTIL)
+    with RecordProducer(job.settings, "test") as producer:
+        for row in plain.to_dict("records"):
+            cells = {name: np.atleast_1d(row[name]).tolist() for name in plan.names}
+            times = row["valid_time"].to_pydatetime(), row["as_of"].to_pydatetime()
+            record = FeatureRow(use_case.use_case, entity.id, *times, feature_set(use_case), cells)
+            producer.send(Topic.FEATURES_INTRADAY, entity.id, record, times[1])
+    archive_stream(job)
+    spark = gold(job.settings, f"intraday/use_case={use_case.use_case}")
+    assert len(spark) == len(plain)
+    for name in plan.per_origin:
+        np.testing.assert_array_equal(spark[name].to_numpy(), plain[name].to_numpy(), err_msg=name)
+    for name in plan.per_target:
+        np.testing.assert_array_equal(np.stack(spark[name]), np.stack(plain[name]), err_msg=name)
+    target = observations[observations["variable"] == use_case.target].set_index("valid_time")["value"]
+    first = spark.iloc[0]
+    assert first["actuals"][0] == target[first["valid_time"]]
+
+
+def test_corrections_after_the_cutoff_change_nothing(
+    job: DayAheadJob, use_case: UseCase, entity: Entity, observations: pd.DataFrame
+) -> None:
+    before = gold(job.settings, f"day_ahead/use_case={use_case.use_case}")
+    cutoff = pd.Timestamp(use_case.cutoff(entity, DAYS[-1]))
+    known = observations[observations["published_at"] < cutoff]
+    late = known.assign(value=known["value"] * 1.1, published_at=cutoff).tail(4000)
+    publish(job.settings, entity.id, late, 2000)
+    job.take_in()
+    build_day_ahead(job.spark, job.settings, use_case, DAYS)
+    after = gold(job.settings, f"day_ahead/use_case={use_case.use_case}")
+    names = ["valid_time", "newest_input_at", *FeaturePlan.of(use_case, "day-ahead").names]
+    for name in names:
+        old, new = (frame.loc[frame["delivery_day"].isin(DAYS), name].to_numpy() for frame in (before, after))
+        np.testing.assert_array_equal(new, old, err_msg=name)
+    changed = [frame.loc[frame["delivery_day"].isin(DAYS), "actual"].to_numpy() for frame in (before, after)]
+    assert not np.array_equal(*changed), "the corrections did arrive"
