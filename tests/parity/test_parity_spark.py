@@ -35,7 +35,7 @@ UNTIL = datetime(2022, 3, 27, 12, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def observations(use_case: UseCase, entity: Entity) -> pd.DataFrame:
-    return history(use_case, entity, "2022-02-15", 42)
+    return history(use_case, entity, "2022-01-10", 78)
 
 
 @pytest.fixture(scope="module")

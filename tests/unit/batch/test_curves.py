@@ -1,0 +1,53 @@
+"""Curves on their way to the lake: nothing is lost between a forecast and its rows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+
+from batch.curves import curve_of, curve_schema, curve_table, encoded_curves
+from dualcast.records import Forecast, Point
+
+ISSUED = datetime(2022, 3, 26, 10, tzinfo=UTC)
+LEVELS = [0.1, 0.5, 0.9]
+
+
+def forecast(entity_id: str = "DE") -> Forecast:
+    points = [Point(ISSUED + timedelta(hours=13 + h), [1.0 + h, 2.0 + h, 3.0 + h]) for h in range(23)]
+    return Forecast(
+        use_case="de_load",
+        path="day_ahead",
+        entity_id=entity_id,
+        issued_at=ISSUED,
+        target="load",
+        unit="MW",
+        resolution="PT1H",
+        model_name="model_da_de_load",
+        model_version="3",
+        code_version="abc",
+        data_version="silver@4",
+        newest_input_at=ISSUED - timedelta(microseconds=1),
+        degraded=True,
+        degraded_reasons=["missing:temperature_2m", "missing:load_forecast_tso"],
+        quantile_levels=LEVELS,
+        points=points,
+        simulated=True,
+    )
+
+
+def test_an_encoded_curve_is_the_same_curve() -> None:
+    encoded = encoded_curves([forecast()]).to_pylist()
+    assert (encoded[0]["entity_id"], encoded[0]["issued_at"]) == ("DE", ISSUED)
+    assert curve_of(encoded[0]["curve"]) == forecast()
+
+
+def test_rows_are_those_of_the_forecast_without_what_is_in_the_path() -> None:
+    rows = curve_table([forecast("DE"), forecast("FR")], LEVELS).to_pandas()
+    expected = pd.concat([forecast(e).to_frame().drop(columns=["use_case", "path"]) for e in ("DE", "FR")])
+    pd.testing.assert_frame_equal(rows, expected.reset_index(drop=True))
+
+
+def test_no_curves_make_no_rows_of_the_same_columns() -> None:
+    assert encoded_curves([]).num_rows == 0
+    assert curve_table([], LEVELS).schema == curve_schema(LEVELS)

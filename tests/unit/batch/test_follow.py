@@ -1,0 +1,44 @@
+"""When the daemon works on what: cutoffs in order, and where it begins after an interruption."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from itertools import islice
+
+import pytest
+
+from batch.follow import cutoffs, first_day
+from dualcast.catalogue import Entity, UseCase
+
+
+def test_each_delivery_day_has_the_cutoff_of_each_zone_in_order(use_case: UseCase, entity: Entity) -> None:
+    east = entity.model_copy(update={"id": "EE", "time_zone": "Europe/Tallinn"})
+    case = use_case.model_copy(update={"entities": (entity, east)})
+    found = list(islice(cutoffs(case, date(2022, 3, 27)), 4))
+    # the clocks change on the 27th: Berlin's 11:00 is 10:00 UTC on the 26th and 9:00 UTC on the 27th
+    assert found == [
+        (datetime(2022, 3, 26, 9, tzinfo=UTC), date(2022, 3, 27)),
+        (datetime(2022, 3, 26, 10, tzinfo=UTC), date(2022, 3, 27)),
+        (datetime(2022, 3, 27, 8, tzinfo=UTC), date(2022, 3, 28)),
+        (datetime(2022, 3, 27, 9, tzinfo=UTC), date(2022, 3, 28)),
+    ]
+
+
+def test_it_begins_with_tomorrow(use_case: UseCase) -> None:
+    # 22:30 UTC is already the next day in Berlin
+    assert first_day(use_case, datetime(2022, 6, 1, 22, 30, tzinfo=UTC), []) == date(2022, 6, 3)
+
+
+@pytest.mark.parametrize(
+    ("newest", "first"),
+    [
+        (date(2022, 6, 11), date(2022, 6, 11)),  # up to date: tomorrow again, which finds its curve published
+        (date(2022, 6, 8), date(2022, 6, 9)),  # two days were missed
+        (date(2022, 5, 1), date(2022, 6, 11)),  # another replay, long ago
+    ],
+)
+def test_after_an_interruption_it_goes_on_behind_the_newest_curve(
+    use_case: UseCase, entity: Entity, newest: date, first: date
+) -> None:
+    published = [(entity.id, use_case.cutoff(entity, newest), "1")]
+    assert first_day(use_case, datetime(2022, 6, 10, 12, tzinfo=UTC), published) == first
