@@ -46,12 +46,16 @@ def follow(job: DayAheadJob) -> None:
     settings, clock = job.settings, job.settings.clock
     with Arrivals(settings, job.use_case) as arrivals:
         _with_patience(job.take_in)
+        published = _with_patience(job.published.keys)
         # a replay's days count from its start, however long it took to get ready
-        first = first_day(job.use_case, clock.start or clock.now(), _with_patience(job.published.keys))
+        first = first_day(job.use_case, clock.start or clock.now(), published)
+        done = {issued_at for _, issued_at, _ in published}
         for moment, day in cutoffs(job.use_case, first):
             if clock.until is not None and moment > clock.until:
                 job.steps.note("the clock has reached its end")
                 return
+            if moment in done:
+                continue
             arrivals.wait_for(moment)
             job.steps.note(f"cutoff {moment.isoformat()}, delivery day {day.isoformat()}")
             try:

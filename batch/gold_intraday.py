@@ -1,7 +1,8 @@
 """Gold, intraday: the stream's feature rows and what came true after each, in Parquet by month of the origin.
 
-Only what is new on the topic is worked on. The months that it touches are written again, whole, each row once: a run
-repeated changes nothing, and a later run fills in what had not yet come true.
+Only what is new on the topic is worked on. Rows travel through Spark as they came, and the worker that has gathered a
+month of an entity writes its file: rows of hundreds of numbers are dear to take apart on the way. A file is written
+whole, each row in it once: a run repeated changes nothing, and a later run fills in what had not yet come true.
 """
 
 from __future__ import annotations
@@ -9,20 +10,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from uuid import uuid4
 
+import fsspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import structlog
+from numpy.typing import NDArray
 from pyspark import Accumulator
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
-from batch.engine.avro import UndecodableError, decoded
+from batch.engine.avro import UndecodableError, reader
 from batch.engine.incremental import drain, kafka_stream
+from batch.feature_messages import feature_rows, heading
 from batch.gold import silver_version
-from dualcast.adapters.lake import exists, lake_paths
+from dualcast.adapters.lake import lake_paths
 from dualcast.catalogue import UseCase
 from dualcast.features.asof import target_values
 from dualcast.features.plan import FeaturePlan
@@ -34,13 +40,13 @@ from dualcast.timegrid import from_micros
 _log = structlog.get_logger(__name__)
 _TIME = pa.timestamp("us", "UTC")
 _LIST = pa.list_(pa.float64())
-_SPARK_TYPES = {pa.string(): "string", _TIME: "timestamp", pa.float64(): "double", _LIST: "array<double>"}
+_ROUTED = "entity_id string, month string, valid_time timestamp, message binary"
 _MONTH = "yyyy-MM"
 
 
 @dataclass(frozen=True)
 class _Archiving:
-    """What a worker needs to decode and merge feature rows: shipped to it whole."""
+    """What a worker needs to gather and write feature rows: shipped to it whole."""
 
     settings: Settings
     use_case: UseCase
@@ -48,56 +54,78 @@ class _Archiving:
     data_version: str
     rows: Accumulator[int]
 
-    def decode(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Kafka rows to feature rows of this use case and of today's feature definitions."""
-        schema = row_schema(self.use_case)
+    def route(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Kafka rows of this use case and of today's feature definitions, with where they belong."""
         for batch in batches:
-            rows = [row for row in self._records(batch) if row["feature_set"] == self.feature_set]
-            self.rows.add(len(rows))
-            yield pa.RecordBatch.from_arrays([self._column(rows, field) for field in schema], schema=schema)
+            found = list(self._routed(batch))
+            self.rows.add(len(found))
+            columns = zip(*found, strict=True) if found else ([], [], [], [])
+            types = pa.string(), pa.string(), _TIME, pa.binary()
+            arrays = [pa.array(column, kind) for column, kind in zip(columns, types, strict=True)]
+            yield pa.RecordBatch.from_arrays(arrays, names=["entity_id", "month", "valid_time", "message"])
 
-    def _records(self, batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
-        for message, record in decoded(iter([batch]), self.settings.registry, Topic.FEATURES_INTRADAY):
-            if isinstance(record, UndecodableError):
-                _log.warning("undecodable feature row", offset=message["offset"], error=str(record))
-            elif record["use_case"] == self.use_case.use_case:
-                yield record
+    def _routed(self, batch: pa.RecordBatch) -> Iterator[tuple[str, str, int, bytes]]:
+        source = reader(self.settings.registry, Topic.FEATURES_INTRADAY)
+        for key, message in zip(batch["key"].to_pylist(), batch["value"].to_pylist(), strict=True):
+            try:
+                row = heading(source, message or b"")
+            except UndecodableError as error:
+                _log.warning("undecodable feature row", error=str(error))
+                continue
+            mine = row.use_case == self.use_case.use_case and row.feature_set == self.feature_set
+            if mine and key == row.entity_id.encode():
+                yield row.entity_id, f"{from_micros(row.valid_time):%Y-%m}", row.valid_time, message
 
-    def _column(self, rows: list[dict[str, Any]], field: pa.Field) -> pa.Array:
-        if field.name == "month":
-            return pa.array([f"{from_micros(row['valid_time']):%Y-%m}" for row in rows], pa.string())
-        if field.type == _LIST:
-            return pa.array([row["features"][field.name] for row in rows], _LIST)
-        if field.type == pa.float64():
-            return pa.array([row["features"][field.name][0] for row in rows], pa.float64())
-        return pa.array([row[field.name] for row in rows], field.type)
+    def write(self, key: tuple[pa.Scalar, ...], new: pa.Table, target: pa.Table) -> pa.Table:
+        """Write the file of one entity and month: what it had, what is new, and what has come true."""
+        entity_id, month = (scalar.as_py() for scalar in key)
+        folder = f"{lake_paths(self.settings).gold_of('intraday', self.use_case.use_case)}/month={month}"
+        rows = pa.concat_tables([self._there(f"{folder}/{entity_id}.parquet"), self._rows(new["message"].to_pylist())])
+        if rows.num_rows:
+            _replace(f"{folder}/{entity_id}.parquet", self._completed(rows, target.to_pandas()))
+        return pa.table({"rows": [rows.num_rows]})
 
-    def merge(self, rows: pa.Table, target: pa.Table) -> pa.Table:
-        """The rows of one entity and month, each once and in order, with what came true."""
+    def _there(self, file: str) -> pa.Table:
+        """The rows of a file that are of today's feature definitions."""
+        schema = _row_schema(self.use_case)
+        filesystem, path = fsspec.core.url_to_fs(file)
+        if not filesystem.exists(path):
+            return schema.empty_table()
+        with filesystem.open(path, "rb") as opened:
+            table = pq.read_table(opened)
+        rows = table.filter(pc.equal(table["feature_set"], self.feature_set))
+        return rows.select(schema.names).cast(schema) if rows.num_rows else schema.empty_table()
+
+    def _rows(self, messages: list[bytes]) -> pa.Table:
+        schema = _row_schema(self.use_case)
+        plan = FeaturePlan.of(self.use_case, "intraday")
+        widths = dict.fromkeys(plan.per_origin, 1) | dict.fromkeys(plan.per_target, self.use_case.intraday.horizons)
+        rows = feature_rows(reader(self.settings.registry, Topic.FEATURES_INTRADAY), messages, widths)
+        return pa.table([rows.column(field.name, field.type) for field in schema], schema=schema)
+
+    def _completed(self, rows: pa.Table, target: pd.DataFrame) -> pa.Table:
+        """Each row once and in order, with what came true."""
         keys = rows.select(["valid_time", "as_of"]).to_pandas()
         keys = keys.drop_duplicates(keep="last").sort_values(["valid_time", "as_of"])
         kept = rows.take(pa.array(keys.index))
-        actuals = self._actuals(keys["valid_time"], target.to_pandas())
-        more = {
-            "event_timestamp": kept["as_of"],
-            "actuals": pa.ListArray.from_arrays(_offsets(actuals.shape), actuals.ravel()),
-            "data_version": pa.array([self.data_version] * len(keys), pa.string()),
-        }
-        columns = {name: kept[name] for name in kept.column_names} | more
-        schema = gold_intraday_schema(self.use_case)
-        return pa.table([columns[name] for name in schema.names], schema=schema)
+        actuals = self._actuals(keys["valid_time"], target)
+        offsets = pa.array(np.arange(len(keys) + 1) * actuals.shape[1], pa.int32())
+        return (
+            kept.append_column("event_timestamp", kept["as_of"])
+            .append_column("actuals", pa.ListArray.from_arrays(offsets, actuals.ravel()))
+            .append_column("data_version", pa.array([self.data_version] * len(keys), pa.string()))
+        )
 
-    def _actuals(self, origins: pd.Series, target: pd.DataFrame) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    def _actuals(self, origins: pd.Series, target: pd.DataFrame) -> NDArray[np.float64]:
         """(rows, horizons): the target at each horizon, NaN where it is not known yet."""
         part = self.use_case.intraday
         if target.empty:
             return np.full((len(origins), part.horizons), np.nan)
         came_true = target_values(self.use_case, target, part.resolution)
-        steps = pd.to_timedelta([part.resolution * k for k in range(part.horizons)])
-        times = np.add.outer(origins.dt.tz_convert(None).to_numpy(), steps.to_numpy()).astype("datetime64[us]")
+        steps = pd.to_timedelta([part.resolution * k for k in range(part.horizons)]).to_numpy()
+        times = np.add.outer(origins.dt.tz_convert(None).to_numpy(), steps).astype("datetime64[us]")
         wanted = pd.DatetimeIndex(times.ravel(), tz="UTC")
-        values: np.ndarray[Any, np.dtype[np.float64]] = came_true.reindex(wanted).to_numpy(dtype=np.float64)
-        return values.reshape(times.shape)
+        return np.asarray(came_true.reindex(wanted), dtype=np.float64).reshape(times.shape)
 
 
 def archive_features(spark: SparkSession, settings: Settings, use_case: UseCase) -> int:
@@ -105,13 +133,18 @@ def archive_features(spark: SparkSession, settings: Settings, use_case: UseCase)
     lake = lake_paths(settings)
     version = f"silver@{silver_version(settings)}"
     archiving = _Archiving(settings, use_case, feature_set(use_case), version, spark.sparkContext.accumulator(0))
-    table = lake.gold_of("intraday", use_case.use_case)
 
     def handle(batch: DataFrame, number: int) -> None:  # noqa: ARG001 -- rows are replaced by key, not by batch
-        rows = batch.mapInArrow(archiving.decode, _spark(row_schema(use_case))).persist()
+        rows = batch.mapInArrow(archiving.route, _ROUTED).persist()
         months = _touched(rows, use_case)
         if months:
-            _replace_months(rows, archiving, table, months)
+            targets = _targets(spark, archiving, months).groupBy("entity_id", "month")
+            gathered = rows.groupBy("entity_id", "month").cogroup(targets)
+            written = gathered.applyInArrow(
+                lambda key, new, target: archiving.write(key, new, target),  # noqa: PLW0108 -- Spark counts a self
+                "rows bigint",
+            )
+            written.collect()
         rows.unpersist()
 
     stream = kafka_stream(spark, settings, Topic.FEATURES_INTRADAY)
@@ -126,22 +159,6 @@ def _touched(rows: DataFrame, use_case: UseCase) -> list[str]:
     found = rows.agg(F.collect_set("month").alias("months"), before.alias("before")).first()
     assert found is not None
     return sorted({*found.months, found.before}) if found.months else []
-
-
-def _replace_months(rows: DataFrame, archiving: _Archiving, table: str, months: list[str]) -> None:
-    if exists(table):
-        there = rows.sparkSession.read.schema(rows.schema).parquet(table)
-        current = F.col("feature_set") == archiving.feature_set
-        rows = there.where(F.col("month").isin(months) & current).unionByName(rows)
-    merged = (
-        rows.groupBy("entity_id", "month")
-        .cogroup(_targets(rows.sparkSession, archiving, months).groupBy("entity_id", "month"))
-        .applyInArrow(
-            lambda new, target: archiving.merge(new, target),  # noqa: PLW0108 -- Spark counts a method's self
-            _spark(gold_intraday_schema(archiving.use_case)),
-        )
-    )
-    merged.write.mode("overwrite").partitionBy("month").parquet(table)
 
 
 def _targets(spark: SparkSession, archiving: _Archiving, months: list[str]) -> DataFrame:
@@ -161,30 +178,21 @@ def _targets(spark: SparkSession, archiving: _Archiving, months: list[str]) -> D
     )
 
 
-def row_schema(use_case: UseCase) -> pa.Schema:
-    """Feature rows as they come from the topic."""
-    return pa.schema([*_head(), *_features(use_case), ("month", pa.string())])
-
-
-def gold_intraday_schema(use_case: UseCase) -> pa.Schema:
-    """Gold, intraday: a double for each feature per origin, a list for each feature per target."""
-    more = [("event_timestamp", _TIME), ("actuals", _LIST), ("data_version", pa.string()), ("month", pa.string())]
-    return pa.schema([*_head(), *_features(use_case), *more])
-
-
-def _head() -> list[tuple[str, pa.DataType]]:
-    return [("entity_id", pa.string()), ("valid_time", _TIME), ("as_of", _TIME), ("feature_set", pa.string())]
-
-
-def _features(use_case: UseCase) -> list[tuple[str, pa.DataType]]:
+def _row_schema(use_case: UseCase) -> pa.Schema:
+    """Feature rows: a double for each feature per origin, a list for each feature per target."""
     plan = FeaturePlan.of(use_case, "intraday")
     per_origin = set(plan.per_origin)
-    return [(name, pa.float64() if name in per_origin else _LIST) for name in plan.names]
+    features = [(name, pa.float64() if name in per_origin else _LIST) for name in plan.names]
+    head = [("entity_id", pa.string()), ("valid_time", _TIME), ("as_of", _TIME), ("feature_set", pa.string())]
+    return pa.schema([*head, *features])
 
 
-def _spark(schema: pa.Schema) -> str:
-    return ", ".join(f"`{field.name}` {_SPARK_TYPES[field.type]}" for field in schema)
-
-
-def _offsets(shape: tuple[int, int]) -> pa.Array:
-    return pa.array(np.arange(shape[0] + 1, dtype=np.int32) * shape[1], pa.int32())
+def _replace(file: str, table: pa.Table) -> None:
+    """Write a file whole or not at all: readers see the old one until the new one is complete."""
+    filesystem, path = fsspec.core.url_to_fs(file)
+    folder, name = path.rsplit("/", 1)
+    filesystem.makedirs(folder, exist_ok=True)
+    unfinished = f"{folder}/_{name}.{uuid4().hex}"
+    with filesystem.open(unfinished, "wb") as opened:
+        pq.write_table(table, opened, compression="zstd")
+    filesystem.mv(unfinished, path)

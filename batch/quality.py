@@ -30,8 +30,8 @@ from dualcast.settings import Settings
 _OUTSIDE = "outside_bounds"
 _SILVER_KEY = ["entity_id", *VINTAGE]
 _GOLD_KEY = ["entity_id", "valid_time"]
-# Of a history, the first days have no past to look at; of the entities of one day, some may have failed.
-_SCALED_HISTORY, _SCALED_DAY = 0.9, 0.5
+# The first days of a history have no past to look at, and of the entities of one day some may have failed.
+_SCALED = 0.5
 
 
 class QualityError(RuntimeError):
@@ -66,8 +66,7 @@ def check_gold(spark: SparkSession, settings: Settings, use_case: UseCase, days:
 
 
 def _silver(use_case: UseCase) -> list[Any]:
-    from great_expectations import expectations as gxe  # noqa: PLC0415 -- takes seconds
-
+    gxe = _expectations()
     return [
         *(gxe.ExpectColumnValuesToNotBeNull(column=name) for name in (*_SILVER_KEY, "value")),
         gxe.ExpectColumnValuesToBeInSet(column="entity_id", value_set=[e.id for e in use_case.entities]),
@@ -78,11 +77,9 @@ def _silver(use_case: UseCase) -> list[Any]:
 
 
 def _gold(use_case: UseCase, days: Sequence[date]) -> list[Any]:
-    from great_expectations import expectations as gxe  # noqa: PLC0415 -- takes seconds
-
+    gxe = _expectations()
     whole = sum(len(use_case.delivery_times(entity, day)) for entity in use_case.entities for day in days) or None
     scale = use_case.day_ahead.scale
-    scaled = _SCALED_DAY if days else _SCALED_HISTORY
     return [
         *(
             gxe.ExpectColumnValuesToNotBeNull(column=name)
@@ -93,8 +90,16 @@ def _gold(use_case: UseCase, days: Sequence[date]) -> list[Any]:
         # nothing was used that was published at or after the cutoff, and delivery comes after it
         gxe.ExpectColumnPairValuesAToBeGreaterThanB(column_A="event_timestamp", column_B="newest_input_at"),
         gxe.ExpectColumnPairValuesAToBeGreaterThanB(column_A="valid_time", column_B="event_timestamp"),
-        *([gxe.ExpectColumnValuesToNotBeNull(column=scale, mostly=scaled)] if scale else []),
+        *([gxe.ExpectColumnValuesToNotBeNull(column=scale, mostly=_SCALED)] if scale else []),
     ]
+
+
+def _expectations() -> Any:
+    """The module of expectations, imported as ``context`` wants it."""
+    context()
+    from great_expectations import expectations  # noqa: PLC0415 -- takes seconds
+
+    return expectations
 
 
 def _excess(use_case: UseCase) -> Column:

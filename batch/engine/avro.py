@@ -50,15 +50,13 @@ class Reader:
             raise UndecodableError(f"the record belongs to {record['entity_id']!r}", WRONG_KEY)
         return record
 
+    def writes_as_known(self, value: bytes) -> bool:
+        """Whether a message was written with the very schema that this code knows. Raises UndecodableError."""
+        return bool(self._writer_of(value) == _own_schema(self.topic))
+
     def record(self, value: bytes) -> dict[str, Any]:
         """The record behind the bytes, times in microseconds. Raises UndecodableError."""
-        if len(value) < _HEADER.size:
-            raise UndecodableError("shorter than a header")
-        magic, schema_id = _HEADER.unpack_from(value)
-        if magic != 0:
-            raise UndecodableError("no Confluent header")
-        writer = self._writer(schema_id)
-        known = _own_schema(self.topic)
+        writer, known = self._writer_of(value), _own_schema(self.topic)
         stream = io.BytesIO(value)
         stream.seek(_HEADER.size)
         try:
@@ -69,7 +67,12 @@ class Reader:
             raise UndecodableError("bytes are left over")
         return record
 
-    def _writer(self, schema_id: int) -> Any:
+    def _writer_of(self, value: bytes) -> Any:
+        if len(value) < _HEADER.size:
+            raise UndecodableError("shorter than a header")
+        magic, schema_id = _HEADER.unpack_from(value)
+        if magic != 0:
+            raise UndecodableError("no Confluent header")
         if schema_id not in self._writers:
             self._writers[schema_id] = _registered(self.registry, schema_id)
         return self._writers[schema_id]

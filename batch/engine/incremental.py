@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from dualcast.records import Topic
 from dualcast.settings import Settings
 
-_MESSAGES_PER_BATCH = 20_000
+_MESSAGES_PER_BATCH = 50_000
 # Kafka partitions are split into this many tasks: one entity's messages all lie in one partition.
 _TASKS_PER_CORE = 2
 

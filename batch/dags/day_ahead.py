@@ -1,0 +1,44 @@
+"""The day-ahead path on a schedule: thin, since each task is a `dualcast` command in the platform's own environment.
+
+DUALCAST_BIN is the command (a path into that environment), DUALCAST_USE_CASE the use case, DUALCAST_TIME_ZONE its zone
+and DUALCAST_CUTOFF_CRON the cutoff as cron says it there. Not run here: no Airflow was at hand.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+
+import pendulum  # type: ignore[import-not-found]
+from airflow.providers.standard.operators.bash import BashOperator  # type: ignore[import-not-found]
+from airflow.sdk import DAG  # type: ignore[import-not-found]
+
+DUALCAST = os.environ.get("DUALCAST_BIN", "dualcast")
+USE_CASE = os.environ.get("DUALCAST_USE_CASE", "de_load")
+ZONE = pendulum.timezone(os.environ.get("DUALCAST_TIME_ZONE", "Europe/Berlin"))
+START = pendulum.datetime(2026, 1, 1, tz=ZONE)
+# one run at a time, none made up for: a curve that was missed is not worth more than the next one
+RULES = {"catchup": False, "max_active_runs": 1, "start_date": START}
+PATIENCE = {"retries": 3, "retry_delay": timedelta(minutes=2), "execution_timeout": timedelta(minutes=30)}
+
+with DAG(
+    "dualcast_day_ahead",
+    schedule=os.environ.get("DUALCAST_CUTOFF_CRON", "1 11 * * *"),
+    default_args=PATIENCE,
+    **RULES,
+):
+    # a run that was cut short is put right by its retry: each curve is stored and published once
+    BashOperator(
+        task_id="curves",
+        bash_command=(
+            f"{DUALCAST} run day-ahead --use-case {USE_CASE} "
+            "--delivery-date {{ data_interval_end.in_timezone(dag.timezone).add(days=1).strftime('%Y-%m-%d') }}"
+        ),
+    )
+
+with DAG("dualcast_retrain", schedule="0 3 * * 0", default_args=PATIENCE, **RULES):
+    history = BashOperator(task_id="history", bash_command=f"{DUALCAST} run history --use-case {USE_CASE}")
+    archive = BashOperator(task_id="archive", bash_command=f"{DUALCAST} run archive --use-case {USE_CASE}")
+    day_ahead = BashOperator(task_id="day_ahead", bash_command=f"{DUALCAST} train day-ahead --use-case {USE_CASE}")
+    intraday = BashOperator(task_id="intraday", bash_command=f"{DUALCAST} train intraday --use-case {USE_CASE}")
+    history >> archive >> [day_ahead, intraday]
