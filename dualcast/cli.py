@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
 import typer
 from rich.console import Console
@@ -30,10 +30,21 @@ def validate(use_case: str) -> None:
     typer.echo(f"{found.use_case}: {len(found.entities)} entities, {len(found.variables)} variables")
 
 
+def _commands(room: EntryPoint) -> typer.Typer | None:
+    """The commands of a room; None where this installation is of another role and lacks what they need."""
+    try:
+        commands: typer.Typer = room.load()
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in {"dualcast", "batch", "infra", "models", "services", "streaming"}:
+            raise
+        return None
+    return commands
+
+
 def main() -> None:
     """Collect the rooms' commands and run one. A known mistake ends with its text and status 2."""
-    for room in sorted(entry_points(group="dualcast.commands"), key=lambda e: e.name):
-        commands: typer.Typer = room.load()
+    rooms = sorted(entry_points(group="dualcast.commands"), key=lambda e: e.name)
+    for commands in filter(None, map(_commands, rooms)):
         name = commands.info.name
         app.add_typer(commands, name=name if isinstance(name, str) else None)
     try:

@@ -34,7 +34,7 @@ def score_table(scores: Mapping[str, Mapping[str, Score]]) -> Table:
     table = Table(highlight=False)
     for heading in ("forecast", "values", "MAPE", "others'", "naive", "in the band"):
         table.add_column(heading, justify="left" if heading == "forecast" else "right", no_wrap=True)
-    for path, groups in scores.items():
+    for path, groups in sorted(scores.items()):
         table.add_section()
         parts = sorted(group for group in groups if group != "all") if path == "intraday" else []
         chosen = [parts[i] for i in _SHOWN_INTERVALS if i < len(parts)]

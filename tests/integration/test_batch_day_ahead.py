@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -23,7 +25,6 @@ from dualcast.adapters.lake import day_ahead_rows, forecast_rows, lake_paths
 from dualcast.catalogue import Entity, UseCase
 from dualcast.records import Forecast, Topic
 from dualcast.settings import Settings
-from models.training import train
 from tests.feature_job import publish
 from tests.histories import history
 
@@ -36,6 +37,7 @@ pytestmark = [
 # the local day has 23 hours
 DAY = date(2022, 3, 27)
 UNTIL = datetime(2022, 3, 26, tzinfo=UTC)
+_DUALCAST = Path(sys.executable).with_name("dualcast")
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,7 @@ def job(stack: Settings, use_case: UseCase, entity: Entity) -> Iterator[DayAhead
     assert producer.flush(30) == 0
     job = DayAheadJob(spark_session(stack), stack, use_case, Steps(Console(stderr=True)))
     job.history(UNTIL)
-    train(stack, use_case, "day-ahead", UNTIL, lambda _: None)
+    subprocess.run([_DUALCAST, "train", "day-ahead", "--until", f"{UNTIL:%Y-%m-%dT%H:%M:%S}"], check=True, timeout=300)
     yield job
     job.spark.stop()
 

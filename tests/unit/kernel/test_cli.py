@@ -1,0 +1,45 @@
+"""The command line: every room's commands, and none where a role lacks their packages."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from dualcast.cli import _commands
+from tests.conftest import ROOT
+
+DUALCAST = str(Path(sys.executable).with_name("dualcast"))
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([DUALCAST, *words], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_help_lists_the_commands_of_every_room() -> None:
+    shown = run("--help").stdout
+    for command in ("up", "demo", "stream", "run", "train", "score", "serve", "export", "validate"):
+        assert command in shown
+
+
+def test_a_wrong_use_case_ends_with_its_reason_and_no_traceback() -> None:
+    done = run("validate", "mars_load")
+    assert done.returncode == 2
+    assert "there is no such use case" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_room_whose_packages_are_missing_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "poor_room.py").write_text("import a_package_that_nobody_has\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert _commands(EntryPoint("poor", "poor_room:app", "dualcast.commands")) is None
+
+
+def test_a_room_that_is_broken_is_not_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_room.py").write_text("import streaming.nothing_here\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ModuleNotFoundError):
+        _commands(EntryPoint("broken", "broken_room:app", "dualcast.commands"))
