@@ -79,10 +79,11 @@ def _read_until(demo: subprocess.Popen[str], text: str) -> str:
 
 
 def _processes_that_name(folder: Path) -> list[str]:
+    ours = {os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))}  # such as the browser
     found = []
     for process in psutil.process_iter(["cmdline", "environ"]):
         words = [*(process.info["cmdline"] or ()), *(process.info["environ"] or {}).values()]
-        if process.pid != os.getpid() and any(str(folder) in word for word in words):
+        if process.pid not in ours and any(str(folder) in word for word in words):
             found.append(" ".join(process.info["cmdline"] or ()))
     return found
 
