@@ -62,7 +62,7 @@ class Demo:
         Raises StepError, StackError, ArtifactError or DemoError where it cannot go on, KeyboardInterrupt where the user
         stopped it.
         """
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # also where a shell had SIGINT ignored
             signal.signal(number, _interrupt)
         try:
             fresh_folder(self._state, keep=keep_state)
