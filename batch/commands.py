@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -86,9 +87,11 @@ def archive(use_case: _UseCase = None) -> None:
 def _job(use_case: str | None) -> Iterator[DayAheadJob]:
     """The composition root: settings, logs and a Spark session. Known mistakes end with their text and status 1.
 
-    On SIGTERM the process ends at once and takes the JVM with it: whatever a run writes is made to be cut short.
+    On SIGTERM or Ctrl-C the process ends at once and takes the JVM with it: whatever a run writes is made to be cut
+    short.
     """
-    signal.signal(signal.SIGTERM, _end)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
     settings = load_settings()
     telemetry.configure(settings, "dualcast-batch")
     steps, case = Steps(Console(stderr=True)), load_use_case(use_case or settings.use_case, settings.use_cases)
@@ -118,4 +121,6 @@ def _started(settings: Settings) -> SparkSession:
 
 
 def _end(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 -- what signal handlers are given
-    sys.exit(0)
+    """End without waiting for the JVM, which may be waiting for a broker; it ends when its pipe closes."""
+    Console(stderr=True).show_cursor()
+    os._exit(0 if signum == signal.SIGTERM else 128 + signum)

@@ -147,7 +147,7 @@ def context() -> Any:
         warnings.simplefilter("ignore", DeprecationWarning)
         import great_expectations as gx  # noqa: PLC0415 -- takes seconds, and reads what is set above
 
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
     made = gx.get_context(mode="ephemeral")
     made.variables.progress_bars = {"globally": False}
     made.data_sources.add_spark("lake", persist=False)
