@@ -79,15 +79,14 @@ def test_a_curve_is_stored_and_published_once_however_often_it_is_run(job: DayAh
     np.testing.assert_array_equal(stored["q50"], [p.values[1] for p in curve.points])
 
 
-def test_a_run_that_died_between_lake_and_kafka_is_put_right(job: DayAheadJob, entity: Entity) -> None:
+def test_what_was_published_but_not_stored_is_stored_by_the_next_run(job: DayAheadJob, entity: Entity) -> None:
     (curve,) = curves(job)
     folder = Path(lake_paths(job.settings).forecasts("day-ahead", job.use_case.use_case))
-    # published but not stored: the lake gets what was published
     shutil.rmtree(folder)
     assert job.delivery_day(DAY).published == 0
     stored = forecast_rows(job.settings, job.use_case.use_case, "day-ahead")
     np.testing.assert_array_equal(stored["q50"], [p.values[1] for p in curve.points])
-    # stored but not published: the day before was never run, its curve is published now, and no other again
+    # a day that was never run is published, and no other again
     assert job.delivery_day(DAY - timedelta(days=1)).published == 1
     assert len(curves(job)) == 2
     assert len(forecast_rows(job.settings, job.use_case.use_case, "day-ahead")) == 23 + 24
