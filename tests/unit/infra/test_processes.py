@@ -66,6 +66,8 @@ def test_a_child_dies_with_a_parent_that_was_killed(tmp_path: Path) -> None:
 
 def test_memory_is_that_of_the_whole_tree() -> None:
     with psutil.Popen(["sleep", "60"]) as child:
+        while child.memory_info().rss == 0:  # it has not begun yet
+            time.sleep(0.01)
         tree = processes.tree(os.getpid())
         assert {os.getpid(), child.pid} <= {p.pid for p in tree}
         assert processes.resident_bytes(tree) > psutil.Process().memory_info().rss
