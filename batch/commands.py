@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib import import_module
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -20,6 +20,7 @@ from batch.steps import Steps
 from dualcast import telemetry
 from dualcast.catalogue import load_use_case
 from dualcast.settings import Settings, load_settings
+from dualcast.timegrid import parse_moment
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -29,18 +30,12 @@ if TYPE_CHECKING:
 app = typer.Typer(name="run", no_args_is_help=True, help="Run the batch path: lake, features, day-ahead curves.")
 
 
-def _moment(text: str) -> datetime:
-    """ISO 8601; a date is its first moment, a time without zone is UTC."""
-    moment = datetime.fromisoformat(text)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
 _UseCase = Annotated[str | None, typer.Option("--use-case", "-u", help="Use case; default: that of the settings.")]
 _Until = Annotated[
     datetime | None,
     typer.Option(
         "--until",
-        parser=_moment,
+        parser=parse_moment,
         metavar="TIME",
         help="Every delivery day with a cutoff up to then (ISO 8601); default: now, by the clock.",
         show_default=False,

@@ -75,6 +75,15 @@ def local_date(moment: datetime, zone: str) -> date:
     return moment.astimezone(ZoneInfo(zone)).date()
 
 
+def parse_moment(text: str) -> datetime:
+    """Parse an ISO 8601 time, UTC; a date is its first moment, a time without zone is UTC.
+
+    Raises ValueError where the text is not one.
+    """
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
 def micros(moment: datetime) -> int:
     """A moment as whole microseconds since 1970-01-01T00:00Z."""
     return (moment - _EPOCH) // timedelta(microseconds=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated
@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from dualcast import telemetry
 from dualcast.catalogue import CatalogueError, UseCase, load_use_case
 from dualcast.settings import Settings, load_settings
-from dualcast.timegrid import duration
+from dualcast.timegrid import duration, parse_moment
 from streaming.ingest.memory import Memory, Published
 from streaming.ingest.replay import publish_history, publish_replay, resume_after
 from streaming.ingest.signals import Stop, Stopped
@@ -32,12 +32,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 _log = structlog.get_logger(__name__)
-
-
-def _moment(text: str) -> datetime:
-    """ISO 8601; a date is its first moment, a time without zone is UTC."""
-    moment = datetime.fromisoformat(text)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _duration(text: str) -> timedelta:
@@ -54,13 +48,15 @@ MappingFile = Annotated[
 ]
 Until = Annotated[
     datetime,
-    typer.Option("--until", parser=_moment, metavar="TIME", help="Publish all that was known at this time (ISO 8601)."),
+    typer.Option(
+        "--until", parser=parse_moment, metavar="TIME", help="Publish all that was known at this time (ISO 8601)."
+    ),
 ]
 Start = Annotated[
     datetime | None,
     typer.Option(
         "--start",
-        parser=_moment,
+        parser=parse_moment,
         metavar="TIME",
         help="Leave out what was known before; default: all of a file, the training days of the simulator.",
         show_default=False,

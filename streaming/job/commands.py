@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dualcast import telemetry
 from dualcast.catalogue import load_use_case
 from dualcast.settings import load_settings
-from dualcast.timegrid import duration
+from dualcast.timegrid import duration, parse_moment
 
 if TYPE_CHECKING:
     from streaming.job.caught_up import Lag
@@ -104,10 +104,9 @@ def _tell(console: Console, lags: Sequence[Lag], until: str) -> None:
 
 def _moment(text: str) -> datetime:
     try:
-        moment = datetime.fromisoformat(text)
+        return parse_moment(text)
     except ValueError as error:
         raise typer.BadParameter(f"{text!r} is not a time such as 2022-03-01T00:00:00Z") from error
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def _duration(text: str) -> timedelta:
