@@ -21,10 +21,10 @@ from opentelemetry import metrics
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
-from batch.cleaning import VINTAGE
 from batch.quarantine import quarantine_folder, write_refused
 from dualcast.adapters.lake import LakePaths, lake_paths
 from dualcast.catalogue import UseCase
+from dualcast.cleaning import VINTAGE
 from dualcast.settings import Settings
 
 _OUTSIDE = "outside_bounds"

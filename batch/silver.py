@@ -15,11 +15,11 @@ from pyspark import Accumulator
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
-from batch.cleaning import VINTAGE, clean
 from batch.engine.incremental import append_once, drain, stream_id
 from batch.quarantine import quarantine_folder, write_refused
 from dualcast.adapters.lake import LakePaths, exists, lake_paths
 from dualcast.catalogue import UseCase, load_catalogue
+from dualcast.cleaning import VINTAGE, clean
 from dualcast.settings import Settings
 from dualcast.validation import YARDSTICK_AGE
 

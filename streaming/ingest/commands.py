@@ -18,12 +18,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from dualcast import telemetry
 from dualcast.catalogue import CatalogueError, UseCase, load_use_case
+from dualcast.observations import SourceError
 from dualcast.settings import Settings, load_settings
 from dualcast.timegrid import duration, parse_moment
 from streaming.ingest.memory import Memory, Published
 from streaming.ingest.replay import publish_history, publish_replay, resume_after
 from streaming.ingest.signals import Stop, Stopped
-from streaming.ingest.source import Source, SourceError
+from streaming.ingest.source import Source
 from streaming.ingest.sources import open_source
 from streaming.ingest.window import replay_window
 

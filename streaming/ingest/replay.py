@@ -10,10 +10,11 @@ from typing import Protocol
 import pandas as pd
 import structlog
 
+from dualcast.observations import empty
 from dualcast.timegrid import Clock
 from streaming.ingest.memory import Memory, Published
 from streaming.ingest.signals import Stop
-from streaming.ingest.source import Source, empty
+from streaming.ingest.source import Source
 
 MOST_IN_HISTORY = 2000
 _MOST_LIVE = 500

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dualcast.adapters.files.observations import FileSource, load_mapping
 from dualcast.catalogue import UseCase
-from streaming.ingest.files import FileSource, load_mapping
 from streaming.ingest.source import Source
 
 

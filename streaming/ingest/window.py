@@ -7,8 +7,9 @@ from datetime import UTC, date, datetime, timedelta
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from dualcast.catalogue import UseCase
+from dualcast.observations import SourceError
 from dualcast.timegrid import day_bounds, floor, local_date
-from streaming.ingest.source import Source, SourceError
+from streaming.ingest.source import Source
 
 # The clock starts this long before the first cutoff, so that the day's inputs arrive while it runs.
 _LEAD = timedelta(hours=1)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dualcast.catalogue import UseCase
+from dualcast.observations import SourceError
 from streaming.ingest.simulator.bidding_zone import BiddingZoneSimulator
-from streaming.ingest.source import Source, SourceError
+from streaming.ingest.source import Source
 
 # The parameter that every entity of a kind must have tells which simulator makes it.
 _KINDS: dict[str, Callable[[UseCase], Source]] = {"mean_load_mw": BiddingZoneSimulator}

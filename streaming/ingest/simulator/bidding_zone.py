@@ -10,10 +10,10 @@ import pandas as pd
 
 from dualcast.catalogue import Entity, UseCase, Variable
 from dualcast.features.registry import Floats
+from dualcast.observations import TIME_DTYPE, Extent, SourceError, empty, in_canonical_order
+from dualcast.publication import published_at, valid_range
 from dualcast.timegrid import iso_duration, local_date
-from streaming.ingest.publication import published_at, valid_range
 from streaming.ingest.simulator.zone import HOUR, Quantity, Simulated, SimulatedZone
-from streaming.ingest.source import TIME_DTYPE, Extent, SourceError, empty, in_canonical_order
 
 NAME = "simulator"
 _LOAD_UNIT = "MW"

@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import Field, ValidationError
 
 from dualcast.catalogue import Entity, Strict
-from streaming.ingest.source import SourceError
+from dualcast.observations import SourceError
 
 
 class BiddingZoneParameters(Strict):

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 from dualcast.catalogue import UseCase
+from dualcast.observations import Extent, SourceError, published_between
 from dualcast.records import ObservationBatch, Topic, schema_text
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock
@@ -24,7 +25,7 @@ from streaming.ingest.messages import messages
 from streaming.ingest.replay import publish_history, publish_replay, resume_after
 from streaming.ingest.signals import Stop
 from streaming.ingest.simulator import open_simulator
-from streaming.ingest.source import Extent, Source, SourceError, published_between
+from streaming.ingest.source import Source
 from streaming.ingest.window import replay_window
 
 START = datetime(2022, 6, 1, 8, tzinfo=UTC)

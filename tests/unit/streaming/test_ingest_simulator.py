@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 
 from dualcast.catalogue import UseCase
+from dualcast.observations import COLUMNS, TIME_DTYPE, SourceError
 from dualcast.validation import Columns, faults
 from streaming.ingest.simulator import open_simulator
 from streaming.ingest.simulator.noise import Noise
-from streaming.ingest.source import COLUMNS, TIME_DTYPE, Source, SourceError
+from streaming.ingest.source import Source
 
 START, END = datetime(2020, 12, 20, tzinfo=UTC), datetime(2022, 12, 31, tzinfo=UTC)
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch.cleaning import clean
 from dualcast.catalogue import Entity, UseCase, load_use_case
+from dualcast.cleaning import clean
 from tests.conftest import ROOT
 from tests.histories import history
 

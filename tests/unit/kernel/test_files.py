@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from dualcast.adapters.files.observations import FileSource, load_mapping
 from dualcast.catalogue import CatalogueError, ReplayMapping, UseCase
-from streaming.ingest.files import FileSource, load_mapping
-from streaming.ingest.source import COLUMNS, TIME_DTYPE, SourceError
+from dualcast.observations import COLUMNS, TIME_DTYPE, SourceError
 
 BEGIN, END = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 WIDE = ReplayMapping(time_column="time", columns={"mw": "load", "tso": "load_forecast_tso"})
