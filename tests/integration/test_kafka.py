@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from confluent_kafka import Message, Producer
@@ -57,6 +62,20 @@ def read(settings: Settings, group: str, count: int) -> tuple[list[ObservationBa
                 break
         consumer.commit()
     return records, faults
+
+
+def test_a_message_on_standard_input_becomes_json(stack: Settings) -> None:
+    value = encoded(stack)
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("dualcast")), "decode", Topic.OBSERVATIONS.value],
+        input=len(value).to_bytes(4, "big") + value,
+        env=os.environ | {"DUALCAST_STATE_DIR": str(stack.state_dir), "DUALCAST_REGISTRY": stack.registry},
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    shown = json.loads(done.stdout)
+    assert (shown["entity_id"], shown["observations"][0]["value"]) == ("XX", 1.5)
 
 
 def test_records_round_trip_and_bad_bytes_do_not_stop_the_stream(stack: Settings) -> None:

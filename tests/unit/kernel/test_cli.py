@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dualcast.cli import _commands
+from dualcast.cli import _commands, framed
 from tests.conftest import ROOT
 
 DUALCAST = str(Path(sys.executable).with_name("dualcast"))
@@ -21,7 +22,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 
 def test_help_lists_the_commands_of_every_room() -> None:
     shown = run("--help").stdout
-    for command in ("up", "demo", "stream", "run", "train", "score", "serve", "export", "validate"):
+    for command in ("up", "demo", "stream", "run", "train", "score", "serve", "export", "validate", "decode"):
         assert command in shown
 
 
@@ -43,3 +44,16 @@ def test_a_room_that_is_broken_is_not_left_out(tmp_path: Path, monkeypatch: pyte
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(ModuleNotFoundError):
         _commands(EntryPoint("broken", "broken_room:app", "dualcast.commands"))
+
+
+def test_messages_are_told_apart_by_their_length() -> None:
+    values = [b"one\x00two", b"", b"x" * 70_000]
+    stream = io.BytesIO(b"".join(len(v).to_bytes(4, "big") + v for v in values))
+    assert list(framed(stream)) == values
+
+
+@pytest.mark.parametrize("cut", [2, 5])
+def test_a_message_that_is_cut_short_is_an_error(cut: int) -> None:
+    stream = io.BytesIO((len(b"value").to_bytes(4, "big") + b"value")[:cut])
+    with pytest.raises(ValueError, match="ends within a message"):
+        list(framed(stream))
