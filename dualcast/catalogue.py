@@ -5,6 +5,7 @@ A use case is data. A new one is a new YAML file; a mistake in it is refused wit
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from functools import cached_property
@@ -30,6 +31,27 @@ Duration = Annotated[
     timedelta, BeforeValidator(lambda v: duration(v) if isinstance(v, str) else v), PlainSerializer(iso_duration)
 ]
 Path_ = Literal["day-ahead", "intraday"]
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+
+
+def _expanded(features: Any) -> Any:
+    """``lag_{by}: {by: [P1D, P2D]}`` as ``lag_1d`` and ``lag_2d``."""
+    if not isinstance(features, dict):
+        return features
+    out: dict[str, Any] = {}
+    for name, spec in features.items():
+        argument = _PLACEHOLDER.search(str(name))
+        values = spec.get(argument[1]) if argument and isinstance(spec, dict) else None
+        if argument is None or not isinstance(values, list):
+            out[name] = spec
+            continue
+        for value in values:
+            text = str(value).removeprefix("PT").removeprefix("P").lower()
+            out[name.replace(argument[0], text)] = {**spec, argument[1]: value}
+    return out
+
+
+Features = Annotated[dict[str, FeatureSpec], BeforeValidator(_expanded)]
 
 
 class CatalogueError(ValueError):
@@ -52,6 +74,11 @@ class HolidayCalendar(Strict):
     subdivisions: dict[str, float] = Field({}, description="share of the population by subdivision; empty: nationwide")
     special_days: dict[str, float] = Field(
         {}, description="extra days as MM-DD: how much of a holiday they are, 0 to 1"
+    )
+    kinds: tuple[str, ...] = Field(
+        (),
+        description="holidays (English names), days (MM-DD) and periods (MM-DD..MM-DD) that have a level of their own;"
+        " the place in the list is the code that models know: append only",
     )
 
 
@@ -125,7 +152,7 @@ class DayAhead(Strict):
     measurement_delay: Duration = Field(timedelta(0), description="observed values younger than this are not used")
     lookback: Duration
     quantiles: tuple[float, ...]
-    features: dict[str, FeatureSpec]
+    features: Features
     scale: str | None = Field(None, description="feature that levels are divided by before they reach a model")
     forecaster: ForecasterSpec
     training_days: int = Field(1095, gt=0)
@@ -141,7 +168,7 @@ class Intraday(Strict):
     lookback: Duration
     ahead: Duration = Field(timedelta(days=2), description="how far into the future forecasts of others are kept")
     quantiles: tuple[float, ...]
-    features: dict[str, FeatureSpec]
+    features: Features
     scale: str | None = None
     forecaster: ForecasterSpec
     training_days: int = Field(730, gt=0)
@@ -218,6 +245,11 @@ class UseCase(Strict):
         """When the day-ahead forecast of an entity for a delivery day is made, UTC."""
         return cutoff_of(delivery_day, self.day_ahead.cutoff, entity.time_zone)
 
+    def newest_known(self, path: Path_, at: datetime) -> datetime:
+        """The start of the newest interval of a path whose target is published at a moment, by the rules, UTC."""
+        part = self.day_ahead if path == "day-ahead" else self.intraday
+        return at - part.resolution - (self.variables[self.target].published.delay or timedelta(0))
+
     def delivery_times(self, entity: Entity, delivery_day: date) -> list[datetime]:
         """The valid times of a delivery day, UTC: 23, 24 or 25 hours of them."""
         return list(delivery_slots(delivery_day, entity.time_zone, self.day_ahead.resolution).to_pydatetime())
@@ -268,7 +300,7 @@ def _line_of(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:
     line = 1 if node is None else node.start_mark.line + 1
     for step in location:
         if isinstance(node, yaml.MappingNode):
-            found = next(((k, v) for k, v in node.value if k.value == str(step)), None)
+            found = next(((k, v) for k, v in node.value if _names(k.value, str(step))), None)
             if found is None:
                 break
             line, node = found[0].start_mark.line + 1, found[1]
@@ -278,3 +310,8 @@ def _line_of(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:
         else:
             break
     return line
+
+
+def _names(key: str, name: str) -> bool:
+    """Whether a key of the file is a name, or what it was expanded from."""
+    return re.fullmatch(".+".join(map(re.escape, _PLACEHOLDER.split(key)[::2])), name) is not None

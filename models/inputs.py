@@ -19,13 +19,14 @@ from pydantic import BaseModel, ConfigDict
 from dualcast.catalogue import Entity, Path_, UseCase
 from dualcast.features.holidays import SlotCalendar
 from dualcast.features.plan import FeaturePlan
+from dualcast.features.special_days import FIRST_NAMED
 from dualcast.records import FeatureRow
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 # Feature functions whose values are codes, with how many there are: linear models give each code its own level.
-_CODES = {"weekday": 7, "day_type": 3}
+_CODES = {"weekday": 7, "day_type": 3, "special_day": FIRST_NAMED}
 _DAY_SECONDS = 86400
 
 
@@ -64,13 +65,14 @@ class Layout(BaseModel):
         plan = FeaturePlan.of(use_case, path)
         part = use_case.day_ahead if path == "day-ahead" else use_case.intraday
         functions = {name: spec.function for name, spec in plan.specs.items()}
+        kinds = max(len(entity.holidays.kinds) for entity in use_case.entities)
         readers = {v: tuple(n for n, s in plan.specs.items() if v in s.variables()) for v in plan.variables}
         return cls(
             path=path,
             features=tuple(plan.names),
             levels=tuple(plan.levels),
             scale=plan.scale,
-            codes={n: _CODES[f] for n, f in functions.items() if f in _CODES},
+            codes={n: _CODES[f] + (kinds if f == "special_day" else 0) for n, f in functions.items() if f in _CODES},
             readers=readers,
             at_target={v: tuple(n for n in names if functions[n] == "value") for v, names in readers.items()},
             anchor=_anchor(plan),
@@ -147,15 +149,20 @@ class Assembler:
         Raises FeatureMismatchError where a feature is missing, KeyError where an entity was never entered.
         """
         entities = frame["entity_id"].to_numpy()
-        slots = frame["valid_time"].dt.as_unit("s").astype("int64").to_numpy() // self._layout.step_seconds
-        clock = np.empty((len(frame), self._layout.horizons), dtype=np.int64)
-        for entity in set(entities.tolist()):
-            mine = entities == entity
-            clock[mine] = self._clock(entity, slots[mine])
+        clock = self.clock(entities, frame["valid_time"])
         code = np.array([self._codes.get(e, -1) for e in entities.tolist()], dtype=np.int64)
         return self.assemble(
             {n: per_target(frame[n], self._layout.horizons) for n in self._layout.features if n in frame}, clock, code
         )
+
+    def clock(self, entities: NDArray[np.object_], valid_time: pd.Series) -> Ints:
+        """The slot of the local day of each target of some rows (n,), (n, H). Raises KeyError as ``from_frame``."""
+        slots = valid_time.dt.as_unit("s").astype("int64").to_numpy() // self._layout.step_seconds
+        clock = np.empty((len(slots), self._layout.horizons), dtype=np.int64)
+        for entity in set(entities.tolist()):
+            mine = entities == entity
+            clock[mine] = self._clock(entity, slots[mine])
+        return clock
 
     def from_row(self, row: FeatureRow) -> Inputs:
         """From one record of the stream. Raises as ``from_frame`` does."""

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from importlib.metadata import version
 
 import numpy as np
@@ -80,13 +80,11 @@ def known_by(use_case: UseCase, path: Path_, keys: pd.DataFrame, until: datetime
     kept = keys[recent & (keys["event_timestamp"] <= newest)].reset_index(drop=True)
     if kept.empty:
         raise TooFewExamplesError(f"no feature row of {use_case.use_case}, {path}, is from before {until.isoformat()}")
-    rule = use_case.variables[use_case.target].published
-    delay = rule.delay if rule.delay is not None else timedelta(0)
     # a target counts where its interval had ended and its value had been published
-    newest_start = np.datetime64((until - part.resolution - delay).astimezone(UTC).replace(tzinfo=None), "us")
+    newest_known = np.datetime64(use_case.newest_known(path, until).astimezone(UTC).replace(tzinfo=None), "us")
     first = kept["valid_time"].dt.tz_convert(None).to_numpy(dtype="datetime64[us]")
     starts = first[:, np.newaxis] + np.arange(horizons) * np.timedelta64(part.resolution)
-    actual = np.where(starts <= newest_start, per_target(kept[target_column(path)], horizons), np.nan)
+    actual = np.where(starts <= newest_known, per_target(kept[target_column(path)], horizons), np.nan)
     return kept.assign(**{target_column(path): actual[:, 0] if path == "day-ahead" else list(actual)})
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from dualcast.features.registry import Floats, feature
-from dualcast.features.window import Window
+from dualcast.features.window import Slots, Window
 
 _YEAR_SECONDS = 365.2425 * 86400
+# 1970-01-01 was a Thursday
+_EPOCH_WEEKDAY = 3
+_WORK = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.0])
 
 
 @feature("target", level=False)
@@ -35,6 +38,29 @@ def holiday(window: Window, days: int = 0) -> Floats:
 
 
 @feature("target", level=False)
+def workday_lost(window: Window, days: int = 0) -> Floats:
+    """How much work a holiday costs ``days`` after the target's day: all of it on workdays, nothing on a Sunday."""
+    day = window.calendar.local_day(window.target) + days
+    lost: Floats = window.calendar.holiday_share(day) * _WORK[(day + _EPOCH_WEEKDAY) % 7]
+    return lost
+
+
+@feature("target", level=False)
+def bridge(window: Window, days: int = 0) -> Floats:
+    """How much the day is squeezed between days off, 0 to 1, ``days`` after the target's day."""
+    day = window.calendar.local_day(window.target) + days
+    before, here, after = (_off(window, day + shift) for shift in (-1, 0, 1))
+    squeezed: Floats = np.minimum(before, after) * (1.0 - here)
+    return squeezed
+
+
+@feature("target", level=False)
+def special_day(window: Window) -> Floats:
+    """The kind of the target's day, as a code: see ``special_days``."""
+    return window.calendar.special_day(window.calendar.local_day(window.target)).astype(np.float64)
+
+
+@feature("target", level=False)
 def season_sin(window: Window) -> Floats:
     """Sine of the time of year."""
     return np.sin(_angle(window))
@@ -50,6 +76,11 @@ def season_cos(window: Window) -> Floats:
 def lead(window: Window) -> Floats:
     """Hours from the origin to the start of the target."""
     return (window.target - window.origin) * (window.step / 3600.0)
+
+
+def _off(window: Window, day: Slots) -> Floats:
+    """The share of the population that has a day off."""
+    return np.where((day + _EPOCH_WEEKDAY) % 7 >= 5, 1.0, window.calendar.holiday_share(day))
 
 
 def _angle(window: Window) -> Floats:

@@ -17,6 +17,13 @@ def mean_error(window: Window, variable: str, observed: str, over: timedelta) ->
 
 
 @feature("target", level=True)
+def error_lag(window: Window, variable: str, observed: str, by: timedelta) -> Floats:
+    """(observed - forecast) at the same local time, whole days before the target."""
+    slot = window.same_local_time(by.days)
+    return window.at(observed, slot) - window.at(variable, slot)
+
+
+@feature("target", level=True)
 def error_same_time(window: Window, variable: str, observed: str, days: int) -> Floats:
     """Mean of (observed - forecast) at the target's local time over the last ``days`` days that are known."""
     total, found = np.zeros(window.target.shape), np.zeros(window.target.shape)

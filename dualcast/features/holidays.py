@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from dualcast.features.registry import Floats
+from dualcast.features.special_days import special_days
 
 if TYPE_CHECKING:
     from dualcast.catalogue import Entity, HolidayCalendar
@@ -40,6 +41,7 @@ class SlotCalendar:
 
     def __init__(self, entity: Entity, step: int) -> None:
         self._shares = holiday_shares(entity.holidays)
+        self._special = special_day_codes(entity.holidays)
         self._step = step
         self._changes, self._offsets = _utc_offsets(entity.time_zone)
         self._table = self._tabled(np.zeros(1, dtype=np.int64))
@@ -64,8 +66,15 @@ class SlotCalendar:
 
     def holiday_share(self, day: Slots) -> Floats:
         """How much of a holiday local days (days since 1970-01-01) are, 0 to 1."""
+        return self._shares[self._index(day)]
+
+    def special_day(self, day: Slots) -> Slots:
+        """The codes of ``special_days`` for local days (days since 1970-01-01)."""
+        return self._special[self._index(day)]
+
+    def _index(self, day: Slots) -> Slots:
         first = (date(_FIRST_YEAR, 1, 1) - _EPOCH).days
-        return self._shares[np.clip(day - first, 0, len(self._shares) - 1)]
+        return np.clip(day - first, 0, len(self._shares) - 1)
 
     def day_type(self, slot: Slots) -> Slots:
         """0 workday, 1 Saturday, 2 Sunday; a holiday of most people counts as a Sunday."""
@@ -96,6 +105,25 @@ def holiday_shares(calendar: HolidayCalendar) -> Floats:
     """For each day from 2000 to 2100: the share of the population that has a holiday, (days,)."""
     key = tuple(sorted(calendar.subdivisions.items())), tuple(sorted(calendar.special_days.items()))
     return _holiday_shares(calendar.country, *key)
+
+
+def special_day_codes(calendar: HolidayCalendar) -> Slots:
+    """For each day from 2000 to 2100: the code of its kind, (days,)."""
+    key = tuple(sorted(calendar.subdivisions.items())), tuple(sorted(calendar.special_days.items()))
+    return _special_day_codes(calendar.country, *key, calendar.kinds)
+
+
+@lru_cache(maxsize=256)
+def _special_day_codes(
+    country: str,
+    subdivisions: tuple[tuple[str, float], ...],
+    special: tuple[tuple[str, float], ...],
+    kinds: tuple[str, ...],
+) -> Slots:
+    shares = _holiday_shares(country, subdivisions, special)
+    codes = special_days(country, subdivisions, kinds, shares, date(_FIRST_YEAR, 1, 1))
+    codes.setflags(write=False)
+    return codes
 
 
 @lru_cache(maxsize=256)

@@ -86,9 +86,9 @@ def same_day_type(window: Window, variable: str, count: int, within: int = 21) -
 
 
 @feature("target", level=True)
-def day_mean(window: Window, variable: str) -> Floats:
-    """The mean over the slots of a row's targets: for a delivery day, the forecast level of that day."""
-    values = window.at(variable, window.target)
+def day_mean(window: Window, variable: str, by: timedelta = timedelta(0)) -> Floats:
+    """The mean over the slots of a row's targets, or of as many whole days before: for a delivery day, its level."""
+    values = window.at(variable, window.same_local_time(by.days))
     known = np.isfinite(values)
     total = np.where(known, values, 0.0).sum(axis=1, keepdims=True)
     count = known.sum(axis=1, keepdims=True)

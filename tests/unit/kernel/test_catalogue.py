@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
@@ -42,10 +43,27 @@ def test_a_mistake_is_refused(old: str, new: str, says: str) -> None:
 
 
 def test_a_mistake_names_file_and_line() -> None:
-    text = TEXT.replace("function: lag, variable: load, by: P2D", "function: lagg, variable: load", 1)
+    text = TEXT.replace("function: same_day_type, variable: load, count: 1", "function: typo, variable: load", 1)
     with pytest.raises(CatalogueError) as error:
         parse_use_case(text, "use_cases/x.yaml")
-    assert str(error.value).startswith(f"use_cases/x.yaml:{line_of(text, 'lagg')}: day_ahead.features.load_lag_2d: ")
+    place = f"use_cases/x.yaml:{line_of(text, 'function: typo')}: day_ahead.features.load_last_day_type: "
+    assert str(error.value).startswith(place)
+
+
+def test_a_list_of_arguments_makes_a_feature_of_each(edited: Callable[[str, str], UseCase]) -> None:
+    line = '"late_{by}": {function: lag, variable: load, by: [P2D, PT36H]}\n    load_newest'
+    features = edited("load_newest", line).day_ahead.features
+    assert [features[name].arguments()["by"] for name in ("late_2d", "late_36h")] == [
+        timedelta(days=2),
+        timedelta(hours=36),
+    ]
+
+
+def test_a_mistake_in_a_list_of_arguments_names_its_line() -> None:
+    text = TEXT.replace("by: [P2D, P3D", "by: [P2X, P3D", 1)
+    with pytest.raises(CatalogueError) as error:
+        parse_use_case(text, "x.yaml")
+    assert str(error.value).startswith(f"x.yaml:{line_of(text, 'P2X')}: day_ahead.features.load_lag_2x: ")
 
 
 def test_text_that_is_not_yaml_is_refused() -> None:

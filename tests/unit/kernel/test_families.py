@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from dualcast.catalogue import Entity
-from dualcast.features.errors import corrected, moved_lag
+from dualcast.features.errors import corrected, error_lag, moved_lag
 from dualcast.features.holidays import SlotCalendar
-from dualcast.features.levels import mean_change, same_day_type, typical_error
+from dualcast.features.levels import day_mean, mean_change, same_day_type, typical_error
+from dualcast.features.weather import degrees_above, degrees_below, smoothed
 from dualcast.features.window import Window
 
 HOUR = 3600
@@ -65,3 +66,33 @@ def test_a_corrected_forecast_is_free_of_its_usual_error(window: Window) -> None
 def test_a_moved_lag_follows_what_others_expect(window: Window) -> None:
     truth = window.target - window.start
     np.testing.assert_allclose(moved_lag(window, "load", "forecast", timedelta(days=7)), truth)
+
+
+def test_an_error_of_earlier_days_is_that_of_the_same_hour(window: Window) -> None:
+    np.testing.assert_allclose(error_lag(window, "forecast", "load", timedelta(days=7)), 10.0)
+    # yesterday is not measured yet where the origin lies before it
+    assert np.isnan(error_lag(window, "forecast", "load", timedelta(0))).all()
+
+
+def test_a_day_mean_of_earlier_days_is_one_number(window: Window) -> None:
+    today, last_week = day_mean(window, "forecast"), day_mean(window, "forecast", timedelta(days=7))
+    assert np.ptp(today) == 0
+    np.testing.assert_allclose(today - last_week, 168.0)
+
+
+def test_a_smoothed_value_lags_behind_a_ramp_and_is_unknown_without_half_of_its_memory(window: Window) -> None:
+    behind = window.at("forecast", window.target) - smoothed(window, "forecast", timedelta(hours=12))
+    # the mean age of weights that halve every 12 hours is 12 / ln 2, less half an hour
+    np.testing.assert_allclose(behind, 12 / np.log(2), atol=2.5)
+    window.values["forecast"][:-20] = np.nan
+    assert np.isnan(smoothed(window, "forecast", timedelta(hours=48))).all()
+
+
+def test_degrees_count_on_one_side_of_the_base(window: Window) -> None:
+    value = window.at("forecast", window.target)
+    base = float(value[0, 12])
+    assert degrees_below(window, "forecast", base)[0, 12:].max() == 0
+    np.testing.assert_allclose(degrees_above(window, "forecast", base)[0, 12:], value[0, 12:] - base)
+    np.testing.assert_allclose(
+        degrees_below(window, "forecast", base, by=timedelta(days=2))[0, 0], base - value[0, 0] + 48
+    )

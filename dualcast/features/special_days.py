@@ -1,0 +1,101 @@
+"""Days that are like no other weekday: named holidays, the days around them, and periods such as the turn of the year.
+
+Every kind of day has a code, so that a model can give it a level of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from functools import lru_cache
+
+import holidays as holidays_library
+import numpy as np
+from numpy.typing import NDArray
+
+from dualcast.features.registry import Floats
+
+Shares = tuple[tuple[str, float], ...]
+ORDINARY, OTHER_HOLIDAY, BRIDGE, DAY_AFTER, DAY_BEFORE, SATURDAY_AFTER, PERIOD_WEEKEND = range(7)
+# The kinds that the catalogue names follow those that every calendar has.
+FIRST_NAMED = 7
+# A holiday of fewer people than this leaves the day ordinary; one of more than the other makes it a day off.
+_NOTICED, _OFF = 0.1, 0.5
+_LANGUAGE = "en_US"
+
+
+def special_days(
+    country: str, subdivisions: Shares, kinds: Sequence[str], shares: Floats, first: date
+) -> NDArray[np.int64]:
+    """The code of each day from ``first`` on, a first of January; ``shares`` (days,) is how much of a holiday each is.
+
+    Raises ValueError where a kind is neither a holiday of the country nor a date.
+    """
+    weekday = (np.arange(len(shares)) + first.weekday()) % 7
+    off = (weekday >= 5) | (shares >= _OFF)
+    # the day before the first and the one after the last count as working days
+    before, after = np.append(False, off[:-1]), np.append(off[1:], False)
+    holiday = (shares >= _OFF) & (weekday < 5)
+    holiday_before, holiday_after = np.append(False, holiday[:-1]), np.append(holiday[1:], False)
+    code = np.select(
+        [
+            shares >= _OFF,
+            (weekday == 5) & holiday_before,
+            off,
+            before & after,
+            holiday_before,
+            holiday_after,
+        ],
+        [OTHER_HOLIDAY, SATURDAY_AFTER, ORDINARY, BRIDGE, DAY_AFTER, DAY_BEFORE],
+        default=ORDINARY,
+    )
+    named = _named_days(country, subdivisions, first.year, len(shares))
+    for number, kind in enumerate(kinds, FIRST_NAMED):
+        if kind in named:
+            code[named[kind]] = number
+        else:
+            _mark_dates(code, kind, number, weekday, first)
+    return code
+
+
+def _mark_dates(code: NDArray[np.int64], kind: str, number: int, weekday: NDArray[np.int64], first: date) -> None:
+    """Enter a date (MM-DD) or a period (MM-DD..MM-DD) of every year; of a period, days that are no holiday."""
+    begin, _, end = kind.partition("..")
+    try:
+        spans = [
+            (_of_year(year, begin) - first, _of_year(year, end or begin) - first)
+            for year in range(first.year, first.year + len(code) // 365)
+        ]
+    except ValueError as error:
+        raise ValueError(f"{kind!r} is no holiday of the country, and no MM-DD or MM-DD..MM-DD") from error
+    for since, until in spans:
+        days = np.arange(since.days, until.days + 1)
+        if not end:
+            code[days] = number
+            continue
+        days = days[np.isin(code[days], (ORDINARY, BRIDGE, DAY_AFTER, DAY_BEFORE, SATURDAY_AFTER))]
+        code[days] = np.where(weekday[days] >= 5, PERIOD_WEEKEND, number)
+
+
+def _of_year(year: int, text: str) -> date:
+    month, day = map(int, text.split("-"))
+    return date(year, month, day)
+
+
+@lru_cache(maxsize=64)
+def _named_days(country: str, subdivisions: Shares, first_year: int, days: int) -> dict[str, NDArray[np.int64]]:
+    """English name of a holiday -> the days that many people have off, counted from the start of ``first_year``."""
+    first = date(first_year, 1, 1)
+    years = range(first_year, (first + timedelta(days=days - 1)).year + 1)
+    shares: dict[str, dict[int, float]] = {}
+    for subdivision, share in subdivisions or ((None, 1.0),):
+        found = holidays_library.country_holidays(country, subdiv=subdivision, years=years, language=_LANGUAGE)
+        for day, names in found.items():
+            # several holidays may fall on one day
+            for name in names.split("; "):
+                of_name = shares.setdefault(name, {})
+                of_name[(day - first).days] = of_name.get((day - first).days, 0.0) + share
+    return {
+        name: np.array(sorted(day for day, share in on.items() if share >= _NOTICED), dtype=np.int64)
+        for name, on in shares.items()
+    }
