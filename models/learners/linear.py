@@ -7,6 +7,7 @@ regressions capture that better than one large one, and take seconds.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +22,26 @@ _MAX_LEVERAGE = 0.9
 _ROWS_PER_COEFFICIENT = 3
 # Below this nothing is learned at all.
 _FEWEST_ROWS = 30
+# An unknown regressor counts as its mean; a row that lacks more than this share of them gets no prediction.
+_MOST_UNKNOWN = 0.3
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """What is learned: (entities + 1, slots, horizons, coefficients), and the same without the constant."""
+
+    coefficients: Floats
+    means: Floats
+
+    def at(self, horizon: int) -> _Learned:
+        """A view of one horizon."""
+        return _Learned(self.coefficients[:, :, horizon], self.means[:, :, horizon])
 
 
 class GroupedRidge:
     """Ridge regressions on some features, with a level for each code of the coded ones.
 
-    Rows with an unknown feature get NaN. ``fitted`` holds, after ``fit``, leave-one-out predictions of the training
+    Rows that lack many features get NaN. ``fitted`` holds, after ``fit``, leave-one-out predictions of the training
     rows in closed form (the hat matrix), so that another learner can be trained on honest residuals.
     """
 
@@ -35,7 +50,9 @@ class GroupedRidge:
         self._alpha = alpha
         self._plain = layout.columns([n for n in features if n not in layout.codes])
         self._coded = [(layout.column[n], layout.codes[n]) for n in features if n in layout.codes]
+        # of each group: the coefficients with the constant last, and the means of the regressors
         self._coefficients: NDArray[np.float32] = np.empty(0, dtype=np.float32)
+        self._means: NDArray[np.float32] = np.empty(0, dtype=np.float32)
         self.fitted: Floats = np.empty(0)
 
     def fit(self, inputs: Inputs, target: Floats) -> None:
@@ -45,52 +62,64 @@ class GroupedRidge:
         width = len(self._plain) + sum(count for _, count in self._coded) + 1
         # the last "entity" is all of them together
         shape = (entities + 1, layout.slots_per_day, layout.horizons, width)
-        coefficients = np.full(shape, np.nan)
+        learned = _Learned(np.full(shape, np.nan), np.full((*shape[:-1], width - 1), np.nan))
         self.fitted = np.full(target.shape, np.nan)
         # BLAS's own threads cost more than they give on matrices as small as these: 39 s instead of 6 s
         with threadpool_limits(1, user_api="blas"):
             for horizon in range(layout.horizons):
-                self._fit_horizon(coefficients[:, :, horizon], inputs, target, horizon)
-        self._coefficients = coefficients.astype(np.float32)
+                self._fit_horizon(learned.at(horizon), inputs, target, horizon)
+        self._coefficients = learned.coefficients.astype(np.float32)
+        self._means = learned.means.astype(np.float32)
 
     def predict(self, inputs: Inputs) -> Floats:
-        """(n, H) predictions; NaN where a feature is unknown or a time of day was never seen."""
-        layout, coefficients = self._layout, self._coefficients
-        horizons = np.arange(layout.horizons)
-        chosen = coefficients[inputs.entity[:, np.newaxis], inputs.clock, horizons]
-        values: NDArray[np.float32] = inputs.values[:, :, self._plain]
+        """(n, H) predictions; NaN where too much is unknown or a time of day was never seen."""
+        where = inputs.entity[:, np.newaxis], inputs.clock, np.arange(self._layout.horizons)
+        chosen, means = self._coefficients[where], self._means[where]
         count = len(self._plain)
-        out: Floats = np.einsum("nhp,nhp->nh", values, chosen[:, :, :count], dtype=np.float64) + chosen[:, :, -1]
+        values: NDArray[np.float32] = inputs.values[:, :, self._plain]
+        known = np.isfinite(values)
+        filled = np.where(known, values, means[:, :, :count])
+        out: Floats = np.einsum("nhp,nhp->nh", filled, chosen[:, :, :count], dtype=np.float64) + chosen[:, :, -1]
+        unknown = (~known).sum(axis=2)
         first = count
         for column, size in self._coded:
             code = inputs.values[:, :, column]
-            known = np.isfinite(code)
-            index = first + np.where(known, code, 0).astype(np.int64)
+            levels = slice(first, first + size)
+            given = np.isfinite(code)
+            index = first + np.where(given, code, 0).astype(np.int64)
             level = np.take_along_axis(chosen, index[:, :, np.newaxis], axis=2)[:, :, 0]
-            out += np.where(known, level, np.nan)
+            usual = (chosen[:, :, levels] * means[:, :, levels]).sum(axis=2)
+            out += np.where(given, level, usual)
+            unknown += ~given
             first += size
-        return out
+        return np.where(unknown <= self._most_unknown, out, np.nan)
 
     def save(self, path: Path) -> None:
         """Write the coefficients to a file."""
-        np.savez_compressed(path, coefficients=self._coefficients)
+        np.savez_compressed(path, coefficients=self._coefficients, means=self._means)
 
     def load(self, path: Path) -> None:
         """Read what ``save`` wrote."""
         with np.load(path) as stored:
-            self._coefficients = stored["coefficients"]
+            self._coefficients, self._means = stored["coefficients"], stored["means"]
 
-    def _fit_horizon(self, out: Floats, inputs: Inputs, target: Floats, horizon: int) -> None:
-        """Fill the coefficients of one horizon, (entities + 1, slots, coefficients).
+    @property
+    def _most_unknown(self) -> float:
+        """How many features a row may lack."""
+        return _MOST_UNKNOWN * (len(self._plain) + len(self._coded))
+
+    def _fit_horizon(self, out: _Learned, inputs: Inputs, target: Floats, horizon: int) -> None:
+        """Fill in what one horizon learns.
 
         Every group of rows that is large enough has its own: all rows, each time of day, each entity at each. What is
         too small keeps those of the wider group.
         """
         design, y = self._design(inputs, horizon), target[:, horizon]
-        rows = np.flatnonzero(np.isfinite(design).all(axis=1) & np.isfinite(y))
+        unknown = np.isnan(inputs.values[:, horizon, [*self._plain, *(column for column, _ in self._coded)]])
+        rows = np.flatnonzero((unknown.sum(axis=1) <= self._most_unknown) & np.isfinite(y))
         clock, entity = inputs.clock[rows, horizon], inputs.entity[rows]
-        enough = _ROWS_PER_COEFFICIENT * out.shape[2]
-        slots = out.shape[1]
+        enough = _ROWS_PER_COEFFICIENT * out.coefficients.shape[2]
+        slots = out.coefficients.shape[1]
         everywhere = slice(None)
         if (np.bincount(clock, minlength=slots) < enough).any():
             self._fit_group(out, (everywhere, everywhere), design, y, rows, horizon)
@@ -102,11 +131,17 @@ class GroupedRidge:
                 self._fit_group(out, divmod(key, slots), design, y, mine, horizon)
 
     def _fit_group(
-        self, out: Floats, where: tuple[slice | int, slice | int], design: Floats, y: Floats, rows: Ints, horizon: int
+        self, out: _Learned, where: tuple[slice | int, slice | int], design: Floats, y: Floats, rows: Ints, horizon: int
     ) -> None:
         if len(rows) < _FEWEST_ROWS:
             return
-        out[where], self.fitted[rows, horizon] = _ridge(design[rows], y[rows], self._alpha)
+        group = design[rows]
+        known = np.isfinite(group)
+        means = np.where(known, group, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+        out.means[where] = means
+        out.coefficients[where], self.fitted[rows, horizon] = _ridge(
+            np.where(known, group, means), y[rows], self._alpha
+        )
 
     def _design(self, inputs: Inputs, horizon: int) -> Floats:
         """The regressors of one horizon: (n, coefficients without the constant)."""
