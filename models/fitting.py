@@ -15,7 +15,7 @@ from dualcast.catalogue import Path_, UseCase
 from dualcast.features.state import feature_set
 from dualcast.records import quantile_column
 from models.conformal import Intervals
-from models.forecasters.registry import Forecaster, make_forecaster
+from models.forecasters.registry import Forecaster, Weights, make_forecaster
 from models.inputs import Assembler, Floats, Inputs, Layout, per_target
 from models.learners.feature_sets import known_features
 from models.model import Model
@@ -79,6 +79,7 @@ def fit_model(use_case: UseCase, path: Path_, layout: Layout, examples: Examples
     # targets of the last origins before the cut lie in the held-out days; a day between keeps them apart
     gap = int(np.searchsorted(before.valid_time, before.valid_time[-1] - np.timedelta64(1, "D")))
     trial = _learn(use_case, path, layout, before.take(slice(None, max(gap, 1))), threads)
+    weights = trial.weigh(newest.inputs, newest.target)
     residuals = newest.target - trial.predict(newest.inputs)
     intervals = _intervals(layout, newest.inputs, residuals, part.quantiles)
     model = Model(
@@ -86,7 +87,7 @@ def fit_model(use_case: UseCase, path: Path_, layout: Layout, examples: Examples
         entities=use_case.entities,
         name=part.forecaster.name,
         params=part.forecaster.params,
-        forecaster=_learn(use_case, path, layout, examples, threads),
+        forecaster=_learn(use_case, path, layout, examples, threads, weights),
         intervals=intervals,
         known=known_features(layout, examples.inputs),
         feature_set=feature_set(use_case) if path == "intraday" else "",
@@ -105,10 +106,12 @@ def _cut(examples: Examples, path: Path_) -> int:
     return int(np.searchsorted(examples.valid_time, last - held_out))
 
 
-def _learn(use_case: UseCase, path: Path_, layout: Layout, examples: Examples, threads: int) -> Forecaster:
+def _learn(
+    use_case: UseCase, path: Path_, layout: Layout, examples: Examples, threads: int, weights: Weights | None = None
+) -> Forecaster:
     spec = (use_case.day_ahead if path == "day-ahead" else use_case.intraday).forecaster
     learned = make_forecaster(spec.name, layout, spec.params)
-    learned.fit(examples.inputs, examples.target, threads)
+    learned.fit(examples.inputs, examples.target, threads, weights)
     return learned
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.forecasters.registry import forecaster
+from models.forecasters.registry import Weights, forecaster
 from models.inputs import Floats, Inputs, Layout
 from models.learners.average import known_mean
 from models.learners.feature_sets import FeatureSet, feature_sets, known_features
@@ -54,7 +54,7 @@ class HorizonTrees:
         self._fallback = Trees(self._params.fallback_trees)
         self._unit: Floats = np.ones(layout.horizons)
 
-    def fit(self, inputs: Inputs, target: Floats, threads: int) -> None:
+    def fit(self, inputs: Inputs, target: Floats, threads: int, weights: Weights | None = None) -> None:  # noqa: ARG002
         """Learn the ridges from every origin, the trees from origins spread evenly."""
         linear = set(known_features(self._layout, inputs, self._params.most_unknown))
         self._enter([(s, tuple(n for n in s.features if n in linear)) for s in feature_sets(self._layout, inputs)])
@@ -72,6 +72,10 @@ class HorizonTrees:
             ],
             threads,
         )
+
+    def weigh(self, inputs: Inputs, target: Floats) -> Weights:  # noqa: ARG002 -- the parts' shares are parameters
+        """Nothing is weighed."""
+        return {}
 
     def predict(self, inputs: Inputs) -> Floats:
         """(n, H) predictions; the fallback's where the ridges lack an input."""

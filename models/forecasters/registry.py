@@ -6,13 +6,16 @@ To add one: write ``models/forecasters/<name>.py`` with a class under ``@forecas
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import ValidationError
 
 from models.inputs import Floats, Inputs, Layout
+
+# Part of a forecaster -> how much it counts; empty where there is nothing to weigh.
+Weights = Mapping[str, float]
 
 
 class ForecasterError(ValueError):
@@ -22,8 +25,11 @@ class ForecasterError(ValueError):
 class Forecaster(Protocol):
     """Predicts the target divided by the scale: one value for each row and horizon, (n, H)."""
 
-    def fit(self, inputs: Inputs, target: Floats, threads: int) -> None:
-        """Learn from inputs and targets (n, H), NaN where unknown."""
+    def fit(self, inputs: Inputs, target: Floats, threads: int, weights: Weights | None = None) -> None:
+        """Learn from inputs and targets (n, H), NaN where unknown; ``weights`` are those of a twin, see ``weigh``."""
+
+    def weigh(self, inputs: Inputs, target: Floats) -> Weights:
+        """How much each part should count, judged on rows that ``fit`` never saw; used from now on."""
 
     def predict(self, inputs: Inputs) -> Floats:
         """(n, H) predictions; NaN where nothing can be said."""
