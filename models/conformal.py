@@ -49,12 +49,22 @@ class Intervals:
                 offsets[horizon, p] = [_quantile(pool, level) for level in levels]
         return cls(levels, slots_per_day, offsets)
 
-    def apply(self, point: Floats, scale: Floats, clock: Ints) -> Floats:
-        """Point forecasts (n, H) in the unit of the target as quantiles (n, H, levels) that rise with the level."""
-        part = clock * self._offsets.shape[1] // self._slots_per_day
-        offsets = self._offsets[np.arange(point.shape[1]), part]
-        quantiles: Floats = np.sort(point[:, :, np.newaxis] + offsets * scale[:, np.newaxis, np.newaxis], axis=2)
+    def apply(self, point: Floats, scale: Floats, clock: Ints, factors: Floats | None = None) -> Floats:
+        """Point forecasts (n, H) in the unit of the target as quantiles (n, H, levels) that rise with the level.
+
+        ``factors`` (n, levels) widen or narrow them.
+        """
+        offsets = self.offsets(clock) * scale[:, np.newaxis, np.newaxis]
+        if factors is not None:
+            offsets = offsets * factors[:, np.newaxis]
+        quantiles: Floats = np.sort(point[:, :, np.newaxis] + offsets, axis=2)
         return quantiles
+
+    def offsets(self, clock: Ints) -> Floats:
+        """The offsets at slots of the day (n, H), in units of the scale: (n, H, levels)."""
+        part = clock * self._offsets.shape[1] // self._slots_per_day
+        found: Floats = self._offsets[np.arange(clock.shape[1]), part]
+        return found
 
     def save(self, path: Path) -> None:
         """Write the offsets."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
@@ -19,6 +19,7 @@ from dualcast.adapters.model_registry import PREVIOUS, RegisteredModel
 from dualcast.catalogue import Path_, UseCase
 from dualcast.records import FeatureRow, Forecast, Point
 from dualcast.timegrid import iso_duration
+from models.adaptive import entity_factors
 from models.inputs import FeatureMismatchError, Floats, Ints
 from models.model import Model
 
@@ -62,8 +63,13 @@ def day_ahead_forecasts(
     *,
     simulated: bool = False,
     reasons: Sequence[str] = (),
+    past: pd.DataFrame | None = None,
 ) -> Iterator[Forecast]:
     """The curves of many entities and delivery days, each issued at its cutoff; predicted at once.
+
+    ``past`` are published points of the last ``adaptive.MEMORY``, which the width of the intervals follows: entity_id,
+    issued_at, valid_time, the quantiles as they were published, the feature that is the scale, and actual (NaN where
+    unknown); of each curve's entity, what was known by the cutoff is used.
 
     ``rows`` are Gold's: entity_id, valid_time, the features and, where known, newest_input_at. ``reasons`` say why the
     caller thinks that the curves are degraded. Raises FeatureMismatchError, and NoForecastError for the first curve
@@ -73,9 +79,11 @@ def day_ahead_forecasts(
     for entity_id in rows["entity_id"].unique():
         raw.assembler.enter(use_case.entity(entity_id))
     inputs = raw.assembler.from_frame(rows)
-    quantiles = _bounded(use_case, raw.quantiles(inputs)[:, 0])
+    curves = _curves(use_case, rows)
+    factors = None if past is None else _factors(raw, use_case, rows, curves, past)
+    quantiles = _bounded(use_case, raw.quantiles(inputs, factors)[:, 0])
     missing = raw.missing(inputs)
-    for (entity_id, day), index in _curves(use_case, rows).items():
+    for (entity_id, day), index in curves.items():
         entity = use_case.entity(entity_id)
         times = list(pd.DatetimeIndex(rows["valid_time"].iloc[index]).to_pydatetime())
         if times != use_case.delivery_times(entity, day):
@@ -181,6 +189,23 @@ def _curves(use_case: UseCase, rows: pd.DataFrame) -> dict[tuple[str, date], Int
     keyed = pd.DataFrame({"entity": rows["entity_id"].to_numpy(), "day": days, "at": rows["valid_time"].to_numpy()})
     ordered = keyed.sort_values("at", kind="stable")
     return {key: np.asarray(curve) for key, curve in ordered.groupby(["entity", "day"]).groups.items()}
+
+
+def _factors(
+    raw: Model, use_case: UseCase, rows: pd.DataFrame, curves: Mapping[tuple[str, date], Ints], past: pd.DataFrame
+) -> Floats:
+    """How wide the intervals of each row are to be, (n, levels), by what was known at the cutoff of its curve."""
+    out = np.ones((len(rows), len(raw.levels)))
+    by_cutoff: dict[datetime, list[tuple[str, Ints]]] = {}
+    for (entity_id, day), index in curves.items():
+        by_cutoff.setdefault(use_case.cutoff(use_case.entity(entity_id), day), []).append((entity_id, index))
+    for cutoff, of_cutoff in by_cutoff.items():
+        known = past[past["valid_time"] <= use_case.newest_known("day-ahead", cutoff)]
+        mine = known[known["entity_id"].isin([entity_id for entity_id, _ in of_cutoff])]
+        found = entity_factors(raw.intervals, raw.assembler, mine, raw.layout.scale, cutoff)
+        for entity_id, index in of_cutoff:
+            out[index] = found.get(entity_id, 1.0)
+    return out
 
 
 def _newest_input(rows: pd.DataFrame, index: Ints, cutoff: datetime) -> datetime:

@@ -53,10 +53,13 @@ class Model:
         """The quantile levels, rising."""
         return self.intervals.levels
 
-    def quantiles(self, inputs: Inputs) -> Floats:
-        """(n, H, levels) in the unit of the target; NaN where nothing can be said."""
+    def quantiles(self, inputs: Inputs, factors: Floats | None = None) -> Floats:
+        """(n, H, levels) in the unit of the target; NaN where nothing can be said.
+
+        ``factors`` (n, levels) widen or narrow the intervals: see ``adaptive``.
+        """
         point = self.forecaster.predict(inputs) * inputs.scale[:, np.newaxis]
-        return self.intervals.apply(point, inputs.scale, inputs.clock)
+        return self.intervals.apply(point, inputs.scale, inputs.clock, factors)
 
     def missing(self, inputs: Inputs) -> dict[str, NDArray[np.bool_]]:
         """Optional variable, or the reference -> which rows (n,) lack it at a target though training had it."""

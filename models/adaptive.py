@@ -1,0 +1,119 @@
+"""Intervals that follow the errors: wider or narrower than calibrated, as the last weeks of published curves ask.
+
+Seasons and crises change how far off a forecast is. Each interval of a model is scaled by a factor of its entity and
+level: a quantile of the errors of the last weeks, at a level that is itself moved by how often actuals fell outside
+(adaptive conformal inference: Gibbs and Candes, 2021). It is a pure function of published forecasts and of what came
+true, so there is no state to lose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dualcast.records import quantile_column
+from models.conformal import Intervals
+from models.inputs import Assembler, Floats, Ints
+
+_MEDIAN = 0.5
+
+# Errors of so many days shape the intervals; hits and misses of so many days move the level.
+_SHAPE_DAYS, _LEVEL_DAYS = 60, 120
+MEMORY = timedelta(days=_LEVEL_DAYS + 2)
+# With a shorter record, intervals stay as they were calibrated.
+_FEWEST_DAYS = 20
+# How fast the level follows, and how far it and the factor may go.
+_GAIN = 0.05
+_LEVEL_RANGE = (0.2, 3.0)
+_FACTOR_RANGE = (0.3, 4.0)
+
+
+def entity_factors(
+    intervals: Intervals, assembler: Assembler, past: pd.DataFrame, scale: str | None, cutoff: datetime
+) -> dict[str, Floats]:
+    """Entity -> factors of its levels (levels,), from published points that have come true; see ``TrackRecord``.
+
+    ``past`` has entity_id, issued_at, valid_time, the quantiles as published, ``scale`` where there is one, and actual.
+    Points that lack any of these, and those of long ago, are left out.
+    """
+    columns = [quantile_column(level) for level in intervals.levels]
+    needed = [*columns, "actual", *([scale] if scale is not None else [])]
+    age = (pd.Timestamp(cutoff) - past["issued_at"]).dt.days
+    past = past.assign(age=age)[past[needed].notna().all(axis=1) & (age >= 0) & (age < _LEVEL_DAYS)]
+    if past.empty:
+        return {}
+    row, entities = pd.factorize(past["entity_id"])
+    # errors of many entities side by side, so that thousands cost no more than a sort
+    place = row, past.groupby(row).cumcount().to_numpy()
+    shape = len(entities), int(place[1].max()) + 1
+    published = past[columns].to_numpy(dtype=np.float64)
+    actual = past["actual"].to_numpy(dtype=np.float64)
+    unit = past[scale].to_numpy(dtype=np.float64) if scale is not None else np.ones(len(past))
+    low = np.array(intervals.levels) < _MEDIAN
+    missed = np.where(low, actual[:, np.newaxis] < published, actual[:, np.newaxis] > published)
+    clock = assembler.clock(past["entity_id"].to_numpy(), past["valid_time"])[:, :1]
+    record = TrackRecord(
+        age=_placed(past["age"].to_numpy(dtype=np.int64), place, shape, -1),
+        error=_placed((actual - published[:, intervals.levels.index(_MEDIAN)]) / unit, place, shape, np.nan),
+        offset=_placed(intervals.offsets(clock)[:, 0], place, shape, 0.0),
+        missed=_placed(missed, place, shape, False),
+    )
+    return dict(zip(entities.tolist(), record.factors(intervals.levels), strict=True))
+
+
+def _placed(values: NDArray[Any], place: tuple[Ints, Ints], shape: tuple[int, int], nothing: Any) -> NDArray[Any]:
+    """Rows (m, ...) at their places in an array of (entities, points, ...)."""
+    out = np.full((*shape, *values.shape[1:]), nothing, dtype=values.dtype)
+    out[place] = values
+    return out
+
+
+@dataclass(frozen=True)
+class TrackRecord:
+    """Past forecasts of E entities and what came true, M of each.
+
+    age: (E, M) days since they were issued, -1 where there is none
+    error: (E, M) actual less median, in units of the scale
+    offset: (E, M, levels) of the calibrated intervals at their time of day, in the same units
+    missed: (E, M, levels) whether the actual lay beyond the published quantile
+    """
+
+    age: Ints
+    error: Floats
+    offset: Floats
+    missed: NDArray[np.bool_]
+
+    def factors(self, levels: Sequence[float]) -> Floats:
+        """What the calibrated offsets are to be multiplied with, (E, levels); 1 where the record is short."""
+        days = [self.age == age for age in range(_LEVEL_DAYS)]
+        enough = np.sum([known.any(axis=1) for known in days], axis=0) >= _FEWEST_DAYS
+        out = np.ones((len(self.age), len(levels)))
+        for i, level in enumerate(levels):
+            nominal = min(level, 1 - level)
+            if not np.any(self.offset[:, :, i]):
+                continue
+            tail: Floats = np.full(len(self.age), nominal)
+            for known in reversed(days):
+                count = known.sum(axis=1)
+                share = (self.missed[:, :, i] & known).sum(axis=1) / np.maximum(count, 1)
+                moved = np.clip(tail + _GAIN * (nominal - share), nominal * _LEVEL_RANGE[0], nominal * _LEVEL_RANGE[1])
+                tail = np.where(count > 0, moved, tail)
+            recent = (self.age >= 0) & (self.age < _SHAPE_DAYS) & (self.offset[:, :, i] != 0)
+            ratio = np.where(recent, self.error / np.where(recent, self.offset[:, :, i], 1.0), np.nan)
+            out[:, i] = np.where(enough, np.clip(_row_quantiles(ratio, 1 - tail), *_FACTOR_RANGE), 1.0)
+        return out
+
+
+def _row_quantiles(values: Floats, level: Floats) -> Floats:
+    """The quantile of each row at its own level, the upper neighbour, NaN left out; 1 where a row has nothing."""
+    ordered = np.sort(values, axis=1)
+    count = np.isfinite(values).sum(axis=1)
+    index = np.clip(np.ceil(level * count).astype(np.int64) - 1, 0, np.maximum(count - 1, 0))
+    found = np.take_along_axis(ordered, index[:, np.newaxis], axis=1)[:, 0]
+    return np.where(count > 0, found, 1.0)

@@ -1,0 +1,113 @@
+"""Intervals follow the errors of published curves, and only those that were known."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dualcast.adapters.model_registry import RegisteredModel
+from dualcast.catalogue import UseCase
+from models.adaptive import TrackRecord
+from models.forecasting import day_ahead_forecasts
+from models.inputs import Floats
+
+LEVELS = (0.1, 0.5, 0.9)
+SLOTS = 24
+
+
+def record(errors: Floats, missed: float) -> TrackRecord:
+    """One entity, a day a row of errors, intervals of one unit to each side, ``missed`` of the points outside."""
+    days = len(errors)
+    age = np.repeat(np.arange(days)[::-1], SLOTS)[np.newaxis]
+    offset = np.broadcast_to([-1.0, 0.0, 1.0], (1, days * SLOTS, 3))
+    outside = np.zeros((1, days * SLOTS, 3), dtype=bool)
+    outside[:, :: max(round(1 / missed), 1) if missed else days * SLOTS + 1] = True
+    return TrackRecord(age, errors.reshape(1, -1), offset, outside)
+
+
+def errors(spread: float, days: int = 60) -> Floats:
+    return np.random.default_rng(2).normal(0, spread, (days, SLOTS))
+
+
+def test_errors_twice_as_wide_make_intervals_twice_as_wide() -> None:
+    narrow = record(errors(1.0), missed=0.1).factors(LEVELS)
+    wide = record(errors(2.0), missed=0.1).factors(LEVELS)
+    np.testing.assert_allclose(wide[0, [0, 2]], 2 * narrow[0, [0, 2]])
+    # the normal distribution has its tenth part beyond 1.28
+    np.testing.assert_allclose(narrow[0, [0, 2]], 1.28, atol=0.2)
+    assert narrow[0, 1] == 1
+
+
+def test_actuals_that_fall_outside_too_often_widen_further() -> None:
+    often = record(errors(1.0), missed=0.2).factors(LEVELS)
+    seldom = record(errors(1.0), missed=0.0).factors(LEVELS)
+    assert often[0, 0] > record(errors(1.0), missed=0.1).factors(LEVELS)[0, 0] > seldom[0, 0]
+
+
+def test_a_short_record_leaves_the_intervals_alone() -> None:
+    np.testing.assert_array_equal(record(errors(9.0, days=19), missed=0.5).factors(LEVELS), 1.0)
+
+
+def test_each_entity_has_its_own_record() -> None:
+    one, other = record(errors(1.0), 0.1), record(errors(3.0), 0.1)
+    both = TrackRecord(*(np.concatenate([getattr(one, n), getattr(other, n)]) for n in vars(one)))
+    np.testing.assert_array_equal(both.factors(LEVELS), np.vstack([one.factors(LEVELS), other.factors(LEVELS)]))
+
+
+@pytest.fixture(scope="module")
+def past(quick: UseCase, day_ahead_model: RegisteredModel, day_ahead_frame: pd.DataFrame) -> pd.DataFrame:
+    """What the model said of most days, as published, and what came true."""
+    days = sorted(day_ahead_frame["delivery_day"].unique())[:-1]
+    rows = day_ahead_frame[day_ahead_frame["delivery_day"].isin(days)]
+    curves = pd.concat([c.to_frame() for c in day_ahead_forecasts(day_ahead_model, quick, rows, "test")])
+    known = rows[["entity_id", "valid_time", "actual", str(quick.day_ahead.scale)]]
+    merged: pd.DataFrame = curves.merge(known, on=["entity_id", "valid_time"])
+    return merged
+
+
+def widths(quick: UseCase, model: RegisteredModel, rows: pd.DataFrame, past: pd.DataFrame | None) -> Floats:
+    (curve,) = day_ahead_forecasts(model, quick, rows, "test", past=past)
+    frame = curve.to_frame()
+    found: Floats = (frame["q90"] - frame["q10"]).to_numpy(dtype=np.float64)
+    return found
+
+
+@pytest.fixture(scope="module")
+def last_day(day_ahead_frame: pd.DataFrame) -> pd.DataFrame:
+    return day_ahead_frame[day_ahead_frame["delivery_day"] == day_ahead_frame["delivery_day"].max()]
+
+
+def test_a_bad_season_widens_the_curve(
+    quick: UseCase, day_ahead_model: RegisteredModel, past: pd.DataFrame, last_day: pd.DataFrame
+) -> None:
+    calm = widths(quick, day_ahead_model, last_day, past)
+    wild = past.assign(actual=past["q50"] + 3 * (past["actual"] - past["q50"]))
+    assert (widths(quick, day_ahead_model, last_day, wild) > 1.5 * calm).all()
+
+
+def test_what_came_true_after_the_cutoff_changes_nothing(
+    quick: UseCase, day_ahead_model: RegisteredModel, past: pd.DataFrame, last_day: pd.DataFrame
+) -> None:
+    cutoff = quick.cutoff(quick.entities[0], last_day["delivery_day"].iloc[0])
+    unknown = past["valid_time"] > quick.newest_known("day-ahead", cutoff)
+    assert unknown.sum() > 5
+    corrupt = past.assign(actual=past["actual"].mask(unknown, 1e6))
+    np.testing.assert_array_equal(
+        widths(quick, day_ahead_model, last_day, corrupt), widths(quick, day_ahead_model, last_day, past)
+    )
+
+
+def test_points_without_actual_and_other_entities_are_left_out(
+    quick: UseCase, day_ahead_model: RegisteredModel, past: pd.DataFrame, last_day: pd.DataFrame
+) -> None:
+    plain = widths(quick, day_ahead_model, last_day, None)
+    foreign = past.assign(entity_id="elsewhere", actual=1e6)
+    np.testing.assert_array_equal(widths(quick, day_ahead_model, last_day, foreign), plain)
+    np.testing.assert_array_equal(widths(quick, day_ahead_model, last_day, past.assign(actual=np.nan)), plain)
+    old = past.assign(
+        issued_at=past["issued_at"] - timedelta(days=400), valid_time=past["valid_time"] - timedelta(days=400)
+    )
+    np.testing.assert_array_equal(widths(quick, day_ahead_model, last_day, old), plain)
