@@ -88,7 +88,7 @@ def day_ahead_forecasts(
     missing = raw.missing(inputs)
     for (entity_id, day), index in _curves(use_case, rows).items():
         entity = use_case.entity(entity_id)
-        times = list(pd.DatetimeIndex(rows["valid_time"].iloc[index]).to_pydatetime())
+        times = _moments(rows["valid_time"].iloc[index])
         if times != use_case.delivery_times(entity, day):
             raise NoForecastError(f"the rows of {entity_id} are not those of all intervals of {day}")
         cutoff = use_case.cutoff(entity, day)
@@ -164,10 +164,8 @@ def intraday_forecasts(
     raw = _raw(model)
     for entity_id in rows["entity_id"].unique():
         raw.assembler.enter(use_case.entity(entity_id))
-    known_at = rows["event_timestamp"].dt.to_pydatetime()
-    origins = [
-        _Origin(*head) for head in zip(rows["entity_id"], rows["valid_time"].dt.to_pydatetime(), known_at, known_at)
-    ]
+    heads = zip(rows["entity_id"], _moments(rows["valid_time"]), _moments(rows["event_timestamp"]), strict=True)
+    origins = [_Origin(entity_id, origin, known_at, known_at) for entity_id, origin, known_at in heads]
     inputs = raw.assembler.from_frame(rows)
     return _intraday(model, use_case, origins, inputs, data_version, _version_reasons(model))
 
@@ -228,6 +226,10 @@ def _curves(use_case: UseCase, rows: pd.DataFrame) -> dict[tuple[str, date], Int
     keyed = pd.DataFrame({"entity": rows["entity_id"].to_numpy(), "day": days, "at": rows["valid_time"].to_numpy()})
     ordered = keyed.sort_values("at", kind="stable")
     return {key: np.asarray(curve) for key, curve in ordered.groupby(["entity", "day"]).groups.items()}
+
+
+def _moments(times: pd.Series) -> list[datetime]:
+    return list(pd.DatetimeIndex(times).to_pydatetime())
 
 
 def _newest_input(rows: pd.DataFrame, index: Ints, cutoff: datetime) -> datetime:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from dualcast.adapters.files.observations import FileSource
-from dualcast.catalogue import ReplayMapping, UseCase
+from dualcast.catalogue import UseCase
 from dualcast.cleaning import VINTAGE, clean
 from dualcast.observations import SourceError
 from dualcast.timegrid import day_bounds
@@ -28,8 +28,9 @@ _NOTHING_STORED = {
 class History:
     """The sound observations of a file, in order of publication.
 
-    arrivals: as they came, with their own resolution, which the stream takes; on_grid: the same on the use case's
-    grid, which Silver holds. refused: reason -> how many came and were not taken. data_version: fingerprint of the file.
+    arrivals: as they came, with their own resolution, which the stream takes
+    on_grid: the same on the use case's grid, as Silver has them
+    refused: reason -> how many were not taken; data_version: fingerprint of the file
     """
 
     arrivals: pd.DataFrame
@@ -59,9 +60,9 @@ class History:
             )
 
 
-def read_history(path: Path, use_case: UseCase, mapping: ReplayMapping) -> History:
-    """Read and judge a file. Raises SourceError."""
-    source = FileSource(path, use_case, mapping)
+def read_history(path: Path, use_case: UseCase) -> History:
+    """Read a file as the use case's ``replay`` maps it, and judge it. Raises SourceError."""
+    source = FileSource(path, use_case, use_case.replay)
     first, last = source.extent.first, source.extent.last
     assert first is not None
     assert last is not None

@@ -1,4 +1,4 @@
-"""What a backtest asks: a use case, perhaps changed, a path, a window of days, and how often the model is fitted anew."""
+"""What a backtest asks: a use case, perhaps changed, a path, a window of days, how often the model is fitted anew."""
 
 from __future__ import annotations
 
@@ -35,13 +35,18 @@ class Fold:
 
 @dataclass(frozen=True)
 class Question:
-    """A backtest of the local days [first, last]; ``refit`` is an ISO 8601 duration of days or longer."""
+    """A backtest of the local days [first, last].
+
+    use_case: as it is to be, ``what_if`` applied; refit: an ISO 8601 duration of days or longer
+    without: the variables that were taken from the use case
+    """
 
     use_case: UseCase
     path: Path_
     first: date
     last: date
     refit: str
+    without: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.last < self.first:
@@ -74,12 +79,19 @@ class Question:
         definition = self.use_case.model_dump_json(exclude={"replay"})
         return {
             "use case": self.use_case.use_case,
-            "definition of the use case": hashlib.sha256(definition.encode()).hexdigest()[:12],
             "path": self.path,
             "first day": self.first.isoformat(),
             "last day": self.last.isoformat(),
             "refit": self.refit,
+            "cutoff": f"{self.use_case.day_ahead.cutoff:%H:%M}" if self.path == "day-ahead" else "none",
+            "without": ", ".join(self.without) or "nothing",
+            "definition of the use case": _fingerprint(definition),
+            "mapping of the file": _fingerprint(self.use_case.replay.model_dump_json()),
         }
+
+
+def _fingerprint(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def refit_length(text: str) -> pd.DateOffset:

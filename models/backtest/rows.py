@@ -1,4 +1,4 @@
-"""Feature rows of a backtest, by the functions that Spark and Flink run, and targets as known when a model is fitted."""
+"""Feature rows of a backtest, by the functions that Spark and Flink run, and targets as known at a fit."""
 
 from __future__ import annotations
 

@@ -79,9 +79,7 @@ def _forecasts(
                     _log.warning("no forecast", entity=entity_id, day=str(day), reason=str(error))
 
 
-def _of_day(
-    question: Question, history: History, rows: pd.DataFrame, model: RegisteredModel
-) -> Sequence[Forecast]:
+def _of_day(question: Question, history: History, rows: pd.DataFrame, model: RegisteredModel) -> Sequence[Forecast]:
     """All curves of some rows of one day, or none. Raises NoForecastError."""
     if question.path == "day-ahead":
         return list(day_ahead_forecasts(model, question.use_case, rows, history.data_version))
