@@ -91,7 +91,7 @@ def backtest(  # noqa: PLR0913, PLR0917 -- each is an option of the command
         case = load_use_case(name, settings.use_cases)
         if mapping is not None:
             case = case.model_copy(update={"replay": load_mapping(mapping)})
-        case = what_if(case, path, cutoff and cutoff.time(), without or [])
+        case = what_if(case, path, None if cutoff is None else cutoff.time(), without or [])
         question = Question(case, path, first.date(), last.date(), refit, tuple(sorted(without or [])))
         with _progress() as say:
             done = study(question, data, out, report, settings.clock.now, say, _each_entity(settings, case))

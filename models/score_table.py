@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rich import box
 from rich.table import Table
 
 from models.scoring import Score
 
-_COLUMNS = ("n", "MAPE", "MAE", "RMSE", "bias", "pinball", "q10-q90 %", "reference MAPE", "naive MAPE", "skill")
+_COLUMNS = ("n", "MAPE", "MAE", "RMSE", "bias", "pin- ball", "q10- q90 %", "ref. MAPE", "naive MAPE", "skill")
 
 
 def score_table(found: Mapping[str, Score], by: str, unit: str) -> Table:
     """A row for each group; ``by`` heads the column with their names."""
-    table = Table(title=f"Errors in {unit} and %")
+    # 80 columns, which is what there is where output goes to a file, must be enough for every figure
+    table = Table(title=f"Errors in {unit} and %", box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
     for column in (by, *_COLUMNS):
         table.add_column(column, justify="right")
     for key, score in found.items():

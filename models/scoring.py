@@ -221,11 +221,11 @@ def score(met: pd.DataFrame) -> Score:
         **asdict(ours),
         pinball=metrics.pinball(actual, quantiles),
         coverage=metrics.coverage(actual, quantiles[0.1], quantiles[0.9]),
-        reference_mape=theirs and theirs.mape,
-        reference_mae=theirs and theirs.mae,
-        naive_mape=last_week and last_week.mape,
-        naive_mae=last_week and last_week.mae,
-        skill=metrics.skill(actual, point, reference) if theirs else None,
+        reference_mape=None if theirs is None else theirs.mape,
+        reference_mae=None if theirs is None else theirs.mae,
+        naive_mape=None if last_week is None else last_week.mape,
+        naive_mae=None if last_week is None else last_week.mae,
+        skill=metrics.skill(actual, point, reference) if theirs is not None else None,
     )
 
 

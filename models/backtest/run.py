@@ -15,7 +15,7 @@ from models.backtest.forecast_file import ForecastFile
 from models.backtest.history import History
 from models.backtest.question import Fold, Question
 from models.backtest.rows import EachEntity, RowMaker, one_by_one, with_targets
-from models.fitting import Examples, TooFewExamplesError, fit_model
+from models.fitting import Examples, fit_model
 from models.forecasting import NoForecastError, day_ahead_forecasts, intraday_forecasts
 from models.inputs import Layout
 from models.training import known_by, model_name
@@ -31,7 +31,7 @@ def run(
     """Forecast the folds that the file lacks.
 
     ``each_entity`` makes the feature rows of all entities, here or on a cluster. Raises TooFewExamplesError,
-    ForecasterError, QuestionError.
+    ForecasterError.
     """
     folds = question.folds()
     if set(file.done) >= {fold.name for fold in folds}:
@@ -47,9 +47,8 @@ def run(
         model = _fitted(question, history, rows, fold)
         progress(f"forecasting {fold.first} to {fold.last}", number, len(folds))
         forecasts = list(_forecasts(question, history, rows, fold, model))
-        if not forecasts:
-            raise TooFewExamplesError(f"nothing can be said of {fold.first} to {fold.last}: is the file whole there?")
-        file.add(fold.name, forecast_frame(forecasts))
+        if forecasts:
+            file.add(fold.name, forecast_frame(forecasts))
 
 
 def _fitted(question: Question, history: History, rows: pd.DataFrame, fold: Fold) -> RegisteredModel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -16,7 +16,7 @@ from dualcast.timegrid import iso_duration
 from models.backtest.findings import Findings, find
 from models.backtest.forecast_file import ForecastFile
 from models.backtest.history import History, read_history
-from models.backtest.question import Question
+from models.backtest.question import Question, refit_length
 from models.backtest.report.page import Subject, render
 from models.backtest.rows import EachEntity, one_by_one
 from models.backtest.run import Progress, run
@@ -88,8 +88,7 @@ def _subject(question: Question, history: History, facts: dict[str, str], data: 
     refused = ", ".join(f"{count:,} {reason}" for reason, count in history.refused.items())
     return Subject(
         title=f"{use_case.title}: backtest of the {question.path} forecast",
-        subtitle=f"{question.first} to {question.last}, {_rhythm(use_case, question)}; fitted anew every"
-        f" {question.refit} on earlier days only, every input as known at the time",
+        subtitle=f"{question.first} to {question.last}, {_rhythm(use_case, question)}",
         unit=use_case.unit,
         reference=use_case.reference,
         facts={
@@ -107,9 +106,18 @@ def _subject(question: Question, history: History, facts: dict[str, str], data: 
 
 
 def _rhythm(use_case: UseCase, question: Question) -> str:
+    """What is forecast when, and how often a model is fitted."""
     if question.path == "day-ahead":
-        return (
-            f"{iso_duration(use_case.day_ahead.resolution)} intervals of tomorrow, made at {question.facts()['cutoff']}"
-        )
-    part = use_case.intraday
-    return f"the next {part.horizons} intervals of {iso_duration(part.resolution)}, made as each value came"
+        made = f"tomorrow by {_words(use_case.day_ahead.resolution)}, made at {use_case.day_ahead.cutoff:%H:%M}"
+    else:
+        part = use_case.intraday
+        made = f"{part.horizons} intervals ahead by {_words(part.resolution)}, made as each value came"
+    length = refit_length(question.refit).kwds
+    every = " and ".join(f"{count} {unit}" for unit, count in length.items() if count)
+    return f"{made}; fitted anew every {every} on earlier days only, every input as known at the time"
+
+
+def _words(step: timedelta) -> str:
+    """A resolution as people say it."""
+    names = {timedelta(minutes=15): "quarter-hour", timedelta(hours=1): "hour", timedelta(days=1): "day"}
+    return names.get(step, iso_duration(step))

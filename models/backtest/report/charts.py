@@ -65,17 +65,33 @@ def lines(title: str, labels: Sequence[str], series: Mapping[str, Sequence[float
     return _svg(title, frame, parts)
 
 
-def columns(title: str, labels: Sequence[str], values: Sequence[float], wanted: float) -> str:
-    """A column in % for each label, and a line at what is wanted."""
+def columns(title: str, labels: Sequence[str], series: Mapping[str, Sequence[float | None]], unit: str) -> str:
+    """A column for each label and series, from zero."""
+    known = [v for values in series.values() for v in values if v is not None]
+    frame = _Frame(420, 230, len(labels), 0.0, max(known, default=1.0) * 1.08 or 1.0)
+    width = (frame.width - _LEFT - _RIGHT) / max(len(labels), 1) * 0.72 / max(len(series), 1)
+    parts = list(frame.axes(labels))
+    for k, (name, values) in enumerate(series.items()):
+        for i, value in enumerate(values):
+            if value is not None:
+                x, y = frame.x(i) + (k - len(series) / 2) * width, frame.y(value)
+                parts.append(
+                    f'<rect class="{name}" x="{x:.1f}" y="{y}" width="{width:.1f}" height="{frame.y(0) - y:.1f}">'
+                    f"<title>{escape(labels[i])}, {name}: {number(value)} {escape(unit)}</title></rect>"
+                )
+    return _svg(title, frame, parts)
+
+
+def shares(title: str, labels: Sequence[str], values: Sequence[float], wanted: float) -> str:
+    """A column in % with its number for each label, and a line at what is wanted."""
     frame = _Frame(420, 230, len(labels), 0.0, 100.0)
-    half = min((420 - _LEFT - _RIGHT) / max(len(labels), 1) * 0.32, 26)
+    half = min((frame.width - _LEFT - _RIGHT) / max(len(labels), 1) * 0.32, 26)
     parts = list(frame.axes(labels))
     for i, value in enumerate(values):
         x, y = frame.x(i), frame.y(value)
         parts.append(
-            f'<rect class="forecast" x="{x - half:.1f}" y="{y}" width="{2 * half:.1f}" height="{frame.y(0) - y:.1f}">'
-            f"<title>{escape(labels[i])}: {value:.1f} %</title></rect>"
-            f'<text class="x" x="{x}" y="{y - 4}">{value:.1f}</text>'
+            f'<rect class="forecast" x="{x - half:.1f}" y="{y}" width="{2 * half:.1f}" height="{frame.y(0) - y:.1f}"/>'
+            f'<text class="x on" x="{x}" y="{frame.y(0) - 8}">{value:.1f}</text>'
         )
     y = frame.y(wanted)
     parts.append(f'<line class="wanted" x1="{_LEFT}" x2="{frame.width - _RIGHT}" y1="{y}" y2="{y}"/>')

@@ -17,7 +17,8 @@ from models.scoring import Errors, Score
 
 _WANTED = 80.0
 _PLAUSIBLE_COVERAGE = 3.0
-_KEY = {"forecast": "forecast", "reference": "reference", "naive": "naive: a week before"}
+_KEY = {"forecast": "forecast", "actual": "actual", "reference": "reference", "naive": "naive: a week before"}
+_UNORDERED = {"day type", "entity"}
 _CAPTIONS = {
     "horizon": "By horizon",
     "month": "By month",
@@ -84,7 +85,8 @@ def _overall(subject: Subject, findings: Findings) -> str:
     header = ["", "n", "MAPE %", "WAPE %", *(f"{m} {subject.unit}" for m in ("MAE", "RMSE", "bias"))]
     rows = [[name, *_error_cells(errors)] for name, errors in findings.comparison.items()]
     s = findings.overall
-    rows[0] += [number(s.pinball), f"{s.coverage:.1f}"]
+    rows = [[*row, "-", "-"] for row in rows]
+    rows[0][-2:] = [number(s.pinball), f"{s.coverage:.1f}"]
     header += [f"pinball {subject.unit}", "q10-q90 %"]
     text = "Each on all intervals where it and the actual are known. Bias: forecast less actual."
     return _section("Overall", text, _table(header, rows))
@@ -98,7 +100,7 @@ def _calibration(subject: Subject, findings: Findings) -> str:
         [name, f"{c.n:,}", f"{c.inside:.1f}", *(f"{share:.1f}" for share in c.below.values()), number(c.width)]
         for name, c in found.items()
     ]
-    plot = charts.columns("coverage by quarter", list(found), [c.inside for c in found.values()], _WANTED)
+    plot = charts.shares("coverage by quarter", list(found), [c.inside for c in found.values()], _WANTED)
     text = "How often the actual lay between q10 and q90, and below each quantile: honest quantiles hold what they say."
     return _section("Calibration by quarter", text, _pair(plot, _table(header, rows)))
 
@@ -107,22 +109,22 @@ def _group(subject: Subject, heading: str, found: Mapping[str, Score]) -> str:
     header = [heading, "n", "MAPE %", "MAE", "RMSE", "bias", "pinball", "q10-q90 %", "ref. MAE", "naive MAE", "skill"]
     rows = [[name, *_score_cells(s)] for name, s in found.items()]
     series: dict[str, list[float | None]] = {
-        "naive": [s.naive_mae for s in found.values()],
-        "reference": [s.reference_mae for s in found.values()],
         "forecast": [s.mae for s in found.values()],
+        "reference": [s.reference_mae for s in found.values()],
+        "naive": [s.naive_mae for s in found.values()],
     }
     known = {name: values for name, values in series.items() if any(v is not None for v in values)}
     labels = [name.removesuffix(":00").removesuffix(" h") for name in found]
-    plot = _key(known) + charts.lines(f"mean absolute error by {heading}", labels, known, subject.unit)
+    draw = charts.columns if heading in _UNORDERED else charts.lines
+    plot = _key(known) + draw(f"mean absolute error by {heading}", labels, known, subject.unit)
     text = f"Mean absolute error in {subject.unit}. Skill: 1 less the error as a share of the reference's."
     return _section(_CAPTIONS[heading], text, _pair(plot, _table(header, rows)))
 
 
 def _worst(subject: Subject, findings: Findings) -> str:
-    known = {"actual": "actual", "forecast": "forecast", "reference": "reference"}
-    key = _key(known, "q10 to q90")
     days = "".join(_worst_day(subject, worst) for worst in findings.worst)
     text = f"The {len(findings.worst)} local days with the largest mean absolute error, worst first."
+    key = _key(("forecast", "actual", "reference"), "q10 to q90")
     return _section("Worst days", text, f'{key}<div class="days">{days}</div>')
 
 
@@ -130,11 +132,11 @@ def _worst_day(subject: Subject, worst: WorstDay) -> str:
     columns = {c: worst.points[c].to_numpy(dtype=np.float64) for c in ("q10", "q50", "q90", "actual", "reference")}
     series = {"reference": columns["reference"], "actual": columns["actual"], "forecast": columns["q50"]}
     labels = worst.points["local"].dt.strftime("%H:%M").tolist()
-    plot = charts.day(f"{worst.day}", labels, series, columns["q10"], columns["q90"])
-    name = f"{worst.day}, {worst.day_type}"
+    plot = charts.day(f"{worst.entity_id} {worst.day}", labels, series, columns["q10"], columns["q90"])
+    size = f"{number(worst.mae)} {subject.unit}"
     return (
-        f"<figure><h3>{escape(name)}<span>{number(worst.mae)} {escape(subject.unit)}</span></h3>"
-        f'<figcaption class="muted">{escape(worst.entity_id)}</figcaption>{plot}</figure>'
+        f"<figure><h3>{escape(worst.entity_id)}, {worst.day}<span>{escape(size)}</span></h3>"
+        f'<figcaption class="muted">{worst.day_type}</figcaption>{plot}</figure>'
     )
 
 
@@ -153,10 +155,8 @@ def _pair(plot: str, table: str) -> str:
 
 
 def _key(series: Iterable[str], band: str = "") -> str:
-    names = {"actual": "actual", **_KEY}
-    items = [f'<li><i class="{name}"></i>{names[name]}</li>' for name in reversed(list(series))]
-    if band:
-        items.append(f'<li><i class="band"></i>{band}</li>')
+    items = [f'<li><i class="{name}"></i>{_KEY[name]}</li>' for name in series]
+    items += [f'<li><i class="band"></i>{band}</li>'] if band else []
     return f'<ul class="key">{"".join(items)}</ul>'
 
 
