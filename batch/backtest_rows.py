@@ -41,8 +41,11 @@ class SparkRows:
 
         there = self.spark.createDataFrame(pa.Table.from_pandas(read, preserve_index=False))
         types = ", ".join(f"`{field.name}` {_SPARK_TYPES[field.type]}" for field in schema)
-        made = there.groupBy("entity_id").applyInArrow(rows_of, types).toArrow()
-        rows: pd.DataFrame = made.to_pandas()
+        made = there.groupBy("entity_id").applyInArrow(
+            lambda key, came: rows_of(key, came),  # noqa: PLW0108 -- Spark would read its type hints, and fails
+            types,
+        )
+        rows: pd.DataFrame = made.toArrow().to_pandas()
         return rows.sort_values("entity_id", kind="stable", ignore_index=True)
 
 
