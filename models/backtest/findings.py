@@ -69,10 +69,12 @@ def find(use_case: UseCase, path: Path_, forecasts: pd.DataFrame, actuals: pd.Da
     """Score forecasts in every way. Raises FaultyForecastsError where no forecast meets an actual."""
     met = meet(use_case, path, forecasts, actuals)
     met = met.assign(day_type=_day_types(use_case, met))
-    quarters = met["local"].dt.year.astype(str) + " Q" + met["local"].dt.quarter.astype(str)
+    # an intraday forecast of the last evening reaches into the next day, and still belongs to the evening
+    made_for = met["local"] if path == "day-ahead" else met["local"] - (met["valid_time"] - met["issued_at"])
+    quarters = made_for.dt.year.astype(str) + " Q" + made_for.dt.quarter.astype(str)
     groups = {
         "horizon": horizons(met) if path == "intraday" else None,
-        "month": met["local"].dt.strftime("%Y-%m"),
+        "month": made_for.dt.strftime("%Y-%m"),
         "local hour": met["local"].dt.strftime("%H:00"),
         "day type": met["day_type"],
         "entity": met["entity_id"] if met["entity_id"].nunique() > 1 else None,

@@ -124,7 +124,7 @@ def _group(subject: Subject, heading: str, found: Mapping[str, Score]) -> str:
 def _worst(subject: Subject, findings: Findings) -> str:
     days = "".join(_worst_day(subject, worst) for worst in findings.worst)
     text = f"The {len(findings.worst)} local days with the largest mean absolute error, worst first."
-    key = _key(("forecast", "actual", "reference"), "q10 to q90")
+    key = _key(("forecast", "actual", *(["reference"] if subject.reference else [])), "q10 to q90")
     return _section("Worst days", text, f'{key}<div class="days">{days}</div>')
 
 
