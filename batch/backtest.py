@@ -37,6 +37,7 @@ _MISTAKES = (
     CatalogueError,
     FaultyForecastsError,
     ForecasterError,
+    OSError,
     OtherBacktestError,
     QuestionError,
     SourceError,

@@ -15,7 +15,7 @@ from models.backtest.forecast_file import ForecastFile
 from models.backtest.history import History
 from models.backtest.question import Fold, Question
 from models.backtest.rows import EachEntity, RowMaker, one_by_one, with_targets
-from models.fitting import Examples, fit_model
+from models.fitting import Examples, TooFewExamplesError, fit_model
 from models.forecasting import NoForecastError, day_ahead_forecasts, intraday_forecasts
 from models.inputs import Layout
 from models.training import known_by, model_name
@@ -58,7 +58,10 @@ def _fitted(question: Question, history: History, rows: pd.DataFrame, fold: Fold
     known = known_by(use_case, path, with_targets(use_case, path, before, history.on_grid, until), until)
     layout = Layout.of(use_case, path)
     examples = Examples.of(layout, use_case, known, target_column(path))
-    model = fit_model(use_case, path, layout, examples, os.cpu_count() or 1).model
+    try:
+        model = fit_model(use_case, path, layout, examples, os.cpu_count() or 1).model
+    except TooFewExamplesError as error:
+        raise TooFewExamplesError(f"a model for {fold.first} has too little history: {error}") from error
     return RegisteredModel(model_name(use_case.use_case, path), fold.name, CHAMPION, "", model)
 
 

@@ -16,7 +16,7 @@ from dualcast.timegrid import iso_duration
 from models.backtest.findings import Findings, find
 from models.backtest.forecast_file import ForecastFile
 from models.backtest.history import History, read_history
-from models.backtest.question import Question, refit_length
+from models.backtest.question import Question, QuestionError, refit_length
 from models.backtest.report.page import Subject, render
 from models.backtest.rows import EachEntity, one_by_one
 from models.backtest.run import Progress, run
@@ -44,8 +44,12 @@ def study(
 ) -> Study:
     """Forecast into ``out`` and report into ``report``; goes on with what an interrupted one left.
 
-    Raises SourceError, OtherBacktestError, TooFewExamplesError, ForecasterError, FaultyForecastsError.
+    Raises SourceError, QuestionError, OtherBacktestError, TooFewExamplesError, ForecasterError, FaultyForecastsError.
     """
+    if out.suffix != ".parquet":
+        raise QuestionError(f"{out}: forecasts are written as Parquet, so the name must end in .parquet")
+    for folder in (out.parent, report.parent):
+        folder.mkdir(parents=True, exist_ok=True)
     progress(f"reading {data.name}", 0, len(question.folds()))
     history = read_history(data, question.use_case)
     for note in history.notes:

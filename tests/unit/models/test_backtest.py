@@ -258,6 +258,11 @@ def test_a_cutoff_of_its_own(tmp_path: Path, question: Question, data: Path, for
     assert not found["degraded"].any()
 
 
+def test_forecasts_are_written_as_parquet_only(tmp_path: Path, question: Question, data: Path) -> None:
+    with pytest.raises(QuestionError, match=r"must end in \.parquet"):
+        study(question, data, tmp_path / "out.csv", tmp_path / "out.html", lambda: NOW, silent)
+
+
 def test_windows_that_cannot_be_forecast(tmp_path: Path, case: UseCase, data: Path) -> None:
     with pytest.raises(QuestionError, match="before it begins"):
         Question(case, "day-ahead", date(2022, 3, 2), date(2022, 3, 1), "P3M")
@@ -265,7 +270,7 @@ def test_windows_that_cannot_be_forecast(tmp_path: Path, case: UseCase, data: Pa
     with pytest.raises(SourceError, match=r"outside the file, whose load is from 2022-01-01 00:00Z to 2022-04-01"):
         done(outside, data, tmp_path)
     early = Question(case, "day-ahead", date(2022, 1, 3), date(2022, 1, 9), "P3M")
-    with pytest.raises(TooFewExamplesError):
+    with pytest.raises(TooFewExamplesError, match="a model for 2022-01-03 has too little history: only 0 rows"):
         done(early, data, tmp_path)
 
 
