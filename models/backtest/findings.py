@@ -45,11 +45,13 @@ class WorstDay:
 class Findings:
     """Scores and more, ready to be shown.
 
+    unscored: how many forecasts have no sound actual
     comparison: ours, the reference and the naive forecast, each on all it has, and ours where the reference is known
     groups: heading -> name of the group -> score
     """
 
     overall: Score
+    unscored: int
     comparison: dict[str, Errors]
     calibration: dict[str, Calibration]
     groups: dict[str, dict[str, Score]]
@@ -59,6 +61,7 @@ class Findings:
         """For JSON."""
         return {
             "overall": self.overall.as_dict(),
+            "unscored": self.unscored,
             "coverage_by_quarter": {k: round(c.inside, 4) for k, c in self.calibration.items()},
             **{heading: {k: s.as_dict() for k, s in found.items()} for heading, found in self.groups.items()},
             "worst_days": {f"{w.entity_id} {w.day}": round(w.mae, 4) for w in self.worst},
@@ -83,6 +86,7 @@ def find(use_case: UseCase, path: Path_, forecasts: pd.DataFrame, actuals: pd.Da
     found["day type"] = {name: found["day type"][name] for name in _DAY_TYPES if name in found["day type"]}
     return Findings(
         overall=score(met),
+        unscored=len(forecasts) - len(met),
         comparison=_comparison(met),
         calibration={str(key): _calibration(part) for key, part in met.groupby(quarters, sort=True)},
         groups=found,
@@ -97,7 +101,7 @@ def _comparison(met: pd.DataFrame) -> dict[str, Errors]:
         "forecast": Errors.of(columns["actual"], columns["q50"]),
         "forecast, where the reference is known": Errors.of(columns["actual"], where_known),
         "reference": Errors.of(columns["actual"], columns["reference"]),
-        "naive (a week before)": Errors.of(columns["actual"], columns["naive"]),
+        "naive (last week)": Errors.of(columns["actual"], columns["naive"]),
     }
     if np.isfinite(columns["reference"]).all():
         del found["forecast, where the reference is known"]

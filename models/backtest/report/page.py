@@ -17,7 +17,7 @@ from models.scoring import Errors, Score
 
 _WANTED = 80.0
 _PLAUSIBLE_COVERAGE = 3.0
-_KEY = {"forecast": "forecast", "actual": "actual", "reference": "reference", "naive": "naive: a week before"}
+_KEY = {"forecast": "forecast", "actual": "actual", "reference": "reference", "naive": "naive: last week"}
 _UNORDERED = {"day type", "entity"}
 _CAPTIONS = {
     "horizon": "By horizon",
@@ -89,6 +89,8 @@ def _overall(subject: Subject, findings: Findings) -> str:
     rows[0][-2:] = [number(s.pinball), f"{s.coverage:.1f}"]
     header += [f"pinball {subject.unit}", "q10-q90 %"]
     text = "Each on all intervals where it and the actual are known. Bias: forecast less actual."
+    if findings.unscored:
+        text += f" {findings.unscored:,} forecasts have no sound actual and are not scored."
     return _section("Overall", text, _table(header, rows))
 
 

@@ -63,6 +63,14 @@ def test_quarters_months_and_worst_days(use_case: UseCase, forecasts: pd.DataFra
     assert found.worst[0].points["local"].dt.hour.tolist() == list(range(24))
 
 
+def test_forecasts_without_an_actual_are_counted(
+    use_case: UseCase, forecasts: pd.DataFrame, actuals: pd.DataFrame
+) -> None:
+    found = find(use_case, "day-ahead", forecasts, actuals[:-6])
+    assert found.unscored == 6
+    assert "6 forecasts have no sound actual" in render(SUBJECT, found)
+
+
 def test_ours_is_compared_with_the_reference_where_it_is_known(
     use_case: UseCase, forecasts: pd.DataFrame, actuals: pd.DataFrame
 ) -> None:
