@@ -112,10 +112,16 @@ def _each_entity(settings: Settings, case: UseCase) -> EachEntity:
         return one_by_one
 
     def on_spark(maker: RowMaker, observations: pd.DataFrame) -> pd.DataFrame:
-        from batch.backtest_rows import SparkRows  # noqa: PLC0415 -- slow, and of no use to a few entities
+        from pyspark.errors import PySparkRuntimeError  # noqa: PLC0415 -- slow, and of no use to a few entities
+
+        from batch.backtest_rows import SparkRows  # noqa: PLC0415
         from batch.engine.session import spark_session  # noqa: PLC0415
 
-        return SparkRows(spark_session(settings))(maker, observations)
+        try:
+            spark = spark_session(settings)
+        except PySparkRuntimeError as error:
+            raise ConnectionError(f"Spark did not start; `dualcast up` brings a Java for it: {error}") from error
+        return SparkRows(spark)(maker, observations)
 
     return on_spark
 
