@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import pandas as pd
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -22,12 +21,15 @@ from dualcast.observations import SourceError
 from dualcast.settings import Settings, load_settings
 from models.backtest.forecast_file import OtherBacktestError
 from models.backtest.question import Question, QuestionError, what_if
-from models.backtest.rows import EachEntity, RowMaker, one_by_one
-from models.backtest.study import study, tell_mlflow
 from models.fitting import TooFewExamplesError
 from models.forecasters.registry import ForecasterError
 from models.score_table import score_table
 from models.scoring import ALL, FaultyForecastsError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from models.backtest.rows import EachEntity, RowMaker
 
 app = typer.Typer()
 
@@ -85,6 +87,8 @@ def backtest(  # noqa: PLR0913, PLR0917 -- each is an option of the command
 
     Stopped at any moment, the same command goes on with what is not done yet.
     """
+    from models.backtest.study import study, tell_mlflow  # noqa: PLC0415 -- slow imports come after help texts
+
     settings = load_settings()
     telemetry.configure(settings, "backtest")
     report = report or out.with_suffix(".html")
@@ -109,6 +113,8 @@ def backtest(  # noqa: PLR0913, PLR0917 -- each is an option of the command
 def _each_entity(settings: Settings, case: UseCase) -> EachEntity:
     """Here, or on Spark where there are many entities; Spark starts when it is first needed."""
     if len(case.entities) < _MANY:
+        from models.backtest.rows import one_by_one  # noqa: PLC0415 -- slow imports come after help texts
+
         return one_by_one
 
     def on_spark(maker: RowMaker, observations: pd.DataFrame) -> pd.DataFrame:
