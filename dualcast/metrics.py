@@ -16,6 +16,11 @@ def mape(actual: Floats, forecast: Floats) -> float:
     return float(100 * np.mean(np.abs((forecast[some] - actual[some]) / actual[some])))
 
 
+def wape(actual: Floats, forecast: Floats) -> float:
+    """Sum of the absolute errors over the sum of the absolute actuals, in %."""
+    return float(100 * np.abs(forecast - actual).sum() / np.abs(actual).sum())
+
+
 def mae(actual: Floats, forecast: Floats) -> float:
     """Mean absolute error, in the unit of the values."""
     return float(np.mean(np.abs(forecast - actual)))

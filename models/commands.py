@@ -19,7 +19,8 @@ from dualcast.catalogue import Path_, load_use_case
 from dualcast.settings import load_settings
 from models.fitting import TooFewExamplesError
 from models.forecasters.registry import ForecasterError
-from models.scoring import FaultyForecastsError, Score, figures, read_actuals, read_forecasts
+from models.score_table import score_table
+from models.scoring import FaultyForecastsError, figures, read_actuals, read_forecasts
 
 app = typer.Typer(no_args_is_help=True, help="Train and score models.")
 training = typer.Typer(no_args_is_help=True, help="Train a model from the feature store and publish it as champion.")
@@ -70,7 +71,7 @@ def score(
     if as_json:
         typer.echo(json.dumps({key: s.as_dict() for key, s in found.items()}, indent=1))
         return
-    Console().print(_score_table(found, "local hour" if path == "day-ahead" else "horizon", case.unit))
+    Console().print(score_table(found, "local hour" if path == "day-ahead" else "horizon", case.unit))
 
 
 def _train(path: Path_, use_case: str | None, until: datetime | None, *, as_json: bool) -> None:
@@ -111,16 +112,6 @@ def _metrics_table(found: dict[str, float], unit: str, rows: int) -> Table:
     for name, value in found.items():
         if "_slot_" not in name:
             table.add_row(name.replace("_", " "), f"{value:.2f} {units.get(name.split('_')[0], '')}")
-    return table
-
-
-def _score_table(found: dict[str, Score], by: str, unit: str) -> Table:
-    table = Table(title=f"Errors in {unit} and %")
-    columns = (by, "n", "MAPE", "MAE", "RMSE", "bias", "pinball", "q10-q90 %", "reference MAPE", "naive MAPE", "skill")
-    for column in columns:
-        table.add_column(column, justify="right")
-    for key, s in found.items():
-        table.add_row(key, *s.cells())
     return table
 
 

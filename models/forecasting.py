@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import cache
 from pathlib import Path
@@ -20,7 +20,7 @@ from dualcast.catalogue import Path_, UseCase
 from dualcast.records import FeatureRow, Forecast, Point
 from dualcast.timegrid import iso_duration
 from models.adaptive import entity_factors
-from models.inputs import FeatureMismatchError, Floats, Ints
+from models.inputs import FeatureMismatchError, Floats, Inputs, Ints
 from models.model import Model
 
 STALE_FEATURES = "stale_features"
@@ -35,6 +35,7 @@ __all__ = [
     "day_ahead_forecast",
     "day_ahead_forecasts",
     "intraday_forecast",
+    "intraday_forecasts",
 ]
 
 
@@ -53,6 +54,16 @@ class _Curve:
     times: list[datetime]
     quantiles: Floats
     simulated: bool
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """Where an intraday curve begins, what it knew, and when it is issued."""
+
+    entity_id: str
+    valid_time: datetime
+    as_of: datetime
+    issued_at: datetime
 
 
 def day_ahead_forecasts(
@@ -85,7 +96,7 @@ def day_ahead_forecasts(
     missing = raw.missing(inputs)
     for (entity_id, day), index in curves.items():
         entity = use_case.entity(entity_id)
-        times = list(pd.DatetimeIndex(rows["valid_time"].iloc[index]).to_pydatetime())
+        times = _moments(rows["valid_time"].iloc[index])
         if times != use_case.delivery_times(entity, day):
             raise NoForecastError(f"the rows of {entity_id} are not those of all intervals of {day}")
         cutoff = use_case.cutoff(entity, day)
@@ -141,26 +152,60 @@ def intraday_forecast(
     ``data_version`` is the row's feature set and time unless given. Raises FeatureMismatchError, NoForecastError.
     """
     raw = _raw(model)
-    part = use_case.intraday
-    passed = max(-((row.valid_time - issued_at) // part.resolution), 0)
-    if passed >= part.horizons:
-        raise NoForecastError(f"the newest features of {row.entity_id} are of {row.valid_time.isoformat()}")
     raw.assembler.enter(use_case.entity(row.entity_id))
-    inputs = raw.assembler.from_row(row)
-    quantiles = _bounded(use_case, raw.quantiles(inputs)[0])
-    lacking = [f"{MISSING}{v}" for v, where in raw.missing(inputs).items() if where[0]]
-    stale = [STALE_FEATURES] if issued_at - row.as_of > part.max_feature_age else []
     other = [OTHER_FEATURE_SET] if row.feature_set != raw.feature_set else []
-    curve = _Curve(
-        issued_at=issued_at,
-        newest_input_at=row.as_of,
-        data_version=data_version or f"{row.feature_set}@{row.as_of.isoformat()}",
-        reasons=[*lacking, *stale, *other, *_version_reasons(model), *reasons],
-        times=[row.valid_time + k * part.resolution for k in range(passed, part.horizons)],
-        quantiles=quantiles[passed:],
-        simulated=simulated,
-    )
-    return _forecast(model, use_case, "intraday", row.entity_id, curve)
+    version = data_version or f"{row.feature_set}@{row.as_of.isoformat()}"
+    origins = [_Origin(row.entity_id, row.valid_time, row.as_of, issued_at)]
+    inputs = raw.assembler.from_row(row)
+    (made,) = _intraday(model, use_case, origins, inputs, version, [*other, *_version_reasons(model), *reasons])
+    return replace(made, simulated=simulated)
+
+
+def intraday_forecasts(
+    model: RegisteredModel, use_case: UseCase, rows: pd.DataFrame, data_version: str
+) -> Iterator[Forecast]:
+    """The curves of many origins, each issued when its row became known; predicted at once.
+
+    ``rows`` are Gold's: entity_id, valid_time (the origin), event_timestamp and the features of the model's own set.
+    Raises FeatureMismatchError, and NoForecastError for the first curve of which nothing can be said.
+    """
+    raw = _raw(model)
+    for entity_id in rows["entity_id"].unique():
+        raw.assembler.enter(use_case.entity(entity_id))
+    heads = zip(rows["entity_id"], _moments(rows["valid_time"]), _moments(rows["event_timestamp"]), strict=True)
+    origins = [_Origin(entity_id, origin, known_at, known_at) for entity_id, origin, known_at in heads]
+    inputs = raw.assembler.from_frame(rows)
+    return _intraday(model, use_case, origins, inputs, data_version, _version_reasons(model))
+
+
+def _intraday(
+    model: RegisteredModel,
+    use_case: UseCase,
+    origins: Sequence[_Origin],
+    inputs: Inputs,
+    data_version: str,
+    reasons: Sequence[str],
+) -> Iterator[Forecast]:
+    """The curve of each origin, without the targets that began before it was issued."""
+    raw, part = _raw(model), use_case.intraday
+    quantiles = _bounded(use_case, raw.quantiles(inputs))
+    missing = raw.missing(inputs)
+    for i, origin in enumerate(origins):
+        passed = max(-((origin.valid_time - origin.issued_at) // part.resolution), 0)
+        if passed >= part.horizons:
+            raise NoForecastError(f"the newest features of {origin.entity_id} are of {origin.valid_time.isoformat()}")
+        lacking = [f"{MISSING}{v}" for v, where in missing.items() if where[i]]
+        stale = [STALE_FEATURES] if origin.issued_at - origin.as_of > part.max_feature_age else []
+        curve = _Curve(
+            issued_at=origin.issued_at,
+            newest_input_at=origin.as_of,
+            data_version=data_version,
+            reasons=[*lacking, *stale, *reasons],
+            times=[origin.valid_time + k * part.resolution for k in range(passed, part.horizons)],
+            quantiles=quantiles[i, passed:],
+            simulated=False,
+        )
+        yield _forecast(model, use_case, "intraday", origin.entity_id, curve)
 
 
 @cache
@@ -206,6 +251,10 @@ def _factors(
         for entity_id, index in of_cutoff:
             out[index] = found.get(entity_id, 1.0)
     return out
+
+
+def _moments(times: pd.Series) -> list[datetime]:
+    return list(pd.DatetimeIndex(times).to_pydatetime())
 
 
 def _newest_input(rows: pd.DataFrame, index: Ints, cutoff: datetime) -> datetime:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import Self, cast
 
 import numpy as np
 import pandas as pd
@@ -30,18 +30,50 @@ class FaultyForecastsError(ValueError):
 
 
 @dataclass(frozen=True)
+class Errors:
+    """How far point forecasts were off, in the unit of the target, or % where so named; None where actuals are 0."""
+
+    n: int
+    mape: float | None
+    wape: float | None
+    mae: float
+    rmse: float
+    bias: float
+
+    @classmethod
+    def of(cls, actual: Floats, forecast: Floats) -> Self | None:
+        """Over all that is known, else None."""
+        known = np.isfinite(actual) & np.isfinite(forecast)
+        if not known.any():
+            return None
+        y, f = actual[known], forecast[known]
+        positive = np.abs(y) > 1e-9
+        return cls(
+            n=len(y),
+            mape=metrics.mape(y, f) if positive.any() else None,
+            wape=metrics.wape(y, f) if positive.any() else None,
+            mae=metrics.mae(y, f),
+            rmse=metrics.rmse(y, f),
+            bias=float(np.mean(f - y)),
+        )
+
+
+@dataclass(frozen=True)
 class Score:
     """Figures of one group of forecasts; errors in the unit of the target, or % where so named; None where unknown."""
 
     n: int
     mape: float | None
+    wape: float | None
     mae: float
     rmse: float
     bias: float
     pinball: float
     coverage: float
     reference_mape: float | None
+    reference_mae: float | None
     naive_mape: float | None
+    naive_mae: float | None
     skill: float | None
 
     def as_dict(self) -> dict[str, float | None]:
@@ -72,7 +104,7 @@ def read_forecasts(files: Sequence[Path], use_case: UseCase) -> pd.DataFrame:
         frame = frame[frame["use_case"] == use_case.use_case]
     for column in ("issued_at", "valid_time"):
         frame = frame.assign(**{column: _aware(frame[column], column)})
-    quantiles = frame[_quantile_columns(frame)].to_numpy(dtype=np.float64)
+    quantiles = frame[quantile_columns(frame)].to_numpy(dtype=np.float64)
     rules = {
         "a curve is there twice": frame.duplicated(_KEYS).any(),
         "a forecast was issued after its valid_time": (frame["issued_at"] > frame["valid_time"]).any(),
@@ -101,18 +133,39 @@ def figures(use_case: UseCase, path: Path_, forecasts: pd.DataFrame, actuals: pd
 
     Raises FaultyForecastsError where no forecast meets an actual.
     """
+    met = meet(use_case, path, forecasts, actuals)
+    groups = met["local"].dt.strftime("%H:%M") if path == "day-ahead" else horizons(met)
+    return {ALL: score(met)} | by_group(met, groups)
+
+
+def meet(use_case: UseCase, path: Path_, forecasts: pd.DataFrame, actuals: pd.DataFrame) -> pd.DataFrame:
+    """The forecasts that have an actual, with the columns actual, reference, naive, and local: valid_time's wall clock.
+
+    Raises FaultyForecastsError where no forecast meets an actual.
+    """
     resolution = (use_case.day_ahead if path == "day-ahead" else use_case.intraday).resolution
+    came_true = dict(iter(actuals.groupby("entity_id")))
     parts = []
-    for entity in use_case.entities:
-        mine = forecasts[forecasts["entity_id"] == entity.id]
-        if mine.empty:
-            continue
-        series = _series(use_case, actuals[actuals["entity_id"] == entity.id], pd.Timedelta(resolution))
-        parts.append(_joined(use_case, path, mine, series).assign(group=_groups(path, mine, entity.time_zone)))
-    joined = pd.concat(parts).dropna(subset=["actual"]) if parts else pd.DataFrame({"actual": []})
-    if joined.empty:
+    for entity_id, mine in forecasts.groupby("entity_id", sort=False):
+        if entity_id in came_true:
+            series = _series(use_case, came_true[entity_id], pd.Timedelta(resolution))
+            local = mine["valid_time"].dt.tz_convert(use_case.entity(str(entity_id)).time_zone).dt.tz_localize(None)
+            parts.append(_joined(use_case, path, mine, series).assign(local=local))
+    met = pd.concat(parts, ignore_index=True).dropna(subset=["actual"]) if parts else pd.DataFrame()
+    if met.empty:
         raise FaultyForecastsError("no forecast meets an actual: check entity ids and dates")
-    return {ALL: _score(joined)} | {str(key): _score(group) for key, group in joined.groupby("group", sort=True)}
+    return met
+
+
+def by_group(met: pd.DataFrame, groups: pd.Series) -> dict[str, Score]:
+    """The scores of groups of what ``meet`` found, in the order of their names."""
+    return {str(key): score(group) for key, group in met.groupby(groups, sort=True)}
+
+
+def horizons(met: pd.DataFrame) -> pd.Series:
+    """How far ahead each forecast was made, as text that sorts."""
+    ahead = met["valid_time"] - met["issued_at"]
+    return ahead.map({a: f"{a.total_seconds() / 3600:05.2f} h" for a in ahead.unique()})
 
 
 def _joined(use_case: UseCase, path: Path_, mine: pd.DataFrame, series: pd.DataFrame) -> pd.DataFrame:
@@ -158,45 +211,31 @@ def _series(use_case: UseCase, actuals: pd.DataFrame, resolution: pd.Timedelta) 
     return frame
 
 
-def _groups(path: Path_, mine: pd.DataFrame, zone: str) -> pd.Series:
-    """The group of each forecast, as text that sorts."""
-    if path == "day-ahead":
-        return mine["valid_time"].dt.tz_convert(zone).dt.strftime("%H:%M")
-    ahead = mine["valid_time"] - mine["issued_at"]
-    return ahead.map({a: f"{a.total_seconds() / 3600:05.2f} h" for a in ahead.unique()})
-
-
-def _score(rows: pd.DataFrame) -> Score:
-    actual, point = rows["actual"].to_numpy(dtype=np.float64), rows["q50"].to_numpy(dtype=np.float64)
-    columns = _quantile_columns(rows)
-    quantiles = {_level(c): rows[c].to_numpy(dtype=np.float64) for c in columns}
-    reference = rows["reference"].to_numpy(dtype=np.float64)
+def score(met: pd.DataFrame) -> Score:
+    """The figures of some of what ``meet`` found."""
+    actual, point, reference, naive = (met[c].to_numpy(np.float64) for c in ("actual", "q50", "reference", "naive"))
+    quantiles = {quantile_level(c): met[c].to_numpy(dtype=np.float64) for c in quantile_columns(met)}
+    ours, theirs, last_week = (Errors.of(actual, forecast) for forecast in (point, reference, naive))
+    assert ours is not None
     return Score(
-        n=len(rows),
-        mape=_mape(actual, point),
-        mae=metrics.mae(actual, point),
-        rmse=metrics.rmse(actual, point),
-        bias=float(np.mean(point - actual)),
+        **asdict(ours),
         pinball=metrics.pinball(actual, quantiles),
         coverage=metrics.coverage(actual, quantiles[0.1], quantiles[0.9]),
-        reference_mape=_mape(actual, reference),
-        naive_mape=_mape(actual, rows["naive"].to_numpy(dtype=np.float64)),
-        skill=metrics.skill(actual, point, reference) if np.isfinite(reference).any() else None,
+        reference_mape=None if theirs is None else theirs.mape,
+        reference_mae=None if theirs is None else theirs.mae,
+        naive_mape=None if last_week is None else last_week.mape,
+        naive_mae=None if last_week is None else last_week.mae,
+        skill=metrics.skill(actual, point, reference) if theirs is not None else None,
     )
 
 
-def _mape(actual: Floats, forecast: Floats) -> float | None:
-    known = np.isfinite(forecast) & (np.abs(actual) > 1e-9)
-    return metrics.mape(actual[known], forecast[known]) if known.any() else None
-
-
-def _quantile_columns(frame: pd.DataFrame) -> list[str]:
+def quantile_columns(frame: pd.DataFrame) -> list[str]:
     """The quantile columns, lowest first."""
-    return sorted((c for c in frame.columns if c.startswith("q") and c[1:].isdigit()), key=_level)
+    return sorted((c for c in frame.columns if c.startswith("q") and c[1:].isdigit()), key=quantile_level)
 
 
-def _level(column: str) -> float:
-    """What ``quantile_column`` wrote: q10 -> 0.1, q025 -> 0.025."""
+def quantile_level(column: str) -> float:
+    """The level of a column that ``quantile_column`` named: q10 -> 0.1, q025 -> 0.025."""
     return float(f"0.{column[1:]}")
 
 

@@ -10,7 +10,7 @@ import importlib
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +124,25 @@ def publish(
         version = str(logged.registered_model_version)
         promote(client, name, version, alias)
     return version
+
+
+def record(
+    settings: Settings,
+    experiment: str,
+    name: str,
+    params: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    files: Sequence[Path],
+) -> None:
+    """Log a run that makes no model, such as a backtest, with the files that show it. Raises RegistryAwayError."""
+    _client(settings)
+    with _registry_errors(settings):
+        mlflow.set_experiment(experiment)
+        with mlflow.start_run(run_name=name):
+            mlflow.log_params(dict(params))
+            mlflow.log_metrics(dict(metrics))
+            for file in files:
+                mlflow.log_artifact(str(file))
 
 
 def promote(client: MlflowClient, name: str, version: str, alias: Alias) -> None:

@@ -1,0 +1,88 @@
+"""The file that a backtest replays: judged as Silver judges it, with every vintage, and what came true in the end."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import pandas as pd
+
+from dualcast.adapters.files.observations import FileSource
+from dualcast.catalogue import UseCase
+from dualcast.cleaning import VINTAGE, clean
+from dualcast.observations import SourceError
+from dualcast.timegrid import day_bounds
+
+_KEY = ["entity_id", *VINTAGE]
+_NOTHING_STORED = {
+    "variable": "object",
+    "valid_time": "datetime64[us, UTC]",
+    "published_at": "datetime64[us, UTC]",
+    "value": "float64",
+}
+
+
+@dataclass(frozen=True)
+class History:
+    """The sound observations of a file, in order of publication.
+
+    arrivals: as they came, with their own resolution, which the stream takes
+    on_grid: the same on the use case's grid, as Silver has them
+    refused: reason -> how many were not taken; data_version: fingerprint of the file
+    """
+
+    arrivals: pd.DataFrame
+    on_grid: pd.DataFrame
+    refused: dict[str, int]
+    notes: tuple[str, ...]
+    data_version: str
+
+    def actuals(self, use_case: UseCase) -> pd.DataFrame:
+        """What is known at the end: entity_id, valid_time, the target and the reference where there is one."""
+        wanted = self.on_grid[self.on_grid["variable"].isin([use_case.target, use_case.reference])]
+        newest = wanted.drop_duplicates(["entity_id", "variable", "valid_time"], keep="last")
+        wide = newest.pivot(index=["entity_id", "valid_time"], columns="variable", values="value")
+        return wide.reset_index().rename_axis(columns=None)
+
+    def check_window(self, use_case: UseCase, first: date, last: date) -> None:
+        """Refuse a window that the file does not cover. Raises SourceError, which says what it has."""
+        target = self.on_grid[self.on_grid["variable"] == use_case.target]
+        if target.empty:
+            raise SourceError(f"the file has no sound value of {use_case.target}, which is to be forecast")
+        begin, end = target["valid_time"].min(), target["valid_time"].max() + use_case.grid
+        zone = use_case.entities[0].time_zone
+        if day_bounds(first, zone)[0] <= begin or day_bounds(last, zone)[1] > end:
+            raise SourceError(
+                f"the window {first} to {last} lies outside the file, whose {use_case.target} is from"
+                f" {begin:%Y-%m-%d %H:%M}Z to {end:%Y-%m-%d %H:%M}Z; history before the window is needed to learn from"
+            )
+
+
+def read_history(path: Path, use_case: UseCase) -> History:
+    """Read a file as the use case's ``replay`` maps it, and judge it. Raises SourceError."""
+    source = FileSource(path, use_case, use_case.replay)
+    first, last = source.extent.first, source.extent.last
+    assert first is not None
+    assert last is not None
+    came = source.observations(first, last + timedelta(microseconds=1)).reset_index(drop=True)
+    arrived = came.assign(partition=0, offset=came.index, position=0)
+    stored = pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in _NOTHING_STORED.items()})
+    # a file is looked at from its end: nothing in it is of the future
+    judged = pd.concat([clean(use_case, part, stored, (), last) for _, part in arrived.groupby("entity_id", sort=True)])
+    bad = judged[judged["reason"] != ""]
+    refused = pd.MultiIndex.from_frame(bad[_KEY])
+    on_grid = judged.loc[judged["reason"] == "", [*_KEY, "value"]]
+    return History(
+        arrivals=came[~pd.MultiIndex.from_frame(came[_KEY]).isin(refused)],
+        on_grid=on_grid.sort_values(["published_at", "variable", "valid_time"], kind="stable", ignore_index=True),
+        refused={str(reason): int(count) for reason, count in bad["reason"].value_counts().items()},
+        notes=tuple(source.notes),
+        data_version=f"file@{_sha256(path)[:12]}",
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,123 @@
+"""What a backtest asks: a use case, perhaps changed, a path, a window of days, how often the model is fitted anew."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+
+import pandas as pd
+
+from dualcast.catalogue import Path_, UseCase
+from dualcast.timegrid import day_bounds
+
+_REFIT = re.compile(r"P(?=\d)(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?")
+
+
+class QuestionError(ValueError):
+    """A backtest cannot be asked this way."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Local days [first, last] that are forecast by one model."""
+
+    first: date
+    last: date
+
+    @property
+    def name(self) -> str:
+        """The first day: what the fold, and its model's version, are known by."""
+        return self.first.isoformat()
+
+
+@dataclass(frozen=True)
+class Question:
+    """A backtest of the local days [first, last].
+
+    use_case: as it is to be, ``what_if`` applied; refit: an ISO 8601 duration of days or longer
+    without: the variables that were taken from the use case
+    """
+
+    use_case: UseCase
+    path: Path_
+    first: date
+    last: date
+    refit: str
+    without: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.last < self.first:
+            raise QuestionError(f"the window ends on {self.last}, before it begins on {self.first}")
+        refit_length(self.refit)
+
+    def folds(self) -> list[Fold]:
+        """The window, cut where the model is fitted anew."""
+        length, starts = refit_length(self.refit), [self.first]
+        while (following := (pd.Timestamp(self.first) + length * len(starts)).date()) <= self.last:
+            starts.append(following)
+        ends = [start - timedelta(days=1) for start in starts[1:]]
+        return [Fold(start, end) for start, end in zip(starts, [*ends, self.last], strict=True)]
+
+    def fitted_at(self, fold: Fold) -> datetime:
+        """When the model of a fold is fitted, UTC: at the first cutoff, or when the first day begins anywhere."""
+        entities = self.use_case.entities
+        if self.path == "day-ahead":
+            return min(self.use_case.cutoff(entity, fold.first) for entity in entities)
+        return min(day_bounds(fold.first, entity.time_zone)[0] for entity in entities)
+
+    def days(self) -> list[date]:
+        """Every day that a row is needed of: those of the window, and those that the first model learns from."""
+        part = self.use_case.day_ahead if self.path == "day-ahead" else self.use_case.intraday
+        begin = self.first - timedelta(days=part.training_days)
+        return [begin + timedelta(days=i) for i in range((self.last - begin).days + 1)]
+
+    def facts(self) -> dict[str, str]:
+        """What a forecast file must have been made with to be gone on with."""
+        definition = self.use_case.model_dump_json(exclude={"replay"})
+        return {
+            "use case": self.use_case.use_case,
+            "path": self.path,
+            "first day": self.first.isoformat(),
+            "last day": self.last.isoformat(),
+            "refit": self.refit,
+            "cutoff": f"{self.use_case.day_ahead.cutoff:%H:%M}" if self.path == "day-ahead" else "none",
+            "without": ", ".join(self.without) or "nothing",
+            "definition of the use case": _fingerprint(definition),
+            "mapping of the file": _fingerprint(self.use_case.replay.model_dump_json()),
+        }
+
+
+def _fingerprint(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def refit_length(text: str) -> pd.DateOffset:
+    """An ISO 8601 duration of years, months, weeks and days as a step of the calendar. Raises QuestionError."""
+    found = _REFIT.fullmatch(text)
+    numbers = [int(n or 0) for n in found.groups()] if found else []
+    if not any(numbers):
+        raise QuestionError(f"--refit {text!r} is no ISO 8601 duration of days or longer, such as P3M, P1M or P7D")
+    return pd.DateOffset(**dict(zip(("years", "months", "weeks", "days"), numbers, strict=True)))
+
+
+def what_if(use_case: UseCase, path: Path_, cutoff: time | None, without: Sequence[str]) -> UseCase:
+    """The use case with another cutoff, or with no feature that reads some variables. Raises QuestionError."""
+    part = use_case.day_ahead if path == "day-ahead" else use_case.intraday
+    changes: dict[str, object] = {}
+    if cutoff is not None:
+        if path != "day-ahead":
+            raise QuestionError("--cutoff is of the day-ahead path: an intraday forecast is made as each value comes")
+        changes["cutoff"] = cutoff
+    for variable in without:
+        if variable not in use_case.variables or variable == use_case.target:
+            others = ", ".join(v for v in use_case.variables if v != use_case.target)
+            raise QuestionError(f"--without {variable}: it must be one of {others}")
+    if without:
+        kept = {n: s for n, s in part.features.items() if not set(without) & set(s.variables())}
+        if part.scale is not None and part.scale not in kept:
+            raise QuestionError(f"--without {', '.join(without)}: the scale {part.scale!r} reads it")
+        changes |= {"features": kept, "optional": tuple(v for v in part.optional if v not in without)}
+    return use_case.model_copy(update={path.replace("-", "_"): part.model_copy(update=changes)})

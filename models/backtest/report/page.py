@@ -1,0 +1,191 @@
+"""The report as HTML: tables first, plots beside them, and at the end how it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+from string import Template
+
+import numpy as np
+
+from models.backtest.findings import Findings, WorstDay
+from models.backtest.report import charts
+from models.backtest.report.charts import number
+from models.scoring import Errors, Score
+
+_WANTED = 80.0
+_PLAUSIBLE_COVERAGE = 3.0
+_KEY = {"forecast": "forecast", "actual": "actual", "reference": "reference", "naive": "naive: last week"}
+_UNORDERED = {"day type", "entity"}
+_CAPTIONS = {
+    "horizon": "By horizon",
+    "month": "By month",
+    "local hour": "By local hour",
+    "day type": "By day type",
+    "entity": "By entity",
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What the report is about: names and the facts under which it was made, as they are shown."""
+
+    title: str
+    subtitle: str
+    unit: str
+    reference: str | None
+    facts: Mapping[str, str]
+
+
+def render(subject: Subject, findings: Findings) -> str:
+    """The whole page."""
+    template = Template((files("models.backtest.report") / "page.html").read_text(encoding="utf-8"))
+    sections = [
+        _overall(subject, findings),
+        _calibration(subject, findings),
+        *(_group(subject, heading, found) for heading, found in findings.groups.items()),
+        _worst(subject, findings),
+        _facts(subject),
+    ]
+    return template.substitute(
+        title=escape(subject.title),
+        subtitle=escape(subject.subtitle),
+        tiles="".join(_tiles(subject, findings)),
+        sections="\n".join(sections),
+    )
+
+
+def _tiles(subject: Subject, findings: Findings) -> Iterable[str]:
+    s = findings.overall
+    # where actuals come near zero, their percentages say nothing
+    relative = s.mape is not None and s.wape is not None and s.mape < 1.5 * s.wape
+    if relative:
+        yield _tile(_percent(s.mape), "mean absolute error (MAPE)")
+    else:
+        yield _tile(_percent(s.wape), "absolute error (WAPE)")
+    yield _tile(f"{number(s.mae)} {subject.unit}", "mean absolute error")
+    if s.reference_mae is not None:
+        theirs = _percent(s.reference_mape) if relative else f"{number(s.reference_mae)} {subject.unit}"
+        yield _tile(theirs, f"reference {subject.reference}")
+    if s.skill is not None:
+        better = "good" if s.skill > 0 else "bad"
+        word = "smaller" if s.skill > 0 else "larger"
+        yield _tile(f"{100 * abs(s.skill):.0f} %", f"{word} error than the reference", better)
+    near = "good" if abs(s.coverage - _WANTED) <= _PLAUSIBLE_COVERAGE else "bad"
+    yield _tile(f"{s.coverage:.1f} %", f"within q10 to q90 (wanted: {_WANTED:.0f} %)", near)
+
+
+def _tile(value: str, text: str, tone: str = "") -> str:
+    return f'<div class="tile"><b class="{tone}">{escape(value)}</b><span class="muted">{escape(text)}</span></div>'
+
+
+def _overall(subject: Subject, findings: Findings) -> str:
+    header = ["", "n", "MAPE %", "WAPE %", *(f"{m} {subject.unit}" for m in ("MAE", "RMSE", "bias"))]
+    rows = [[name, *_error_cells(errors)] for name, errors in findings.comparison.items()]
+    s = findings.overall
+    rows = [[*row, "-", "-"] for row in rows]
+    rows[0][-2:] = [number(s.pinball), f"{s.coverage:.1f}"]
+    header += [f"pinball {subject.unit}", "q10-q90 %"]
+    text = "Each on all intervals where it and the actual are known. Bias: forecast less actual."
+    if findings.unscored:
+        text += f" {findings.unscored:,} forecasts have no sound actual and are not scored."
+    return _section("Overall", text, _table(header, rows))
+
+
+def _calibration(subject: Subject, findings: Findings) -> str:
+    found = findings.calibration
+    levels = list(next(iter(found.values())).below)
+    header = ["quarter", "n", "q10-q90 %", *(f"below {level} %" for level in levels), f"mean width {subject.unit}"]
+    rows = [
+        [name, f"{c.n:,}", f"{c.inside:.1f}", *(f"{share:.1f}" for share in c.below.values()), number(c.width)]
+        for name, c in found.items()
+    ]
+    plot = charts.shares("coverage by quarter", list(found), [c.inside for c in found.values()], _WANTED)
+    text = "How often the actual lay between q10 and q90, and below each quantile: honest quantiles hold what they say."
+    return _section("Calibration by quarter", text, _pair(plot, _table(header, rows)))
+
+
+def _group(subject: Subject, heading: str, found: Mapping[str, Score]) -> str:
+    header = [heading, "n", "MAPE %", "MAE", "RMSE", "bias", "pinball", "q10-q90 %", "ref. MAE", "naive MAE", "skill"]
+    rows = [[name, *_score_cells(s)] for name, s in found.items()]
+    series: dict[str, list[float | None]] = {
+        "forecast": [s.mae for s in found.values()],
+        "reference": [s.reference_mae for s in found.values()],
+        "naive": [s.naive_mae for s in found.values()],
+    }
+    known = {name: values for name, values in series.items() if any(v is not None for v in values)}
+    labels = [name.removesuffix(":00").removesuffix(" h") for name in found]
+    draw = charts.columns if heading in _UNORDERED else charts.lines
+    plot = _key(known) + draw(f"mean absolute error by {heading}", labels, known, subject.unit)
+    text = f"Mean absolute error in {subject.unit}. Skill: 1 less the error as a share of the reference's."
+    return _section(_CAPTIONS[heading], text, _pair(plot, _table(header, rows)))
+
+
+def _worst(subject: Subject, findings: Findings) -> str:
+    days = "".join(_worst_day(subject, worst) for worst in findings.worst)
+    text = f"The {len(findings.worst)} local days with the largest mean absolute error, worst first."
+    key = _key(("forecast", "actual", *(["reference"] if subject.reference else [])), "q10 to q90")
+    return _section("Worst days", text, f'{key}<div class="days">{days}</div>')
+
+
+def _worst_day(subject: Subject, worst: WorstDay) -> str:
+    columns = {c: worst.points[c].to_numpy(dtype=np.float64) for c in ("q10", "q50", "q90", "actual", "reference")}
+    series = {"reference": columns["reference"], "actual": columns["actual"], "forecast": columns["q50"]}
+    labels = worst.points["local"].dt.strftime("%H:%M").tolist()
+    plot = charts.day(f"{worst.entity_id} {worst.day}", labels, series, columns["q10"], columns["q90"])
+    size = f"{number(worst.mae)} {subject.unit}"
+    return (
+        f"<figure><h3>{escape(worst.entity_id)}, {worst.day}<span>{escape(size)}</span></h3>"
+        f'<figcaption class="muted">{worst.day_type}</figcaption>{plot}</figure>'
+    )
+
+
+def _facts(subject: Subject) -> str:
+    items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in subject.facts.items())
+    return _section("How it was made", "", f"<dl>{items}</dl>")
+
+
+def _section(heading: str, text: str, body: str) -> str:
+    said = f'<p class="muted">{escape(text)}</p>' if text else ""
+    return f"<section><h2>{escape(heading)}</h2>{said}{body}</section>"
+
+
+def _pair(plot: str, table: str) -> str:
+    return f'<div class="pair"><figure>{plot}</figure>{table}</div>'
+
+
+def _key(series: Iterable[str], band: str = "") -> str:
+    items = [f'<li><i class="{name}"></i>{_KEY[name]}</li>' for name in series]
+    items += [f'<li><i class="band"></i>{band}</li>'] if band else []
+    return f'<ul class="key">{"".join(items)}</ul>'
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _error_cells(e: Errors) -> list[str]:
+    return [f"{e.n:,}", _two(e.mape), _two(e.wape), number(e.mae), number(e.rmse), number(e.bias)]
+
+
+def _score_cells(s: Score) -> list[str]:
+    return [
+        f"{s.n:,}",
+        _two(s.mape),
+        *(number(v) for v in (s.mae, s.rmse, s.bias, s.pinball)),
+        f"{s.coverage:.1f}",
+        *("-" if v is None else number(v) for v in (s.reference_mae, s.naive_mae)),
+        _two(s.skill),
+    ]
+
+
+def _two(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f} %"

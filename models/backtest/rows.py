@@ -1,0 +1,124 @@
+"""Feature rows of a backtest, by the functions that Spark and Flink run, and targets as known at a fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+
+from dualcast.adapters.lake import target_column
+from dualcast.catalogue import Entity, Path_, UseCase
+from dualcast.features.asof import day_ahead_features, target_values
+from dualcast.features.state import IntradayPlan, IntradayState, Rows, update_of
+from dualcast.timegrid import day_bounds, duration
+from models.inputs import Floats
+
+# The stream's first rows lack what lies further back: let it run for so long before the first day.
+_WARM_UP = timedelta(days=14)
+
+
+@dataclass(frozen=True)
+class RowMaker:
+    """Makes the feature rows of some local days, one entity at a time; holds nothing that cannot be sent to a worker.
+
+    Rows have entity_id, valid_time (of the delivery interval; intraday: the origin), event_timestamp (the cutoff; the
+    moment the origin's value became known), delivery_day (local; intraday: the origin's) and the features: floats, and
+    arrays of (horizons,) for intraday features per target.
+    """
+
+    use_case: UseCase
+    path: Path_
+    days: tuple[date, ...]
+
+    def __call__(self, entity_id: str, observations: pd.DataFrame) -> pd.DataFrame:
+        """The rows of one entity, from what the file has of it."""
+        entity = self.use_case.entity(entity_id)
+        if self.path == "day-ahead":
+            rows = day_ahead_features(self.use_case, entity, observations, self.days)
+            return rows.assign(event_timestamp=rows["cutoff"])
+        return self._intraday(entity, observations)
+
+    def _intraday(self, entity: Entity, observations: pd.DataFrame) -> pd.DataFrame:
+        """The rows that the stream makes of the same observations in the same order."""
+        plan = IntradayPlan(self.use_case, entity)
+        begin, end = day_bounds(self.days[0], entity.time_zone)[0], day_bounds(self.days[-1], entity.time_zone)[1]
+        since = begin - self.use_case.intraday.lookback - _WARM_UP
+        seen = observations[(observations["published_at"] >= since) & (observations["valid_time"] <= end)]
+        update, _ = update_of(
+            plan,
+            plan.features.step,
+            seen["variable"].tolist(),
+            _micros(seen["valid_time"]),
+            seen["resolution"].map({text: _span(text) for text in seen["resolution"].unique()}).to_numpy(np.int64),
+            seen["value"].to_numpy(np.float64),
+            _micros(seen["published_at"]),
+        )
+        chunks, _ = IntradayState(plan).apply(update)
+        rows = _frame(entity, plan, chunks)
+        return rows[(rows["valid_time"] >= begin) & (rows["valid_time"] < end)].reset_index(drop=True)
+
+
+# Runs a RowMaker over every entity of some observations and gathers what it makes.
+EachEntity = Callable[[RowMaker, pd.DataFrame], pd.DataFrame]
+
+
+def one_by_one(maker: RowMaker, observations: pd.DataFrame) -> pd.DataFrame:
+    """One entity after the other, in this process."""
+    parts = [maker(str(entity_id), part) for entity_id, part in observations.groupby("entity_id", sort=True)]
+    return pd.concat(parts, ignore_index=True)
+
+
+def with_targets(
+    use_case: UseCase, path: Path_, rows: pd.DataFrame, on_grid: pd.DataFrame, until: datetime
+) -> pd.DataFrame:
+    """Rows with the column ``target_column(path)``: what had come true, in the vintage known before ``until``."""
+    known = on_grid[(on_grid["variable"] == use_case.target) & (on_grid["published_at"] < until)]
+    of_entity = dict(iter(known.groupby("entity_id")))
+    part = use_case.day_ahead if path == "day-ahead" else use_case.intraday
+    horizons = use_case.intraday.horizons if path == "intraday" else 1
+    actual = np.full((len(rows), horizons), np.nan)
+    for entity_id, where in rows.reset_index(drop=True).groupby("entity_id").groups.items():
+        if entity_id in of_entity:
+            series = target_values(use_case, of_entity[entity_id], part.resolution)
+            actual[where] = _ahead(series, rows["valid_time"].iloc[where], part.resolution, horizons)
+    return rows.assign(**{target_column(path): actual[:, 0] if path == "day-ahead" else list(actual)})
+
+
+def _ahead(series: pd.Series, starts: pd.Series, step: timedelta, horizons: int) -> Floats:
+    """The values of a series at some times and the steps after them, (n, horizons)."""
+    first = starts.dt.tz_convert(None).to_numpy(dtype="datetime64[us]")
+    times = first[:, np.newaxis] + np.arange(horizons) * np.timedelta64(step)
+    values = series.reindex(pd.DatetimeIndex(times.ravel(), tz="UTC"))
+    return np.asarray(values, dtype=np.float64).reshape(times.shape)
+
+
+def _frame(entity: Entity, plan: IntradayPlan, chunks: list[Rows]) -> pd.DataFrame:
+    """The rows that a state made, as a frame."""
+    per_origin = set(plan.features.per_origin)
+    columns: dict[str, Floats | list[Floats]] = {}
+    for name in plan.features.names:
+        width = 1 if name in per_origin else plan.horizons
+        parts = [np.broadcast_to(c.features[name], (len(c), width)) for c in chunks]
+        values = np.concatenate(parts) if parts else np.empty((0, width))
+        columns[name] = values[:, 0] if width == 1 else list(values)
+    origin = np.concatenate([c.origin for c in chunks]) if chunks else np.empty(0, np.int64)
+    as_of = np.concatenate([c.as_of for c in chunks]) if chunks else np.empty(0, np.int64)
+    valid_time = pd.to_datetime(origin * plan.features.step, unit="s", utc=True).as_unit("us")
+    head = {
+        "entity_id": entity.id,
+        "valid_time": valid_time,
+        "event_timestamp": pd.to_datetime(as_of, unit="us", utc=True).as_unit("us"),
+        "delivery_day": valid_time.tz_convert(entity.time_zone).date,
+    }
+    return pd.DataFrame(head | columns)
+
+
+def _micros(times: pd.Series) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    return np.asarray(times.dt.as_unit("us").astype("int64"))
+
+
+def _span(text: str) -> int:
+    return duration(text) // timedelta(microseconds=1)

@@ -1,0 +1,105 @@
+"""The backtest itself: fold by fold a model that knows the past only, and day by day the forecasts that it makes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import pandas as pd
+import structlog
+
+from dualcast.adapters.lake import target_column
+from dualcast.adapters.model_registry import CHAMPION, RegisteredModel
+from dualcast.records import Forecast, forecast_frame
+from models.backtest.forecast_file import ForecastFile
+from models.backtest.history import History
+from models.backtest.question import Fold, Question
+from models.backtest.rows import EachEntity, RowMaker, one_by_one, with_targets
+from models.backtest.track_record import TrackRecord
+from models.fitting import Examples, TooFewExamplesError, fit_model
+from models.forecasting import NoForecastError, day_ahead_forecasts, intraday_forecasts
+from models.inputs import Layout
+from models.training import known_by, model_name
+
+# Told what is being done, and how many of the folds are done.
+Progress = Callable[[str, int, int], None]
+_log = structlog.get_logger(__name__)
+
+
+def run(
+    question: Question, history: History, file: ForecastFile, progress: Progress, each_entity: EachEntity = one_by_one
+) -> None:
+    """Forecast the folds that the file lacks.
+
+    ``each_entity`` makes the feature rows of all entities, here or on a cluster. Raises TooFewExamplesError,
+    ForecasterError.
+    """
+    folds = question.folds()
+    if set(file.done) >= {fold.name for fold in folds}:
+        return
+    days = question.days()
+    progress(f"features of {len(days):,} days", len(file.done), len(folds))
+    observations = history.on_grid if question.path == "day-ahead" else history.arrivals
+    rows = each_entity(RowMaker(question.use_case, question.path, tuple(days)), observations)
+    record = TrackRecord(question, history, rows, file.frame())
+    for number, fold in enumerate(folds):
+        if fold.name in file.done:
+            continue
+        progress(f"fitting for {fold.first} to {fold.last}", number, len(folds))
+        model = _fitted(question, history, rows, fold)
+        progress(f"forecasting {fold.first} to {fold.last}", number, len(folds))
+        forecasts = list(_forecasts(question, history, rows, fold, model, record))
+        if forecasts:
+            file.add(fold.name, forecast_frame(forecasts))
+
+
+def _fitted(question: Question, history: History, rows: pd.DataFrame, fold: Fold) -> RegisteredModel:
+    """A model that learned from what was known when the fold begins."""
+    use_case, path, until = question.use_case, question.path, question.fitted_at(fold)
+    before = rows[rows["event_timestamp"] < until].reset_index(drop=True)
+    known = known_by(use_case, path, with_targets(use_case, path, before, history.on_grid, until), until)
+    layout = Layout.of(use_case, path)
+    examples = Examples.of(layout, use_case, known, target_column(path))
+    try:
+        model = fit_model(use_case, path, layout, examples, os.cpu_count() or 1).model
+    except TooFewExamplesError as error:
+        raise TooFewExamplesError(f"a model for {fold.first} has too little history: {error}") from error
+    return RegisteredModel(model_name(use_case.use_case, path), fold.name, CHAMPION, "", model)
+
+
+def _forecasts(
+    question: Question,
+    history: History,
+    rows: pd.DataFrame,
+    fold: Fold,
+    model: RegisteredModel,
+    record: TrackRecord,
+) -> Iterator[Forecast]:
+    """The curves of a fold, day by day; an entity and day of which nothing can be said is left out."""
+    wanted = rows[(rows["delivery_day"] >= fold.first) & (rows["delivery_day"] <= fold.last)]
+    for day, of_day in wanted.groupby("delivery_day", sort=True):
+        past = record.past(of_day["event_timestamp"].max()) if question.path == "day-ahead" else None
+        try:
+            made = _of_day(question, history, of_day, model, past)
+        except NoForecastError:
+            made = []
+            for entity_id, part in of_day.groupby("entity_id", sort=True):
+                try:
+                    made += _of_day(question, history, part, model, past)
+                except NoForecastError as error:
+                    _log.warning("no forecast", entity=entity_id, day=str(day), reason=str(error))
+        if question.path == "day-ahead":
+            record.add(made)
+        yield from made
+
+
+def _of_day(
+    question: Question, history: History, rows: pd.DataFrame, model: RegisteredModel, past: pd.DataFrame | None
+) -> list[Forecast]:
+    """All curves of some rows of one day, or none. Raises NoForecastError."""
+    if question.path == "day-ahead":
+        return list(day_ahead_forecasts(model, question.use_case, rows, history.data_version, past=past))
+    # of values that became known together, and of a value that came again, one forecast was made
+    issued = rows.drop_duplicates(["entity_id", "event_timestamp"], keep="last")
+    issued = issued.drop_duplicates(["entity_id", "valid_time"], keep="first")
+    return list(intraday_forecasts(model, question.use_case, issued, history.data_version))

@@ -1,0 +1,286 @@
+"""A backtest forecasts as it would have been done then, goes on where it was stopped, and scores what it wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, date, datetime, time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dualcast.catalogue import Entity, Path_, ReplayMapping, UseCase
+from dualcast.observations import SourceError
+from models.backtest.forecast_file import ForecastFile, OtherBacktestError
+from models.backtest.question import Question, QuestionError, refit_length, what_if
+from models.backtest.study import Study, study
+from models.fitting import TooFewExamplesError
+from models.scoring import ALL, figures, read_actuals, read_forecasts
+from tests.histories import corrupt_from, history
+
+QUANTILES = ["q10", "q50", "q90"]
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+MAPPING = ReplayMapping(
+    shape="long", published_column="published_at", resolution=pd.Timedelta("15min").to_pytimedelta()
+)
+
+
+@pytest.fixture(scope="module")
+def case(quick: UseCase) -> UseCase:
+    """The quick use case, which learns from a few weeks and reads long files with every vintage."""
+    day_ahead = quick.day_ahead.model_copy(update={"training_days": 50})
+    intraday = quick.intraday.model_copy(update={"training_days": 14})
+    return quick.model_copy(update={"replay": MAPPING, "day_ahead": day_ahead, "intraday": intraday})
+
+
+@pytest.fixture(scope="module")
+def known(observations: pd.DataFrame) -> pd.DataFrame:
+    """What the forecasters cannot do without."""
+    return observations[observations["variable"].isin(["load", "load_forecast_tso"])]
+
+
+@pytest.fixture(scope="module")
+def question(case: UseCase) -> Question:
+    """Twelve days in two folds, the second of which holds the day of 23 hours."""
+    return Question(case, "day-ahead", date(2022, 3, 18), date(2022, 3, 29), "P6D")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, known: pd.DataFrame) -> Path:
+    return written(tmp_path_factory.mktemp("data"), known)
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory, question: Question, data: Path) -> tuple[Study, Path]:
+    """An undisturbed run, and where it wrote."""
+    folder = tmp_path_factory.mktemp("clean")
+    return done(question, data, folder), folder
+
+
+@pytest.fixture(scope="module")
+def forecasts(clean: tuple[Study, Path], case: UseCase) -> pd.DataFrame:
+    return read_forecasts([clean[1] / "out.parquet"], case)
+
+
+def written(folder: Path, observations: pd.DataFrame) -> Path:
+    file = folder / "data.parquet"
+    observations[["variable", "valid_time", "published_at", "value"]].to_parquet(file)
+    return file
+
+
+def silent(step: str, done: int, total: int) -> None:
+    """Hear no progress."""
+
+
+def done(question: Question, data: Path, folder: Path, progress: Callable[[str, int, int], None] = silent) -> Study:
+    return study(question, data, folder / "out.parquet", folder / "out.html", lambda: NOW, progress)
+
+
+def made(question: Question, data: Path, folder: Path) -> pd.DataFrame:
+    done(question, data, folder)
+    return read_forecasts([folder / "out.parquet"], question.use_case)
+
+
+def test_the_report_says_what_the_score_command_says(
+    tmp_path: Path, clean: tuple[Study, Path], forecasts: pd.DataFrame, case: UseCase, known: pd.DataFrame
+) -> None:
+    known.pivot(index="valid_time", columns="variable", values="value").to_parquet(tmp_path / "actuals.parquet")
+    scored = figures(case, "day-ahead", forecasts, read_actuals([tmp_path / "actuals.parquet"], case))
+    found = clean[0].findings
+    assert found.overall == scored.pop(ALL)
+    assert list(found.groups["local hour"].values()) == list(scored.values())
+    page = (clean[1] / "out.html").read_text()
+    assert f"{found.overall.mae:,.0f} MW" in page
+    assert f"{found.overall.coverage:.1f} %" in page
+    assert page.count("<figcaption") == len(found.worst) == 12
+
+
+def test_every_delivery_day_is_whole_and_issued_at_its_cutoff(forecasts: pd.DataFrame, question: Question) -> None:
+    local = forecasts["valid_time"].dt.tz_convert("Europe/Berlin")
+    hours = local.groupby(local.dt.date).size()
+    assert hours.to_dict() == dict.fromkeys(pd.date_range("2022-03-18", "2022-03-29").date, 24) | {
+        date(2022, 3, 27): 23
+    }
+    issued = forecasts["issued_at"].dt.tz_convert("Europe/Berlin")
+    assert (issued.dt.strftime("%H:%M") == "11:00").all()
+    assert ((local.dt.normalize().dt.date - issued.dt.date) == pd.Timedelta(days=1)).all()
+    assert forecasts["model_version"].unique().tolist() == ["2022-03-18", "2022-03-24"]
+
+
+def test_the_day_of_25_hours(tmp_path: Path, case: UseCase, entity: Entity) -> None:
+    variables = {name: case.variables[name] for name in ("load", "load_forecast_tso")}
+    autumn = written(tmp_path, history(case.model_copy(update={"variables": variables}), entity, "2022-09-10", 54))
+    found = made(Question(case, "day-ahead", date(2022, 10, 30), date(2022, 10, 31), "P1M"), autumn, tmp_path)
+    local = found["valid_time"].dt.tz_convert("Europe/Berlin")
+    assert local.groupby(local.dt.date).size().tolist() == [25, 24]
+
+
+@pytest.mark.parametrize("path", ["day-ahead", "intraday"])
+def test_nothing_that_was_published_later_moves_a_forecast(
+    tmp_path: Path, case: UseCase, known: pd.DataFrame, path: Path_
+) -> None:
+    moment = pd.Timestamp("2022-03-21T10:00Z")
+    # a value that is published at the cutoff comes too late for it, and begins an intraday forecast
+    last = moment if path == "day-ahead" else moment - pd.Timedelta("1s")
+    question = Question(case, path, date(2022, 3, 20), date(2022, 3, 23), "P2D")
+    parts = {"clean": known, "spoiled": corrupt_from(known, moment)}
+    found = {}
+    for name, rows in parts.items():
+        (tmp_path / name).mkdir()
+        found[name] = made(question, written(tmp_path / name, rows), tmp_path / name)
+    before = {n: f[f["issued_at"] <= last].set_index(["issued_at", "valid_time"])[QUANTILES] for n, f in found.items()}
+    pd.testing.assert_frame_equal(before["clean"], before["spoiled"], check_exact=True)
+    assert len(before["clean"]) >= 47
+    assert not found["clean"]["q50"].equals(found["spoiled"]["q50"])
+
+
+def spoiled_reference(known: pd.DataFrame, factor: float | None) -> pd.DataFrame:
+    """The reference of one delivery day ten times too high, or missing."""
+    day = known["valid_time"].between(pd.Timestamp("2022-03-20T23:00Z"), pd.Timestamp("2022-03-21T22:59Z"))
+    hit = day & (known["variable"] == "load_forecast_tso")
+    if factor is None:
+        return known[~hit]
+    return known.assign(value=known["value"].where(~hit, known["value"] * factor))
+
+
+@pytest.mark.parametrize("factor", [10.0, None])
+def test_a_bad_or_missing_reference_moves_no_forecast_wildly(
+    tmp_path: Path, question: Question, known: pd.DataFrame, forecasts: pd.DataFrame, factor: float | None
+) -> None:
+    found = made(question, written(tmp_path, spoiled_reference(known, factor)), tmp_path)
+    moved = (found["q50"] / forecasts["q50"] - 1).abs()
+    assert moved.max() < 0.05
+    hit = found["valid_time"].between(pd.Timestamp("2022-03-20T23:00Z"), pd.Timestamp("2022-03-21T22:59Z"))
+    assert moved[hit].max() > 0
+    assert (found["degraded_reasons"] == np.where(hit, "missing:load_forecast_tso", "")).all()
+
+
+class Stop:
+    """Stops a run where it is said to, and remembers what it heard."""
+
+    def __init__(self, at: str | None) -> None:
+        self.at = at
+        self.heard: list[str] = []
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        self.heard.append(step)
+        if self.at is not None and step.startswith(self.at):
+            raise KeyboardInterrupt
+
+
+def test_a_stopped_run_goes_on_with_what_is_not_done(
+    tmp_path: Path, question: Question, data: Path, forecasts: pd.DataFrame
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        done(question, data, tmp_path, Stop("forecasting 2022-03-24"))
+    half = read_forecasts([tmp_path / "out.parquet"], question.use_case)
+    assert half["model_version"].unique().tolist() == ["2022-03-18"]
+    second = Stop(None)
+    done(question, data, tmp_path, second)
+    assert [s for s in second.heard if s.startswith("fitting")] == ["fitting for 2022-03-24 to 2022-03-29"]
+    pd.testing.assert_frame_equal(read_forecasts([tmp_path / "out.parquet"], question.use_case), forecasts)
+    third = Stop(None)
+    done(question, data, tmp_path, third)
+    assert not [s for s in third.heard if s.startswith(("fitting", "features"))]
+
+
+def test_a_file_of_another_backtest_is_refused(tmp_path: Path, question: Question, data: Path, case: UseCase) -> None:
+    out = tmp_path / "out.parquet"
+    facts = question.facts() | {"data": "file@1"}
+    ForecastFile(out, facts).add("2022-03-18", pd.DataFrame({"q50": [1.0]}))
+    other = replace(question, refit="P1M").facts() | {"data": "file@2"}
+    with pytest.raises(OtherBacktestError, match=r"refit was P6D, is P1M; data was file@1, is file@2\. Choose another"):
+        ForecastFile(out, other)
+    assert ForecastFile(out, facts).done == ["2022-03-18"]
+    out.write_text("not Parquet")
+    with pytest.raises(OtherBacktestError, match="is no forecast file"):
+        ForecastFile(out, facts)
+    pd.DataFrame({"q50": [1.0]}).to_parquet(out)
+    with pytest.raises(OtherBacktestError, match="not made by a backtest"):
+        ForecastFile(out, facts)
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out.parquet"
+    file = ForecastFile(out, {})
+    file.add("a", pd.DataFrame({"q50": [1.0]}))
+
+    def fail(self: Path, target: Path) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="no space"):
+        file.add("b", pd.DataFrame({"q50": [2.0]}))
+    assert ForecastFile(out, {}).frame()["q50"].tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "second"),
+    [
+        ("P3M", "2022-04-30"),
+        ("P1M", "2022-02-28"),
+        ("P1Y", "2023-01-30"),
+        ("P2W", "2022-02-13"),
+        ("P10D", "2022-02-09"),
+    ],
+)
+def test_folds_follow_the_calendar_from_the_first_day(case: UseCase, text: str, second: str) -> None:
+    folds = Question(case, "day-ahead", date(2022, 1, 30), date(2023, 6, 30), text).folds()
+    assert folds[1].name == second
+    days = [d for f in folds for d in pd.date_range(f.first, f.last)]
+    assert days == list(pd.date_range("2022-01-30", "2023-06-30"))
+
+
+@pytest.mark.parametrize("text", ["P", "3M", "PT6H", "P0D", "monthly"])
+def test_a_refit_that_is_no_duration_of_days(text: str) -> None:
+    with pytest.raises(QuestionError, match="such as P3M"):
+        refit_length(text)
+
+
+def test_what_if(case: UseCase) -> None:
+    asked = what_if(case, "day-ahead", time(8), ["load_forecast_tso"]).day_ahead
+    assert asked.cutoff == time(8)
+    assert not [n for n, s in asked.features.items() if "load_forecast_tso" in s.variables()]
+    assert "load_lag_7d" in asked.features
+    assert "load_forecast_tso" not in asked.optional
+    with pytest.raises(QuestionError, match="must be one of load_forecast_tso"):
+        what_if(case, "day-ahead", None, ["load"])
+    with pytest.raises(QuestionError, match="as each value comes"):
+        what_if(case, "intraday", time(8), [])
+
+
+def test_a_cutoff_of_its_own(tmp_path: Path, question: Question, data: Path, forecasts: pd.DataFrame) -> None:
+    case = what_if(question.use_case, "day-ahead", time(8), ["load_forecast_tso"])
+    found = made(Question(case, "day-ahead", date(2022, 3, 20), date(2022, 3, 21), "P1M"), data, tmp_path)
+    assert (found["issued_at"].dt.tz_convert("Europe/Berlin").dt.strftime("%H:%M") == "08:00").all()
+    assert not found["degraded"].any()
+
+
+def test_forecasts_are_written_as_parquet_only(tmp_path: Path, question: Question, data: Path) -> None:
+    with pytest.raises(QuestionError, match=r"must end in \.parquet"):
+        study(question, data, tmp_path / "out.csv", tmp_path / "out.html", lambda: NOW, silent)
+
+
+def test_windows_that_cannot_be_forecast(tmp_path: Path, case: UseCase, data: Path) -> None:
+    with pytest.raises(QuestionError, match="before it begins"):
+        Question(case, "day-ahead", date(2022, 3, 2), date(2022, 3, 1), "P3M")
+    outside = Question(case, "day-ahead", date(2022, 3, 1), date(2022, 5, 1), "P3M")
+    with pytest.raises(SourceError, match=r"outside the file, whose load is from 2022-01-01 00:00Z to 2022-04-01"):
+        done(outside, data, tmp_path)
+    early = Question(case, "day-ahead", date(2022, 1, 3), date(2022, 1, 9), "P3M")
+    with pytest.raises(TooFewExamplesError, match="a model for 2022-01-03 has too little history: only 0 rows"):
+        done(early, data, tmp_path)
+
+
+def test_an_intraday_forecast_for_every_origin(tmp_path: Path, case: UseCase, data: Path) -> None:
+    question = Question(case, "intraday", date(2022, 3, 26), date(2022, 3, 27), "P1M")
+    found = made(question, data, tmp_path)
+    origins = found["issued_at"].dt.tz_convert("Europe/Berlin")
+    assert found.groupby(origins.dt.date)["issued_at"].nunique().tolist() == [96, 92]
+    ahead = (found["valid_time"] - found["issued_at"]) / pd.Timedelta("15min")
+    assert sorted(ahead.unique()) == list(range(24))
+    by_horizon = done(question, data, tmp_path).findings.groups["horizon"]
+    assert len(by_horizon) == 24
+    assert by_horizon["00.00 h"].n == 188
