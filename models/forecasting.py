@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import cache
@@ -28,12 +28,17 @@ OTHER_FEATURE_SET = "other_feature_set"
 PREVIOUS_VERSION = "fallback: previous_version"
 MISSING = "missing:"
 
+# Entity and cutoff -> what the offsets of its levels are multiplied with, (levels,).
+Factors = Mapping[tuple[str, datetime], Floats]
+
 __all__ = [
+    "Factors",
     "FeatureMismatchError",
     "NoForecastError",
     "code_version",
     "day_ahead_forecast",
     "day_ahead_forecasts",
+    "interval_factors",
     "intraday_forecast",
     "intraday_forecasts",
 ]
@@ -74,13 +79,11 @@ def day_ahead_forecasts(
     *,
     simulated: bool = False,
     reasons: Sequence[str] = (),
-    past: pd.DataFrame | None = None,
+    factors: Factors | None = None,
 ) -> Iterator[Forecast]:
     """The curves of many entities and delivery days, each issued at its cutoff; predicted at once.
 
-    ``past`` are published points of the last ``adaptive.MEMORY``, which the width of the intervals follows: entity_id,
-    issued_at, valid_time, the quantiles as they were published, the feature that is the scale, and actual (NaN where
-    unknown); of each curve's entity, what was known by the cutoff is used.
+    ``factors`` widen or narrow the intervals of each curve: see ``interval_factors``.
 
     ``rows`` are Gold's: entity_id, valid_time, the features and, where known, newest_input_at. ``reasons`` say why the
     caller thinks that the curves are degraded. Raises FeatureMismatchError, and NoForecastError for the first curve
@@ -91,8 +94,7 @@ def day_ahead_forecasts(
         raw.assembler.enter(use_case.entity(entity_id))
     inputs = raw.assembler.from_frame(rows)
     curves = _curves(use_case, rows)
-    factors = None if past is None else _factors(raw, use_case, rows, curves, past)
-    quantiles = _bounded(use_case, raw.quantiles(inputs, factors)[:, 0])
+    quantiles = _bounded(use_case, raw.quantiles(inputs, _row_factors(use_case, raw, curves, factors))[:, 0])
     missing = raw.missing(inputs)
     for (entity_id, day), index in curves.items():
         entity = use_case.entity(entity_id)
@@ -111,6 +113,27 @@ def day_ahead_forecasts(
             simulated=simulated,
         )
         yield _forecast(model, use_case, "day-ahead", entity_id, curve)
+
+
+def interval_factors(
+    model: RegisteredModel, use_case: UseCase, past: pd.DataFrame, curves: Iterable[tuple[str, datetime]]
+) -> Factors:
+    """How wide the intervals of some curves are to be, by what was known of earlier ones at the cutoff of each.
+
+    ``past`` are published points of the last ``adaptive.MEMORY``: entity_id, issued_at, valid_time, the quantiles as
+    published, the feature that is the scale, and actual (NaN where unknown). Curves of a short record are left out.
+    """
+    raw = _raw(model)
+    by_cutoff: dict[datetime, list[str]] = {}
+    for entity_id, cutoff in curves:
+        raw.assembler.enter(use_case.entity(entity_id))
+        by_cutoff.setdefault(cutoff, []).append(entity_id)
+    out: dict[tuple[str, datetime], Floats] = {}
+    for cutoff, entities in by_cutoff.items():
+        known = past["entity_id"].isin(entities) & (past["valid_time"] <= use_case.newest_known("day-ahead", cutoff))
+        found = entity_factors(raw.intervals, raw.assembler, past[known], raw.layout.scale, cutoff)
+        out |= {(entity_id, cutoff): factors for entity_id, factors in found.items()}
+    return out
 
 
 def day_ahead_forecast(
@@ -236,20 +259,15 @@ def _curves(use_case: UseCase, rows: pd.DataFrame) -> dict[tuple[str, date], Int
     return {key: np.asarray(curve) for key, curve in ordered.groupby(["entity", "day"]).groups.items()}
 
 
-def _factors(
-    raw: Model, use_case: UseCase, rows: pd.DataFrame, curves: Mapping[tuple[str, date], Ints], past: pd.DataFrame
-) -> Floats:
-    """How wide the intervals of each row are to be, (n, levels), by what was known at the cutoff of its curve."""
-    out = np.ones((len(rows), len(raw.levels)))
-    by_cutoff: dict[datetime, list[tuple[str, Ints]]] = {}
+def _row_factors(
+    use_case: UseCase, raw: Model, curves: Mapping[tuple[str, date], Ints], factors: Factors | None
+) -> Floats | None:
+    """The factors of each row, (n, levels)."""
+    if not factors:
+        return None
+    out = np.ones((sum(map(len, curves.values())), len(raw.levels)))
     for (entity_id, day), index in curves.items():
-        by_cutoff.setdefault(use_case.cutoff(use_case.entity(entity_id), day), []).append((entity_id, index))
-    for cutoff, of_cutoff in by_cutoff.items():
-        known = past[past["valid_time"] <= use_case.newest_known("day-ahead", cutoff)]
-        mine = known[known["entity_id"].isin([entity_id for entity_id, _ in of_cutoff])]
-        found = entity_factors(raw.intervals, raw.assembler, mine, raw.layout.scale, cutoff)
-        for entity_id, index in of_cutoff:
-            out[index] = found.get(entity_id, 1.0)
+        out[index] = factors.get((entity_id, use_case.cutoff(use_case.entity(entity_id), day)), 1.0)
     return out
 
 

@@ -17,7 +17,7 @@ from models.backtest.question import Fold, Question
 from models.backtest.rows import EachEntity, RowMaker, one_by_one, with_targets
 from models.backtest.track_record import TrackRecord
 from models.fitting import Examples, TooFewExamplesError, fit_model
-from models.forecasting import NoForecastError, day_ahead_forecasts, intraday_forecasts
+from models.forecasting import Factors, NoForecastError, day_ahead_forecasts, intraday_forecasts
 from models.inputs import Layout
 from models.training import known_by, model_name
 
@@ -78,14 +78,14 @@ def _forecasts(
     """The curves of a fold, day by day; an entity and day of which nothing can be said is left out."""
     wanted = rows[(rows["delivery_day"] >= fold.first) & (rows["delivery_day"] <= fold.last)]
     for day, of_day in wanted.groupby("delivery_day", sort=True):
-        past = record.past(of_day["event_timestamp"].max()) if question.path == "day-ahead" else None
+        factors = record.factors(model, of_day) if question.path == "day-ahead" else None
         try:
-            made = _of_day(question, history, of_day, model, past)
+            made = _of_day(question, history, of_day, model, factors)
         except NoForecastError:
             made = []
             for entity_id, part in of_day.groupby("entity_id", sort=True):
                 try:
-                    made += _of_day(question, history, part, model, past)
+                    made += _of_day(question, history, part, model, factors)
                 except NoForecastError as error:
                     _log.warning("no forecast", entity=entity_id, day=str(day), reason=str(error))
         if question.path == "day-ahead":
@@ -94,11 +94,11 @@ def _forecasts(
 
 
 def _of_day(
-    question: Question, history: History, rows: pd.DataFrame, model: RegisteredModel, past: pd.DataFrame | None
+    question: Question, history: History, rows: pd.DataFrame, model: RegisteredModel, factors: Factors | None
 ) -> list[Forecast]:
     """All curves of some rows of one day, or none. Raises NoForecastError."""
     if question.path == "day-ahead":
-        return list(day_ahead_forecasts(model, question.use_case, rows, history.data_version, past=past))
+        return list(day_ahead_forecasts(model, question.use_case, rows, history.data_version, factors=factors))
     # of values that became known together, and of a value that came again, one forecast was made
     issued = rows.drop_duplicates(["entity_id", "event_timestamp"], keep="last")
     issued = issued.drop_duplicates(["entity_id", "valid_time"], keep="first")

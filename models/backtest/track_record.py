@@ -8,19 +8,20 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
-from dualcast.adapters.lake import target_column
+from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.records import Forecast, forecast_frame
 from dualcast.timegrid import micros
 from models.adaptive import MEMORY
 from models.backtest.history import History
 from models.backtest.question import Question
 from models.backtest.rows import with_targets
+from models.forecasting import Factors, interval_factors
 
 _KEY = ["entity_id", "valid_time"]
 
 
 class TrackRecord:
-    """The day-ahead curves of a backtest, oldest first, as ``day_ahead_forecasts`` takes them for its ``past``."""
+    """The day-ahead curves of a backtest, oldest first, as ``interval_factors`` takes them."""
 
     def __init__(self, question: Question, history: History, rows: pd.DataFrame, stored: pd.DataFrame) -> None:
         """``rows`` hold the scale of every interval; ``stored`` are the forecasts of folds that were done before."""
@@ -37,16 +38,23 @@ class TrackRecord:
         if forecasts:
             self._days.append(forecast_frame(forecasts))
 
-    def past(self, cutoff: datetime) -> pd.DataFrame | None:
-        """The curves of the last ``MEMORY`` with scale and actual, in the vintage known before ``cutoff``."""
+    def factors(self, model: RegisteredModel, rows: pd.DataFrame) -> Factors:
+        """How wide the intervals of the curves of some rows are to be."""
         if not self._days:
-            return None
+            return {}
+        curves = rows[["entity_id", "event_timestamp"]].drop_duplicates()
+        cutoffs = pd.DatetimeIndex(curves["event_timestamp"]).to_pydatetime()
+        past = self._past(max(cutoffs))
+        return interval_factors(model, self._question.use_case, past, zip(curves["entity_id"], cutoffs, strict=True))
+
+    def _past(self, cutoff: datetime) -> pd.DataFrame:
+        """The curves of the last ``MEMORY`` with scale and actual, in the vintage known before ``cutoff``."""
         begin = cutoff - MEMORY
         curves = pd.concat(self._days, ignore_index=True)
         recent = curves[curves["issued_at"] >= begin].reset_index(drop=True)
         self._days = [recent]
         known = with_targets(self._question.use_case, "day-ahead", recent, self._since(begin), cutoff)
-        return known.rename(columns={target_column("day-ahead"): "actual"}).merge(self._scales, on=_KEY, how="left")
+        return known.merge(self._scales, on=_KEY, how="left")
 
     def _since(self, begin: datetime) -> pd.DataFrame:
         """The target's values that were published from a moment on."""

@@ -11,7 +11,7 @@ import pytest
 from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import UseCase
 from models.adaptive import TrackRecord
-from models.forecasting import day_ahead_forecasts
+from models.forecasting import day_ahead_forecasts, interval_factors
 from models.inputs import Floats
 
 LEVELS = (0.1, 0.5, 0.9)
@@ -69,7 +69,10 @@ def past(quick: UseCase, day_ahead_model: RegisteredModel, day_ahead_frame: pd.D
 
 
 def widths(quick: UseCase, model: RegisteredModel, rows: pd.DataFrame, past: pd.DataFrame | None) -> Floats:
-    (curve,) = day_ahead_forecasts(model, quick, rows, "test", past=past)
+    cutoff = quick.cutoff(quick.entities[0], rows["delivery_day"].iloc[0])
+    curves = [(quick.entities[0].id, cutoff)]
+    factors = None if past is None else interval_factors(model, quick, past, curves)
+    (curve,) = day_ahead_forecasts(model, quick, rows, "test", factors=factors)
     frame = curve.to_frame()
     found: Floats = (frame["q90"] - frame["q10"]).to_numpy(dtype=np.float64)
     return found
