@@ -65,7 +65,7 @@ def day_ahead_forecasts(
 ) -> Iterator[Forecast]:
     """The curves of many entities and delivery days, each issued at its cutoff; predicted at once.
 
-    ``rows`` are Gold's: entity_id, valid_time, the features and, where known, newest_input_at. ``reasons`` say why the
+    ``rows`` are Gold's: entity_id, delivery_day, valid_time, the features and, where known, newest_input_at. ``reasons`` say why the
     caller thinks that the curves are degraded. Raises FeatureMismatchError, and NoForecastError for the first curve
     of which nothing can be said or whose rows are not a whole delivery day.
     """
@@ -75,7 +75,7 @@ def day_ahead_forecasts(
     inputs = raw.assembler.from_frame(rows)
     quantiles = _bounded(use_case, raw.quantiles(inputs)[:, 0])
     missing = raw.missing(inputs)
-    for (entity_id, day), index in _curves(use_case, rows).items():
+    for (entity_id, day), index in _curves(rows).items():
         entity = use_case.entity(entity_id)
         times = list(pd.DatetimeIndex(rows["valid_time"].iloc[index]).to_pydatetime())
         if times != use_case.delivery_times(entity, day):
@@ -133,7 +133,7 @@ def intraday_forecast(
     ``data_version`` is the row's feature set and time unless given. Raises FeatureMismatchError, NoForecastError.
     """
     raw = _raw(model)
-    part = use_case.intraday
+    part = use_case.part("intraday")
     passed = max(-((row.valid_time - issued_at) // part.resolution), 0)
     if passed >= part.horizons:
         raise NoForecastError(f"the newest features of {row.entity_id} are of {row.valid_time.isoformat()}")
@@ -172,13 +172,10 @@ def _raw(model: RegisteredModel) -> Model:
     return cast("Model", model.raw)
 
 
-def _curves(use_case: UseCase, rows: pd.DataFrame) -> dict[tuple[str, date], Ints]:
-    """Entity and local delivery day -> the positions of its rows, in order of time."""
-    days = np.empty(len(rows), dtype=object)
-    for entity_id, index in rows.reset_index(drop=True).groupby("entity_id").groups.items():
-        zone = use_case.entity(str(entity_id)).time_zone
-        days[index] = rows["valid_time"].iloc[index].dt.tz_convert(zone).dt.date.to_numpy()
-    keyed = pd.DataFrame({"entity": rows["entity_id"].to_numpy(), "day": days, "at": rows["valid_time"].to_numpy()})
+def _curves(rows: pd.DataFrame) -> dict[tuple[str, date], Ints]:
+    """Entity and delivery day -> the positions of the rows of its curve, in order of time."""
+    keyed = pd.DataFrame({"entity": rows["entity_id"], "day": rows["delivery_day"], "at": rows["valid_time"]})
+    keyed = keyed.reset_index(drop=True)
     ordered = keyed.sort_values("at", kind="stable")
     return {key: np.asarray(curve) for key, curve in ordered.groupby(["entity", "day"]).groups.items()}
 
@@ -210,7 +207,7 @@ def _forecast(
 ) -> Forecast:
     if not np.isfinite(curve.quantiles).all():
         raise NoForecastError(f"{model.name} {model.version} cannot forecast {entity_id}: its level is unknown")
-    part = use_case.day_ahead if path == "day-ahead" else use_case.intraday
+    part = use_case.part(path)
     reasons = list(dict.fromkeys(curve.reasons))
     return Forecast(
         use_case=use_case.use_case,

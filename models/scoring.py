@@ -101,7 +101,7 @@ def figures(use_case: UseCase, path: Path_, forecasts: pd.DataFrame, actuals: pd
 
     Raises FaultyForecastsError where no forecast meets an actual.
     """
-    resolution = (use_case.day_ahead if path == "day-ahead" else use_case.intraday).resolution
+    resolution = use_case.part(path).resolution
     parts = []
     for entity in use_case.entities:
         mine = forecasts[forecasts["entity_id"] == entity.id]

@@ -123,7 +123,7 @@ class CurveBook:
             return any(shelf.days for shelf in self._shelves.values())
 
     def _add_intraday(self, forecast: Forecast, track: Track, use_case: UseCase) -> None:
-        most = int(_KEPT_SPAN / use_case.intraday.resolution)
+        most = int(_KEPT_SPAN / use_case.part("intraday").resolution)
         with self._lock:
             shelf = self._shelf(forecast)
             if shelf.newest is not None and forecast.issued_at < shelf.newest.issued_at:

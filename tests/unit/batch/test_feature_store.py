@@ -62,9 +62,9 @@ def test_the_views_have_the_features_of_the_catalogue_and_nothing_else(use_case:
 
 
 def test_a_feature_may_not_take_the_name_of_a_field(use_case: UseCase) -> None:
-    spec = next(iter(use_case.intraday.features.values()))
-    features = {**use_case.intraday.features, "as_of": spec}
-    case = use_case.model_copy(update={"intraday": use_case.intraday.model_copy(update={"features": features})})
+    spec = next(iter(use_case.part("intraday").features.values()))
+    features = {**use_case.part("intraday").features, "as_of": spec}
+    case = use_case.model_copy(update={"intraday": use_case.part("intraday").model_copy(update={"features": features})})
     with pytest.raises(ValueError, match="as_of"):
         feast_objects(case, LakePaths("/lake"))
 
