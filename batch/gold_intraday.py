@@ -99,7 +99,9 @@ class _Archiving:
     def _rows(self, messages: list[bytes]) -> pa.Table:
         schema = _row_schema(self.use_case)
         plan = FeaturePlan.of(self.use_case, "intraday")
-        widths = dict.fromkeys(plan.per_origin, 1) | dict.fromkeys(plan.per_target, self.use_case.part("intraday").horizons)
+        widths = dict.fromkeys(plan.per_origin, 1) | dict.fromkeys(
+            plan.per_target, self.use_case.part("intraday").horizons
+        )
         rows = feature_rows(reader(self.settings.registry, Topic.FEATURES_INTRADAY), messages, widths)
         return pa.table([rows.column(field.name, field.type) for field in schema], schema=schema)
 

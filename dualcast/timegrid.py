@@ -1,7 +1,7 @@
 """Time: regular grids, delivery days of 23, 24 and 25 hours, cutoffs, and the one clock.
 
-Everything is UTC and timezone-aware. Local time appears here and nowhere else in the kernel. A grid of days is a grid of
-local days: each begins at local midnight and lasts as long as its clock says.
+Everything is UTC and timezone-aware. Local time appears here and nowhere else in the kernel. A grid of days is a grid
+of local days: each begins at local midnight and lasts as long as its clock says.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def delivery_slots(day: date, zone: str, step: timedelta, days: int = 1) -> pd.D
 
 
 def interval_end(start: datetime, length: timedelta, zone: str) -> datetime:
-    """When an interval ends, UTC: one of whole days ends on the local clock, after 23 or 25 hours where that changes."""
+    """When an interval ends, UTC; one of days does so on the local clock, after 23 or 25 hours where that changes."""
     if length % DAY:
         return start + length
     local = start.astimezone(ZoneInfo(zone))

@@ -65,9 +65,9 @@ def day_ahead_forecasts(
 ) -> Iterator[Forecast]:
     """The curves of many entities and delivery days, each issued at its cutoff; predicted at once.
 
-    ``rows`` are Gold's: entity_id, delivery_day, valid_time, the features and, where known, newest_input_at. ``reasons`` say why the
-    caller thinks that the curves are degraded. Raises FeatureMismatchError, and NoForecastError for the first curve
-    of which nothing can be said or whose rows are not a whole delivery day.
+    ``rows`` are Gold's: entity_id, delivery_day, valid_time, the features and, where known, newest_input_at.
+    ``reasons`` say why the caller thinks that the curves are degraded. Raises FeatureMismatchError, and NoForecastError
+    for the first curve of which nothing can be said or whose rows are not all of its intervals.
     """
     raw = _raw(model)
     for entity_id in rows["entity_id"].unique():

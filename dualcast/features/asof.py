@@ -179,9 +179,7 @@ def intraday_features(
         begin = origin - plan.lookback
         values = {name: replay.window(name, begin, origin + ahead) for name in plan.variables}
         column = np.array([[origin]])
-        features = plan.compute(
-            plan.window(values, begin, column, column + np.arange(part.horizons), calendar)
-        )
+        features = plan.compute(plan.window(values, begin, column, column + np.arange(part.horizons), calendar))
         cells = {n: float(features[n][0, 0]) for n in plan.per_origin} | {n: features[n][0] for n in plan.per_target}
         rows.append({"entity_id": entity.id, "valid_time": origin * plan.step, "as_of": replay.newest_input} | cells)
     frame = pd.DataFrame(rows, columns=["entity_id", "valid_time", "as_of", *plan.names])

@@ -17,8 +17,10 @@ def near(window: Window, variable: str, days: int) -> Floats:
 @feature("target", level=False)
 def planned(window: Window, variable: str, first: int, last: int) -> Floats:
     """On how many days, from ``first`` to ``last`` days after the target's, the plan is known and not 0."""
-    days = [window.at(variable, window.same_local_time(-day)) for day in range(first, last + 1)]
-    return np.sum([np.nan_to_num(found) != 0 for found in days], axis=0, dtype=np.float64)
+    count = np.zeros(window.target.shape)
+    for days in range(first, last + 1):
+        count += np.nan_to_num(window.at(variable, window.same_local_time(-days))) != 0
+    return count
 
 
 @feature("target", level=False)

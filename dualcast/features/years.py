@@ -14,7 +14,8 @@ from dualcast.features.window import Window
 def day_of_month(window: Window) -> Floats:
     """1 to 31."""
     day = window.calendar.local_day(window.target).astype("datetime64[D]")
-    return (day - day.astype("datetime64[M]")).astype(np.float64) + 1
+    since_first: Floats = (day - day.astype("datetime64[M]")).astype(np.float64)
+    return since_first + 1
 
 
 @feature("target", level=True)
@@ -41,4 +42,5 @@ def rise_around(window: Window, variable: str, by: timedelta, over: timedelta, b
     if width + back > window.lookback:
         raise ValueError("a base reaches beyond the lookback")
     before = window.mean(variable, window.origin - back, width)
-    return mean_around(window, variable, by, over) / np.where(before > 0, before, np.nan)
+    rise: Floats = mean_around(window, variable, by, over) / np.where(before > 0, before, np.nan)
+    return rise

@@ -69,13 +69,13 @@ class CurveBook:
         self.version = 0
 
     def add_record(self, record: dict[str, Any]) -> None:
-        """Take a record of a forecast topic. Raises KeyError or ValueError where it fits no use case."""
+        """Take a record of a forecast topic. Raises LookupError or ValueError where it fits no use case."""
         self.add(Forecast.from_record(record))
 
     def add(self, forecast: Forecast, *, only_newer: bool = False) -> None:
         """Take a curve: the newest issue for a day, or of an entity, wins.
 
-        Of equal issues the later to arrive wins, unless ``only_newer``. Raises KeyError or ValueError as above.
+        Of equal issues the later to arrive wins, unless ``only_newer``. Raises LookupError or ValueError as above.
         """
         use_case = self._catalogue[forecast.use_case]
         zone = use_case.entity(forecast.entity_id).time_zone

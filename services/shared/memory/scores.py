@@ -59,6 +59,8 @@ class Scores:
         return None if pairs is None else _errors(pairs, slice(None))
 
     def _intraday(self, use_case: UseCase, entity_id: str) -> list[HorizonErrors]:
+        if "intraday" not in use_case.paths:
+            return []
         tracks = self._curves.intraday_tracks(use_case.use_case, entity_id)
         resolution = use_case.part("intraday").resolution
         pairs = self._pairs(use_case, entity_id, tracks, resolution)
