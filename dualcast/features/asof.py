@@ -23,7 +23,7 @@ from dualcast.timegrid import Grid, micros
 
 UNKNOWN_TIME = -1
 # Plans are seen this far beyond the last target: what comes next matters too.
-_BEYOND = timedelta(days=7)
+PLANS_AHEAD = timedelta(days=7)
 # Runs are worked on together until they look at so many values: more gains nothing and takes memory.
 _VALUES_AT_ONCE = 2_000_000
 
@@ -124,7 +124,7 @@ def _runs(
         target = grid.numbers(use_case.delivery_slots(entity, day))
         # the first slot that is not wholly measured at the cutoff
         origin = grid.number(cutoff - part.measurement_delay)
-        begin, end = origin - plan.lookback, int(target[-1]) + 1 + _BEYOND // part.resolution
+        begin, end = origin - plan.lookback, int(target[-1]) + 1 + PLANS_AHEAD // part.resolution
         values = {
             name: to_resolution(
                 replay.window(name, begin * ratio, end * ratio), ratio, use_case.variables[name].aggregate

@@ -96,9 +96,12 @@ class CurveBook:
                 del days[min(days)]
 
     def day_ahead(self, use_case: str, entity_id: str, delivery_day: date) -> StoredCurve | None:
-        """The newest curve for a delivery day."""
+        """The newest curve that holds a delivery day."""
         shelf = self._shelves.get((use_case, entity_id))
-        return shelf.days.get(delivery_day) if shelf else None
+        if shelf is None:
+            return None
+        begins = (delivery_day - timedelta(days=back) for back in range(self._catalogue[use_case].day_ahead.days))
+        return next((shelf.days[day] for day in begins if day in shelf.days), None)
 
     def days(self, use_case: str, entity_id: str) -> list[StoredCurve]:
         """Every stored day-ahead curve, by delivery day."""
