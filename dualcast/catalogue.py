@@ -5,7 +5,7 @@ A use case is data. A new one is a new YAML file; a mistake in it is refused wit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -257,6 +257,13 @@ class UseCase(Strict):
     def unit(self) -> str:
         """The unit of the target."""
         return self.variables[self.target].unit
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's, without what was worked out from the original."""
+        copied = super().model_copy(update=update, deep=deep)
+        for worked_out in ("unit", "_by_id"):
+            copied.__dict__.pop(worked_out, None)
+        return copied
 
     @cached_property
     def _by_id(self) -> dict[str, Entity]:

@@ -152,8 +152,8 @@ class Assembler:
             self.enter(entity)
 
     def enter(self, entity: Entity) -> None:
-        """Make the clock of an entity known, which may be younger than the model."""
-        if entity.id not in self._calendars:
+        """Make the clock of an entity known, which may be younger than the model. Days need none."""
+        if self._layout.step_seconds < _DAY_SECONDS and entity.id not in self._calendars:
             self._calendars[entity.id] = SlotCalendar(entity, self._layout.step_seconds)
 
     def from_frame(self, frame: pd.DataFrame) -> Inputs:
