@@ -21,6 +21,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
 from batch.curves import curve_table, spark_curve_schema, store_curves
 from batch.gold import gold_schema
@@ -50,7 +51,7 @@ def measure() -> list[Row]:
         folder = settings.state_dir / "model"
         model.save(folder)
         gold = write_gold(settings, use_case, [_DAY])
-        whole, count = infer(spark, settings, use_case, folder)
+        whole, count = infer(spark, settings, use_case, folder, [_DAY])
         alone = _seconds_alone(model, folder, gold)
     return [
         Row("batch inference, Gold to stored curves", count / whole, "predictions/s", alone / whole),
@@ -81,16 +82,22 @@ def write_gold(settings: Settings, use_case: UseCase, days: Sequence[date]) -> l
     return files
 
 
-def infer(spark: SparkSession, settings: Settings, use_case: UseCase, model: Path) -> tuple[float, int]:
-    """Seconds from Gold to stored curves, and how many predictions they hold."""
+def infer(
+    spark: SparkSession, settings: Settings, use_case: UseCase, model: Path, days: Sequence[date]
+) -> tuple[float, int]:
+    """Forecast some delivery days; return seconds from Gold to stored curves, and how many predictions they hold."""
     forecasting = _Forecasting(use_case, model)
     begin = perf_counter()
     gold = spark.read.parquet(lake_paths(settings).gold_of("day-ahead", use_case.use_case))
-    rows = gold.repartition("entity_id", "delivery_day").mapInArrow(
-        lambda batches: forecasting.rows(batches),  # noqa: PLW0108 -- Spark counts a method's self
-        spark_curve_schema(use_case.day_ahead.quantiles),
+    rows = (
+        gold.where(F.col("delivery_day").isin(list(days)))
+        .repartition("entity_id", "delivery_day")
+        .mapInArrow(
+            lambda batches: forecasting.rows(batches),  # noqa: PLW0108 -- Spark counts a method's self
+            spark_curve_schema(use_case.day_ahead.quantiles),
+        )
     )
-    keys = [(use_case.entities[0].id, use_case.cutoff(use_case.entities[0], _DAY))]
+    keys = [(use_case.entities[0].id, use_case.cutoff(use_case.entities[0], day)) for day in days]
     target = lake_paths(settings).forecasts("day-ahead", use_case.use_case)
     store_curves(rows, keys, target)
     seconds = perf_counter() - begin

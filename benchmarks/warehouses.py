@@ -11,6 +11,8 @@ import pandas as pd
 
 from dualcast.catalogue import UseCase, load_use_case
 from dualcast.features.plan import FeaturePlan
+from dualcast.publication import published_at
+from dualcast.timegrid import DAY, Grid
 
 _SITES = 52
 
@@ -54,6 +56,32 @@ def gold_rows(use_case: UseCase, entity_ids: Sequence[str], days: Sequence[date]
             "actual": base * rng.normal(1, 0.1, count),
         }
     ).pipe(_as_gold)
+
+
+def observations(use_case: UseCase, first: date, days: int) -> pd.DataFrame:
+    """What all series sold on some days, and their plans, in the columns of Bronze."""
+    numbers = (np.datetime64(first, "D") + np.arange(days)).astype(np.int64)
+    weekday = (numbers + 3) % 7
+    zone = use_case.entities[0].time_zone
+    starts = Grid(DAY, zone).starts(numbers)
+    rng, count = np.random.default_rng(3), len(use_case.entities)
+    promotion = ((numbers // 7) % 2 * (weekday < 5)).astype(float)
+    level = rng.lognormal(4, 1, count)[:, np.newaxis] * (1 + 0.3 * promotion) * np.where(weekday < 6, 1.0, 0.2)
+    plans = {"open": np.ones(days), "promotion": promotion, "school_holiday": np.zeros(days)}
+    values = {name: np.tile(plan, count) for name, plan in plans.items()}
+    values["orders"] = (level * rng.normal(1, 0.1, level.shape)).round(3).ravel()
+    ids = np.repeat(np.array([e.id for e in use_case.entities], dtype=object), days)
+    frames = []
+    for name, value in values.items():
+        variable = use_case.variables[name]
+        known = published_at(variable.published, starts, DAY, zone)
+        times = {"valid_time": np.tile(starts, count), "published_at": np.tile(known, count)}
+        frames.append(
+            pd.DataFrame({"entity_id": ids, "variable": name, **times, "value": value, "unit": variable.unit})
+        )
+    return pd.concat(frames, ignore_index=True).assign(
+        resolution="P1D", source="made up", simulated=True, topic="observations.v1", partition=0, offset=0, position=0
+    )
 
 
 def _as_gold(rows: pd.DataFrame) -> pd.DataFrame:

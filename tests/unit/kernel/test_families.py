@@ -71,7 +71,7 @@ def test_a_moved_lag_follows_what_others_expect(window: Window) -> None:
 
 @pytest.fixture
 def days(entity: Entity) -> Window:
-    """Ten weeks by the day before a Monday: sales are the day's number, three times that in every second week's plan."""
+    """Ten weeks by the day before a Monday: sales are the number of the day, and thrice that where there is a plan."""
     monday = 20_240 - (20_240 + 3) % 7
     start = monday - 70
     slots = np.arange(start, monday + 14)
