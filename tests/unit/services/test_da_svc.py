@@ -243,7 +243,7 @@ def test_a_day_within_a_longer_curve_is_answered_by_the_newest_that_holds_it() -
     book = CurveBook({"warehouses": warehouses})
     for first in (date(2022, 3, 21), date(2022, 3, 23)):
         points = [Point(t, [1.0, 2.0, 3.0]) for t in warehouses.delivery_times(site, first)]
-        names = {"use_case": "warehouses", "entity_id": site.id, "resolution": "P1D"}
+        names: dict[str, Any] = {"use_case": "warehouses", "entity_id": site.id, "resolution": "P1D"}
         book.add(replace(world.day_ahead(first), issued_at=warehouses.cutoff(site, first), points=points, **names))
     found = [book.day_ahead("warehouses", site.id, date(2022, 3, day)) for day in range(20, 31)]
     begins = [curve and curve.delivery_day for curve in found]
