@@ -53,7 +53,7 @@ class _Archiving:
         """Encoded curves to the rows that the lake stores."""
         for batch in batches:
             curves = map(curve_of, batch["curve"].to_pylist())
-            yield from curve_table(curves, self.use_case.intraday.quantiles).to_batches()
+            yield from curve_table(curves, self.use_case.part("intraday").quantiles).to_batches()
 
 
 def archive_stream(job: DayAheadJob) -> None:
@@ -78,7 +78,7 @@ def archive_curves(spark: SparkSession, settings: Settings, use_case: UseCase) -
     def handle(batch: DataFrame, number: int) -> None:  # noqa: ARG001 -- curves are replaced by key, not by batch
         came = batch.mapInArrow(archiving.decode, f"{ENCODED}, offset bigint")
         curves = came.groupBy("entity_id", "issued_at").agg(F.max_by("curve", "offset").alias("curve")).persist()
-        rows = curves.mapInArrow(archiving.rows, spark_curve_schema(use_case.intraday.quantiles))
+        rows = curves.mapInArrow(archiving.rows, spark_curve_schema(use_case.part("intraday").quantiles))
         store_curves(rows, curve_keys(curves), table)
         curves.unpersist()
 

@@ -10,7 +10,7 @@ from functools import cache, reduce
 from operator import or_
 from typing import Any
 
-import pandas as pd
+import numpy as np
 import pyarrow as pa
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from pyspark.sql import Column, DataFrame
@@ -22,8 +22,6 @@ from dualcast.timegrid import from_micros
 
 _TIME = pa.timestamp("us", "UTC")
 _PARTITION = "issue_date"
-# these two are in the path of every file
-_IN_PATH = ["use_case", "path"]
 # Whole curves on their way between jobs, as ``encoded_curves`` writes them.
 ENCODED = "entity_id string, issued_at timestamp, curve binary"
 
@@ -56,11 +54,28 @@ def spark_curve_schema(quantiles: Sequence[float]) -> str:
 def curve_table(forecasts: Iterable[Forecast], quantiles: Sequence[float]) -> pa.Table:
     """Curves as rows, one a point. Curves of other quantiles than the catalogue's lack those columns: null."""
     schema = curve_schema(quantiles)
-    frames = [forecast.to_frame().drop(columns=_IN_PATH) for forecast in forecasts]
-    if not frames:
-        return schema.empty_table()
-    rows = pd.concat(frames, ignore_index=True).reindex(columns=schema.names)
-    return pa.Table.from_pandas(rows, schema=schema, preserve_index=False)
+    held = list(forecasts)
+    columns = {field.name: _column(held, field.name, field.type) for field in schema}
+    columns["valid_time"] = pa.array([p.valid_time for f in held for p in f.points], _TIME)
+    for level in quantiles:
+        columns[quantile_column(level)] = pa.array([v for f in held for v in _at_level(f, level)], pa.float64())
+    return pa.table(columns, schema=schema)
+
+
+def _column(forecasts: Sequence[Forecast], name: str, kind: pa.DataType) -> pa.Array:
+    """What a curve says once, for each of its points; nothing where it is not a field of a curve."""
+    if name == "degraded_reasons":
+        said = pa.array([";".join(f.degraded_reasons) for f in forecasts], kind)
+    else:
+        said = pa.array([getattr(f, name, None) for f in forecasts], kind)
+    return said.take(pa.array(np.repeat(np.arange(len(forecasts)), [len(f.points) for f in forecasts]), pa.int64()))
+
+
+def _at_level(forecast: Forecast, level: float) -> list[float | None]:
+    if level not in forecast.quantile_levels:
+        return [None] * len(forecast.points)
+    position = forecast.quantile_levels.index(level)
+    return [point.values[position] for point in forecast.points]
 
 
 def store_curves(rows: DataFrame, keys: Collection[tuple[str, datetime]], target: str) -> None:

@@ -74,7 +74,8 @@ class DayAheadJob:
             with self.steps.step("quality of silver") as say:
                 verdict = check_silver(self.spark, self.settings, self.use_case, first_cutoff - _RECENT)
                 say(f"{len(verdict.lines)} expectations met")
-            self._gold([day - timedelta(days=back) for back in range(_DAYS_TO_COMPLETE + 1)])
+            unfinished = _DAYS_TO_COMPLETE + self.use_case.day_ahead.days
+            self._gold([day - timedelta(days=back) for back in range(unfinished)])
             with self.steps.step("quality of gold") as say:
                 say(f"{len(check_gold(self.spark, self.settings, self.use_case, [day]).lines)} expectations met")
             with self.steps.step("inference") as say:

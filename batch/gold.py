@@ -17,7 +17,7 @@ from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
 from dualcast.adapters.lake import exists, lake_paths
 from dualcast.catalogue import UseCase
-from dualcast.features.asof import day_ahead_features, target_values
+from dualcast.features.asof import PLANS_AHEAD, day_ahead_features, target_values
 from dualcast.features.plan import FeaturePlan
 from dualcast.settings import Settings
 from dualcast.timegrid import day_bounds, from_micros, local_date
@@ -141,7 +141,9 @@ def _blocks(use_case: UseCase, days: Sequence[date], cores: int) -> list[Block]:
 def _block(use_case: UseCase, days: Sequence[date]) -> Block:
     part = use_case.day_ahead
     first = min(use_case.cutoff(entity, days[0]) for entity in use_case.entities)
-    last = max(day_bounds(days[-1], entity.time_zone)[1] for entity in use_case.entities)
+    last = max(day_bounds(days[-1], entity.time_zone, part.days)[1] for entity in use_case.entities)
+    # plans are seen beyond the last day too
+    last += PLANS_AHEAD
     return Block(tuple(days), first - part.measurement_delay - part.lookback - 2 * part.resolution, last)
 
 

@@ -99,7 +99,9 @@ class _Archiving:
     def _rows(self, messages: list[bytes]) -> pa.Table:
         schema = _row_schema(self.use_case)
         plan = FeaturePlan.of(self.use_case, "intraday")
-        widths = dict.fromkeys(plan.per_origin, 1) | dict.fromkeys(plan.per_target, self.use_case.intraday.horizons)
+        widths = dict.fromkeys(plan.per_origin, 1) | dict.fromkeys(
+            plan.per_target, self.use_case.part("intraday").horizons
+        )
         rows = feature_rows(reader(self.settings.registry, Topic.FEATURES_INTRADAY), messages, widths)
         return pa.table([rows.column(field.name, field.type) for field in schema], schema=schema)
 
@@ -118,7 +120,7 @@ class _Archiving:
 
     def _actuals(self, origins: pd.Series, target: pd.DataFrame) -> NDArray[np.float64]:
         """(rows, horizons): the target at each horizon, NaN where it is not known yet."""
-        part = self.use_case.intraday
+        part = self.use_case.part("intraday")
         if target.empty:
             return np.full((len(origins), part.horizons), np.nan)
         came_true = target_values(self.use_case, target, part.resolution)
@@ -154,7 +156,7 @@ def archive_features(spark: SparkSession, settings: Settings, use_case: UseCase)
 
 def _touched(rows: DataFrame, use_case: UseCase) -> list[str]:
     """The months of new rows, and that of the rows before them whose targets have come true since."""
-    span = use_case.intraday.horizons * use_case.intraday.resolution
+    span = use_case.part("intraday").horizons * use_case.part("intraday").resolution
     before = F.date_format(F.min("valid_time") - span, _MONTH)
     found = rows.agg(F.collect_set("month").alias("months"), before.alias("before")).first()
     assert found is not None
@@ -164,7 +166,7 @@ def _touched(rows: DataFrame, use_case: UseCase) -> list[str]:
 def _targets(spark: SparkSession, archiving: _Archiving, months: list[str]) -> DataFrame:
     """The target's vintages, with every month whose rows look at them."""
     use_case, lake = archiving.use_case, lake_paths(archiving.settings)
-    span = use_case.intraday.horizons * use_case.intraday.resolution
+    span = use_case.part("intraday").horizons * use_case.part("intraday").resolution
     looked_at = [F.date_format("valid_time", _MONTH), F.date_format(F.col("valid_time") - span, _MONTH)]
     begin = datetime.fromisoformat(f"{months[0]}-01T00:00:00+00:00")
     return (

@@ -9,10 +9,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks import features
+from benchmarks import features, growth, inference
 from benchmarks.results import table
 
-MEASURES = {"features": features.measure}
+MEASURES = {"features": features.measure, "inference": inference.measure, "growth": growth.measure}
 
 
 def main() -> None:

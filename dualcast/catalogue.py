@@ -6,13 +6,14 @@ A use case is data. A new one is a new YAML file; a mistake in it is refused wit
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, overload
 from zoneinfo import ZoneInfo
 
+import pandas as pd
 import yaml
 from pydantic import (
     BaseModel,
@@ -21,11 +22,13 @@ from pydantic import (
     Field,
     PlainSerializer,
     ValidationError,
+    ValidationInfo,
     model_validator,
 )
 
+from dualcast.entity_table import read_entities
 from dualcast.features.registry import FeatureSpec
-from dualcast.timegrid import cutoff_of, delivery_slots, duration, iso_duration, local_moment
+from dualcast.timegrid import DAY, cutoff_of, delivery_slots, duration, interval_end, iso_duration, local_moment
 
 Duration = Annotated[
     timedelta, BeforeValidator(lambda v: duration(v) if isinstance(v, str) else v), PlainSerializer(iso_duration)
@@ -56,6 +59,10 @@ Features = Annotated[dict[str, FeatureSpec], BeforeValidator(_expanded)]
 
 class CatalogueError(ValueError):
     """A use case file is wrong. The text names the file, the line and the key."""
+
+
+class NoSuchPathError(LookupError):
+    """A use case is not forecast on the path that was asked for."""
 
 
 class Strict(BaseModel):
@@ -111,7 +118,7 @@ class Publication(Strict):
     def published_at(self, valid_time: datetime, resolution: timedelta, zone: str) -> datetime:
         """When the value for an interval that starts at ``valid_time`` becomes known, UTC."""
         if self.delay is not None:
-            return valid_time + resolution + self.delay
+            return interval_end(valid_time, resolution, zone) + self.delay
         assert self.days_before is not None
         assert self.at is not None
         day = valid_time.astimezone(ZoneInfo(zone)).date() - timedelta(days=self.days_before)
@@ -145,9 +152,10 @@ class ForecasterSpec(Strict):
 
 
 class DayAhead(Strict):
-    """The batch path: once a day, every interval of tomorrow."""
+    """The batch path: once a day, every interval of tomorrow, or of several days from tomorrow on."""
 
     resolution: Duration
+    days: int = Field(1, ge=1, le=31, description="how many local days a curve holds, from the delivery day on")
     cutoff: time
     measurement_delay: Duration = Field(timedelta(0), description="observed values younger than this are not used")
     lookback: Duration
@@ -197,6 +205,13 @@ class ReplayMapping(Strict):
     source: str = "file"
 
 
+def _listed(given: Any, info: ValidationInfo) -> Any:
+    """Entities as a list, also where the YAML names a table of them."""
+    if isinstance(given, dict):
+        return read_entities(given, (info.context or {}).get("folder", Path()))
+    return given
+
+
 class UseCase(Strict):
     """One thing that is forecast for many entities."""
 
@@ -204,55 +219,104 @@ class UseCase(Strict):
     title: str
     target: str
     grid: Duration
-    entities: tuple[Entity, ...] = Field(min_length=1)
+    entities: Annotated[tuple[Entity, ...], BeforeValidator(_listed)] = Field(min_length=1)
     variables: dict[str, Variable]
     reference: str | None = Field(None, description="forecast by others that ours is compared with")
+    active: str | None = Field(
+        None,
+        description="variable that is known in advance and 0 where nothing can happen, as on closed days: forecasts are"
+        " 0 there, and nothing is learned from such intervals",
+    )
     day_ahead: DayAhead
-    intraday: Intraday
+    intraday: Intraday | None = Field(None, description="none where nothing is forecast within the day")
     replay: ReplayMapping = ReplayMapping()
 
     @model_validator(mode="after")
-    def _names_exist(self) -> Self:
-        for name in (self.target, self.reference, *self.day_ahead.optional, *self.intraday.optional):
-            if name is not None and name not in self.variables:
-                raise ValueError(f"{name!r} is not one of the variables: {', '.join(self.variables)}")
-        for path in (self.day_ahead, self.intraday):
-            if path.resolution % self.grid:
-                raise ValueError(f"resolution {iso_duration(path.resolution)} is no multiple of the grid")
-            if path.scale is not None and path.scale not in path.features:
-                raise ValueError(f"scale {path.scale!r} is not one of the features")
-            if list(path.quantiles) != sorted(set(path.quantiles)) or not {0.1, 0.5, 0.9} <= set(path.quantiles):
-                raise ValueError("quantiles must rise and hold 0.1, 0.5 and 0.9")
-            for feature, spec in path.features.items():
-                for variable in spec.variables():
-                    if variable not in self.variables:
-                        raise ValueError(f"feature {feature!r}: {variable!r} is not one of the variables")
+    def _fits_together(self) -> Self:
+        if self.grid > DAY or DAY % self.grid:
+            raise ValueError(f"a grid of {iso_duration(self.grid)} does not divide a day")
+        if len(self._by_id) < len(self.entities):
+            raise ValueError("an entity is there twice")
+        self._check_names([name for name in (self.target, self.reference, self.active) if name is not None])
+        for path in self.paths:
+            self._check_path(self.part(path))
+        if self.intraday is not None and self.intraday.resolution >= DAY:
+            raise ValueError("days are forecast by the day-ahead path, with 'days' for how many")
         return self
+
+    def _check_path(self, part: DayAhead | Intraday) -> None:
+        if part.resolution % self.grid or (part.resolution != self.grid and part.resolution >= DAY):
+            raise ValueError(f"resolution {iso_duration(part.resolution)} is no multiple of the grid within a day")
+        if part.scale is not None and part.scale not in part.features:
+            raise ValueError(f"scale {part.scale!r} is not one of the features")
+        if list(part.quantiles) != sorted(set(part.quantiles)) or not {0.1, 0.5, 0.9} <= set(part.quantiles):
+            raise ValueError("quantiles must rise and hold 0.1, 0.5 and 0.9")
+        self._check_names(part.optional)
+        for feature, spec in part.features.items():
+            self._check_names(spec.variables(), f"feature {feature!r}: ")
+        if self.active and not any(s.reads_at_target(self.active) for s in part.features.values()):
+            raise ValueError(f"no feature gives the 'value' of {self.active!r} at the target")
+
+    def _check_names(self, names: Iterable[str], where: str = "") -> None:
+        for name in names:
+            if name not in self.variables:
+                raise ValueError(f"{where}{name!r} is not one of the variables: {', '.join(self.variables)}")
+
+    @property
+    def paths(self) -> tuple[Path_, ...]:
+        """The paths that this use case is forecast on."""
+        return ("day-ahead",) if self.intraday is None else ("day-ahead", "intraday")
+
+    @overload
+    def part(self, path: Literal["day-ahead"]) -> DayAhead: ...
+    @overload
+    def part(self, path: Literal["intraday"]) -> Intraday: ...
+    @overload
+    def part(self, path: Path_) -> DayAhead | Intraday: ...
+    def part(self, path: Path_) -> DayAhead | Intraday:
+        """What the catalogue says of one path. Raises NoSuchPathError where the use case is not forecast on it."""
+        found = self.day_ahead if path == "day-ahead" else self.intraday
+        if found is None:
+            raise NoSuchPathError(f"{self.use_case} has no intraday forecast")
+        return found
 
     @cached_property
     def unit(self) -> str:
         """The unit of the target."""
         return self.variables[self.target].unit
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's, without what was worked out from the original."""
+        copied = super().model_copy(update=update, deep=deep)
+        for worked_out in ("unit", "_by_id"):
+            copied.__dict__.pop(worked_out, None)
+        return copied
+
+    @cached_property
+    def _by_id(self) -> dict[str, Entity]:
+        return {entity.id: entity for entity in self.entities}
+
     def entity(self, entity_id: str) -> Entity:
         """The entity with this id. Raises KeyError where there is none."""
-        for entity in self.entities:
-            if entity.id == entity_id:
-                return entity
-        raise KeyError(f"{entity_id!r} is not an entity of {self.use_case}")
+        if entity_id not in self._by_id:
+            raise KeyError(f"{entity_id!r} is not an entity of {self.use_case}")
+        return self._by_id[entity_id]
 
     def cutoff(self, entity: Entity, delivery_day: date) -> datetime:
-        """When the day-ahead forecast of an entity for a delivery day is made, UTC."""
+        """When the day-ahead forecast of an entity for a delivery day, the first of its curve, is made, UTC."""
         return cutoff_of(delivery_day, self.day_ahead.cutoff, entity.time_zone)
 
     def newest_known(self, path: Path_, at: datetime) -> datetime:
         """The start of the newest interval of a path whose target is published at a moment, by the rules, UTC."""
-        part = self.day_ahead if path == "day-ahead" else self.intraday
-        return at - part.resolution - (self.variables[self.target].published.delay or timedelta(0))
+        return at - self.part(path).resolution - (self.variables[self.target].published.delay or timedelta(0))
+
+    def delivery_slots(self, entity: Entity, delivery_day: date) -> pd.DatetimeIndex:
+        """The valid times of the curve of a delivery day, UTC: each day has 23, 24 or 25 hours of them."""
+        return delivery_slots(delivery_day, entity.time_zone, self.day_ahead.resolution, self.day_ahead.days)
 
     def delivery_times(self, entity: Entity, delivery_day: date) -> list[datetime]:
-        """The valid times of a delivery day, UTC: 23, 24 or 25 hours of them."""
-        return list(delivery_slots(delivery_day, entity.time_zone, self.day_ahead.resolution).to_pydatetime())
+        """The same as datetimes."""
+        return list(self.delivery_slots(entity, delivery_day).to_pydatetime())
 
 
 def load_use_case(name: str, folder: Path = Path("use_cases")) -> UseCase:
@@ -281,7 +345,7 @@ def parse_yaml(model: type[Model], text: str, origin: str) -> Model:
     """Build a model from YAML text. Raises CatalogueError, which names ``origin``, line and key."""
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-        return model.model_validate(yaml.safe_load(text))
+        return model.model_validate(yaml.safe_load(text), context={"folder": Path(origin).parent})
     except yaml.YAMLError as error:
         raise CatalogueError(f"{origin}: not YAML: {error}") from error
     except ValidationError as error:

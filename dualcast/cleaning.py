@@ -7,7 +7,7 @@ frames those of Silver; both belong to one entity, their times are UTC.
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dualcast.catalogue import UseCase
 from dualcast.features.registry import Floats
-from dualcast.timegrid import duration, micros
+from dualcast.timegrid import Grid, duration, micros
 from dualcast.validation import (
     IMPLAUSIBLE,
     UNKNOWN_ENTITY,
@@ -76,7 +76,8 @@ def _on_grid(use_case: UseCase, sound: pd.DataFrame) -> pd.DataFrame:
     rows = sound.iloc[parts].reset_index(drop=True)
     summed = rows["variable"].map(lambda name: use_case.variables[name].aggregate == "sum").to_numpy(dtype=bool)
     rows["value"] = np.where(summed, rows["value"] / spans[parts], rows["value"])
-    rows["valid_time"] += pd.to_timedelta(step * int(use_case.grid.total_seconds()), unit="s").as_unit("us")
+    grid = _grid(use_case, sound)
+    rows["valid_time"] = grid.starts(grid.numbers(pd.DatetimeIndex(rows["valid_time"])) + step)
     return rows.assign(first=step == 0)
 
 
@@ -116,7 +117,7 @@ class _Known:
         columns = [*VINTAGE, "value"]
         rows = pd.concat([sound[columns], stored[columns]], ignore_index=True)
         published, self._rank = np.unique(_micros(rows["published_at"]), return_inverse=True)
-        slot = _micros(rows["valid_time"]) // (use_case.grid // timedelta(microseconds=1))
+        slot = _grid(use_case, sound).numbers(pd.DatetimeIndex(rows["valid_time"]))
         self._ranks = len(published)
         self._week = YARDSTICK_AGE // use_case.grid
         # one number that orders by slot, then by publication
@@ -135,6 +136,11 @@ class _Known:
         found = held[np.maximum(np.searchsorted(self._key[held], wanted, side="right") - 1, 0)]
         same_slot = (self._key[found] <= wanted) & (self._key[found] // self._ranks == wanted // self._ranks)
         return np.where(same_slot, self.value[found], np.nan)
+
+
+def _grid(use_case: UseCase, rows: pd.DataFrame) -> Grid:
+    """The grid of the entity that rows belong to."""
+    return Grid(use_case.grid, use_case.entity(rows["entity_id"].iat[0]).time_zone)
 
 
 def _micros(times: pd.Series) -> NDArray[np.int64]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+import numpy as np
 import pandas as pd
 
 from dualcast.catalogue import Publication
-from dualcast.timegrid import local_moment
+from dualcast.timegrid import CLOCK_CHANGE, DAY, local_moment
 
-# The clock of a zone changes by at most two hours, and a day rule ends within a day.
-_DAY_RULE_SLACK = timedelta(days=1, hours=3)
+# A day rule ends within a day.
+_DAY_RULE_SLACK = DAY + CLOCK_CHANGE
 
 
 def published_at(rule: Publication, valid_time: pd.DatetimeIndex, resolution: timedelta, zone: str) -> pd.DatetimeIndex:
@@ -21,7 +22,7 @@ def published_at(rule: Publication, valid_time: pd.DatetimeIndex, resolution: ti
     if valid_time.tz is None:
         raise ValueError("valid times must know their zone")
     if rule.delay is not None:
-        return (valid_time.tz_convert("UTC") + resolution + rule.delay).as_unit("us")
+        return (_ends(valid_time, resolution, zone) + rule.delay).as_unit("us")
     assert rule.days_before is not None
     assert rule.at is not None
     local_days = valid_time.tz_convert(zone).tz_localize(None).floor("D")
@@ -35,7 +36,18 @@ def valid_range(rule: Publication, start: datetime, end: datetime, resolution: t
     """Bounds of the valid times whose values become known in [start, end); may be wider, never narrower."""
     if rule.delay is not None:
         known = resolution + rule.delay
-        return start - known, end - known
+        slack = timedelta(0) if resolution % DAY else CLOCK_CHANGE
+        return start - known - slack, end - known + slack
     assert rule.days_before is not None
     ahead = timedelta(days=rule.days_before)
     return start + ahead - _DAY_RULE_SLACK, end + ahead + _DAY_RULE_SLACK
+
+
+def _ends(starts: pd.DatetimeIndex, length: timedelta, zone: str) -> pd.DatetimeIndex:
+    """When intervals end, UTC: equal to ``timegrid.interval_end`` for each."""
+    if length % DAY:
+        return starts.tz_convert("UTC") + length
+    local = starts.tz_convert(zone).tz_localize(None) + length
+    first_of_two = np.ones(len(local), dtype=bool)
+    zoned = local.tz_localize(zone, nonexistent=pd.Timedelta(hours=1), ambiguous=first_of_two)
+    return zoned.tz_convert("UTC")

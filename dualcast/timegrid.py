@@ -1,17 +1,24 @@
 """Time: regular grids, delivery days of 23, 24 and 25 hours, cutoffs, and the one clock.
 
-Everything is UTC and timezone-aware. Local time appears here and nowhere else in the kernel.
+Everything is UTC and timezone-aware. Local time appears here and nowhere else in the kernel. A grid of days is a grid
+of local days: each begins at local midnight and lasts as long as its clock says.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
+DAY = timedelta(days=1)
+# The clock of a zone changes by at most this much, so a local day lasts 24 hours give or take it.
+CLOCK_CHANGE = timedelta(hours=2)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DURATION = TypeAdapter(timedelta)
 
@@ -41,22 +48,61 @@ def iso_duration(step: timedelta) -> str:
     return f"PT{seconds}S"
 
 
-def delivery_slots(day: date, zone: str, step: timedelta) -> pd.DatetimeIndex:
-    """The starts of all intervals of a local calendar day, in UTC.
+@dataclass(frozen=True)
+class Grid:
+    """How the intervals of one entity are numbered: in steps since 1970-01-01T00:00Z; days in local days since then."""
 
-    A day has 23 or 25 hours where the zone changes its clocks.
+    step: timedelta
+    zone: str
+
+    def numbers(self, times: pd.DatetimeIndex) -> NDArray[np.int64]:
+        """The number of the interval that each moment lies in; times know their zone."""
+        if self.step < DAY:
+            return np.asarray(times.as_unit("us").asi8 // (self.step // timedelta(microseconds=1)), dtype=np.int64)
+        local = times.tz_convert(self.zone).tz_localize(None)
+        return np.asarray(local.as_unit("us").asi8 // (DAY // timedelta(microseconds=1)), dtype=np.int64)
+
+    def number(self, moment: datetime) -> int:
+        """The number of the interval that a moment lies in."""
+        return int(self.numbers(pd.DatetimeIndex([moment]))[0])
+
+    def starts(self, numbers: NDArray[np.int64]) -> pd.DatetimeIndex:
+        """When intervals begin, UTC; a day whose midnight the clock skips begins when it jumps."""
+        if self.step < DAY:
+            seconds = numbers * int(self.step.total_seconds())
+            return pd.DatetimeIndex(pd.to_datetime(seconds, unit="s", utc=True)).as_unit("us")
+        local = pd.DatetimeIndex(pd.to_datetime(numbers, unit="D"))
+        first_of_two = np.ones(len(local), dtype=bool)
+        zoned = local.tz_localize(self.zone, nonexistent="shift_forward", ambiguous=first_of_two)
+        return zoned.tz_convert("UTC").as_unit("us")
+
+
+def delivery_slots(day: date, zone: str, step: timedelta, days: int = 1) -> pd.DatetimeIndex:
+    """The starts of all intervals of a local calendar day, or of several from it on, in UTC.
+
+    A day has 23 or 25 hours where the zone changes its clocks; where intervals are days, it is one of them.
 
     >>> len(delivery_slots(date(2022, 3, 27), "Europe/Berlin", timedelta(hours=1)))
     23
     """
-    start, end = day_bounds(day, zone)
+    if step >= DAY:
+        return Grid(step, zone).starts((day - _EPOCH.date()).days + np.arange(days))
+    start, end = day_bounds(day, zone, days)
     return pd.date_range(start, end, freq=step, inclusive="left")
 
 
-def day_bounds(day: date, zone: str) -> tuple[datetime, datetime]:
-    """The first moment of a local calendar day and of the next one, in UTC."""
+def interval_end(start: datetime, length: timedelta, zone: str) -> datetime:
+    """When an interval ends, UTC; one of days does so on the local clock, after 23 or 25 hours where that changes."""
+    if length % DAY:
+        return start + length
+    local = start.astimezone(ZoneInfo(zone))
+    return local_moment(local.date() + length, local.time(), zone)
+
+
+def day_bounds(day: date, zone: str, days: int = 1) -> tuple[datetime, datetime]:
+    """The first moment of a local calendar day and of the one ``days`` later, in UTC."""
     tz = ZoneInfo(zone)
-    first, last = (datetime.combine(d, time(0), tzinfo=tz).astimezone(UTC) for d in (day, day + timedelta(days=1)))
+    first, last = (datetime.combine(d, time(0), tzinfo=tz).astimezone(UTC) for d in (day, day + timedelta(days=days)))
     return first, last
 
 

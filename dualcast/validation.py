@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dualcast.catalogue import Bounds, UseCase
 from dualcast.features.registry import Floats
-from dualcast.timegrid import duration
+from dualcast.timegrid import CLOCK_CHANGE, duration
 
 Micros = NDArray[np.int64]
 Texts = NDArray[np.object_]
@@ -31,12 +31,14 @@ IMPLAUSIBLE = "implausible"
 
 # Clocks of senders may be this far ahead of ours.
 CLOCK_TOLERANCE = timedelta(minutes=5)
-# Intervals of an hour and less start on their own multiple; longer ones, such as local days, on an hour.
+# Intervals of an hour and less start on their own multiple; longer ones on an hour, local days on a quarter of one.
 _HOUR = 3_600_000_000
+_DAY, _QUARTER_HOUR = 24 * _HOUR, _HOUR // 4
+_CLOCK_CHANGE = int(CLOCK_CHANGE.total_seconds()) * 1_000_000
 YARDSTICK_AGE = timedelta(days=7)
 # 1980 to 2200 and a year: no real value lies outside, and sums of what lies inside cannot overflow.
 EARLIEST, LATEST = 315_532_800_000_000, 7_258_118_400_000_000
-_LONGEST_SPAN = 366 * 24 * _HOUR
+_LONGEST_SPAN = 366 * _DAY
 
 
 @dataclass(frozen=True)
@@ -68,14 +70,17 @@ def faults(use_case: UseCase, columns: Columns, now: int | None = None) -> Texts
         value, published = columns.value[rows], columns.published_at[rows]
         bad_span = (span <= 0) | (span % grid != 0)
         low, high = variable.bounds.min, variable.bounds.max
-        early = (published < start + span) if variable.kind == "observed" else np.zeros(len(rows), dtype=bool)
+        days = ~bad_span & (span % _DAY == 0)
+        # where clocks are changed, a local day ends earlier than after 24 hours
+        end = start + span - np.where(days, _CLOCK_CHANGE, 0)
+        early = (published < end) if variable.kind == "observed" else np.zeros(len(rows), dtype=bool)
         if now is not None:
             early |= published > now + int(CLOCK_TOLERANCE.total_seconds() * 1e6)
         reason[rows] = np.select(
             [
                 columns.unit[rows] != variable.unit,
                 bad_span,
-                start % np.where(bad_span, grid, np.minimum(span, _HOUR)) != 0,
+                start % np.where(bad_span, grid, np.where(days, _QUARTER_HOUR, np.minimum(span, _HOUR))) != 0,
                 ~np.isfinite(value),
                 (value < (-np.inf if low is None else low)) | (value > (np.inf if high is None else high)),
                 early,

@@ -11,5 +11,4 @@ _settings = load_settings()
 _objects = feast_objects(load_use_case(_settings.use_case, _settings.use_cases), lake_paths(_settings))
 
 # Feast finds objects by looking through the names of a module.
-entity, interval = _objects.entity, _objects.valid_time
-day_ahead, intraday_history, intraday_latest = _objects.day_ahead, _objects.intraday_history, _objects.intraday_latest
+globals().update({found.name: found for found in _objects.all()})

@@ -57,7 +57,7 @@ def entity_factors(
     unit = past[scale].to_numpy(dtype=np.float64) if scale is not None else np.ones(len(past))
     low = np.array(intervals.levels) < _MEDIAN
     missed = np.where(low, actual[:, np.newaxis] < published, actual[:, np.newaxis] > published)
-    clock = assembler.clock(past["entity_id"].to_numpy(), past["valid_time"])[:, :1]
+    clock = assembler.clock(past["entity_id"], past["valid_time"])[:, :1]
     record = TrackRecord(
         age=_placed(past["age"].to_numpy(dtype=np.int64), place, shape, -1),
         error=_placed((actual - published[:, intervals.levels.index(_MEDIAN)]) / unit, place, shape, np.nan),

@@ -16,7 +16,7 @@ from dualcast.features.state import feature_set
 from dualcast.records import quantile_column
 from models.conformal import Intervals
 from models.forecasters.registry import Forecaster, Weights, make_forecaster
-from models.inputs import Assembler, Floats, Inputs, Layout, per_target
+from models.inputs import Assembler, Floats, Inputs, Layout, idle, per_target
 from models.learners.feature_sets import known_features
 from models.model import Model
 
@@ -44,7 +44,7 @@ class Examples:
     def of(cls, layout: Layout, use_case: UseCase, frame: pd.DataFrame, target: str) -> Examples:
         """From a training frame with the column ``target``: rows without scale or without any actual are left out."""
         inputs = Assembler(layout, use_case.entities).from_frame(frame)
-        actual = per_target(frame[target], layout.horizons)
+        actual = np.where(idle(layout, inputs), np.nan, per_target(frame[target], layout.horizons))
         valid_time = frame["valid_time"].dt.tz_convert(None).to_numpy(dtype="datetime64[us]")
         sound = np.isfinite(inputs.scale) & np.isfinite(actual).any(axis=1)
         rows = np.flatnonzero(sound)
@@ -73,7 +73,7 @@ class Fitted:
 
 def fit_model(use_case: UseCase, path: Path_, layout: Layout, examples: Examples, threads: int) -> Fitted:
     """Train the use case's forecaster of a path. Raises TooFewExamplesError, ForecasterError."""
-    part = use_case.day_ahead if path == "day-ahead" else use_case.intraday
+    part = use_case.part(path)
     cut = _cut(examples, path)
     before, newest = examples.take(slice(None, cut)), examples.take(slice(cut, None))
     # targets of the last origins before the cut lie in the held-out days; a day between keeps them apart
@@ -109,7 +109,7 @@ def _cut(examples: Examples, path: Path_) -> int:
 def _learn(
     use_case: UseCase, path: Path_, layout: Layout, examples: Examples, threads: int, weights: Weights | None = None
 ) -> Forecaster:
-    spec = (use_case.day_ahead if path == "day-ahead" else use_case.intraday).forecaster
+    spec = use_case.part(path).forecaster
     learned = make_forecaster(spec.name, layout, spec.params)
     learned.fit(examples.inputs, examples.target, threads, weights)
     return learned

@@ -16,11 +16,11 @@ import pandas as pd
 
 from dualcast import __version__
 from dualcast.adapters.model_registry import PREVIOUS, RegisteredModel
-from dualcast.catalogue import Path_, UseCase
+from dualcast.catalogue import Entity, Path_, UseCase
 from dualcast.records import FeatureRow, Forecast, Point
 from dualcast.timegrid import iso_duration
 from models.adaptive import entity_factors
-from models.inputs import FeatureMismatchError, Floats, Inputs, Ints
+from models.inputs import FeatureMismatchError, Floats, Inputs
 from models.model import Model
 
 STALE_FEATURES = "stale_features"
@@ -85,31 +85,35 @@ def day_ahead_forecasts(
 
     ``factors`` widen or narrow the intervals of each curve: see ``interval_factors``.
 
-    ``rows`` are Gold's: entity_id, valid_time, the features and, where known, newest_input_at. ``reasons`` say why the
-    caller thinks that the curves are degraded. Raises FeatureMismatchError, and NoForecastError for the first curve
-    of which nothing can be said or whose rows are not a whole delivery day.
+    ``rows`` are Gold's: entity_id, delivery_day, valid_time, the features and, where known, newest_input_at.
+    ``reasons`` say why the caller thinks that the curves are degraded. Raises FeatureMismatchError, and NoForecastError
+    for the first curve of which nothing can be said or whose rows are not all of its intervals.
     """
     raw = _raw(model)
     for entity_id in rows["entity_id"].unique():
         raw.assembler.enter(use_case.entity(entity_id))
+    rows = rows.sort_values(["entity_id", "delivery_day", "valid_time"], kind="stable", ignore_index=True)
     inputs = raw.assembler.from_frame(rows)
-    curves = _curves(use_case, rows)
-    quantiles = _bounded(use_case, raw.quantiles(inputs, _row_factors(use_case, raw, curves, factors))[:, 0])
+    runs = _Runs(use_case)
+    widths = _row_factors(runs, use_case, raw, rows, factors)
+    quantiles = _bounded(use_case, raw.quantiles(inputs, widths)[:, 0])
     missing = raw.missing(inputs)
-    for (entity_id, day), index in curves.items():
-        entity = use_case.entity(entity_id)
-        times = _moments(rows["valid_time"].iloc[index])
-        if times != use_case.delivery_times(entity, day):
+    times, newest = _moments(rows["valid_time"]), _newest_inputs(rows)
+    for entity_id, day, part in _curves(rows):
+        cutoff, expected = runs.of(use_case.entity(entity_id), day)
+        if times[part] != expected:
             raise NoForecastError(f"the rows of {entity_id} are not those of all intervals of {day}")
-        cutoff = use_case.cutoff(entity, day)
-        lacking = [f"{MISSING}{v}" for v, where in missing.items() if where[index].any()]
         curve = _Curve(
             issued_at=cutoff,
-            newest_input_at=_newest_input(rows, index, cutoff),
+            newest_input_at=cutoff if newest is None else max(newest[part]),
             data_version=data_version,
-            reasons=[*lacking, *_version_reasons(model), *reasons],
-            times=times,
-            quantiles=quantiles[index],
+            reasons=[
+                *(f"{MISSING}{v}" for v, where in missing.items() if where[part].any()),
+                *_version_reasons(model),
+                *reasons,
+            ],
+            times=expected,
+            quantiles=quantiles[part],
             simulated=simulated,
         )
         yield _forecast(model, use_case, "day-ahead", entity_id, curve)
@@ -210,7 +214,7 @@ def _intraday(
     reasons: Sequence[str],
 ) -> Iterator[Forecast]:
     """The curve of each origin, without the targets that began before it was issued."""
-    raw, part = _raw(model), use_case.intraday
+    raw, part = _raw(model), use_case.part("intraday")
     quantiles = _bounded(use_case, raw.quantiles(inputs))
     missing = raw.missing(inputs)
     for i, origin in enumerate(origins):
@@ -248,39 +252,52 @@ def _raw(model: RegisteredModel) -> Model:
     return cast("Model", model.raw)
 
 
-def _curves(use_case: UseCase, rows: pd.DataFrame) -> dict[tuple[str, date], Ints]:
-    """Entity and local delivery day -> the positions of its rows, in order of time."""
-    days = np.empty(len(rows), dtype=object)
-    for entity_id, index in rows.reset_index(drop=True).groupby("entity_id").groups.items():
-        zone = use_case.entity(str(entity_id)).time_zone
-        days[index] = rows["valid_time"].iloc[index].dt.tz_convert(zone).dt.date.to_numpy()
-    keyed = pd.DataFrame({"entity": rows["entity_id"].to_numpy(), "day": days, "at": rows["valid_time"].to_numpy()})
-    ordered = keyed.sort_values("at", kind="stable")
-    return {key: np.asarray(curve) for key, curve in ordered.groupby(["entity", "day"]).groups.items()}
+class _Runs:
+    """The cutoff and the valid times of each delivery day, worked out once for all entities of a zone."""
+
+    def __init__(self, use_case: UseCase) -> None:
+        self._use_case = use_case
+        self._known: dict[tuple[str, date], tuple[datetime, list[datetime]]] = {}
+
+    def of(self, entity: Entity, day: date) -> tuple[datetime, list[datetime]]:
+        key = entity.time_zone, day
+        if key not in self._known:
+            self._known[key] = self._use_case.cutoff(entity, day), self._use_case.delivery_times(entity, day)
+        return self._known[key]
 
 
 def _row_factors(
-    use_case: UseCase, raw: Model, curves: Mapping[tuple[str, date], Ints], factors: Factors | None
+    runs: _Runs, use_case: UseCase, raw: Model, rows: pd.DataFrame, factors: Factors | None
 ) -> Floats | None:
     """The factors of each row, (n, levels)."""
     if not factors:
         return None
-    out = np.ones((sum(map(len, curves.values())), len(raw.levels)))
-    for (entity_id, day), index in curves.items():
-        out[index] = factors.get((entity_id, use_case.cutoff(use_case.entity(entity_id), day)), 1.0)
+    out = np.ones((len(rows), len(raw.levels)))
+    for entity_id, day, part in _curves(rows):
+        cutoff, _ = runs.of(use_case.entity(entity_id), day)
+        out[part] = factors.get((entity_id, cutoff), 1.0)
     return out
+
+
+def _curves(rows: pd.DataFrame) -> Iterator[tuple[str, date, slice]]:
+    """Entity, delivery day and rows of each curve, where rows are in order."""
+    if rows.empty:
+        return
+    entity, day = pd.factorize(rows["entity_id"])[0], pd.factorize(rows["delivery_day"])[0]
+    begins = np.flatnonzero(np.concatenate(([True], (np.diff(entity) != 0) | (np.diff(day) != 0)))).tolist()
+    heads = rows[["entity_id", "delivery_day"]].iloc[begins]
+    ends = [*begins[1:], len(rows)]
+    for entity_id, delivery_day, begin, end in zip(*(heads[c] for c in heads), begins, ends, strict=True):
+        yield entity_id, delivery_day, slice(begin, end)
 
 
 def _moments(times: pd.Series) -> list[datetime]:
     return list(pd.DatetimeIndex(times).to_pydatetime())
 
 
-def _newest_input(rows: pd.DataFrame, index: Ints, cutoff: datetime) -> datetime:
-    """published_at of the newest value in some rows; the cutoff, after which nothing was used, where none is given."""
-    if "newest_input_at" not in rows:
-        return cutoff
-    newest: datetime = rows["newest_input_at"].iloc[index].max().to_pydatetime()
-    return newest
+def _newest_inputs(rows: pd.DataFrame) -> list[datetime] | None:
+    """published_at of the newest value that each row knew, where that is given."""
+    return _moments(rows["newest_input_at"]) if "newest_input_at" in rows else None
 
 
 def _bounded(use_case: UseCase, quantiles: Floats) -> Floats:
@@ -302,7 +319,7 @@ def _forecast(
 ) -> Forecast:
     if not np.isfinite(curve.quantiles).all():
         raise NoForecastError(f"{model.name} {model.version} cannot forecast {entity_id}: its level is unknown")
-    part = use_case.day_ahead if path == "day-ahead" else use_case.intraday
+    part = use_case.part(path)
     reasons = list(dict.fromkeys(curve.reasons))
     return Forecast(
         use_case=use_case.use_case,

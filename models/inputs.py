@@ -41,6 +41,7 @@ class Layout(BaseModel):
     codes: features whose values are codes, with how many codes there are
     readers: variable -> features that read it; at_target: the same, but only its value at the target itself
     anchor: the feature that holds the newest measured value of the target, where there is one
+    active: the feature that is 0 where nothing can happen, where there is one
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,6 +56,7 @@ class Layout(BaseModel):
     anchor: str | None
     reference: str | None
     optional: tuple[str, ...]
+    active: str | None = None
     entities: tuple[str, ...]
     step_seconds: int
     horizons: int
@@ -63,7 +65,7 @@ class Layout(BaseModel):
     def of(cls, use_case: UseCase, path: Path_) -> Self:
         """The layout of a use case as the catalogue has it now."""
         plan = FeaturePlan.of(use_case, path)
-        part = use_case.day_ahead if path == "day-ahead" else use_case.intraday
+        part = use_case.part(path)
         functions = {name: spec.function for name, spec in plan.specs.items()}
         kinds = max(len(entity.holidays.kinds) for entity in use_case.entities)
         readers = {v: tuple(n for n, s in plan.specs.items() if v in s.variables()) for v in plan.variables}
@@ -76,11 +78,12 @@ class Layout(BaseModel):
             readers=readers,
             at_target={v: tuple(n for n in names if functions[n] == "value") for v, names in readers.items()},
             anchor=_anchor(plan),
+            active=_active(plan, use_case),
             reference=use_case.reference if use_case.reference in readers else None,
             optional=tuple(v for v in part.optional if v in readers),
             entities=tuple(e.id for e in use_case.entities),
             step_seconds=plan.step,
-            horizons=use_case.intraday.horizons if path == "intraday" else 1,
+            horizons=use_case.part("intraday").horizons if path == "intraday" else 1,
         )
 
     @property
@@ -98,11 +101,23 @@ class Layout(BaseModel):
         return [self.column[name] for name in names]
 
 
+def _active(plan: FeaturePlan, use_case: UseCase) -> str | None:
+    variable = use_case.active
+    return next((n for n, s in plan.specs.items() if variable and s.reads_at_target(variable)), None)
+
+
 def _anchor(plan: FeaturePlan) -> str | None:
     for name, spec in plan.specs.items():
         if spec.function == "recent" and spec.arguments() == {"variable": plan.target}:
             return name
     return None
+
+
+def idle(layout: Layout, inputs: Inputs) -> NDArray[np.bool_]:
+    """Where nothing can happen, (n, H)."""
+    if layout.active is None:
+        return np.zeros(inputs.clock.shape, dtype=bool)
+    return np.equal(inputs.values[:, :, layout.column[layout.active]], 0)
 
 
 @dataclass(frozen=True)
@@ -139,8 +154,8 @@ class Assembler:
             self.enter(entity)
 
     def enter(self, entity: Entity) -> None:
-        """Make the clock of an entity known, which may be younger than the model."""
-        if entity.id not in self._calendars:
+        """Make the clock of an entity known, which may be younger than the model. Days need none."""
+        if self._layout.step_seconds < _DAY_SECONDS and entity.id not in self._calendars:
             self._calendars[entity.id] = SlotCalendar(entity, self._layout.step_seconds)
 
     def from_frame(self, frame: pd.DataFrame) -> Inputs:
@@ -148,28 +163,24 @@ class Assembler:
 
         Raises FeatureMismatchError where a feature is missing, KeyError where an entity was never entered.
         """
-        entities = frame["entity_id"].to_numpy()
-        clock = self.clock(entities, frame["valid_time"])
-        code = np.array([self._codes.get(e, -1) for e in entities.tolist()], dtype=np.int64)
+        which, entities = pd.factorize(frame["entity_id"])
+        code = np.array([self._codes.get(e, -1) for e in entities], dtype=np.int64)[which]
+        clock = self._clocks(which, entities, pd.DatetimeIndex(frame["valid_time"]))
         return self.assemble(
             {n: per_target(frame[n], self._layout.horizons) for n in self._layout.features if n in frame}, clock, code
         )
 
-    def clock(self, entities: NDArray[np.object_], valid_time: pd.Series) -> Ints:
+    def clock(self, entity_id: pd.Series, valid_time: pd.Series) -> Ints:
         """The slot of the local day of each target of some rows (n,), (n, H). Raises KeyError as ``from_frame``."""
-        slots = valid_time.dt.as_unit("s").astype("int64").to_numpy() // self._layout.step_seconds
-        clock = np.empty((len(slots), self._layout.horizons), dtype=np.int64)
-        for entity in set(entities.tolist()):
-            mine = entities == entity
-            clock[mine] = self._clock(entity, slots[mine])
-        return clock
+        which, entities = pd.factorize(entity_id)
+        return self._clocks(which, entities, pd.DatetimeIndex(valid_time))
 
     def from_row(self, row: FeatureRow) -> Inputs:
         """From one record of the stream. Raises as ``from_frame`` does."""
-        slot = np.array([int(row.valid_time.timestamp()) // self._layout.step_seconds])
+        clock = self._clocks(np.zeros(1, np.int64), [row.entity_id], pd.DatetimeIndex([row.valid_time]))
         code = np.array([self._codes.get(row.entity_id, -1)])
         columns = {n: np.array([v]) for n, v in row.features.items() if n in self._layout.column}
-        return self.assemble(columns, self._clock(row.entity_id, slot), code)
+        return self.assemble(columns, clock, code)
 
     def assemble(self, columns: Mapping[str, Floats], clock: Ints, entity: Ints) -> Inputs:
         """Columns of (n, 1) or (n, H) as inputs; the only place where levels are divided by the scale."""
@@ -184,12 +195,17 @@ class Assembler:
             values[:, :, i] = columns[name] / scale[:, np.newaxis] if self._level[i] else columns[name]
         return Inputs(values, scale, clock, entity)
 
-    def _clock(self, entity_id: str, slots: Ints) -> Ints:
-        """The slot of the local day of each target of some origins, (n, H)."""
-        step = self._layout.step_seconds
-        targets = slots[:, np.newaxis] + np.arange(self._layout.horizons)
-        local = self._calendars[entity_id].local_seconds(targets)
-        clock: Ints = (local % _DAY_SECONDS) // step if step < _DAY_SECONDS else np.zeros_like(local)
+    def _clocks(self, which: Ints, entities: Sequence[str], origins: pd.DatetimeIndex) -> Ints:
+        """The slot of the local day of each target of some origins, (n, H); ``which`` entity each belongs to, (n,)."""
+        step, horizons = self._layout.step_seconds, self._layout.horizons
+        if step >= _DAY_SECONDS:
+            return np.zeros((len(origins), horizons), dtype=np.int64)
+        targets = origins.as_unit("s").asi8[:, np.newaxis] // step + np.arange(horizons)
+        clock = np.empty(targets.shape, dtype=np.int64)
+        order = np.argsort(which, kind="stable")
+        for mine in np.split(order, np.flatnonzero(np.diff(which[order])) + 1) if len(order) else ():
+            local = self._calendars[entities[which[mine[0]]]].local_seconds(targets[mine])
+            clock[mine] = (local % _DAY_SECONDS) // step
         return clock
 
 

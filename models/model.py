@@ -18,7 +18,7 @@ from dualcast.catalogue import Entity
 from dualcast.records import quantile_column
 from models.conformal import Intervals
 from models.forecasters.registry import Forecaster, make_forecaster
-from models.inputs import Assembler, Floats, Inputs, Layout
+from models.inputs import Assembler, Floats, Inputs, Layout, idle
 
 _LEARNED = "forecaster"
 
@@ -54,12 +54,14 @@ class Model:
         return self.intervals.levels
 
     def quantiles(self, inputs: Inputs, factors: Floats | None = None) -> Floats:
-        """(n, H, levels) in the unit of the target; NaN where nothing can be said.
+        """(n, H, levels) in the unit of the target; 0 where nothing can happen, NaN where nothing can be said.
 
         ``factors`` (n, levels) widen or narrow the intervals: see ``adaptive``.
         """
         point = self.forecaster.predict(inputs) * inputs.scale[:, np.newaxis]
-        return self.intervals.apply(point, inputs.scale, inputs.clock, factors)
+        quantiles = self.intervals.apply(point, inputs.scale, inputs.clock, factors)
+        quantiles[idle(self.layout, inputs)] = 0.0
+        return quantiles
 
     def missing(self, inputs: Inputs) -> dict[str, NDArray[np.bool_]]:
         """Optional variable, or the reference -> which rows (n,) lack it at a target though training had it."""

@@ -143,7 +143,7 @@ def meet(use_case: UseCase, path: Path_, forecasts: pd.DataFrame, actuals: pd.Da
 
     Raises FaultyForecastsError where no forecast meets an actual.
     """
-    resolution = (use_case.day_ahead if path == "day-ahead" else use_case.intraday).resolution
+    resolution = use_case.part(path).resolution
     came_true = dict(iter(actuals.groupby("entity_id")))
     parts = []
     for entity_id, mine in forecasts.groupby("entity_id", sort=False):

@@ -73,8 +73,8 @@ def train(settings: Settings, use_case: UseCase, path: Path_, until: datetime, p
 
 def known_by(use_case: UseCase, path: Path_, keys: pd.DataFrame, until: datetime) -> pd.DataFrame:
     """The rows of the training window, with the targets that were published by ``until``; later ones become unknown."""
-    part = use_case.day_ahead if path == "day-ahead" else use_case.intraday
-    horizons = use_case.intraday.horizons if path == "intraday" else 1
+    part = use_case.part(path)
+    horizons = use_case.part("intraday").horizons if path == "intraday" else 1
     newest = pd.Timestamp(until)
     recent = keys["event_timestamp"] > newest - pd.Timedelta(days=part.training_days)
     kept = keys[recent & (keys["event_timestamp"] <= newest)].reset_index(drop=True)

@@ -48,7 +48,7 @@ def actuals_frame(records: Iterable[dict[str, Any]], use_case: UseCase, path: Pa
     late = (vintages["variable"] == use_case.reference) & (vintages["published_at"] > vintages["valid_time"])
     newest = vintages[~late].sort_values("published_at", kind="stable")
     newest = newest.drop_duplicates(["entity_id", "variable", "valid_time"], keep="last")
-    resolution = (use_case.day_ahead if path == "day-ahead" else use_case.intraday).resolution
+    resolution = use_case.part(path).resolution
     frames = [
         _on_grid(entity_id, mine, use_case, wanted, pd.Timedelta(resolution))
         for entity_id, mine in newest.groupby("entity_id")

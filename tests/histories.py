@@ -50,7 +50,7 @@ def in_canonical_order(use_case: UseCase, observations: pd.DataFrame) -> pd.Data
 
 def as_update(use_case: UseCase, plan: IntradayPlan, observations: pd.DataFrame) -> Update:
     """The observations that a plan reads, as its state takes them."""
-    step = int(use_case.intraday.resolution.total_seconds())
+    step = int(use_case.part("intraday").resolution.total_seconds())
     update, _ = update_of(
         plan,
         step,

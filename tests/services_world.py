@@ -61,7 +61,7 @@ def curve(path: str, times: list[datetime], issued_at: datetime, ratio: float, *
     """A curve that is wrong by a known ratio, with a band of 3% around it."""
     use_case = catalogue()["de_load"]
     short = "da" if path == "day_ahead" else "id"
-    part = use_case.day_ahead if path == "day_ahead" else use_case.intraday
+    part = use_case.part("day-ahead" if path == "day_ahead" else "intraday")
     fields: dict[str, Any] = {
         "use_case": "de_load",
         "path": path,

@@ -112,7 +112,7 @@ class OnlineFeatures:
     def __init__(self, settings: Settings, use_case: str) -> None:
         self._use_case = use_case
         self._config = repo_config(settings, use_case)
-        self._view = _objects(settings, use_case).intraday_latest
+        self._view = _objects(settings, use_case).online()
         self._names = [field.name for field in self._view.features]
         plan = FeaturePlan.of(_catalogued(settings, use_case), "intraday")
         self._per_origin, self._per_target = plan.per_origin, plan.per_target

@@ -6,6 +6,7 @@ otherwise pair every row with every other of its entity.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -29,47 +30,55 @@ _TIME_FIELD = Field(name="valid_time", dtype=UnixTimestamp)
 
 @dataclass(frozen=True)
 class FeastObjects:
-    """All that a use case's Feast project holds."""
+    """All that a use case's Feast project holds; views by their names."""
 
-    entity: Entity
-    valid_time: Entity
-    day_ahead: FeatureView
-    intraday_history: FeatureView
-    intraday_latest: FeatureView
+    entities: tuple[Entity, Entity]
+    views: Mapping[str, FeatureView]
 
     def offline(self, path: Path_) -> FeatureView:
         """The view that history is read from."""
-        return self.day_ahead if path == "day-ahead" else self.intraday_history
+        return self.views[DAY_AHEAD if path == "day-ahead" else INTRADAY_HISTORY]
+
+    def online(self) -> FeatureView:
+        """The view of each entity's newest row."""
+        return self.views[INTRADAY_LATEST]
 
     def all(self) -> list[Entity | FeatureView]:
         """Everything, as ``feast apply`` wants it."""
-        return [self.entity, self.valid_time, self.day_ahead, self.intraday_history, self.intraday_latest]
+        return [*self.entities, *self.views.values()]
 
 
 def feast_objects(use_case: UseCase, lake: LakePaths) -> FeastObjects:
     """The entities and feature views of a use case over a lake."""
     entity = Entity(name="entity", join_keys=["entity_id"], value_type=ValueType.STRING)
     valid_time = Entity(name="interval", join_keys=["valid_time"], value_type=ValueType.UNIX_TIMESTAMP)
-    keys, key_fields = [entity, valid_time], [_ENTITY_FIELD, _TIME_FIELD]
-    day_ahead_fields = [Field(name=n, dtype=Float64) for n in FeaturePlan.of(use_case, "day-ahead").names]
-    intraday_fields = _intraday_fields(use_case)
+    views = [_day_ahead(use_case, lake, [entity, valid_time])]
+    if "intraday" in use_case.paths:
+        views += _intraday(use_case, lake, [entity, valid_time])
+    return FeastObjects((entity, valid_time), {view.name: view for view in views})
+
+
+def _day_ahead(use_case: UseCase, lake: LakePaths, keys: list[Entity]) -> FeatureView:
+    fields = [Field(name=n, dtype=Float64) for n in FeaturePlan.of(use_case, "day-ahead").names]
+    return FeatureView(
+        name=DAY_AHEAD,
+        entities=keys,
+        schema=[_ENTITY_FIELD, _TIME_FIELD, *fields],
+        source=_gold(lake.gold_of("day-ahead", use_case.use_case) + "/*/*.parquet", "gold_day_ahead"),
+        ttl=timedelta(0),
+        online=False,
+        description="One row for each delivery interval, as of the cutoff.",
+    )
+
+
+def _intraday(use_case: UseCase, lake: LakePaths, keys: list[Entity]) -> list[FeatureView]:
+    fields = _intraday_fields(use_case)
     row_fields = [Field(name=name, dtype=kind) for name, kind in ROW_FIELDS.items()]
-    return FeastObjects(
-        entity,
-        valid_time,
-        FeatureView(
-            name=DAY_AHEAD,
-            entities=keys,
-            schema=[*key_fields, *day_ahead_fields],
-            source=_gold(lake.gold_of("day-ahead", use_case.use_case) + "/*/*.parquet", "gold_day_ahead"),
-            ttl=timedelta(0),
-            online=False,
-            description="One row for each delivery interval, as of the cutoff.",
-        ),
+    return [
         FeatureView(
             name=INTRADAY_HISTORY,
             entities=keys,
-            schema=[*key_fields, *intraday_fields],
+            schema=[_ENTITY_FIELD, _TIME_FIELD, *fields],
             source=_gold(lake.gold_of("intraday", use_case.use_case) + "/*/*.parquet", "gold_intraday"),
             ttl=timedelta(0),
             online=False,
@@ -77,14 +86,14 @@ def feast_objects(use_case: UseCase, lake: LakePaths) -> FeastObjects:
         ),
         FeatureView(
             name=INTRADAY_LATEST,
-            entities=[entity],
-            schema=[_ENTITY_FIELD, *intraday_fields, *row_fields],
+            entities=keys[:1],
+            schema=[_ENTITY_FIELD, *fields, *row_fields],
             source=None,
             ttl=timedelta(0),
             online=True,
             description="The newest row of each entity, written by the stream.",
         ),
-    )
+    ]
 
 
 def _intraday_fields(use_case: UseCase) -> list[Field]:

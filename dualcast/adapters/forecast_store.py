@@ -156,13 +156,13 @@ def stored_forecasts(
     The lake has no newest_input_at: it is taken to be issued_at, after which nothing was used.
     """
     rows = forecast_rows(settings, use_case.use_case, path, issue_date)
-    resolution = (use_case.day_ahead if path == "day-ahead" else use_case.intraday).resolution
+    resolution = use_case.part(path).resolution
     for _, curve in rows.groupby(["entity_id", "issued_at", "model_version"] if len(rows) else ["entity_id"]):
         yield _from_frame(curve.sort_values("valid_time"), use_case, path, iso_duration(resolution))
 
 
 def _from_frame(curve: pd.DataFrame, use_case: UseCase, path: Path_, resolution: str) -> Forecast:
-    part = use_case.day_ahead if path == "day-ahead" else use_case.intraday
+    part = use_case.part(path)
     levels = [q for q in part.quantiles if quantile_column(q) in curve]
     values: np.ndarray[tuple[int, int], np.dtype[np.float64]] = curve[[quantile_column(q) for q in levels]].to_numpy()
     times = pd.DatetimeIndex(curve["valid_time"]).to_pydatetime()

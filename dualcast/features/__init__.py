@@ -4,6 +4,6 @@
 names, ``asof`` makes windows from history and ``state`` from a stream. Importing a family enters its functions.
 """
 
-from dualcast.features import calendar, errors, levels, weather
+from dualcast.features import calendar, errors, levels, plans, weather, years
 
-FAMILIES = (calendar, errors, levels, weather)
+FAMILIES = (calendar, errors, levels, plans, weather, years)

@@ -9,17 +9,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import groupby, islice
 
 import numpy as np
 import pandas as pd
 
 from dualcast.catalogue import Entity, UseCase
+from dualcast.features.holidays import SlotCalendar
 from dualcast.features.plan import FeaturePlan
 from dualcast.features.registry import Floats
 from dualcast.features.window import Slots
-from dualcast.timegrid import delivery_slots, micros
+from dualcast.timegrid import Grid, micros
 
 UNKNOWN_TIME = -1
+# Plans are seen this far beyond the last target: what comes next matters too.
+PLANS_AHEAD = timedelta(days=7)
+# Runs are worked on together until they look at so many values: more gains nothing and takes memory.
+_VALUES_AT_ONCE = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -34,9 +40,10 @@ class History:
 class Replay:
     """The values of one entity as they were known at moments that only move forward."""
 
-    def __init__(self, observations: pd.DataFrame, variables: Sequence[str], step: int) -> None:
-        self.start, self._length = _extent(observations, step)
-        self._history = {name: _history(observations, name, step) for name in variables}
+    def __init__(self, observations: pd.DataFrame, variables: Sequence[str], grid: Grid) -> None:
+        slots = grid.numbers(pd.DatetimeIndex(observations["valid_time"]))
+        self.start, self._length = int(slots.min()), int(slots.max() - slots.min()) + 1
+        self._history = {name: _history(observations, name, slots) for name in variables}
         self._applied = dict.fromkeys(variables, 0)
         self.values = {name: np.full(self._length, np.nan) for name in variables}
         self.newest_input = UNKNOWN_TIME
@@ -64,13 +71,31 @@ def day_ahead_features(
 ) -> pd.DataFrame:
     """The day-ahead feature rows of one entity for some delivery days, in any order.
 
-    Returns one row for each delivery interval: entity_id, valid_time, cutoff (when the row is as of), newest_input_at
-    (published_at of the newest value that was known then), delivery_day, then the features in the order of the YAML.
-    Days whose cutoff comes before any value are left out.
+    Returns one row for each interval of each day's curve: entity_id, valid_time, cutoff (when the row is as of),
+    newest_input_at (published_at of the newest value that was known then), delivery_day (the curve's first), then the
+    features in the order of the YAML. Days whose cutoff comes before any value are left out.
     """
     plan = FeaturePlan.of(use_case, "day-ahead")
     frames = list(_day_ahead_frames(use_case, entity, observations, sorted(delivery_days), plan))
     return pd.concat(frames, ignore_index=True) if frames else _empty(plan)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One day-ahead run: what was known at its cutoff, on the path's grid from slot ``begin`` on."""
+
+    day: date
+    cutoff: datetime
+    newest_input: int
+    begin: int
+    origin: int
+    target: Slots
+    values: dict[str, Floats]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Runs of one shape can be worked on at once."""
+        return len(self.target), int(self.target[0]) - self.origin
 
 
 def _day_ahead_frames(
@@ -78,36 +103,61 @@ def _day_ahead_frames(
 ) -> Iterator[pd.DataFrame]:
     if observations.empty:
         return
-    grid = int(use_case.grid.total_seconds())
-    ratio = plan.step // grid
-    replay = Replay(observations, plan.variables, grid)
-    calendar = plan.calendar(entity)
+    calendar, grid = plan.calendar(entity), plan.grid(entity)
+    runs = _runs(use_case, entity, observations, days, plan)
+    for _, alike in groupby(runs, key=lambda run: run.shape):
+        while chunk := list(islice(alike, max(_VALUES_AT_ONCE // _size(plan), 1))):
+            yield _rows(entity, chunk, plan, grid, calendar)
+
+
+def _runs(
+    use_case: UseCase, entity: Entity, observations: pd.DataFrame, days: Sequence[date], plan: FeaturePlan
+) -> Iterator[_Run]:
+    part, fine = use_case.day_ahead, Grid(use_case.grid, entity.time_zone)
+    ratio = part.resolution // use_case.grid
+    replay, grid = Replay(observations, plan.variables, fine), plan.grid(entity)
     for day in days:
         cutoff = use_case.cutoff(entity, day)
         replay.advance(micros(cutoff))
         if replay.newest_input == UNKNOWN_TIME:
             continue
-        times = delivery_slots(day, entity.time_zone, use_case.day_ahead.resolution)
-        target = (times.as_unit("s").asi8 // plan.step)[np.newaxis, :]
-        origin = _origin(cutoff, use_case.day_ahead.measurement_delay, plan.step)
-        begin, end = int(origin[0, 0]) - plan.lookback, int(target[0, -1]) + 1
+        target = grid.numbers(use_case.delivery_slots(entity, day))
+        # the first slot that is not wholly measured at the cutoff
+        origin = grid.number(cutoff - part.measurement_delay)
+        begin, end = origin - plan.lookback, int(target[-1]) + 1 + PLANS_AHEAD // part.resolution
         values = {
             name: to_resolution(
                 replay.window(name, begin * ratio, end * ratio), ratio, use_case.variables[name].aggregate
             )
             for name in plan.variables
         }
-        rows = plan.compute(plan.window(values, begin, origin, target, calendar))
-        yield pd.DataFrame(
-            {
-                "entity_id": entity.id,
-                "valid_time": times.as_unit("us"),
-                "cutoff": pd.Timestamp(cutoff).as_unit("us"),
-                "newest_input_at": pd.Timestamp(replay.newest_input, unit="us", tz="UTC").as_unit("us"),
-                "delivery_day": day,
-                **{name: np.broadcast_to(v, target.shape)[0] for name, v in rows.items()},
-            }
-        )
+        yield _Run(day, cutoff, replay.newest_input, begin, origin, target, values)
+
+
+def _rows(entity: Entity, runs: Sequence[_Run], plan: FeaturePlan, grid: Grid, calendar: SlotCalendar) -> pd.DataFrame:
+    """The feature rows of runs of one shape."""
+    values = {name: np.stack([run.values[name] for run in runs]) for name in plan.variables}
+    begin, origin = (np.array([[getattr(run, name)] for run in runs]) for name in ("begin", "origin"))
+    target = np.stack([run.target for run in runs])
+    features = plan.compute(plan.window(values, begin, origin, target, calendar))
+    points = target.shape[1]
+    return pd.DataFrame(
+        {
+            "entity_id": entity.id,
+            "valid_time": grid.starts(target.ravel()),
+            "cutoff": pd.DatetimeIndex([run.cutoff for run in runs]).as_unit("us").repeat(points),
+            "newest_input_at": pd.to_datetime([run.newest_input for run in runs], unit="us", utc=True)
+            .as_unit("us")
+            .repeat(points),
+            "delivery_day": np.repeat(np.array([run.day for run in runs], dtype=object), points),
+            **{name: np.broadcast_to(v, target.shape).ravel() for name, v in features.items()},
+        }
+    )
+
+
+def _size(plan: FeaturePlan) -> int:
+    """About how many values one run looks at."""
+    return max(plan.lookback * len(plan.variables), 1)
 
 
 def intraday_features(
@@ -119,18 +169,17 @@ def intraday_features(
     valid_time (the origin), as_of, then the features: floats where per origin, arrays of (horizons,) where per target.
     """
     plan = FeaturePlan.of(use_case, "intraday")
-    replay = Replay(observations, plan.variables, plan.step)
+    part, grid = use_case.part("intraday"), plan.grid(entity)
+    replay = Replay(observations, plan.variables, grid)
     calendar = plan.calendar(entity)
-    ahead = use_case.intraday.ahead // use_case.intraday.resolution
+    ahead = part.ahead // part.resolution
     rows = []
-    for moment, origin in _origins(observations, use_case.target, plan.step, since):
+    for moment, origin in _origins(observations, use_case.target, grid, since):
         replay.advance(moment + 1)
         begin = origin - plan.lookback
         values = {name: replay.window(name, begin, origin + ahead) for name in plan.variables}
         column = np.array([[origin]])
-        features = plan.compute(
-            plan.window(values, begin, column, column + np.arange(use_case.intraday.horizons), calendar)
-        )
+        features = plan.compute(plan.window(values, begin, column, column + np.arange(part.horizons), calendar))
         cells = {n: float(features[n][0, 0]) for n in plan.per_origin} | {n: features[n][0] for n in plan.per_target}
         rows.append({"entity_id": entity.id, "valid_time": origin * plan.step, "as_of": replay.newest_input} | cells)
     frame = pd.DataFrame(rows, columns=["entity_id", "valid_time", "as_of", *plan.names])
@@ -139,9 +188,9 @@ def intraday_features(
     return frame
 
 
-def _origins(observations: pd.DataFrame, target: str, step: int, since: datetime | None) -> Iterator[tuple[int, int]]:
+def _origins(observations: pd.DataFrame, target: str, grid: Grid, since: datetime | None) -> Iterator[tuple[int, int]]:
     """(published_at in microseconds, origin slot) of each publication of the target that advanced it, in order."""
-    history = _history(observations, target, step)
+    history = _history(observations, target, grid.numbers(pd.DatetimeIndex(observations["valid_time"])))
     newest = np.maximum.accumulate(history.slot)
     first = micros(since) if since else 0
     advanced = np.concatenate(([True], newest[1:] > newest[:-1])) & (history.published >= first)
@@ -158,35 +207,30 @@ def to_resolution(values: Floats, ratio: int, aggregate: str) -> Floats:
 
 def target_values(use_case: UseCase, observations: pd.DataFrame, resolution: timedelta) -> pd.Series:
     """What came true: the newest vintage of the target at a resolution, by valid_time (UTC), known values only."""
-    grid = int(use_case.grid.total_seconds())
-    replay = Replay(observations, [use_case.target], grid)
-    replay.advance(np.iinfo(np.int64).max)
-    ratio = int(resolution.total_seconds()) // grid
-    begin, end = -(-replay.start // ratio), (replay.start + len(replay.values[use_case.target])) // ratio
-    values = to_resolution(
-        replay.window(use_case.target, begin * ratio, end * ratio), ratio, use_case.variables[use_case.target].aggregate
-    )
-    times = pd.to_datetime(np.arange(begin, end) * grid * ratio, unit="s", utc=True).as_unit("us")
-    return pd.Series(values, index=times, name=use_case.target).dropna()
+    target = observations[observations["variable"] == use_case.target].sort_values("published_at", kind="stable")
+    newest = target.drop_duplicates("valid_time", keep="last").set_index("valid_time")["value"].sort_index()
+    if resolution > use_case.grid:
+        newest = _coarser(newest, use_case, resolution)
+    newest.index = newest.index.as_unit("us").rename(None)
+    return newest.astype("float64").rename(use_case.target).dropna()
 
 
-def _origin(cutoff: datetime, delay: timedelta, step: int) -> Slots:
-    """The first slot that is not wholly measured at the cutoff."""
-    return np.array([[int((cutoff - delay).timestamp()) // step]])
+def _coarser(fine: pd.Series, use_case: UseCase, resolution: timedelta) -> pd.Series:
+    """Values on the use case's grid at a resolution within the day; NaN where a part of an interval is unknown."""
+    ratio = resolution // use_case.grid
+    times = pd.DatetimeIndex(fine.index)
+    whole = pd.date_range(times[0].floor(resolution), times[-1].floor(resolution) + resolution, freq=resolution)
+    parts = pd.date_range(whole[0], whole[-1], freq=use_case.grid, inclusive="left")
+    values = to_resolution(fine.reindex(parts).to_numpy(), ratio, use_case.variables[use_case.target].aggregate)
+    return pd.Series(values, index=whole[:-1])
 
 
-def _history(observations: pd.DataFrame, variable: str, step: int) -> History:
-    rows = observations[observations["variable"] == variable]
+def _history(observations: pd.DataFrame, variable: str, slots: Slots) -> History:
+    mine = (observations["variable"] == variable).to_numpy()
+    rows, slot = observations[mine], slots[mine]
     published = rows["published_at"].dt.as_unit("us").astype("int64").to_numpy()
-    slot = rows["valid_time"].dt.as_unit("s").astype("int64").to_numpy() // step
     order = np.lexsort((slot, published))
     return History(published[order], slot[order], rows["value"].to_numpy(dtype=np.float64)[order])
-
-
-def _extent(observations: pd.DataFrame, step: int) -> tuple[int, int]:
-    """First slot, and how many there are."""
-    slots = observations["valid_time"].dt.as_unit("s").astype("int64").to_numpy() // step
-    return int(slots.min()), int(slots.max() - slots.min()) + 1
 
 
 def _empty(plan: FeaturePlan) -> pd.DataFrame:

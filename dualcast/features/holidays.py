@@ -24,6 +24,7 @@ _EPOCH = date(1970, 1, 1)
 # From this share of the population on, a holiday makes the day a Sunday.
 _HOLIDAY_AS_SUNDAY = 0.5
 WORKDAY, SATURDAY, SUNDAY = 0, 1, 2
+_DAY_SECONDS = 86400
 _TABLE_MARGIN_SECONDS = 200 * 86400
 
 
@@ -43,7 +44,8 @@ class SlotCalendar:
         self._shares = holiday_shares(entity.holidays)
         self._special = special_day_codes(entity.holidays)
         self._step = step
-        self._changes, self._offsets = _utc_offsets(entity.time_zone)
+        # where slots are days they are local days already
+        self._changes, self._offsets = _utc_offsets("UTC" if step >= _DAY_SECONDS else entity.time_zone)
         self._table = self._tabled(np.zeros(1, dtype=np.int64))
 
     def utc_offset(self, slot: Slots) -> Slots:

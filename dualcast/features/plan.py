@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Self
 
 import numpy as np
 
-from dualcast.catalogue import Entity, UseCase
+from dualcast.catalogue import Entity, Path_, UseCase
 from dualcast.features.holidays import SlotCalendar
 from dualcast.features.registry import FeatureSpec, Floats
 from dualcast.features.window import Slots, Window
+from dualcast.timegrid import Grid
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,9 @@ class FeaturePlan:
     units: Mapping[str, str]
 
     @classmethod
-    def of(cls, use_case: UseCase, path: str) -> Self:
+    def of(cls, use_case: UseCase, path: Path_) -> Self:
         """The plan of ``day-ahead`` or ``intraday``."""
-        part = use_case.day_ahead if path == "day-ahead" else use_case.intraday
+        part = use_case.part(path)
         read = {variable for spec in part.features.values() for variable in spec.variables()} | {use_case.target}
         return cls(
             specs=part.features,
@@ -72,12 +74,16 @@ class FeaturePlan:
             if s.definition.level and all(self.units[v] == self.unit for v in s.variables())
         ]
 
+    def grid(self, entity: Entity) -> Grid:
+        """How the slots of an entity are numbered."""
+        return Grid(timedelta(seconds=self.step), entity.time_zone)
+
     def calendar(self, entity: Entity) -> SlotCalendar:
         """The entity's calendar on this grid."""
         return SlotCalendar(entity, self.step)
 
     def window(
-        self, values: Mapping[str, Floats], start: int, origin: Slots, target: Slots, calendar: SlotCalendar
+        self, values: Mapping[str, Floats], start: int | Slots, origin: Slots, target: Slots, calendar: SlotCalendar
     ) -> Window:
         """A window on this plan's grid; see Window for the shapes."""
         return Window(values, self.observed, start, origin, target, self.lookback, self.step, calendar)

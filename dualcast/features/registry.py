@@ -87,6 +87,10 @@ class FeatureSpec(BaseModel):
         given = self.model_extra or {}
         return {n: _parsed(n, v, str(self.definition.parameters[n].annotation)) for n, v in given.items()}
 
+    def reads_at_target(self, variable: str) -> bool:
+        """Whether this is just the value of a variable at the target."""
+        return self.function == "value" and self.arguments() == {"variable": variable}
+
     def variables(self) -> Iterable[str]:
         """The variables that this feature reads."""
         given = self.model_extra or {}

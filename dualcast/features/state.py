@@ -59,9 +59,9 @@ class IntradayPlan:
     def __init__(self, use_case: UseCase, entity: Entity) -> None:
         self.features = FeaturePlan.of(use_case, "intraday")
         self.calendar = self.features.calendar(entity)
-        self.horizons = use_case.intraday.horizons
-        self.ahead = use_case.intraday.ahead // use_case.intraday.resolution
-        self.week = YARDSTICK_AGE // use_case.intraday.resolution
+        self.horizons = use_case.part("intraday").horizons
+        self.ahead = use_case.part("intraday").ahead // use_case.part("intraday").resolution
+        self.week = YARDSTICK_AGE // use_case.part("intraday").resolution
         self.chunk = min(_CHUNK, self.week)
         self.capacity = max(self.features.lookback, self.week) + self.ahead + self.chunk
         self.bounds = [use_case.variables[v].bounds for v in self.features.variables]
@@ -71,7 +71,7 @@ class IntradayPlan:
 
 def feature_set(use_case: UseCase) -> str:
     """A fingerprint of the intraday feature definitions: rows of different sets must not be mixed."""
-    part = use_case.intraday
+    part = use_case.part("intraday")
     definition = {n: s.model_dump(mode="json") for n, s in part.features.items()}
     text = json.dumps([definition, str(part.resolution), str(part.lookback), part.horizons], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,16 +1,16 @@
 """What a feature may look at: the values of one entity on a regular grid, as they were known.
 
-Slots are counted from 1970-01-01T00:00Z in steps of the grid, so that every engine numbers them alike. A window holds n
+Slots are numbered as ``timegrid.Grid`` does, so that every engine numbers them alike. A window holds n
 origins and, for each, the slots to forecast. Values that were measured are visible before the origin only: asking for a
 later one gives NaN, so that no feature can leak by mistake.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dualcast.features.holidays import SlotCalendar
 
 Slots = NDArray[np.int64]
+_Number = TypeVar("_Number", np.float64, np.int64)
 # Means are taken over integers of this many units, so that a sum does not depend on where the history begins.
 _MILLI = 1000.0
 
@@ -29,7 +30,8 @@ _MILLI = 1000.0
 class Window:
     """Values as known, the origins and the targets.
 
-    values: variable -> (slots,) floats, NaN where unknown; the first belongs to slot ``start``
+    values: variable -> floats, NaN where unknown: (slots,), or (n, slots) where each origin knew other values
+    start: the slot of the first value, one or (n, 1)
     observed: the variables that are measured, and so hidden at and after an origin
     origin: (n, 1), the first slot that is not measured yet
     target: (n, horizons), the slots to forecast
@@ -39,7 +41,7 @@ class Window:
 
     values: Mapping[str, Floats]
     observed: frozenset[str]
-    start: int
+    start: int | Slots
     origin: Slots
     target: Slots
     lookback: int
@@ -50,21 +52,22 @@ class Window:
         """Values at slots, which broadcast against the origins; NaN where unknown, hidden or out of sight."""
         series = self.values[variable]
         index = slot - self.start
-        seen = (index >= 0) & (index < len(series)) & (slot >= self.origin - self.lookback)
+        seen = (index >= 0) & (index < series.shape[-1]) & (slot >= self.origin - self.lookback)
         if variable in self.observed:
             seen &= slot < self.origin
-        return np.where(seen, series.take(index, mode="clip"), np.nan)
+        return np.where(seen, _taken(series, index), np.nan)
 
     def mean(self, variable: str, end: Slots, width: int) -> Floats:
         """Mean of the ``width`` slots before ``end``; NaN where fewer than half of them are known.
 
         ``end`` must not be later than the origin.
         """
-        return self._mean_of(*self._sums[variable], end, width)
+        return self._mean_of(*self._sums(variable, lambda: self.values[variable]), end, width)
 
     def mean_error(self, forecast: str, observed: str, end: Slots, width: int) -> Floats:
         """Mean of (observed - forecast) over the ``width`` slots before ``end`` where both are known."""
-        return self._mean_of(*_running_sums(self.values[observed] - self.values[forecast]), end, width)
+        sums = self._sums(f"{observed} - {forecast}", lambda: self.values[observed] - self.values[forecast])
+        return self._mean_of(*sums, end, width)
 
     def periods(self, seconds: float) -> int:
         """A duration as a number of slots. Raises ValueError where it is none."""
@@ -86,22 +89,40 @@ class Window:
         """The target slots on earlier days, which many features ask for."""
         return {}
 
+    def _sums(self, name: str, series: Callable[[], Floats]) -> tuple[Slots, Slots]:
+        if name not in self._summed:
+            self._summed[name] = _running_sums(series())
+        return self._summed[name]
+
     @cached_property
-    def _sums(self) -> Mapping[str, tuple[Slots, Slots]]:
-        return {name: _running_sums(series) for name, series in self.values.items()}
+    def _summed(self) -> dict[str, tuple[Slots, Slots]]:
+        """Running sums by what they are of, which several features ask for."""
+        return {}
 
     def _mean_of(self, sums: Slots, counts: Slots, end: Slots, width: int) -> Floats:
         if (end > self.origin).any() or width > self.lookback:
             raise ValueError("a mean reaches beyond the origin or the lookback")
-        last = np.clip(end - self.start, 0, len(sums) - 1)
-        first = np.clip(end - width - self.start, 0, len(sums) - 1)
-        count = counts[last] - counts[first]
-        total = (sums[last] - sums[first]) / _MILLI
+        last, first = end - self.start, end - width - self.start
+        count = _taken(counts, last) - _taken(counts, first)
+        total = (_taken(sums, last) - _taken(sums, first)) / _MILLI
         return np.where(2 * count >= width, total / np.maximum(count, 1), np.nan)
+
+
+def _taken(series: NDArray[_Number], index: Slots) -> NDArray[_Number]:
+    """Values at (n, k) positions of (slots,), or of (n, slots) row by row; beyond an end, those at the end."""
+    if series.ndim == 1:
+        return series.take(index, mode="clip")
+    return np.take_along_axis(series, np.clip(index, 0, series.shape[1] - 1), axis=1)
 
 
 def _running_sums(series: Floats) -> tuple[Slots, Slots]:
     """Sum in thousandths and count of the known values before each slot, exact in integers."""
     known = np.isfinite(series)
     milli = np.rint(np.where(known, series, 0.0) * _MILLI).astype(np.int64)
-    return np.concatenate(([0], np.cumsum(milli))), np.concatenate(([0], np.cumsum(known.astype(np.int64))))
+    return _before_each(milli), _before_each(known.astype(np.int64))
+
+
+def _before_each(amounts: Slots) -> Slots:
+    """The sum of all amounts before each slot, and of all: one more than there are slots."""
+    nothing = np.zeros((*amounts.shape[:-1], 1), dtype=np.int64)
+    return np.concatenate((nothing, np.cumsum(amounts, axis=-1)), axis=-1)

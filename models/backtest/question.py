@@ -70,7 +70,7 @@ class Question:
 
     def days(self) -> list[date]:
         """Every day that a row is needed of: those of the window, and those that the first model learns from."""
-        part = self.use_case.day_ahead if self.path == "day-ahead" else self.use_case.intraday
+        part = self.use_case.part(self.path)
         begin = self.first - timedelta(days=part.training_days)
         return [begin + timedelta(days=i) for i in range((self.last - begin).days + 1)]
 
@@ -105,7 +105,7 @@ def refit_length(text: str) -> pd.DateOffset:
 
 def what_if(use_case: UseCase, path: Path_, cutoff: time | None, without: Sequence[str]) -> UseCase:
     """The use case with another cutoff, or with no feature that reads some variables. Raises QuestionError."""
-    part = use_case.day_ahead if path == "day-ahead" else use_case.intraday
+    part = use_case.part(path)
     changes: dict[str, object] = {}
     if cutoff is not None:
         if path != "day-ahead":

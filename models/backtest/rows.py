@@ -45,7 +45,7 @@ class RowMaker:
         """The rows that the stream makes of the same observations in the same order."""
         plan = IntradayPlan(self.use_case, entity)
         begin, end = day_bounds(self.days[0], entity.time_zone)[0], day_bounds(self.days[-1], entity.time_zone)[1]
-        since = begin - self.use_case.intraday.lookback - _WARM_UP
+        since = begin - self.use_case.part("intraday").lookback - _WARM_UP
         seen = observations[(observations["published_at"] >= since) & (observations["valid_time"] <= end)]
         update, _ = update_of(
             plan,
@@ -77,8 +77,8 @@ def with_targets(
     """Rows with the column ``target_column(path)``: what had come true, in the vintage known before ``until``."""
     known = on_grid[(on_grid["variable"] == use_case.target) & (on_grid["published_at"] < until)]
     of_entity = dict(iter(known.groupby("entity_id")))
-    part = use_case.day_ahead if path == "day-ahead" else use_case.intraday
-    horizons = use_case.intraday.horizons if path == "intraday" else 1
+    part = use_case.part(path)
+    horizons = use_case.part("intraday").horizons if path == "intraday" else 1
     actual = np.full((len(rows), horizons), np.nan)
     for entity_id, where in rows.reset_index(drop=True).groupby("entity_id").groups.items():
         if entity_id in of_entity:

@@ -88,7 +88,7 @@ def tell_mlflow(settings: Settings, question: Question, done: Study, report: Pat
 def _subject(question: Question, history: History, facts: dict[str, str], data: Path, now: datetime) -> Subject:
     """What the report says of how it was made."""
     use_case = question.use_case
-    part = use_case.day_ahead if question.path == "day-ahead" else use_case.intraday
+    part = use_case.part(question.path)
     refused = ", ".join(f"{count:,} {reason}" for reason, count in history.refused.items())
     return Subject(
         title=f"{use_case.title}: backtest of the {question.path} forecast",
@@ -114,7 +114,7 @@ def _rhythm(use_case: UseCase, question: Question) -> str:
     if question.path == "day-ahead":
         made = f"tomorrow by {_words(use_case.day_ahead.resolution)}, made at {use_case.day_ahead.cutoff:%H:%M}"
     else:
-        part = use_case.intraday
+        part = use_case.part("intraday")
         made = f"{part.horizons} intervals ahead by {_words(part.resolution)}, made as each value came"
     length = refit_length(question.refit).kwds
     every = " and ".join(f"{count} {unit}" for unit, count in length.items() if count)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Annotated, Any
 
 import numpy as np
@@ -10,14 +10,13 @@ from fastapi import APIRouter, Depends, Header, Query
 from pydantic import AwareDatetime
 from starlette.responses import Response
 
-from dualcast.catalogue import UseCase
-from dualcast.timegrid import floor, from_micros, iso_duration, micros
+from dualcast.catalogue import Entity, UseCase
+from dualcast.timegrid import Grid, from_micros, iso_duration
 from services.da_svc.deps import DayAheadDeps, Deps
 from services.da_svc.selection import select
 from services.da_svc.status import status_of
 from services.shared.api import Format, UseCaseName, find, find_use_case
 from services.shared.bodies import CSV, age_seconds, csv_response, fallback_of, forecast_body, wants_csv, with_fields
-from services.shared.memory.series import micros_of
 from services.shared.problems import ProblemError, documented
 from services.shared.schemas import DayAheadForecast, DayAheadStatus, History, HistoryPoint, IntradayForecast
 from services.shared.security import check_key
@@ -41,7 +40,7 @@ async def day_ahead(
     format: Format = None,  # noqa: A002 - the name of the parameter
     accept: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Response:
-    """The curve of a delivery day: every interval of it, 23, 24 or 25 hours.
+    """The curve of a delivery day: every interval of it, 23, 24 or 25 hours, and where it holds more days, of those.
 
     Without a date, the newest; where a newer one is overdue, the last stored one answers and says `stale`.
     """
@@ -108,7 +107,7 @@ async def history(
         unit=found.unit,
         resolution=iso_duration(found.grid),
         simulated=deps.series.simulated(entity.id),
-        points=_points(deps, found, entity.id, (micros(floor(start, found.grid)), micros(end))),
+        points=_points(deps, found, entity, start, end),
     )
 
 
@@ -118,10 +117,14 @@ async def status(deps: Deps, use_case: UseCaseName = None) -> DayAheadStatus:
     return status_of(deps, find_use_case(deps, use_case))
 
 
-def _points(deps: DayAheadDeps, use_case: UseCase, entity_id: str, span: tuple[int, int]) -> list[HistoryPoint]:
-    times = np.arange(*span, micros_of(use_case.grid), dtype=np.int64)
-    actual = deps.series.values(use_case, entity_id, use_case.target, times, use_case.grid)
-    reference = deps.series.values(use_case, entity_id, use_case.reference, times, use_case.grid)
+def _points(
+    deps: DayAheadDeps, use_case: UseCase, entity: Entity, start: datetime, end: datetime
+) -> list[HistoryPoint]:
+    grid = Grid(use_case.grid, entity.time_zone)
+    starts = grid.starts(np.arange(grid.number(start), grid.number(end - timedelta(microseconds=1)) + 1))
+    times = starts.as_unit("us").asi8
+    actual = deps.series.values(use_case, entity.id, use_case.target, times, use_case.grid)
+    reference = deps.series.values(use_case, entity.id, use_case.reference, times, use_case.grid)
     known = np.flatnonzero(np.isfinite(actual) | np.isfinite(reference)).tolist()
     return [
         HistoryPoint(valid_time=from_micros(int(times[i])), actual=_number(actual[i]), reference=_number(reference[i]))

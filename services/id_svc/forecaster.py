@@ -73,13 +73,13 @@ class IntradayForecaster:
         """The curve as of now, from the newest features in the store. Raises NoForecastError."""
         question = _Question(use_case, entity, None, self._clock.now())
         question.row = self._row(question)
-        return self._answer(question, (CHAMPION, *use_case.intraday.fallbacks))
+        return self._answer(question, (CHAMPION, *use_case.part("intraday").fallbacks))
 
     def on_arrival(self, use_case: UseCase, entity: Entity, row: FeatureRow) -> Answer:
         """The curve of a row that has just arrived, issued as of the row. Raises NoForecastError."""
         question = _Question(use_case, entity, row, row.as_of)
         # a stored curve was published already
-        steps = [step for step in use_case.intraday.fallbacks if step != LAST_STORED]
+        steps = [step for step in use_case.part("intraday").fallbacks if step != LAST_STORED]
         return self._answer(question, (CHAMPION, *steps))
 
     def _row(self, question: _Question) -> FeatureRow | None:
@@ -136,7 +136,7 @@ class IntradayForecaster:
 
     def _last_stored(self, question: _Question) -> Forecast | None:
         stored = self._curves.intraday(question.use_case.use_case, question.entity.id)
-        first = floor(question.issued_at, question.use_case.intraday.resolution)
+        first = floor(question.issued_at, question.use_case.part("intraday").resolution)
         ahead = [p for p in stored.points if p.valid_time >= first] if stored is not None else []
         if stored is None or not ahead:
             question.why.append("no stored curve reaches the coming interval")

@@ -33,7 +33,7 @@ def run() -> None:
 
 def dependencies(settings: Settings) -> IntradayDeps:
     """Models from MLflow, rows from Redis and Kafka, and books for the fallbacks."""
-    catalogue = load_catalogue(settings.use_cases)
+    catalogue = {n: u for n, u in load_catalogue(settings.use_cases).items() if "intraday" in u.paths}
     curves, series = CurveBook(catalogue), SeriesBook(catalogue, settings.clock)
     shelf = ModelShelf(MlflowModels(settings), catalogue)
     features = {name: RedisFeatures(settings, name) for name in catalogue}

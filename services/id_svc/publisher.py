@@ -110,7 +110,7 @@ class Publisher:
             self._count("unknown")
         elif key in sent and row.as_of <= sent[key]:
             self._count("repeated")
-        elif row.as_of < oldest_worth(self._clock, use_case.intraday.max_feature_age):
+        elif row.as_of < oldest_worth(self._clock, use_case.part("intraday").max_feature_age):
             self._count("too_old")
         else:
             try:

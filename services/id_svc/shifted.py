@@ -28,7 +28,7 @@ def shifted_day_ahead(
     stored = [c for c in curves.days(use_case.use_case, entity.id) if c.forecast.issued_at <= issued_at]
     if not stored:
         return None
-    part = use_case.intraday
+    part = use_case.part("intraday")
     step = micros_of(part.resolution)
     # intervals that have begun are not forecast any more
     first = micros(floor(issued_at + part.resolution - timedelta(microseconds=1), part.resolution))
@@ -67,7 +67,7 @@ def _at(stored: list[StoredCurve], use_case: UseCase, times: Micros) -> Floats:
     known = np.concatenate([c.track.values for c in stored])
     order = np.argsort(starts)
     starts, known = starts[order], known[order]
-    wide, narrow = micros_of(use_case.day_ahead.resolution), micros_of(use_case.intraday.resolution)
+    wide, narrow = micros_of(use_case.day_ahead.resolution), micros_of(use_case.part("intraday").resolution)
     holder = np.searchsorted(starts, times, side="right") - 1
     inside = (holder >= 0) & (times < starts[holder] + wide)
     middles = times + narrow // 2
@@ -89,10 +89,10 @@ def _recent_error(stored: list[StoredCurve], series: SeriesBook, use_case: UseCa
     newest = series.newest_end(use_case, entity.id)
     if newest is None:
         return 0.0
-    step = micros_of(use_case.intraday.resolution)
+    step = micros_of(use_case.part("intraday").resolution)
     count = max(micros_of(_RECENT) // step, 1)
     times = micros(newest) - np.arange(count, 0, -1, dtype=np.int64) * step
-    actual = series.values(use_case, entity.id, use_case.target, times, use_case.intraday.resolution)
+    actual = series.values(use_case, entity.id, use_case.target, times, use_case.part("intraday").resolution)
     error = actual - _at(stored, use_case, times)[:, stored[-1].track.levels.index(0.5)]
     known = error[np.isfinite(error)]
     return float(known.mean()) if len(known) else 0.0

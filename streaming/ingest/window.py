@@ -13,6 +13,8 @@ from streaming.ingest.source import Source
 
 # The clock starts this long before the first cutoff, so that the day's inputs arrive while it runs.
 _LEAD = timedelta(hours=1)
+# A source without a beginning gives so many days of history at most, so that a first look does not take all day.
+_LONGEST_HISTORY = 1095
 
 
 class ReplayWindow(BaseModel):
@@ -38,7 +40,7 @@ def replay_window(source: Source, use_case: UseCase, now: datetime, days: int, f
     until = max(_known_by_the_end_of(last, use_case, e.time_zone) for e in use_case.entities)
     known_from = source.extent.first
     _check(source, start, until, first, last)
-    history_start = known_from or start - timedelta(days=use_case.day_ahead.training_days)
+    history_start = known_from or start - timedelta(days=min(use_case.day_ahead.training_days, _LONGEST_HISTORY))
     return ReplayWindow(history_start=history_start, start=start, until=until)
 
 

@@ -69,7 +69,7 @@ def wait(
         deadline,
         "the observations are read, but their feature rows are not committed",
     )
-    return _lags(settings, use_case, floor(until, use_case.intraday.resolution) - tolerance)
+    return _lags(settings, use_case, floor(until, use_case.part("intraday").resolution) - tolerance)
 
 
 def _until(condition: Callable[[], bool], deadline: float, otherwise: str) -> None:

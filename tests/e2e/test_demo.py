@@ -119,7 +119,7 @@ def test_intraday_curves_follow_each_other_on_kafka(world: World, use_case: UseC
     curves = sorted(_curves(world.settings, Topic.FORECASTS_INTRADAY), key=lambda c: c.issued_at)
     assert len({c.key for c in curves}) == len(curves), "a curve was published twice"
     assert len(curves) > 0.9 * DAYS * 96
-    assert all(len(c.points) == use_case.intraday.horizons for c in curves)
+    assert all(len(c.points) == use_case.part("intraday").horizons for c in curves)
     steps = [(b.issued_at - a.issued_at) for a, b in pairwise(curves)]
     assert np.median([s.total_seconds() for s in steps]) == 900
 

@@ -22,7 +22,7 @@ AS_OF = datetime(2022, 3, 1, 12, 0, 0, 123457, tzinfo=UTC)
 
 def row(use_case: UseCase, entity_id: str, as_of: datetime, number: float) -> FeatureRow:
     plan = FeaturePlan.of(use_case, "intraday")
-    horizons = use_case.intraday.horizons
+    horizons = use_case.part("intraday").horizons
     features = {n: [number] for n in plan.per_origin}
     features |= {n: [number, math.nan, *([0.5] * (horizons - 2))] for n in plan.per_target}
     origin = as_of.replace(microsecond=0)
@@ -52,7 +52,7 @@ def test_feast_itself_reads_the_same_row(stack: Settings, use_case: UseCase, ent
     apply_definitions(stack, use_case.use_case)
     written = row(use_case, entity.id, AS_OF + timedelta(days=1), 7.0)
     OnlineFeatures(stack, use_case.use_case).write([written])
-    names = ["as_of", "feature_set", *use_case.intraday.features]
+    names = ["as_of", "feature_set", *use_case.part("intraday").features]
     found = open_store(stack, use_case.use_case).get_online_features(
         [f"intraday_latest:{name}" for name in names], [{"entity_id": entity.id}]
     )

@@ -69,13 +69,13 @@ class CurveBook:
         self.version = 0
 
     def add_record(self, record: dict[str, Any]) -> None:
-        """Take a record of a forecast topic. Raises KeyError or ValueError where it fits no use case."""
+        """Take a record of a forecast topic. Raises LookupError or ValueError where it fits no use case."""
         self.add(Forecast.from_record(record))
 
     def add(self, forecast: Forecast, *, only_newer: bool = False) -> None:
         """Take a curve: the newest issue for a day, or of an entity, wins.
 
-        Of equal issues the later to arrive wins, unless ``only_newer``. Raises KeyError or ValueError as above.
+        Of equal issues the later to arrive wins, unless ``only_newer``. Raises LookupError or ValueError as above.
         """
         use_case = self._catalogue[forecast.use_case]
         zone = use_case.entity(forecast.entity_id).time_zone
@@ -96,9 +96,12 @@ class CurveBook:
                 del days[min(days)]
 
     def day_ahead(self, use_case: str, entity_id: str, delivery_day: date) -> StoredCurve | None:
-        """The newest curve for a delivery day."""
+        """The newest curve that holds a delivery day."""
         shelf = self._shelves.get((use_case, entity_id))
-        return shelf.days.get(delivery_day) if shelf else None
+        if shelf is None:
+            return None
+        begins = (delivery_day - timedelta(days=back) for back in range(self._catalogue[use_case].day_ahead.days))
+        return next((shelf.days[day] for day in begins if day in shelf.days), None)
 
     def days(self, use_case: str, entity_id: str) -> list[StoredCurve]:
         """Every stored day-ahead curve, by delivery day."""
@@ -123,7 +126,7 @@ class CurveBook:
             return any(shelf.days for shelf in self._shelves.values())
 
     def _add_intraday(self, forecast: Forecast, track: Track, use_case: UseCase) -> None:
-        most = int(_KEPT_SPAN / use_case.intraday.resolution)
+        most = int(_KEPT_SPAN / use_case.part("intraday").resolution)
         with self._lock:
             shelf = self._shelf(forecast)
             if shelf.newest is not None and forecast.issued_at < shelf.newest.issued_at:

@@ -127,7 +127,7 @@ class Feed:
         """One record; one that makes no sense is counted, and the stream goes on."""
         try:
             self._handle(record)
-        except (ValueError, KeyError, TypeError, ArithmeticError) as error:
+        except (ValueError, LookupError, TypeError, ArithmeticError) as error:
             self.refused += 1
             self._counter.add(1, {"topic": self.topic, "outcome": "refused"})
             _log.warning("record refused", topic=self.topic, error=repr(error)[:200])

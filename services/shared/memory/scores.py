@@ -59,8 +59,10 @@ class Scores:
         return None if pairs is None else _errors(pairs, slice(None))
 
     def _intraday(self, use_case: UseCase, entity_id: str) -> list[HorizonErrors]:
+        if "intraday" not in use_case.paths:
+            return []
         tracks = self._curves.intraday_tracks(use_case.use_case, entity_id)
-        resolution = use_case.intraday.resolution
+        resolution = use_case.part("intraday").resolution
         pairs = self._pairs(use_case, entity_id, tracks, resolution)
         if pairs is None:
             return []
@@ -95,7 +97,7 @@ def horizon_steps(use_case: UseCase) -> list[int]:
     >>> horizon_steps(load_use_case("de_load"))
     [1, 4, 8, 16, 24]
     """
-    part = use_case.intraday
+    part = use_case.part("intraday")
     whole = {lead // part.resolution for lead in _LEADS if lead % part.resolution == timedelta(0)}
     return sorted(s for s in {1, part.horizons} | whole if 1 <= s <= part.horizons)
 

@@ -54,17 +54,17 @@ def write_gold(settings: Settings, use_case: UseCase) -> pd.DataFrame:
 def test_the_views_have_the_features_of_the_catalogue_and_nothing_else(use_case: UseCase) -> None:
     views = feast_objects(use_case, LakePaths("/lake"))
     intraday = FeaturePlan.of(use_case, "intraday")
-    assert [f.name for f in views.day_ahead.features] == FeaturePlan.of(use_case, "day-ahead").names
-    assert [f.name for f in views.intraday_history.features] == intraday.names
-    assert [f.name for f in views.intraday_latest.features] == [*intraday.names, "valid_time", "as_of", "feature_set"]
-    assert views.intraday_latest.join_keys == ["entity_id"]
-    assert sorted(views.day_ahead.join_keys) == ["entity_id", "valid_time"]
+    assert [f.name for f in views.offline("day-ahead").features] == FeaturePlan.of(use_case, "day-ahead").names
+    assert [f.name for f in views.offline("intraday").features] == intraday.names
+    assert [f.name for f in views.online().features] == [*intraday.names, "valid_time", "as_of", "feature_set"]
+    assert views.online().join_keys == ["entity_id"]
+    assert sorted(views.offline("day-ahead").join_keys) == ["entity_id", "valid_time"]
 
 
 def test_a_feature_may_not_take_the_name_of_a_field(use_case: UseCase) -> None:
-    spec = next(iter(use_case.intraday.features.values()))
-    features = {**use_case.intraday.features, "as_of": spec}
-    case = use_case.model_copy(update={"intraday": use_case.intraday.model_copy(update={"features": features})})
+    spec = next(iter(use_case.part("intraday").features.values()))
+    features = {**use_case.part("intraday").features, "as_of": spec}
+    case = use_case.model_copy(update={"intraday": use_case.part("intraday").model_copy(update={"features": features})})
     with pytest.raises(ValueError, match="as_of"):
         feast_objects(case, LakePaths("/lake"))
 

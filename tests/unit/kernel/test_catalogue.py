@@ -5,10 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
-from dualcast.catalogue import CatalogueError, UseCase, load_catalogue, load_use_case, parse_use_case
+from dualcast.catalogue import (
+    CatalogueError,
+    NoSuchPathError,
+    UseCase,
+    load_catalogue,
+    load_use_case,
+    parse_use_case,
+)
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "use_cases" / "de_load.yaml").read_text(encoding="utf-8")
@@ -88,4 +96,77 @@ def edited() -> Callable[[str, str], UseCase]:
 
 
 def test_every_use_case_of_the_catalogue_loads() -> None:
-    assert "de_load" in load_catalogue(ROOT / "use_cases")
+    assert {"de_load", "es_load", "warehouses"} <= set(load_catalogue(ROOT / "use_cases"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of use cases of its own, with the table of a thousand warehouses."""
+    (tmp_path / "warehouses.yaml").write_text((ROOT / "use_cases" / "warehouses.yaml").read_text())
+    zones = ["Europe/Berlin", ""]
+    lines = [f"W{i:04d},Number {i},{50 + i % 4},10,{zones[i % 2]},DE" for i in range(1000)]
+    header = "id,title,latitude,longitude,time_zone,holidays.country"
+    (tmp_path / "warehouses.csv").write_text("\n".join([header, *lines, ""]))
+    return tmp_path
+
+
+def test_entities_may_come_from_a_table(folder: Path) -> None:
+    found = load_use_case("warehouses", folder)
+    assert len(found.entities) == 1000
+    entity = found.entity("W0777")
+    assert (entity.title, entity.latitude, entity.time_zone) == ("Number 777", 51, "Europe/Berlin")
+    assert entity.holidays.country == "DE"
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("W1000,Short,50,10", r"warehouses\.csv:1002: this line has not as many cells"),
+        ("W0001,Twice,50,10,,DE", "an entity is there twice"),
+        ("W1000,North,95,10,,DE", "entities.1000.latitude"),
+    ],
+)
+def test_a_mistake_in_a_table_is_refused(folder: Path, line: str, says: str) -> None:
+    with (folder / "warehouses.csv").open("a") as table:
+        table.write(line + "\n")
+    with pytest.raises(CatalogueError, match=says):
+        load_use_case("warehouses", folder)
+
+
+def test_a_table_that_is_not_there_is_named(folder: Path) -> None:
+    (folder / "warehouses.csv").unlink()
+    with pytest.raises(CatalogueError, match=r"warehouses\.csv: there is no such file"):
+        load_use_case("warehouses", folder)
+
+
+def test_a_use_case_may_do_without_intraday() -> None:
+    found = load_use_case("warehouses", ROOT / "use_cases")
+    assert found.paths == ("day-ahead",)
+    with pytest.raises(NoSuchPathError, match="warehouses has no intraday forecast"):
+        found.part("intraday")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("grid: P1D", "grid: PT7H", "a grid of PT7H does not divide a day"),
+        ("grid: P1D", "grid: PT1H", "resolution P1D is no multiple of the grid within a day"),
+        ("    open: {function: value, variable: open}\n", "", "no feature gives the 'value' of 'open'"),
+        ("active: open", "active: opened", "'opened' is not one of the variables"),
+        ("days: 7", "days: 0", "day_ahead.days"),
+    ],
+)
+def test_a_mistake_about_days_is_refused(folder: Path, old: str, new: str, says: str) -> None:
+    path = folder / "warehouses.yaml"
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(CatalogueError, match=re.escape(says)):
+        load_use_case("warehouses", folder)
+
+
+def test_a_copy_with_other_entities_knows_them() -> None:
+    found = load_use_case("warehouses", ROOT / "use_cases")
+    first = found.entity(found.entities[0].id)
+    copied = found.model_copy(update={"entities": (first.model_copy(update={"id": "new"}),)})
+    assert copied.entity("new").title == first.title
+    with pytest.raises(KeyError):
+        copied.entity(first.id)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dualcast.cli import _commands, framed
+from dualcast.adapters.commands import framed
+from dualcast.cli import _commands
 from tests.conftest import ROOT
 
 DUALCAST = str(Path(sys.executable).with_name("dualcast"))

@@ -11,8 +11,10 @@ from dualcast.catalogue import Entity
 from dualcast.features.errors import corrected, error_lag, moved_lag
 from dualcast.features.holidays import SlotCalendar
 from dualcast.features.levels import day_mean, mean_change, same_day_type, typical_error
+from dualcast.features.plans import near, planned, run_length, same_plan
 from dualcast.features.weather import degrees_above, degrees_below, smoothed
 from dualcast.features.window import Window
+from dualcast.features.years import day_of_month, mean_around, rise_around
 
 HOUR = 3600
 DAY = timedelta(days=1)
@@ -96,3 +98,50 @@ def test_degrees_count_on_one_side_of_the_base(window: Window) -> None:
     np.testing.assert_allclose(
         degrees_below(window, "forecast", base, by=timedelta(days=2))[0, 0], base - value[0, 0] + 48
     )
+
+
+@pytest.fixture
+def days(entity: Entity) -> Window:
+    """Ten weeks by the day before a Monday: sales are the number of the day, and thrice that where there is a plan."""
+    monday = 20_240 - (20_240 + 3) % 7
+    start = monday - 70
+    slots = np.arange(start, monday + 14)
+    plan = ((slots - start) // 7 % 2).astype(float)
+    values = {"sales": (slots - start) * (1 + 2 * plan), "plan": plan}
+    origin, target = np.array([[monday]]), np.arange(monday, monday + 7)[np.newaxis]
+    return Window(values, frozenset({"sales"}), start, origin, target, 70, 86400, SlotCalendar(entity, 86400))
+
+
+def test_the_same_plan_is_looked_for_on_the_same_weekday(days: Window) -> None:
+    # the target's week has no plan, as the weeks 14 and 28 days before it
+    found = same_plan(days, "sales", "plan", count=2, within=70, every=7)
+    np.testing.assert_allclose(found[0], 70 + np.arange(7) - 21)
+    any_day = same_plan(days, "sales", "plan", count=7, within=70)
+    assert any_day[0, 0] == pytest.approx(np.arange(56, 63).mean())
+
+
+def test_a_plan_is_seen_on_both_sides_of_the_target_and_sales_on_one(days: Window) -> None:
+    assert near(days, "plan", days=7)[0].tolist() == [1] * 7
+    assert planned(days, "plan", first=1, last=7)[0].tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert np.isnan(near(days, "sales", days=0)).all()
+    assert near(days, "sales", days=-14)[0, 0] == 56
+
+
+def test_a_plan_has_been_running_for_so_many_days(days: Window) -> None:
+    assert run_length(days, "plan", within=4)[0].tolist() == [0, 1, 2, 3, 4, 4, 4]
+
+
+def test_the_mean_around_an_earlier_day(days: Window) -> None:
+    days.values["plan"][:] = 0
+    days.values["sales"][:] = np.arange(len(days.values["sales"]))
+    found = mean_around(days, "sales", by=timedelta(days=14), over=timedelta(days=7))
+    np.testing.assert_allclose(found[0], 56 + np.arange(7))
+    rise = rise_around(days, "sales", by=timedelta(days=14), over=timedelta(days=7), base=timedelta(days=7))
+    np.testing.assert_allclose(rise[0], (56 + np.arange(7)) / 52)
+    with pytest.raises(ValueError, match="lookback"):
+        mean_around(days, "sales", by=timedelta(days=70), over=timedelta(days=7))
+
+
+def test_the_day_of_the_month(days: Window) -> None:
+    dates = days.target[0].astype("datetime64[D]").astype(object)
+    assert day_of_month(days)[0].tolist() == [d.day for d in dates]

@@ -31,7 +31,7 @@ def small(use_case: UseCase) -> UseCase:
     return use_case.model_copy(
         update={
             "day_ahead": use_case.day_ahead.model_copy(update={"forecaster": blend}),
-            "intraday": use_case.intraday.model_copy(update={"forecaster": trees}),
+            "intraday": use_case.part("intraday").model_copy(update={"forecaster": trees}),
         }
     )
 
@@ -95,9 +95,9 @@ def day_ahead_gold(
 
 def gold_of(use_case: UseCase, rows: list[FeatureRow], observations: pd.DataFrame) -> pd.DataFrame:
     plan = FeaturePlan.of(use_case, "intraday")
-    actual = target_values(use_case, observations, use_case.intraday.resolution)
+    actual = target_values(use_case, observations, use_case.part("intraday").resolution)
     starts = pd.DatetimeIndex([r.valid_time for r in rows])
-    steps = [starts + k * use_case.intraday.resolution for k in range(use_case.intraday.horizons)]
+    steps = [starts + k * use_case.part("intraday").resolution for k in range(use_case.part("intraday").horizons)]
     columns = {
         n: [r.features[n][0] if n in plan.per_origin else np.array(r.features[n]) for r in rows] for n in plan.names
     }
@@ -113,7 +113,7 @@ def gold_of(use_case: UseCase, rows: list[FeatureRow], observations: pd.DataFram
 
 
 def _records(use_case: UseCase, entity: Entity, rows: Rows) -> list[FeatureRow]:
-    step = int(use_case.intraday.resolution.total_seconds()) * 1_000_000
+    step = int(use_case.part("intraday").resolution.total_seconds()) * 1_000_000
     return [
         FeatureRow(
             use_case.use_case,

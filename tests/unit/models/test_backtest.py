@@ -31,7 +31,7 @@ MAPPING = ReplayMapping(
 def case(quick: UseCase) -> UseCase:
     """The quick use case, which learns from a few weeks and reads long files with every vintage."""
     day_ahead = quick.day_ahead.model_copy(update={"training_days": 50})
-    intraday = quick.intraday.model_copy(update={"training_days": 14})
+    intraday = quick.part("intraday").model_copy(update={"training_days": 14})
     return quick.model_copy(update={"replay": MAPPING, "day_ahead": day_ahead, "intraday": intraday})
 
 

@@ -102,7 +102,7 @@ def test_an_intraday_curve_begins_at_the_origin(
 ) -> None:
     forecast = intraday_forecast(intraday_model, quick, row, row.as_of)
     assert forecast.points[0].valid_time == row.valid_time
-    assert len(forecast.points) == quick.intraday.horizons
+    assert len(forecast.points) == quick.part("intraday").horizons
     assert forecast.points[-1].valid_time - row.valid_time == 23 * timedelta(minutes=15)
     assert (forecast.issued_at, forecast.newest_input_at) == (row.as_of, row.as_of)
     assert not forecast.degraded

@@ -3,97 +3,124 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from dualcast.catalogue import UseCase, parse_use_case
-from dualcast.features.asof import day_ahead_features, intraday_features, target_values
-from models.forecasting import day_ahead_forecasts
+from dualcast.adapters.model_registry import RegisteredModel
+from dualcast.catalogue import UseCase, load_use_case
+from dualcast.features.asof import day_ahead_features, target_values
+from dualcast.records import Forecast
+from dualcast.timegrid import DAY
+from models.forecasting import NoForecastError, day_ahead_forecasts
 from models.inputs import Layout
-from tests.histories import history
+from models.model import load_model
+from tests.conftest import ROOT
+from tests.local_days import WEEKDAYS, orders
 from tests.unit.models.conftest import registered, trained
 
-WAREHOUSES = """
-use_case: orders
-title: Orders of warehouses
-target: orders
-grid: P1D
-entities:
-  - {id: W01, title: One, time_zone: UTC, holidays: {country: DE}, latitude: 51, longitude: 10}
-  - {id: W02, title: Two, time_zone: UTC, holidays: {country: DE}, latitude: 48, longitude: 11}
-variables:
-  orders: {unit: pieces, kind: observed, published: {delay: PT1H}, bounds: {min: 0}, aggregate: sum}
-day_ahead:
-  resolution: P1D
-  cutoff: "04:00"
-  measurement_delay: PT4H
-  lookback: P30D
-  quantiles: [0.025, 0.1, 0.5, 0.9, 0.975]
-  scale: level
-  forecaster: {name: blend, params: {trees: {rounds: 30}, residual_trees: {rounds: 30}}}
-  features: &features
-    level: {function: mean, variable: orders, over: P14D}
-    week: {function: lag, variable: orders, by: P7D}
-    day: {function: weekday}
-intraday:
-  resolution: P1D
-  horizons: 7
-  lookback: P30D
-  ahead: P1D
-  quantiles: [0.1, 0.5, 0.9]
-  scale: level
-  forecaster: {name: horizon_trees, params: {trees: {rounds: 30}, fallback_trees: {rounds: 30}}}
-  features: *features
-"""
+LEVELS = {"W01": 100.0, "W02": 5000.0}
+# the curve of this day holds the Sunday on which the clock is put forward
+MONDAY = date(2022, 3, 21)
 
 
 @pytest.fixture(scope="module")
 def warehouses() -> UseCase:
-    return parse_use_case(WAREHOUSES, "orders.yaml")
+    """The catalogue's warehouses, two of them, with small ensembles."""
+    found = load_use_case("warehouses", ROOT / "use_cases")
+    few = {"trees": {"rounds": 30, "learning_rate": 0.2}, "residual_trees": {"rounds": 10}}
+    spec = found.day_ahead.forecaster.model_copy(update={"params": few})
+    day_ahead = found.day_ahead.model_copy(update={"forecaster": spec})
+    return found.model_copy(update={"entities": found.entities[:2], "day_ahead": day_ahead})
 
 
 @pytest.fixture(scope="module")
-def orders(warehouses: UseCase) -> dict[str, pd.DataFrame]:
-    """A year of orders; the second warehouse is fifty times as large."""
-    found = {}
-    for entity, size in zip(warehouses.entities, (1, 50), strict=True):
-        rows = history(warehouses, entity, "2021-01-01", 365, seed=size)
-        found[entity.id] = rows.assign(value=rows["value"] / 1000 * size)
-    return found
-
-
-def test_daily_orders_of_two_warehouses_day_ahead(warehouses: UseCase, orders: dict[str, pd.DataFrame]) -> None:
+def rows(warehouses: UseCase) -> pd.DataFrame:
+    """Gold of a year of Mondays; the second warehouse is fifty times as large."""
     frames = []
     for entity in warehouses.entities:
-        days = [date(2021, 2, 15) + timedelta(days=i) for i in range(310)]
-        rows = day_ahead_features(warehouses, entity, orders[entity.id], days)
-        actual = target_values(warehouses, orders[entity.id], timedelta(days=1))
-        frames.append(rows.assign(actual=actual.reindex(rows["valid_time"]).to_numpy()))
-    frame = pd.concat(frames, ignore_index=True)
-    model = registered(trained(warehouses, "day-ahead", frame, "actual"), "model_da_orders")
-    tomorrow = frame[frame["delivery_day"] == date(2021, 12, 15)]
-    curves = {c.entity_id: c for c in day_ahead_forecasts(model, warehouses, tomorrow, "d")}
-    for entity_id, size in (("W01", 1), ("W02", 50)):
-        curve = curves[entity_id]
-        assert (curve.unit, curve.resolution, curve.degraded) == ("pieces", "P1D", False)
-        assert curve.quantile_levels == [0.025, 0.1, 0.5, 0.9, 0.975]
-        assert curve.points[0].values == sorted(curve.points[0].values)
-        assert curve.points[0].values[2] == pytest.approx(50 * size, rel=0.4)
+        observations = orders(warehouses, entity, "2021-01-01", 480, LEVELS[entity.id])
+        days = [MONDAY - timedelta(days=7 * back) for back in range(48)]
+        found = day_ahead_features(warehouses, entity, observations, days)
+        actual = target_values(warehouses, observations, DAY)
+        frames.append(found.assign(actual=actual.reindex(found["valid_time"]).to_numpy()))
+    return pd.concat(frames, ignore_index=True)
 
 
-def test_a_week_of_orders_at_once(warehouses: UseCase, orders: dict[str, pd.DataFrame]) -> None:
-    entity = warehouses.entities[0]
-    rows = intraday_features(warehouses, entity, orders[entity.id]).iloc[31:]
-    actual = target_values(warehouses, orders[entity.id], timedelta(days=1))
-    ahead = [actual.reindex(rows["valid_time"] + timedelta(days=k)).to_numpy() for k in range(7)]
-    model = trained(warehouses, "intraday", rows.assign(actuals=list(np.stack(ahead, axis=1))), "actuals")
-    point = np.stack(model.predict(rows.tail(20))["q50"].to_list())
-    assert point.shape == (20, 7)
-    assert np.isfinite(point).all()
+@pytest.fixture(scope="module")
+def model(warehouses: UseCase, rows: pd.DataFrame) -> RegisteredModel:
+    before = rows[rows["delivery_day"] < MONDAY]
+    return registered(trained(warehouses, "day-ahead", before, "actual"), "model_da_warehouses")
 
 
-def test_without_a_reference_nothing_is_ever_missing(warehouses: UseCase) -> None:
+@pytest.fixture(scope="module")
+def week(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows["delivery_day"] == MONDAY]
+
+
+@pytest.fixture(scope="module")
+def curves(warehouses: UseCase, model: RegisteredModel, week: pd.DataFrame) -> dict[str, Forecast]:
+    return {c.entity_id: c for c in day_ahead_forecasts(model, warehouses, week, "d")}
+
+
+@pytest.mark.parametrize("entity_id", LEVELS)
+def test_a_curve_holds_a_week_of_days(warehouses: UseCase, curves: dict[str, Forecast], entity_id: str) -> None:
+    curve, entity = curves[entity_id], warehouses.entity(entity_id)
+    assert (curve.unit, curve.resolution, curve.degraded) == ("orders", "P1D", False)
+    assert curve.issued_at == warehouses.cutoff(entity, MONDAY)
+    assert [p.valid_time for p in curve.points] == warehouses.delivery_times(entity, MONDAY)
+    assert len(curve.points) == 7
+    for point in curve.points:
+        assert point.values == sorted(point.values)
+    median = [p.values[curve.quantile_levels.index(0.5)] for p in curve.points]
+    promoted = 1 + 0.4 * ((np.datetime64(MONDAY).astype(int) + np.arange(7)) // 7 % 2)
+    expected = LEVELS[entity_id] * WEEKDAYS * np.where(np.arange(7) < 5, promoted, 1)
+    assert median[:6] == pytest.approx(expected[:6].tolist(), rel=0.25)
+
+
+def test_closed_days_are_forecast_as_nothing(curves: dict[str, Forecast]) -> None:
+    for curve in curves.values():
+        assert curve.points[6].values == [0.0] * 5
+        assert all(value > 0 for point in curve.points[:6] for value in point.values)
+
+
+def test_a_stored_model_says_the_same(
+    tmp_path: Path, warehouses: UseCase, model: RegisteredModel, week: pd.DataFrame, curves: dict[str, Forecast]
+) -> None:
+    model.raw.save(tmp_path / "model")  # type: ignore[attr-defined]
+    again = registered(load_model(tmp_path / "model"), "model_da_warehouses")
+    assert {c.entity_id: c for c in day_ahead_forecasts(again, warehouses, week, "d")} == curves
+
+
+def test_a_warehouse_that_is_younger_than_the_model_gets_its_curve(
+    warehouses: UseCase, model: RegisteredModel, week: pd.DataFrame, curves: dict[str, Forecast]
+) -> None:
+    old = warehouses.entity("W01")
+    grown = warehouses.model_copy(update={"entities": (*warehouses.entities, old.model_copy(update={"id": "W99"}))})
+    newcomer = week[week["entity_id"] == "W01"].assign(entity_id="W99")
+    (curve,) = day_ahead_forecasts(model, grown, newcomer, "d")
+    medians = [[p.values[2] for p in c.points] for c in (curve, curves["W01"])]
+    assert medians[0] == pytest.approx(medians[1], rel=0.25)
+
+
+def test_without_the_plan_of_promotions_the_curve_says_so(
+    warehouses: UseCase, model: RegisteredModel, week: pd.DataFrame
+) -> None:
+    for curve in day_ahead_forecasts(model, warehouses, week.assign(promotion=np.nan), "d"):
+        assert curve.degraded_reasons == ["missing:promotion"]
+
+
+def test_a_curve_that_lacks_a_day_is_refused(warehouses: UseCase, model: RegisteredModel, week: pd.DataFrame) -> None:
+    with pytest.raises(NoForecastError, match="not those of all intervals"):
+        list(day_ahead_forecasts(model, warehouses, week.drop(index=week.index[3]), "d"))
+
+
+def test_closed_days_teach_nothing(warehouses: UseCase, rows: pd.DataFrame) -> None:
+    """Whatever is written down for a closed day, the model is the same."""
     layout = Layout.of(warehouses, "day-ahead")
-    assert (layout.reference, layout.optional, layout.slots_per_day) == (None, (), 1)
+    assert (layout.reference, layout.active, layout.slots_per_day) == (None, "open", 1)
+    wrong = rows.assign(actual=rows["actual"].where(rows["open"] != 0, 1e6))
+    points = [trained(warehouses, "day-ahead", frame, "actual").predict(rows)["q50"] for frame in (rows, wrong)]
+    np.testing.assert_array_equal(*points)

@@ -10,13 +10,16 @@ import pytest
 from fastapi.testclient import TestClient
 from structlog.testing import capture_logs
 
-from dualcast.records import ObservationBatch
+from dualcast.catalogue import load_use_case
+from dualcast.records import ObservationBatch, Point
 from dualcast.timegrid import Clock
 from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
+from services.shared.memory.curves import CurveBook
 from services.shared.schemas import DayAheadForecast, History, IntradayForecast
 from services.shared.security import ApiKeys
 from tests import services_world as world
+from tests.conftest import ROOT
 
 DAY_AHEAD = "/api/v1/forecasts/day-ahead/DE"
 PROBLEM = "application/problem+json"
@@ -232,3 +235,16 @@ def test_openapi_documents_problems_and_shows_examples(deps: DayAheadDeps) -> No
     # FastAPI leaves nulls out of the document
     assert DayAheadForecast.model_validate({"fallback": None} | example).unit == "MW"
     assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+def test_a_day_within_a_longer_curve_is_answered_by_the_newest_that_holds_it() -> None:
+    warehouses = load_use_case("warehouses", ROOT / "use_cases")
+    site = warehouses.entities[0]
+    book = CurveBook({"warehouses": warehouses})
+    for first in (date(2022, 3, 21), date(2022, 3, 23)):
+        points = [Point(t, [1.0, 2.0, 3.0]) for t in warehouses.delivery_times(site, first)]
+        names: dict[str, Any] = {"use_case": "warehouses", "entity_id": site.id, "resolution": "P1D"}
+        book.add(replace(world.day_ahead(first), issued_at=warehouses.cutoff(site, first), points=points, **names))
+    found = [book.day_ahead("warehouses", site.id, date(2022, 3, day)) for day in range(20, 31)]
+    begins = [curve and curve.delivery_day for curve in found]
+    assert begins == [None, *[date(2022, 3, 21)] * 2, *[date(2022, 3, 23)] * 7, None]

@@ -189,7 +189,7 @@ def test_features_that_are_too_old_for_any_interval_are_not_used(desk: Desk) -> 
 
 def test_only_the_fallbacks_of_the_catalogue_are_used(desk: Desk) -> None:
     use_case = world.catalogue()["de_load"]
-    strict = use_case.model_copy(update={"intraday": use_case.intraday.model_copy(update={"fallbacks": ()})})
+    strict = use_case.model_copy(update={"intraday": use_case.part("intraday").model_copy(update={"fallbacks": ()})})
     lone = desk_of({"de_load": strict})
     lone.curves.add(world.day_ahead(date(2022, 5, 3)))
     lone.features.away = True

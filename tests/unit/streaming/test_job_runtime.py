@@ -36,7 +36,7 @@ def test_a_run_goes_on_from_the_newest_complete_checkpoint(tmp_path: Path) -> No
 
 def test_changed_features_start_a_job_of_their_own(tmp_path: Path, use_case: UseCase) -> None:
     settings = Settings(state_dir=tmp_path)
-    intraday = use_case.intraday.model_copy(update={"horizons": use_case.intraday.horizons + 1})
+    intraday = use_case.part("intraday").model_copy(update={"horizons": use_case.part("intraday").horizons + 1})
     changed = use_case.model_copy(update={"intraday": intraday})
     assert checkpoints.folder(settings, changed) != checkpoints.folder(settings, use_case)
     assert checkpoints.folder(settings, use_case) == checkpoints.folder(settings, use_case.model_copy())

@@ -1,0 +1,86 @@
+"""What 10 and 100 times the series cost, in Silver, Gold, training and inference.
+
+Each stage runs its real job on a lake of its own; the ratio is to the same stage with the fewest series.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+from time import perf_counter
+
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
+
+from batch.gold import build_day_ahead
+from batch.silver import refine
+from benchmarks.inference import infer
+from benchmarks.lake import empty_lake
+from benchmarks.results import Row
+from benchmarks.warehouses import observations, warehouses
+from dualcast.adapters.feature_store import apply_definitions, training_frame
+from dualcast.adapters.lake import lake_paths, target_column, training_keys
+from dualcast.catalogue import UseCase
+from dualcast.settings import Settings
+from models.fitting import Examples, fit_model
+from models.inputs import Layout
+from models.model import Model
+
+_FEWEST = 10
+_TIMES = (1, 10, 100)
+_FIRST, _DAYS, _WEEKS = date(2022, 1, 3), 560, 20
+_LAST = _FIRST + timedelta(days=_DAYS - 7)
+
+
+def measure() -> list[Row]:
+    """Seconds of each stage for 10, 100 and 1,000 series, and how many times as long as for the fewest."""
+    found = {times: _stages(_FEWEST * times) for times in _TIMES}
+    return [
+        Row(f"{stage}, {_FEWEST * times:,} series", seconds, "s", seconds / found[1][stage])
+        for times in _TIMES
+        for stage, seconds in found[times].items()
+    ]
+
+
+def _stages(series: int) -> dict[str, float]:
+    """Seconds by stage, in a warm Spark session."""
+    use_case, seconds = warehouses(series), {}
+
+    @contextmanager
+    def stage(name: str) -> Iterator[None]:
+        begin = perf_counter()
+        yield
+        seconds[name] = perf_counter() - begin
+
+    with empty_lake() as (spark, settings):
+        _write_bronze(spark, settings, use_case)
+        with stage("Silver"):
+            refine(spark, settings, use_case)
+        with stage("Gold"):
+            build_day_ahead(spark, settings, use_case, [_LAST - timedelta(days=7 * week) for week in range(_WEEKS)])
+        apply_definitions(settings, use_case.use_case)
+        with stage("training"):
+            model = _train(settings, use_case)
+        folder = settings.state_dir / "model"
+        model.save(folder)
+        with stage("inference"):
+            infer(spark, settings, use_case, folder, [_LAST])
+    return seconds
+
+
+def _train(settings: Settings, use_case: UseCase) -> Model:
+    keys = training_keys(settings, use_case.use_case, "day-ahead")
+    frame = training_frame(settings, use_case.use_case, "day-ahead", keys)
+    layout = Layout.of(use_case, "day-ahead")
+    examples = Examples.of(layout, use_case, frame, target_column("day-ahead"))
+    return fit_model(use_case, "day-ahead", layout, examples, os.cpu_count() or 1).model
+
+
+def _write_bronze(spark: SparkSession, settings: Settings, use_case: UseCase) -> None:
+    """All observations as one message, as if ``batch.bronze`` had taken it in; every Python worker starts, too."""
+    path = f"{settings.state_dir}/observations.parquet"
+    observations(use_case, _FIRST, _DAYS).to_parquet(path, coerce_timestamps="us")
+    rows = spark.read.parquet(path).withColumn("ingested_at", F.current_timestamp())
+    rows.mapInArrow(lambda batches: batches, rows.schema).write.format("delta").save(lake_paths(settings).bronze)

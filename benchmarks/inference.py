@@ -1,0 +1,141 @@
+"""Batch inference: 52 warehouses and their items, 2.5 million predictions from Gold to the lake's forecasts.
+
+The peer is LightGBM's own predict, on all cores, of the same trees on the same matrix. Both sides run in one program,
+in turn. What is measured are the steps of ``batch.inference`` but for the registry and the topic: read Gold, forecast
+whole curves in Spark's workers, and write them as rows.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cache
+from pathlib import Path
+from time import perf_counter
+
+import lightgbm as lgb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
+
+from batch.curves import curve_table, spark_curve_schema, store_curves
+from batch.gold import gold_schema
+from benchmarks.lake import empty_lake
+from benchmarks.results import Row
+from benchmarks.warehouses import gold_rows, warehouses
+from dualcast.adapters.lake import lake_paths
+from dualcast.adapters.model_registry import RegisteredModel
+from dualcast.catalogue import UseCase
+from dualcast.settings import Settings
+from models.fitting import Examples, fit_model
+from models.forecasting import day_ahead_forecasts
+from models.inputs import Layout
+from models.model import Model, load_model
+
+_SERIES = 357_200
+_LEARNED_SERIES = 400
+_DAY = date(2024, 6, 3)
+_FILES = 16
+
+
+def measure() -> list[Row]:
+    """Predictions per second of batch inference, and of LightGBM alone."""
+    use_case = warehouses(_SERIES)
+    model = learned(use_case)
+    with empty_lake() as (spark, settings):
+        folder = settings.state_dir / "model"
+        model.save(folder)
+        gold = write_gold(settings, use_case, [_DAY])
+        whole, count = infer(spark, settings, use_case, folder, [_DAY])
+        alone = _seconds_alone(model, folder, gold)
+    return [
+        Row("batch inference, Gold to stored curves", count / whole, "predictions/s", alone / whole),
+        Row("batch inference of 2.5 million", whole, "s", whole / 60),
+        Row("LightGBM's predict alone", count / alone, "predictions/s", 1.0),
+    ]
+
+
+def learned(use_case: UseCase) -> Model:
+    """The use case's forecaster, trained on some of its series."""
+    some = use_case.model_copy(update={"entities": use_case.entities[:_LEARNED_SERIES]})
+    days = [_DAY - timedelta(days=7 * weeks) for weeks in range(1, 40)]
+    rows = gold_rows(some, [e.id for e in some.entities], days)
+    layout = Layout.of(some, "day-ahead")
+    return fit_model(some, "day-ahead", layout, Examples.of(layout, some, rows, "actual"), os.cpu_count() or 1).model
+
+
+def write_gold(settings: Settings, use_case: UseCase, days: Sequence[date]) -> list[Path]:
+    """Gold of all series, in files of whole curves."""
+    folder = Path(lake_paths(settings).gold_of("day-ahead", use_case.use_case)) / f"delivery_month={days[0]:%Y-%m}"
+    folder.mkdir(parents=True)
+    ids = np.array([e.id for e in use_case.entities], dtype=object)
+    files = []
+    for number, part in enumerate(np.array_split(ids, _FILES)):
+        rows = gold_rows(use_case, part.tolist(), days, seed=number)
+        files.append(folder / f"part-{number:05d}.parquet")
+        pq.write_table(pa.Table.from_pandas(rows, schema=gold_schema(use_case), preserve_index=False), files[-1])
+    return files
+
+
+def infer(
+    spark: SparkSession, settings: Settings, use_case: UseCase, model: Path, days: Sequence[date]
+) -> tuple[float, int]:
+    """Forecast some delivery days; return seconds from Gold to stored curves, and how many predictions they hold."""
+    forecasting = _Forecasting(use_case, model)
+    begin = perf_counter()
+    gold = spark.read.parquet(lake_paths(settings).gold_of("day-ahead", use_case.use_case))
+    rows = (
+        gold.where(F.col("delivery_day").isin(list(days)))
+        .repartition("entity_id", "delivery_day")
+        .mapInArrow(
+            lambda batches: forecasting.rows(batches),  # noqa: PLW0108 -- Spark counts a method's self
+            spark_curve_schema(use_case.day_ahead.quantiles),
+        )
+    )
+    keys = [(use_case.entities[0].id, use_case.cutoff(use_case.entities[0], day)) for day in days]
+    target = lake_paths(settings).forecasts("day-ahead", use_case.use_case)
+    store_curves(rows, keys, target)
+    seconds = perf_counter() - begin
+    return seconds, spark.read.parquet(target).count()
+
+
+@dataclass(frozen=True)
+class _Forecasting:
+    """What a worker needs: shipped to it whole."""
+
+    use_case: UseCase
+    folder: Path
+
+    def rows(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Gold rows of whole curves to rows of the lake."""
+        held = list(batches)
+        if held:
+            model = RegisteredModel("model_da", "1", "champion", "run", _loaded(self.folder))
+            rows: pd.DataFrame = pa.Table.from_batches(held).to_pandas()
+            curves = day_ahead_forecasts(model, self.use_case, rows, "made@1", simulated=True)
+            yield from curve_table(curves, self.use_case.day_ahead.quantiles).to_batches()
+
+
+@cache
+def _loaded(folder: Path) -> Model:
+    return load_model(folder)
+
+
+def _seconds_alone(model: Model, folder: Path, gold: Sequence[Path]) -> float:
+    """Seconds that LightGBM takes for all trees of the model on the same rows, which are in memory already."""
+    ensembles = [lgb.Booster(model_file=file) for file in sorted(folder.glob("**/*trees.txt"))]
+    seconds = 0.0
+    for file in gold:
+        values = model.assembler.from_frame(pd.read_parquet(file)).values[:, 0]
+        for trees in ensembles:
+            # the trees on what the ridges leave see their prediction, too: any column of its kind stands for it
+            matrix = np.column_stack([values, values[:, : trees.num_feature() - values.shape[1]]])
+            begin = perf_counter()
+            trees.predict(matrix, num_threads=os.cpu_count())
+            seconds += perf_counter() - begin
+    return seconds

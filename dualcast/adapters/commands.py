@@ -1,0 +1,44 @@
+"""``dualcast decode``: a look at what lies on a topic, for tools that know no Avro."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import Annotated, BinaryIO
+
+import typer
+from rich.console import Console
+
+from dualcast.records import Topic
+from dualcast.settings import load_settings
+
+_LENGTH_BYTES = 4
+
+app = typer.Typer()
+
+
+@app.command()
+def decode(topic: Annotated[Topic, typer.Argument(help="Where the messages come from")]) -> None:
+    """Turn messages on standard input, as kcat -f '%R%s' writes them, into lines of JSON."""
+    from dualcast.adapters.kafka import Codec  # noqa: PLC0415 -- slow imports come after help texts
+
+    codec = Codec(load_settings(), topic)
+    try:
+        for value in framed(sys.stdin.buffer):
+            typer.echo(json.dumps(codec.decode(value), default=str))
+    except (ValueError, ConnectionError) as error:
+        Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False)
+        sys.exit(1)
+    finally:
+        codec.close()
+
+
+def framed(stream: BinaryIO) -> Iterator[bytes]:
+    """Values that follow their length in four bytes, high byte first. Raises ValueError where one is cut short."""
+    while head := stream.read(_LENGTH_BYTES):
+        length = int.from_bytes(head, "big")
+        value = stream.read(length) if len(head) == _LENGTH_BYTES else b""
+        if len(head) < _LENGTH_BYTES or len(value) < length:
+            raise ValueError("the input ends within a message; is it written by kcat -f '%R%s'?")
+        yield value
