@@ -21,7 +21,7 @@ from dualcast.validation import YARDSTICK_AGE, implausible
 from models.inputs import Floats
 
 _KEYS = ["entity_id", "issued_at", "valid_time"]
-_WEEK = pd.Timedelta(days=7)
+_DAY, _WEEK = pd.Timedelta(days=1), pd.Timedelta(days=7)
 ALL = "all"
 
 
@@ -143,14 +143,20 @@ def meet(use_case: UseCase, path: Path_, forecasts: pd.DataFrame, actuals: pd.Da
 
     Raises FaultyForecastsError where no forecast meets an actual.
     """
-    resolution = use_case.part(path).resolution
+    resolution = pd.Timedelta(use_case.part(path).resolution)
     came_true = dict(iter(actuals.groupby("entity_id")))
     parts = []
     for entity_id, mine in forecasts.groupby("entity_id", sort=False):
         if entity_id in came_true:
-            series = _series(use_case, came_true[entity_id], pd.Timedelta(resolution))
-            local = mine["valid_time"].dt.tz_convert(use_case.entity(str(entity_id)).time_zone).dt.tz_localize(None)
-            parts.append(_joined(use_case, path, mine, series).assign(local=local))
+            local = _wall_clock(mine["valid_time"], use_case.entity(str(entity_id)).time_zone)
+            known, at = came_true[entity_id], mine["valid_time"]
+            if resolution >= _DAY:  # local days are of different lengths, and a week of them is no 168 hours
+                at = local
+                known = known.assign(
+                    valid_time=_wall_clock(known["valid_time"], use_case.entity(str(entity_id)).time_zone)
+                )
+            series = _series(use_case, known, resolution)
+            parts.append(_joined(use_case, path, mine, at, series).assign(local=local))
     met = pd.concat(parts, ignore_index=True).dropna(subset=["actual"]) if parts else pd.DataFrame()
     if met.empty:
         raise FaultyForecastsError("no forecast meets an actual: check entity ids and dates")
@@ -168,25 +174,28 @@ def horizons(met: pd.DataFrame) -> pd.Series:
     return ahead.map({a: f"{a.total_seconds() / 3600:05.2f} h" for a in ahead.unique()})
 
 
-def _joined(use_case: UseCase, path: Path_, mine: pd.DataFrame, series: pd.DataFrame) -> pd.DataFrame:
-    """The forecasts with actual, reference and naive."""
+def _joined(use_case: UseCase, path: Path_, mine: pd.DataFrame, at: pd.Series, series: pd.DataFrame) -> pd.DataFrame:
+    """The forecasts with actual, reference and naive, looked up ``at`` some times of the series."""
     target = series[use_case.target]
     known = series.get(use_case.reference)
+    last_week: Floats = target.reindex(at - _WEEK).to_numpy()
     return mine.assign(
-        actual=target.reindex(mine["valid_time"]).to_numpy(),
-        reference=np.nan if known is None else known.reindex(mine["valid_time"]).to_numpy(),
-        naive=_naive(path, mine, target),
+        actual=target.reindex(at).to_numpy(),
+        reference=np.nan if known is None else known.reindex(at).to_numpy(),
+        naive=last_week if path == "day-ahead" or target.empty else last_week + _moved(mine, target),
     )
 
 
-def _naive(path: Path_, mine: pd.DataFrame, target: pd.Series) -> Floats:
-    last_week: Floats = target.reindex(mine["valid_time"] - _WEEK).to_numpy()
-    if path == "day-ahead" or target.empty:
-        return last_week
+def _moved(mine: pd.DataFrame, target: pd.Series) -> Floats:
+    """How far the newest value at each forecast's issue lies from that of a week before."""
     step = pd.Timedelta(target.index[1] - target.index[0])
     newest = mine["issued_at"].dt.floor(step) - step
     moved: Floats = target.reindex(newest).to_numpy() - target.reindex(newest - _WEEK).to_numpy()
-    return last_week + moved
+    return moved
+
+
+def _wall_clock(times: pd.Series, zone: str) -> pd.Series:
+    return times.dt.tz_convert(zone).dt.tz_localize(None)
 
 
 def _series(use_case: UseCase, actuals: pd.DataFrame, resolution: pd.Timedelta) -> pd.DataFrame:

@@ -31,7 +31,8 @@ class Calibration:
 class WorstDay:
     """One of the days with the largest mean absolute error: local wall clock, q10, q50, q90, actual, reference.
 
-    Intraday, the points are those of the longest horizon.
+    Day-ahead, the points are those of one curve, which is known by its first day, and may hold several; intraday, those
+    of the longest horizon.
     """
 
     entity_id: str
@@ -77,12 +78,14 @@ def find(use_case: UseCase, path: Path_, forecasts: pd.DataFrame, actuals: pd.Da
     quarters = made_for.dt.year.astype(str) + " Q" + made_for.dt.quarter.astype(str)
     groups = {
         "horizon": horizons(met) if path == "intraday" else None,
+        "days ahead": _days_ahead(use_case, met) if path == "day-ahead" else None,
         "month": made_for.dt.strftime("%Y-%m"),
         "local hour": met["local"].dt.strftime("%H:00"),
         "day type": met["day_type"],
-        "entity": met["entity_id"] if met["entity_id"].nunique() > 1 else None,
+        "entity": met["entity_id"],
     }
-    found = {heading: by_group(met, keys) for heading, keys in groups.items() if keys is not None}
+    single = {"days ahead", "local hour", "entity"}  # of which one group says nothing that is not said already
+    found = {h: by_group(met, k) for h, k in groups.items() if k is not None and (h not in single or k.nunique() > 1)}
     found["day type"] = {name: found["day type"][name] for name in _DAY_TYPES if name in found["day type"]}
     return Findings(
         overall=score(met),
@@ -123,6 +126,16 @@ def _share(holds: NDArray[np.bool_]) -> float:
     return float(100 * np.mean(holds))
 
 
+def _days_ahead(use_case: UseCase, met: pd.DataFrame) -> pd.Series:
+    """How many local days after its issue each forecast is for, as text that sorts."""
+    ahead = pd.Series("", index=met.index)
+    for entity_id, mine in met.groupby("entity_id"):
+        zone = use_case.entity(str(entity_id)).time_zone
+        issued = mine["issued_at"].dt.tz_convert(zone).dt.tz_localize(None).dt.normalize()
+        ahead[mine.index] = (mine["local"].dt.normalize() - issued).dt.days.map("{:02d}".format)
+    return ahead
+
+
 def _day_types(use_case: UseCase, met: pd.DataFrame) -> pd.Series:
     """The kind of each forecast's local day; a bridge day is a workday between two days that are none."""
     kinds = pd.Series("", index=met.index)
@@ -147,14 +160,15 @@ def _worst(met: pd.DataFrame, path: Path_) -> list[WorstDay]:
         ahead = met["valid_time"] - met["issued_at"]
         met = met[ahead == ahead.max()]
     error = (met["q50"] - met["actual"]).abs()
-    by_day = error.groupby([met["entity_id"], met["local"].dt.normalize()]).mean().nlargest(_WORST)
-    days = dict(list(met.groupby(["entity_id", met["local"].dt.normalize()])))
+    keys = [met["entity_id"], met["local"].dt.normalize() if path == "intraday" else met["issued_at"]]
+    days = dict(list(met.groupby(keys)))
     return [
-        WorstDay(str(key[0]), f"{key[1]:%Y-%m-%d}", days[key]["day_type"].iloc[0], float(mae), _points(days[key]))
-        for key, mae in by_day.items()
+        _worst_day(str(key[0]), float(mae), days[key].sort_values("valid_time", ignore_index=True))
+        for key, mae in error.groupby(keys).mean().nlargest(_WORST).items()
     ]
 
 
-def _points(day: pd.DataFrame) -> pd.DataFrame:
-    columns = ["valid_time", "local", "q10", "q50", "q90", "actual", "reference"]
-    return day.sort_values("valid_time")[columns].reset_index(drop=True)
+def _worst_day(entity_id: str, mae: float, rows: pd.DataFrame) -> WorstDay:
+    first = rows.iloc[0]
+    points = rows[["local", "q10", "q50", "q90", "actual", "reference"]]
+    return WorstDay(entity_id, f"{first['local']:%Y-%m-%d}", first["day_type"], mae, points)

@@ -21,6 +21,7 @@ from models.backtest.report.page import Subject, render
 from models.backtest.rows import EachEntity, one_by_one
 from models.backtest.run import Progress, run
 from models.forecasting import code_version
+from models.scoring import FaultyForecastsError
 
 _log = structlog.get_logger(__name__)
 
@@ -58,6 +59,8 @@ def study(
     facts = question.facts() | {"data": history.data_version, "code version": code_version()}
     file = ForecastFile(out, facts)
     run(question, history, file, progress, each_entity)
+    if not file.done:
+        raise FaultyForecastsError("nothing can be said of any day of the window: does the file have gaps there?")
     progress("scoring", len(file.done), len(file.done))
     findings = find(question.use_case, question.path, file.frame(), history.actuals(question.use_case))
     subject = _subject(question, history, facts, data, now())

@@ -21,6 +21,7 @@ _KEY = {"forecast": "forecast", "actual": "actual", "reference": "reference", "n
 _UNORDERED = {"day type", "entity"}
 _CAPTIONS = {
     "horizon": "By horizon",
+    "days ahead": "By days ahead",
     "month": "By month",
     "local hour": "By local hour",
     "day type": "By day type",
@@ -125,7 +126,7 @@ def _group(subject: Subject, heading: str, found: Mapping[str, Score]) -> str:
 
 def _worst(subject: Subject, findings: Findings) -> str:
     days = "".join(_worst_day(subject, worst) for worst in findings.worst)
-    text = f"The {len(findings.worst)} local days with the largest mean absolute error, worst first."
+    text = f"The {len(findings.worst)} days with the largest mean absolute error, worst first; days are local."
     key = _key(("forecast", "actual", *(["reference"] if subject.reference else [])), "q10 to q90")
     return _section("Worst days", text, f'{key}<div class="days">{days}</div>')
 
@@ -133,7 +134,8 @@ def _worst(subject: Subject, findings: Findings) -> str:
 def _worst_day(subject: Subject, worst: WorstDay) -> str:
     columns = {c: worst.points[c].to_numpy(dtype=np.float64) for c in ("q10", "q50", "q90", "actual", "reference")}
     series = {"reference": columns["reference"], "actual": columns["actual"], "forecast": columns["q50"]}
-    labels = worst.points["local"].dt.strftime("%H:%M").tolist()
+    local = worst.points["local"]
+    labels = local.dt.strftime("%H:%M" if local.dt.date.nunique() == 1 else "%m-%d").tolist()
     plot = charts.day(f"{worst.entity_id} {worst.day}", labels, series, columns["q10"], columns["q90"])
     size = f"{number(worst.mae)} {subject.unit}"
     return (

@@ -17,7 +17,7 @@ from models.backtest.forecast_file import ForecastFile, OtherBacktestError
 from models.backtest.question import Question, QuestionError, refit_length, what_if
 from models.backtest.study import Study, study
 from models.fitting import TooFewExamplesError
-from models.scoring import ALL, figures, read_actuals, read_forecasts
+from models.scoring import ALL, FaultyForecastsError, figures, read_actuals, read_forecasts
 from tests.histories import corrupt_from, history
 
 QUANTILES = ["q10", "q50", "q90"]
@@ -272,6 +272,19 @@ def test_windows_that_cannot_be_forecast(tmp_path: Path, case: UseCase, data: Pa
     early = Question(case, "day-ahead", date(2022, 1, 3), date(2022, 1, 9), "P3M")
     with pytest.raises(TooFewExamplesError, match="a model for 2022-01-03 has too little history: only 0 rows"):
         done(early, data, tmp_path)
+
+
+def test_days_after_a_gap_are_left_out(tmp_path: Path, case: UseCase, known: pd.DataFrame) -> None:
+    gap = known["valid_time"].between(pd.Timestamp("2022-03-01T00:00Z"), pd.Timestamp("2022-03-19T23:45Z"))
+    holed = written(tmp_path, known[~(gap & (known["variable"] == "load"))])
+    found = made(Question(case, "day-ahead", date(2022, 3, 18), date(2022, 3, 29), "P1M"), holed, tmp_path)
+    days = found["valid_time"].dt.tz_convert("Europe/Berlin").dt.date.unique().tolist()
+    # the level of a week is unknown until enough of it is there again
+    assert date(2022, 3, 20) < days[0] < date(2022, 3, 28)
+    assert days == [d.date() for d in pd.date_range(days[0], "2022-03-29")]
+    (tmp_path / "out.parquet").unlink()
+    with pytest.raises(FaultyForecastsError, match="nothing can be said of any day"):
+        made(Question(case, "day-ahead", date(2022, 3, 15), date(2022, 3, 18), "P1M"), holed, tmp_path)
 
 
 def test_an_intraday_forecast_for_every_origin(tmp_path: Path, case: UseCase, data: Path) -> None:

@@ -63,6 +63,26 @@ def test_quarters_months_and_worst_days(use_case: UseCase, forecasts: pd.DataFra
     assert found.worst[0].points["local"].dt.hour.tolist() == list(range(24))
 
 
+def test_curves_of_a_week(use_case: UseCase) -> None:
+    days = pd.date_range("2022-03-07", "2022-04-18", freq="D", tz="Europe/Berlin", inclusive="left")
+    curves = [
+        pd.DataFrame({"issued_at": day - pd.Timedelta(hours=13), "valid_time": pd.date_range(day, periods=7, freq="D")})
+        for day in days[7:21]
+    ]
+    forecasts = pd.concat(curves).assign(entity_id="DE", q10=90.0, q50=100.0, q90=110.0)
+    for name in ("issued_at", "valid_time"):
+        forecasts[name] = forecasts[name].dt.tz_convert("UTC")
+    actuals = pd.DataFrame({"entity_id": "DE", "valid_time": days.tz_convert("UTC"), "load": 100.0})
+    actuals.loc[actuals["valid_time"] == days[24].tz_convert("UTC"), "load"] = 170.0
+    daily = use_case.day_ahead.model_copy(update={"resolution": pd.Timedelta("1D").to_pytimedelta()})
+    found = find(use_case.model_copy(update={"day_ahead": daily, "reference": None}), "day-ahead", forecasts, actuals)
+    assert {k: s.n for k, s in found.groups["days ahead"].items()} == {f"{d:02d}": 14 for d in range(1, 8)}
+    assert found.overall.naive_mae == pytest.approx(70 * 3 / (14 * 7))
+    assert "local hour" not in found.groups
+    assert found.worst[0].mae == pytest.approx(10)
+    assert len(found.worst[0].points) == 7
+
+
 def test_forecasts_without_an_actual_are_counted(
     use_case: UseCase, forecasts: pd.DataFrame, actuals: pd.DataFrame
 ) -> None:
