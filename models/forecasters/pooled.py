@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.forecasters.registry import forecaster
@@ -47,15 +46,11 @@ class Pooled:
         self._trees = Trees(self._params.trees)
         self._residual_trees = Trees(self._params.residual_trees)
         self._linear: tuple[str, ...] = ()
-        self._filling: NDArray[np.float32] = np.zeros(len(layout.features), dtype=np.float32)
         self._ridge = GroupedRidge(layout, self._linear, self._params.alpha)
 
     def fit(self, inputs: Inputs, target: Floats, threads: int) -> None:
         """Learn the ridges, then both kinds of trees."""
-        known = np.isfinite(inputs.values)
-        count = np.maximum(known.sum(axis=(0, 1)), 1)
-        filling = np.where(known, inputs.values, 0).sum(axis=(0, 1), dtype=np.float64) / count
-        self._enter(known_features(self._layout, inputs, self._params.most_unknown), filling.astype(np.float32))
+        self._enter(known_features(self._layout, inputs, self._params.most_unknown))
         self._ridge.fit(self._filled(inputs), target)
         base = self._ridge.fitted
         grow(
@@ -76,8 +71,7 @@ class Pooled:
 
     def save(self, folder: Path) -> None:
         """Write ridges, trees, and what the ridges know."""
-        index = {"linear": self._linear, "filling": self._filling.tolist()}
-        (folder / "pooled.json").write_text(json.dumps(index), encoding="utf-8")
+        (folder / "pooled.json").write_text(json.dumps({"linear": self._linear}), encoding="utf-8")
         self._ridge.save(folder / "ridge.npz")
         self._trees.save(folder / "trees.txt")
         self._residual_trees.save(folder / "residual_trees.txt")
@@ -85,18 +79,18 @@ class Pooled:
     def load(self, folder: Path) -> None:
         """Read what ``save`` wrote."""
         index = json.loads((folder / "pooled.json").read_text(encoding="utf-8"))
-        self._enter(tuple(index["linear"]), np.array(index["filling"], dtype=np.float32))
+        self._enter(tuple(index["linear"]))
         self._ridge.load(folder / "ridge.npz")
         self._trees.load(folder / "trees.txt")
         self._residual_trees.load(folder / "residual_trees.txt")
 
-    def _enter(self, linear: tuple[str, ...], filling: NDArray[np.float32]) -> None:
-        self._linear, self._filling = linear, filling
+    def _enter(self, linear: tuple[str, ...]) -> None:
+        self._linear = linear
         self._ridge = GroupedRidge(self._layout, linear, self._params.alpha)
 
     def _filled(self, inputs: Inputs) -> Inputs:
-        """Inputs for the ridges, which cannot do without: what is unknown is as it is on average."""
-        return replace(inputs, values=np.where(np.isfinite(inputs.values), inputs.values, self._filling))
+        """Inputs for the ridges, which cannot do without: what is unknown, such as the plan of a closed day, is 0."""
+        return replace(inputs, values=np.where(np.isfinite(inputs.values), inputs.values, np.float32(0)))
 
     def _matrix(self, inputs: Inputs) -> Matrix:
         return inputs.values.reshape(-1, inputs.values.shape[2])
