@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualcast.catalogue import Entity, UseCase
+from dualcast.catalogue import Entity, UseCase, load_use_case
 from dualcast.features.asof import intraday_features
 from dualcast.features.registry import Floats
 from dualcast.features.state import IntradayPlan, IntradayState, Rows
+from tests.conftest import ROOT
 from tests.histories import as_update, history, in_canonical_order
 
 
@@ -51,6 +52,19 @@ def test_the_stream_gives_what_history_gives(
     for name in plan.features.names:
         expected = np.stack([np.atleast_1d(cell) for cell in plain[name]])
         np.testing.assert_array_equal(tail[name], expected, err_msg=name)
+
+
+def test_the_stream_gives_what_history_gives_by_the_hour_in_spain() -> None:
+    spain = load_use_case("es_load", ROOT / "use_cases")
+    (entity,) = spain.entities
+    observations = history(spain, entity, "2022-03-15", 15)
+    plain = intraday_features(spain, entity, observations, pd.Timestamp("2022-03-26T12:00Z").to_pydatetime())
+    streamed, _ = run(spain, IntradayPlan(spain, entity), [observations])
+    assert len(plain) > 60
+    assert streamed["tso"].shape[1] == 6
+    for name in spain.part("intraday").features:
+        expected = np.stack([np.atleast_1d(cell) for cell in plain[name]])
+        np.testing.assert_array_equal(streamed[name][-len(plain) :], expected, err_msg=name)
 
 
 @settings(max_examples=15, deadline=None)
