@@ -1,12 +1,12 @@
 """Batch inference, day-ahead: Gold rows and the champion to curves, to the lake and Kafka.
 
-A curve is stored first and published second, unless it is on the topic already; what is on the topic is stored where
-it is missing: a run that was cut short anywhere is put right by the next.
+A curve is judged, stored and then published, unless it is on the topic already; what is on the topic is stored where it
+is missing: a run that was cut short anywhere is put right by the next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
@@ -17,17 +17,13 @@ import structlog
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
-from batch.curves import (
-    ENCODED,
-    among,
-    curve_keys,
-    curve_of,
-    curve_table,
-    encoded_curves,
-    spark_curve_schema,
-    store_curves,
-)
+from batch.curves import ENCODED, curve_keys, curve_of, curve_table, encoded_curves, spark_curve_schema, store_curves
+from batch.engine.among import among
+from batch.gold import gold_rows
 from batch.published import CurveKey, PublishedCurves
+from batch.quality.curve_facts import FACTS, against_the_usual, measured
+from batch.quality.gates import Gates
+from batch.quality.verdicts import Key, Verdict
 from dualcast.adapters.kafka import RecordProducer
 from dualcast.adapters.lake import forecast_rows, lake_paths
 from dualcast.adapters.model_registry import RegisteredModel, UnknownModelError, current_version, load
@@ -47,12 +43,19 @@ class StaleModelError(RuntimeError):
 
 @dataclass(frozen=True)
 class Inferred:
-    """What a run did: curves published now and before, and the entities of which nothing could be said."""
+    """What became of the curves that were wanted, each an entity and its delivery day."""
 
     published: int
     already_published: int
-    without: tuple[str, ...]
+    refused: Mapping[Key, tuple[str, ...]]
+    without: frozenset[Key]
     model_version: str
+
+    def __str__(self) -> str:
+        parts = [f"{self.published:,} published by model {self.model_version}"]
+        parts += [f"{self.already_published:,} were already"] if self.already_published else []
+        parts += [f"{len(self.refused):,} refused"] if self.refused else []
+        return ", ".join([*parts, f"{len(self.without):,} without data"] if self.without else parts)
 
 
 @dataclass(frozen=True)
@@ -64,11 +67,17 @@ class _Inference:
     model_version: str
 
     def curves(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Gold rows of whole delivery days to encoded curves."""
+        """Gold rows of whole delivery days to encoded curves, and what is to be judged about them."""
         held = list(batches)
         if held:
             model = _champion(self.settings, model_name(self.use_case.use_case, "day-ahead"), self.model_version)
-            yield encoded_curves(_forecasts(model, self.use_case, pa.Table.from_batches(held).to_pandas()))
+            rows = pa.Table.from_batches(held).to_pandas()
+            forecasts = list(_forecasts(model, self.use_case, rows))
+            facts = pa.RecordBatch.from_pandas(measured(self.use_case, forecasts, rows), preserve_index=False)
+            encoded = encoded_curves(forecasts)
+            yield pa.RecordBatch.from_arrays(
+                [*encoded.columns, *facts.columns], names=[*encoded.schema.names, *facts.schema.names]
+            )
 
     def rows(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Encoded curves to the rows that the lake stores."""
@@ -87,40 +96,52 @@ class _Inference:
             yield pa.RecordBatch.from_pydict({"sent": [batch.num_rows]})
 
 
-def infer(
-    spark: SparkSession, settings: Settings, use_case: UseCase, days: Sequence[date], published: PublishedCurves
-) -> Inferred:
-    """Make, store and publish the curves of some delivery days, whose rows are in Gold; only where the cutoff has come.
+def infer(gates: Gates, wanted: Collection[tuple[str, date]], published: PublishedCurves) -> Inferred:
+    """Make, judge, store and publish curves, each an entity and a delivery day whose rows are in Gold.
 
+    A curve that its gate refuses goes to quarantine; the others go on.
     Raises UnknownModelError where there is no champion, RegistryAwayError, UnreachableError.
     """
+    settings, use_case = gates.settings, gates.use_case
     version = current_version(settings, model_name(use_case.use_case, "day-ahead"))
     if version is None:
         raise UnknownModelError(f"{use_case.use_case} has no day-ahead champion; run `dualcast train day-ahead`")
     inference = _Inference(settings, use_case, version)
-    cutoffs = {(entity.id, use_case.cutoff(entity, day)) for entity in use_case.entities for day in days}
-    wanted = {(entity_id, cutoff, version) for entity_id, cutoff in cutoffs if cutoff <= settings.clock.now()}
-    done = wanted & published.keys()
-    _store_missing(spark, inference, published, done)
-    curves = _computed(spark, inference, wanted - done).persist()
+    curve_of_key = {(e, use_case.cutoff(use_case.entity(e), day), version): (e, day) for e, day in wanted}
+    done = curve_of_key.keys() & published.keys()
+    _store_missing(gates.spark, inference, published, done)
+    missing = set(curve_of_key) - done
+    if not missing:
+        return Inferred(0, len(done), {}, frozenset(), version)
+    curves = _computed(gates, inference, {curve_of_key[key] for key in missing}).persist()
     try:
-        made = {entity_id for entity_id, _ in _store(curves, inference)}
-        sent = curves.mapInArrow(inference.publish, "sent bigint").agg(F.sum("sent").alias("sent")).first()
+        verdict = _judged(gates, curves)
+        sound = curves.where(~among([(str(e), day) for e, day in verdict.refused], "delivery_day"))
+        made = set(_store(sound, inference))
+        sent = sound.mapInArrow(inference.publish, "sent bigint").agg(F.sum("sent").alias("sent")).first()
     finally:
         curves.unpersist()
-    without = {entity_id for entity_id, *_ in wanted - done} - made
-    if without:
-        _log.warning("no forecast", use_case=use_case.use_case, entities=sorted(without))
-    return Inferred((sent and sent["sent"]) or 0, len(done), tuple(sorted(without)), version)
+    without = frozenset(curve_of_key[key] for key in missing if key[:2] not in made) - verdict.refused.keys()
+    return Inferred((sent and sent["sent"]) or 0, len(done), verdict.refused, without, version)
 
 
-def _computed(spark: SparkSession, inference: _Inference, keys: Collection[CurveKey]) -> DataFrame:
-    """Encoded curves, computed from their rows."""
-    if not keys:
-        return spark.createDataFrame([], ENCODED)
-    gold = spark.read.parquet(lake_paths(inference.settings).gold_of("day-ahead", inference.use_case.use_case))
-    rows = gold.where(among([key[:2] for key in keys], "cutoff"))
-    return rows.repartition("entity_id", "delivery_day").mapInArrow(inference.curves, ENCODED)
+def _computed(gates: Gates, inference: _Inference, wanted: Collection[tuple[str, date]]) -> DataFrame:
+    """Encoded curves with their facts, computed from their rows."""
+    rows = gold_rows(gates.spark, gates.settings, gates.use_case, {day for _, day in wanted})
+    rows = rows.where(among(wanted, "delivery_day")).repartition("entity_id", "delivery_day")
+    return rows.mapInArrow(inference.curves, f"{ENCODED}, {FACTS}")
+
+
+def _judged(gates: Gates, curves: DataFrame) -> Verdict:
+    """The verdict on curves; those that are refused are put into quarantine."""
+    found = curves.drop("curve").withColumn("issued_at", F.unix_micros("issued_at")).collect()
+    facts = pd.DataFrame([row.asDict() for row in found], columns=[c for c in curves.columns if c != "curve"])
+    facts["issued_at"] = pd.to_datetime(facts["issued_at"], unit="us", utc=True)
+    verdict = gates.curves(against_the_usual(facts, gates.settings, gates.use_case))
+    if verdict.refused:
+        refused = curves.where(among([(str(e), day) for e, day in verdict.refused], "delivery_day")).collect()
+        gates.quarantine_curves({(row.entity_id, row.delivery_day): curve_of(row.curve) for row in refused}, verdict)
+    return verdict
 
 
 def _store(curves: DataFrame, inference: _Inference) -> list[tuple[str, datetime]]:
@@ -148,15 +169,17 @@ def _store_missing(
 
 def _forecasts(model: RegisteredModel, use_case: UseCase, rows: pd.DataFrame) -> Iterator[Forecast]:
     """The curves of some rows, at once; one by one where there is an entity of which nothing can be said."""
-    simulated, version = bool(rows["simulated"].any()), str(rows["data_version"].iloc[0])
-    try:
-        yield from list(day_ahead_forecasts(model, use_case, rows, version, simulated=simulated))
-    except NoForecastError:
-        for _, curve in rows.groupby(["entity_id", "delivery_day"]):
-            try:
-                yield from list(day_ahead_forecasts(model, use_case, curve, version, simulated=simulated))
-            except NoForecastError as error:
-                _log.warning("no forecast", reason=str(error))
+    for (simulated, version), alike in rows.groupby(["simulated", "data_version"]):
+        try:
+            yield from list(day_ahead_forecasts(model, use_case, alike, str(version), simulated=bool(simulated)))
+        except NoForecastError:
+            for _, curve in alike.groupby(["entity_id", "delivery_day"]):
+                try:
+                    yield from list(
+                        day_ahead_forecasts(model, use_case, curve, str(version), simulated=bool(simulated))
+                    )
+                except NoForecastError as error:
+                    _log.warning("no forecast", reason=str(error))
 
 
 @cache

@@ -17,10 +17,10 @@ def test_each_delivery_day_has_the_cutoff_of_each_zone_in_order(use_case: UseCas
     found = list(islice(cutoffs(case, date(2022, 3, 27)), 4))
     # the clocks change on the 27th: Berlin's 11:00 is 10:00 UTC on the 26th and 9:00 UTC on the 27th
     assert found == [
-        (datetime(2022, 3, 26, 9, tzinfo=UTC), date(2022, 3, 27)),
-        (datetime(2022, 3, 26, 10, tzinfo=UTC), date(2022, 3, 27)),
-        (datetime(2022, 3, 27, 8, tzinfo=UTC), date(2022, 3, 28)),
-        (datetime(2022, 3, 27, 9, tzinfo=UTC), date(2022, 3, 28)),
+        (datetime(2022, 3, 26, 9, tzinfo=UTC), date(2022, 3, 27), ["EE"]),
+        (datetime(2022, 3, 26, 10, tzinfo=UTC), date(2022, 3, 27), [entity.id]),
+        (datetime(2022, 3, 27, 8, tzinfo=UTC), date(2022, 3, 28), ["EE"]),
+        (datetime(2022, 3, 27, 9, tzinfo=UTC), date(2022, 3, 28), [entity.id]),
     ]
 
 
@@ -42,3 +42,11 @@ def test_after_an_interruption_it_goes_on_behind_the_newest_curve(
 ) -> None:
     published = [(entity.id, use_case.cutoff(entity, newest), "1")]
     assert first_day(use_case, datetime(2022, 6, 10, 12, tzinfo=UTC), published) == first
+
+
+def test_it_goes_back_to_the_day_that_one_entity_missed(use_case: UseCase, entity: Entity) -> None:
+    other = entity.model_copy(update={"id": "other"})
+    case = use_case.model_copy(update={"entities": (entity, other)})
+    newest = {entity.id: date(2022, 6, 11), other.id: date(2022, 6, 9)}
+    published = [(name, use_case.cutoff(entity, day), "1") for name, day in newest.items()]
+    assert first_day(case, datetime(2022, 6, 10, 12, tzinfo=UTC), published) == date(2022, 6, 10)
