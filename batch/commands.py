@@ -56,7 +56,7 @@ _To = Annotated[
     typer.Option("--to", formats=["%Y-%m-%d"], help="Backfill: the last local day.", show_default=False),
 ]
 _Follow = Annotated[bool, typer.Option("--follow", help="Go on: each delivery day at its cutoff, by the clock.")]
-_Json = Annotated[bool, typer.Option("--json", help="Print a summary as JSON, for schedulers.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print a summary as one line of JSON, for schedulers.")]
 
 
 @app.command()
@@ -97,7 +97,7 @@ def day_ahead(
         for curve in outcome.missing:
             job.steps.note(f"[yellow]no curve[/yellow] of {curve.entity_id} for {curve.delivery_day}: {curve.reason}")
         if as_json:
-            typer.echo(json.dumps(outcome.as_json(job.steps.done), indent=1))
+            typer.echo(json.dumps(outcome.as_json(job.steps.done)))
     sys.exit(outcome.exit_status)
 
 

@@ -59,7 +59,7 @@ def kill_when(happened: Callable[[], bool], process: subprocess.Popen[str], log:
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.002)
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait(10)
+    process.communicate(timeout=10)
 
 
 def curves_on_topic(settings: Settings) -> list[Forecast]:

@@ -22,11 +22,10 @@ INCOMPLETE = "incomplete_day"
 CROSSING = "quantiles_cross"
 
 
-def none_of(reason: str) -> Any:
+def none_of(reason: str, text: str = "") -> Any:
     """No row has this fault; the column with their number is called like the reason."""
-    return _expectations().ExpectColumnValuesToBeBetween(
-        column=reason, max_value=0, meta={"reason": reason, "text": f"no row with {reason.replace('_', ' ')}"}
-    )
+    meta = {"reason": reason, "text": text or f"no row with {reason.replace('_', ' ')}"}
+    return _expectations().ExpectColumnValuesToBeBetween(column=reason, max_value=0, meta=meta)
 
 
 def whole_days() -> Any:
@@ -44,13 +43,13 @@ def sound_curves(quality: CurveQuality) -> list[Any]:
     bounds = {"level": quality.level, "ramp": quality.ramp, "width": quality.width}
     return [
         whole_days(),
-        none_of(CROSSING),
+        none_of(CROSSING, "quantiles that do not fall"),
         *(
             gxe.ExpectColumnValuesToBeBetween(
                 column=f"{name}_ratio",
                 min_value=bound[0],
                 max_value=bound[1],
-                meta={"reason": f"implausible_{name}", "text": f"{name} is {bound[0]:g} to {bound[1]:g} of the usual"},
+                meta={"reason": f"implausible_{name}", "text": f"{name} {bound[0]:g} to {bound[1]:g} times the usual"},
             )
             for name, bound in bounds.items()
             if bound is not None

@@ -57,13 +57,14 @@ def test_a_run_that_is_killed_at_every_step_ends_as_one_that_was_not(
     with runs.lake_put_back(settings):
         runs.finish(runs.start(*day, log=log), log)
         rows, (curve,) = runs.lake_rows(settings, use_case.use_case), runs.curves_on_topic(settings)
-    for step in moments(settings, use_case):
-        runs.kill_when(step(), runs.start(*day, log=log), log)
-    runs.finish(runs.start(*day, log=log), log)
-    (again,) = runs.curves_on_topic(settings)
-    assert again.points == curve.points
-    for name, found in runs.lake_rows(settings, use_case.use_case).items():
-        pd.testing.assert_frame_equal(found, rows[name], check_exact=True, obj=name)
+    with runs.lake_put_back(settings):
+        for step in moments(settings, use_case):
+            runs.kill_when(step(), runs.start(*day, log=log), log)
+        runs.finish(runs.start(*day, log=log), log)
+        (again,) = runs.curves_on_topic(settings)
+        assert again.points == curve.points
+        for name, found in runs.lake_rows(settings, use_case.use_case).items():
+            pd.testing.assert_frame_equal(found, rows[name], check_exact=True, obj=name)
 
 
 def moments(settings: Settings, use_case: UseCase) -> list[Callable[[], Callable[[], bool]]]:
