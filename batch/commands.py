@@ -161,13 +161,15 @@ def _known_mistakes(*more: type[Exception]) -> Iterator[None]:
 
 def _started(settings: Settings) -> SparkSession:
     """A Spark session; while its JVM starts, what takes seconds to import is imported."""
-    from batch.engine.session import spark_session  # noqa: PLC0415 -- slow imports come after help texts
+    from batch.engine.session import spark_session, start_workers  # noqa: PLC0415 -- slow imports come after help texts
 
     with ThreadPoolExecutor(1) as pool:
         starting = pool.submit(spark_session, settings)
         import_module("batch.day_ahead")
         import_module("batch.quality.suites").context()
-        return starting.result()
+        spark = starting.result()
+    start_workers(spark)
+    return spark
 
 
 def _end(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 -- what signal handlers are given
