@@ -21,7 +21,7 @@ from batch.curves import ENCODED, curve_keys, curve_of, curve_table, encoded_cur
 from batch.engine.among import among
 from batch.gold import gold_rows
 from batch.published import CurveKey, PublishedCurves
-from batch.quality.curve_facts import FACTS, against_the_usual, measured
+from batch.quality.curve_facts import ARROW_FACTS, FACTS, against_the_usual, measured
 from batch.quality.gates import Gates
 from batch.quality.verdicts import Key, Verdict
 from dualcast.adapters.kafka import RecordProducer
@@ -73,7 +73,7 @@ class _Inference:
             model = _champion(self.settings, model_name(self.use_case.use_case, "day-ahead"), self.model_version)
             rows = pa.Table.from_batches(held).to_pandas()
             forecasts = list(_forecasts(model, self.use_case, rows))
-            facts = pa.RecordBatch.from_pandas(measured(self.use_case, forecasts, rows), preserve_index=False)
+            facts = pa.RecordBatch.from_pandas(measured(self.use_case, forecasts, rows), ARROW_FACTS)
             encoded = encoded_curves(forecasts)
             yield pa.RecordBatch.from_arrays(
                 [*encoded.columns, *facts.columns], names=[*encoded.schema.names, *facts.schema.names]
@@ -107,7 +107,8 @@ def infer(gates: Gates, wanted: Collection[tuple[str, date]], published: Publish
     if version is None:
         raise UnknownModelError(f"{use_case.use_case} has no day-ahead champion; run `dualcast train day-ahead`")
     inference = _Inference(settings, use_case, version)
-    curve_of_key = {(e, use_case.cutoff(use_case.entity(e), day), version): (e, day) for e, day in wanted}
+    entities = {entity.id: entity for entity in use_case.entities}
+    curve_of_key = {(e, use_case.cutoff(entities[e], day), version): (e, day) for e, day in wanted}
     done = curve_of_key.keys() & published.keys()
     _store_missing(gates.spark, inference, published, done)
     missing = set(curve_of_key) - done

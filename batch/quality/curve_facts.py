@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 
 import fsspec
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
@@ -16,12 +18,15 @@ from dualcast.catalogue import UseCase
 from dualcast.features.registry import Floats
 from dualcast.records import Forecast, quantile_column
 from dualcast.settings import Settings
+from dualcast.timegrid import delivery_slots
 
 # The columns of ``measured``, as Spark has them.
 FACTS = (
     "delivery_day date, rows bigint, expected_rows bigint, quantiles_cross bigint, level_ratio double, "
     "ramp_ratio double, width double"
 )
+_ARROW = {"date": pa.date32(), "bigint": pa.int64(), "double": pa.float64()}
+ARROW_FACTS = pa.schema([(name, _ARROW[kind]) for name, kind in (column.split() for column in FACTS.split(", "))])
 # Of fewer curves than this there is no usual width.
 _FEWEST = 7
 
@@ -32,10 +37,19 @@ def measured(use_case: UseCase, forecasts: Iterable[Forecast], rows: pd.DataFram
     facts = []
     for forecast in forecasts:
         made_of = past[forecast.entity_id, pd.Timestamp(forecast.issued_at)]
-        day = made_of["delivery_day"].iloc[0]
-        expected = len(use_case.delivery_times(use_case.entity(forecast.entity_id), day))
-        facts.append((day, len(forecast.points), expected, *_compared(forecast, made_of["actual_week_before"])))
-    return pd.DataFrame(facts, columns=[column.split()[0] for column in FACTS.split(", ")])
+        compared = _compared(forecast, made_of["actual_week_before"])
+        facts.append((forecast.entity_id, made_of["delivery_day"].iloc[0], len(forecast.points), *compared))
+    columns = ["entity_id", "delivery_day", "rows", "quantiles_cross", "level_ratio", "ramp_ratio", "width"]
+    found = pd.DataFrame(facts, columns=columns)
+    found["expected_rows"] = expected_rows(use_case, found)
+    return found[ARROW_FACTS.names]
+
+
+def expected_rows(use_case: UseCase, days: pd.DataFrame) -> list[int]:
+    """How many intervals each of some entity_id and delivery_day has."""
+    zones, step = {entity.id: entity.time_zone for entity in use_case.entities}, use_case.day_ahead.resolution
+    length = cache(lambda day, zone: len(delivery_slots(day, zone, step)))
+    return [length(day, zones[e]) for e, day in zip(days["entity_id"], days["delivery_day"], strict=True)]
 
 
 def _compared(forecast: Forecast, actual_week_before: pd.Series) -> tuple[int, float, float, float]:

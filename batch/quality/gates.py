@@ -13,6 +13,7 @@ from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
 from batch.engine.among import among
 from batch.gold import gold_rows, remove_rows
+from batch.quality.curve_facts import expected_rows
 from batch.quality.suites import INCOMPLETE, judge, none_of, sound_curves, whole_days
 from batch.quality.verdicts import Key, Verdict, store_verdict
 from batch.quarantine import quarantine_folder, write_refused
@@ -53,10 +54,7 @@ class Gates:
         faults = _gold_faults()
         rows = gold_rows(self.spark, self.settings, self.use_case, days).withColumn("reason", _first_of(faults))
         facts = _facts(rows, _DAY, faults)
-        facts["expected_rows"] = [
-            len(self.use_case.delivery_times(self.use_case.entity(entity_id), day))
-            for entity_id, day in zip(facts["entity_id"], facts["delivery_day"], strict=True)
-        ]
+        facts["expected_rows"] = expected_rows(self.use_case, facts)
         verdict = self._kept(judge("gold", facts, _DAY, [whole_days(), *map(none_of, faults)]))
         if verdict.refused:
             refused = [(str(entity_id), day) for entity_id, day in verdict.refused]

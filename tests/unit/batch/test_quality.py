@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
-from batch.quality.curve_facts import against_the_usual, measured
+from batch.quality.curve_facts import ARROW_FACTS, against_the_usual, measured
 from batch.quality.page import write_page
 from batch.quality.suites import judge, none_of, sound_curves
 from batch.quality.verdicts import Verdict, newest_verdicts, store_verdict
@@ -98,6 +99,11 @@ def test_hours_that_are_lacking_and_quantiles_that_cross_are_counted(use_case: U
     crossing = replace(short, points=[Point(p.valid_time, [3.0, 2.0, 4.0]) for p in short.points])
     (facts,) = measured(use_case, [crossing], gold(use_case, [1000.0] * 25)).to_dict("records")
     assert (facts["rows"], facts["expected_rows"], facts["quantiles_cross"]) == (23, 25, 23)
+
+
+def test_of_no_curve_there_are_no_facts_of_the_same_types(use_case: UseCase) -> None:
+    facts = measured(use_case, [], gold(use_case, [1000.0] * 25))
+    assert pa.RecordBatch.from_pandas(facts, ARROW_FACTS).num_rows == 0
 
 
 @pytest.mark.parametrize(
