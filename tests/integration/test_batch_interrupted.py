@@ -50,6 +50,7 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "log"
 
 
+@pytest.mark.timeout(1200)
 def test_a_run_that_is_killed_at_every_step_ends_as_one_that_was_not(
     settings: Settings, use_case: UseCase, log: Path
 ) -> None:
