@@ -17,7 +17,7 @@ import structlog
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
-from batch.curves import ENCODED, curve_keys, curve_of, curve_table, encoded_curves, spark_curve_schema, store_curves
+from batch.curves import ENCODED, curve_of, curve_table, encoded_curves, spark_curve_schema, store_curves
 from batch.engine.among import among
 from batch.gold import gold_rows
 from batch.published import CurveKey, PublishedCurves
@@ -88,11 +88,10 @@ class _Inference:
     def publish(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Encoded curves to Kafka; says how many of each batch were acknowledged."""
         for batch in batches:
-            producer, now = RecordProducer(self.settings, _SOURCE), self.settings.clock.now()
-            for curve in batch["curve"].to_pylist():
-                forecast = curve_of(curve)
-                producer.send(Topic.FORECASTS_DAY_AHEAD, forecast.entity_id, forecast, now)
-            producer.flush()
+            now = self.settings.clock.now()
+            with RecordProducer(self.settings, _SOURCE) as producer:
+                for forecast in map(curve_of, batch["curve"].to_pylist()):
+                    producer.send(Topic.FORECASTS_DAY_AHEAD, forecast.entity_id, forecast, now)
             yield pa.RecordBatch.from_pydict({"sent": [batch.num_rows]})
 
 
@@ -116,14 +115,26 @@ def infer(gates: Gates, wanted: Collection[tuple[str, date]], published: Publish
         return Inferred(0, len(done), {}, frozenset(), version)
     curves = _computed(gates, inference, {curve_of_key[key] for key in missing}).persist()
     try:
-        verdict = _judged(gates, curves)
-        sound = curves.where(~among([(str(e), day) for e, day in verdict.refused], "delivery_day"))
-        made = set(_store(sound, inference))
-        sent = sound.mapInArrow(inference.publish, "sent bigint").agg(F.sum("sent").alias("sent")).first()
+        verdict, made = _passed_on(gates, inference, curves)
     finally:
         curves.unpersist()
-    without = frozenset(curve_of_key[key] for key in missing if key[:2] not in made) - verdict.refused.keys()
-    return Inferred((sent and sent["sent"]) or 0, len(done), verdict.refused, without, version)
+    without = {curve_of_key[key] for key in missing if key[:2] not in made} - verdict.refused.keys()
+    return Inferred(len(made), len(done), verdict.refused, frozenset(without), version)
+
+
+def _passed_on(gates: Gates, inference: _Inference, curves: DataFrame) -> tuple[Verdict, set[tuple[str, datetime]]]:
+    """Judge curves, store and publish those that pass; the verdict, and the entity_id and issued_at of those."""
+    facts = _facts(curves)
+    verdict = gates.curves(against_the_usual(facts, gates.settings, gates.use_case))
+    refused = among([(str(e), day) for e, day in verdict.refused], "delivery_day")
+    if verdict.refused:
+        _quarantine(gates, curves.where(refused), verdict)
+    keys = zip(facts["entity_id"], facts["delivery_day"], pd.DatetimeIndex(facts["issued_at"]), strict=True)
+    made = {(e, issued_at.to_pydatetime()) for e, day, issued_at in keys if (e, day) not in verdict.refused}
+    sound = curves.where(~refused)
+    _store(sound, made, inference)
+    sound.mapInArrow(inference.publish, "sent bigint").collect()
+    return verdict, made
 
 
 def _computed(gates: Gates, inference: _Inference, wanted: Collection[tuple[str, date]]) -> DataFrame:
@@ -133,25 +144,23 @@ def _computed(gates: Gates, inference: _Inference, wanted: Collection[tuple[str,
     return rows.mapInArrow(inference.curves, f"{ENCODED}, {FACTS}")
 
 
-def _judged(gates: Gates, curves: DataFrame) -> Verdict:
-    """The verdict on curves; those that are refused are put into quarantine."""
-    found = curves.drop("curve").withColumn("issued_at", F.unix_micros("issued_at")).collect()
-    facts = pd.DataFrame([row.asDict() for row in found], columns=[c for c in curves.columns if c != "curve"])
-    facts["issued_at"] = pd.to_datetime(facts["issued_at"], unit="us", utc=True)
-    verdict = gates.curves(against_the_usual(facts, gates.settings, gates.use_case))
-    if verdict.refused:
-        refused = curves.where(among([(str(e), day) for e, day in verdict.refused], "delivery_day")).collect()
-        gates.quarantine_curves({(row.entity_id, row.delivery_day): curve_of(row.curve) for row in refused}, verdict)
-    return verdict
+def _facts(curves: DataFrame) -> pd.DataFrame:
+    """What is to be judged about curves, on the driver: entity_id, issued_at, and the columns of ``measured``."""
+    rows = curves.drop("curve").withColumn("issued_at", F.unix_micros("issued_at"))
+    facts = pd.DataFrame([row.asDict() for row in rows.collect()], columns=rows.columns)
+    return facts.assign(issued_at=pd.to_datetime(facts["issued_at"], unit="us", utc=True))
 
 
-def _store(curves: DataFrame, inference: _Inference) -> list[tuple[str, datetime]]:
-    """Write encoded curves to the lake; return their entity_id and issued_at."""
-    keys = curve_keys(curves)
+def _quarantine(gates: Gates, refused: DataFrame, verdict: Verdict) -> None:
+    curves = {(row.entity_id, row.delivery_day): curve_of(row.curve) for row in refused.collect()}
+    gates.quarantine_curves(curves, verdict)
+
+
+def _store(curves: DataFrame, keys: Collection[tuple[str, datetime]], inference: _Inference) -> None:
+    """Write encoded curves, whose entity_id and issued_at are ``keys``, to the lake."""
     rows = curves.mapInArrow(inference.rows, spark_curve_schema(inference.use_case.day_ahead.quantiles))
     target = lake_paths(inference.settings).forecasts("day-ahead", inference.use_case.use_case)
     store_curves(rows, keys, target)
-    return keys
 
 
 def _store_missing(
@@ -165,7 +174,8 @@ def _store_missing(
     missing = [key for key in done if key[:2] not in there]
     if missing:
         batch = encoded_curves(published.curves(missing)).to_pylist()
-        _store(spark.createDataFrame([(c["entity_id"], c["issued_at"], c["curve"]) for c in batch], ENCODED), inference)
+        rows = [(curve["entity_id"], curve["issued_at"], curve["curve"]) for curve in batch]
+        _store(spark.createDataFrame(rows, ENCODED), [key[:2] for key in missing], inference)
 
 
 def _forecasts(model: RegisteredModel, use_case: UseCase, rows: pd.DataFrame) -> Iterator[Forecast]:
