@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from importlib import import_module
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -16,9 +17,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.console import Console
 
+from batch.due import TooEarlyError, not_due
 from batch.steps import Steps
 from dualcast import telemetry
-from dualcast.catalogue import load_use_case
+from dualcast.catalogue import UseCase, load_use_case
 from dualcast.settings import Settings, load_settings
 from dualcast.timegrid import parse_moment
 
@@ -45,74 +47,129 @@ _Day = Annotated[
     datetime | None,
     typer.Option("--delivery-date", formats=["%Y-%m-%d"], help="The local day to forecast.", show_default=False),
 ]
+_From = Annotated[
+    datetime | None,
+    typer.Option("--from", formats=["%Y-%m-%d"], help="Backfill: the first local day to forecast.", show_default=False),
+]
+_To = Annotated[
+    datetime | None,
+    typer.Option("--to", formats=["%Y-%m-%d"], help="Backfill: the last local day.", show_default=False),
+]
 _Follow = Annotated[bool, typer.Option("--follow", help="Go on: each delivery day at its cutoff, by the clock.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print a summary as one line of JSON, for schedulers.")]
 
 
 @app.command()
 def history(use_case: _UseCase = None, until: _Until = None) -> None:
     """Take in all observations and build the day-ahead features of every delivery day: Bronze, Silver, Gold, Feast."""
-    with _job(use_case) as job:
+    with _job(*_configured(use_case)) as job:
         job.history(until or job.settings.clock.now())
 
 
 @app.command("day-ahead")
-def day_ahead(use_case: _UseCase = None, delivery_date: _Day = None, follow: _Follow = False) -> None:
-    """Make and publish the day-ahead curves of a delivery day, or of each as its cutoff comes."""
-    if follow == (delivery_date is not None):
-        raise typer.BadParameter("give either --delivery-date or --follow")
-    with _job(use_case) as job:
-        if delivery_date is not None:
-            job.delivery_day(delivery_date.date())
-            return
-        from batch.follow import follow as run_daemon  # noqa: PLC0415 -- slow imports come after help texts
+def day_ahead(
+    use_case: _UseCase = None,
+    delivery_date: _Day = None,
+    first: _From = None,
+    last: _To = None,
+    follow: _Follow = False,
+    as_json: _Json = False,
+) -> None:
+    """Make and publish the day-ahead curves of a delivery day, of a range of them, or of each as its cutoff comes.
 
-        run_daemon(job)
+    Ends with status 0 where every curve is published, with 3 where some are missing, which are named, and with 1 on an
+    error. A run repeated, or begun again after it was cut short, publishes no curve twice.
+    """
+    days = _days(delivery_date, first, last)
+    if follow == bool(days):
+        raise typer.BadParameter("give one of --delivery-date, --from and --to, or --follow")
+    settings, case = _configured(use_case)
+    with _known_mistakes():
+        not_due(case, days, settings.clock.now())  # before Spark starts, which takes a while
+    with _job(settings, case) as job:
+        if follow:
+            from batch.follow import follow as run_daemon  # noqa: PLC0415 -- slow imports come after help texts
+
+            run_daemon(job)
+            return
+        outcome = job.curves(days)
+        job.steps.show_seconds()
+        for curve in outcome.missing:
+            job.steps.note(f"[yellow]no curve[/yellow] of {curve.entity_id} for {curve.delivery_day}: {curve.reason}")
+        if as_json:
+            typer.echo(json.dumps(outcome.as_json(job.steps.done)))
+    sys.exit(outcome.exit_status)
+
+
+def _days(only: datetime | None, first: datetime | None, last: datetime | None) -> list[date]:
+    """The delivery days that the options ask for; none where they ask for none."""
+    if (first is None) != (last is None) or (only and first):
+        raise typer.BadParameter("give --from and --to together, or --delivery-date alone")
+    begin, end = first or only, last or only
+    if begin is None or end is None:
+        return []
+    if end < begin:
+        raise typer.BadParameter("--to lies before --from")
+    return [begin.date() + timedelta(days=n) for n in range((end - begin).days + 1)]
 
 
 @app.command()
 def archive(use_case: _UseCase = None) -> None:
     """Bring what the stream made into the lake: intraday features with what came true, and intraday curves."""
-    with _job(use_case) as job:
+    with _job(*_configured(use_case)) as job:
         from batch.archive import archive_stream  # noqa: PLC0415 -- slow imports come after help texts
 
         archive_stream(job)
 
 
+def _configured(use_case: str | None) -> tuple[Settings, UseCase]:
+    settings = load_settings()
+    telemetry.configure(settings, "dualcast-batch")
+    return settings, load_use_case(use_case or settings.use_case, settings.use_cases)
+
+
 @contextmanager
-def _job(use_case: str | None) -> Iterator[DayAheadJob]:
-    """The composition root: settings, logs and a Spark session. Known mistakes end with their text and status 1.
+def _job(settings: Settings, use_case: UseCase) -> Iterator[DayAheadJob]:
+    """The composition root: a Spark session, and what works in it. Known mistakes end with their text and status 1.
 
     On SIGTERM or Ctrl-C the process ends at once and takes the JVM with it: whatever a run writes is made to be cut
     short.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
-    settings = load_settings()
-    telemetry.configure(settings, "dualcast-batch")
-    steps, case = Steps(Console(stderr=True)), load_use_case(use_case or settings.use_case, settings.use_cases)
+    steps = Steps(Console(stderr=True))
     with steps.step("spark") as say:
         spark = _started(settings)
         say(f"{spark.version} on {settings.spark_master}")
     from batch.day_ahead import DayAheadJob, NothingToDoError  # noqa: PLC0415 -- while the JVM starts
-    from batch.quality import QualityError  # noqa: PLC0415 -- while the JVM starts
 
+    with _known_mistakes(NothingToDoError):
+        yield DayAheadJob(spark, settings, use_case, steps)
+    spark.stop()
+
+
+@contextmanager
+def _known_mistakes(*more: type[Exception]) -> Iterator[None]:
+    """End with status 1 and one line where the world, and not the code, is at fault."""
+    known: tuple[type[Exception], ...] = (TooEarlyError, FileNotFoundError, ConnectionError, LookupError, *more)
     try:
-        yield DayAheadJob(spark, settings, case, steps)
-    except (NothingToDoError, QualityError, ConnectionError, LookupError) as error:
+        yield
+    except known as error:
         Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False)
         sys.exit(1)
-    spark.stop()
 
 
 def _started(settings: Settings) -> SparkSession:
     """A Spark session; while its JVM starts, what takes seconds to import is imported."""
-    from batch.engine.session import spark_session  # noqa: PLC0415 -- slow imports come after help texts
+    from batch.engine.session import spark_session, start_workers  # noqa: PLC0415 -- slow imports come after help texts
 
     with ThreadPoolExecutor(1) as pool:
         starting = pool.submit(spark_session, settings)
         import_module("batch.day_ahead")
-        import_module("batch.quality").context()
-        return starting.result()
+        import_module("batch.quality.suites").context()
+        spark = starting.result()
+    start_workers(spark)
+    return spark
 
 
 def _end(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 -- what signal handlers are given

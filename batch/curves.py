@@ -6,16 +6,17 @@ import io
 import json
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
-from functools import cache, reduce
-from operator import or_
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
+from batch.engine.among import among
+from batch.engine.partitions import replace_partitions
 from dualcast.adapters.lake import exists
 from dualcast.records import Forecast, Topic, quantile_column, schema_text
 from dualcast.timegrid import from_micros
@@ -83,22 +84,11 @@ def store_curves(rows: DataFrame, keys: Collection[tuple[str, datetime]], target
     if not keys:
         return
     new = rows.withColumn(_PARTITION, F.to_date("issued_at"))
+    dates = sorted({issued_at.astimezone(UTC).date() for _, issued_at in keys})
     if exists(target):
         there = rows.sparkSession.read.schema(new.schema).parquet(target)
-        dates = {issued_at.astimezone(UTC).date() for _, issued_at in keys}
-        new = new.unionByName(there.where(F.col(_PARTITION).isin(list(dates)) & ~among(keys, "issued_at")))
-    new.repartition(_PARTITION).write.mode("overwrite").partitionBy(_PARTITION).parquet(target)
-
-
-def among(keys: Collection[tuple[str, datetime]], time_column: str) -> Column:
-    """Whether a row's entity_id and time are one of some keys."""
-    entities: dict[datetime, list[str]] = {}
-    for entity_id, moment in keys:
-        entities.setdefault(moment, []).append(entity_id)
-    matches = (
-        (F.col(time_column) == moment) & F.col("entity_id").isin(entity_ids) for moment, entity_ids in entities.items()
-    )
-    return reduce(or_, matches, F.lit(False))
+        new = new.unionByName(there.where(F.col(_PARTITION).isin(dates) & ~among(keys, "issued_at")))
+    replace_partitions(new, target, _PARTITION, [day.isoformat() for day in dates])
 
 
 def curve_keys(curves: DataFrame) -> list[tuple[str, datetime]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -18,7 +19,6 @@ from pyspark.errors import PySparkException
 
 from batch.day_ahead import DayAheadJob
 from batch.published import CurveKey
-from batch.quality import QualityError
 from dualcast.adapters.kafka import DeliveryError, RecordConsumer
 from dualcast.adapters.model_registry import UnknownModelError
 from dualcast.catalogue import UseCase
@@ -41,7 +41,7 @@ _log = structlog.get_logger(__name__)
 def follow(job: DayAheadJob) -> None:
     """Make the curves of each delivery day when its cutoff has come, until the clock's end; for ever where it has none.
 
-    A day whose data fail the quality gate is left out. Outages are waited for.
+    What the quality gates refuse is left out. Outages are waited for.
     """
     settings, clock = job.settings, job.settings.clock
     with Arrivals(settings, job.use_case) as arrivals:
@@ -49,38 +49,44 @@ def follow(job: DayAheadJob) -> None:
         published = _with_patience(job.published.keys)
         # a replay's days count from its start, however long it took to get ready
         first = first_day(job.use_case, clock.start or clock.now(), published)
-        done = {issued_at for _, issued_at, _ in published}
-        for moment, day in cutoffs(job.use_case, first):
+        done = {(entity_id, issued_at) for entity_id, issued_at, _ in published}
+        for moment, day, entities in cutoffs(job.use_case, first):
             if clock.until is not None and moment > clock.until:
                 job.steps.note("the clock has reached its end")
                 return
-            if moment in done:
+            if all((entity_id, moment) in done for entity_id in entities):
                 continue
             arrivals.wait_for(moment)
             job.steps.note(f"cutoff {moment.isoformat()}, delivery day {day.isoformat()}")
-            try:
-                _with_patience(partial(job.delivery_day, day))
-            except QualityError as error:
-                _log.error("no forecast: the quality gate is closed", delivery_day=str(day), error=str(error))
+            outcome = _with_patience(partial(job.curves, [day]))
+            for curve in outcome.missing:
+                if curve.entity_id in entities:
+                    _log.error("no curve", entity=curve.entity_id, delivery_day=str(day), reason=curve.reason)
 
 
-def cutoffs(use_case: UseCase, first: date) -> Iterator[tuple[datetime, date]]:
-    """The moments at which some entity's cutoff for a delivery day comes, from a delivery day on, without end."""
+def cutoffs(use_case: UseCase, first: date) -> Iterator[tuple[datetime, date, list[str]]]:
+    """When cutoffs for a delivery day come, from a day on, without end; with the entities whose they are."""
     for days in count():
         day = first + timedelta(days=days)
-        for moment in sorted({use_case.cutoff(entity, day) for entity in use_case.entities}):
-            yield moment, day
+        entities: dict[datetime, list[str]] = defaultdict(list)
+        for entity in use_case.entities:
+            entities[use_case.cutoff(entity, day)].append(entity.id)
+        for moment in sorted(entities):
+            yield moment, day, entities[moment]
 
 
 def first_day(use_case: UseCase, now: datetime, published: Collection[CurveKey]) -> date:
-    """Tomorrow, or the first delivery day that was missed since the newest published curve, a week back at most."""
+    """Tomorrow, or the first delivery day that some entity missed since its newest curve, a week back at most."""
     zones = {entity.id: entity.time_zone for entity in use_case.entities}
     tomorrow = min(local_date(now, zone) for zone in zones.values()) + timedelta(days=1)
+    newest: dict[str, date] = {}
+    for entity_id, issued_at, _ in published:
+        if entity_id in zones:
+            issued = local_date(issued_at, zones[entity_id])
+            newest[entity_id] = max(issued, newest.get(entity_id, issued))
     # a curve is issued the day before its delivery day
-    newest = max((local_date(issued, zones[e]) for e, issued, _ in published if e in zones), default=None)
-    if newest is None or newest + timedelta(days=2) < tomorrow - _MAKE_UP:
-        return tomorrow
-    return min(tomorrow, newest + timedelta(days=2))
+    missed = (issued + timedelta(days=2) for issued in newest.values())
+    return min([tomorrow, *(day for day in missed if day >= tomorrow - _MAKE_UP)])
 
 
 class Arrivals:

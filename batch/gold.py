@@ -5,7 +5,7 @@ The features are those of ``dualcast.features.asof``, run on Spark for blocks of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -15,6 +15,8 @@ from pyspark import Accumulator
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
+from batch.engine.among import among
+from batch.engine.partitions import replace_partitions
 from dualcast.adapters.lake import exists, lake_paths
 from dualcast.catalogue import UseCase
 from dualcast.features.asof import PLANS_AHEAD, day_ahead_features, target_values
@@ -26,7 +28,8 @@ _TIME = pa.timestamp("us", "UTC")
 # Each block reads the lookback before it, so fewer days than this are not worth a block.
 _DAYS_PER_BLOCK = 300
 # A file for each day would cost more than the features in it.
-_MONTH_FORMAT = "%Y-%m"
+_PARTITION = "delivery_month"
+_WEEK = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class _Building:
         actual = target_values(self.use_case, known, self.use_case.day_ahead.resolution)
         frame["event_timestamp"] = frame["cutoff"]
         frame["actual"] = frame["valid_time"].map(actual).astype("float64")
+        frame["actual_week_before"] = (frame["valid_time"] - _WEEK).map(actual).astype("float64")
         frame["data_version"] = self.data_version
         frame["simulated"] = bool(known["simulated"].any())
         self.rows.add(len(frame))
@@ -80,18 +84,41 @@ def build_day_ahead(spark: SparkSession, settings: Settings, use_case: UseCase, 
         lambda key, table: building.table(key, table),  # noqa: PLW0108 -- Spark counts a method's self
         spark_schema(use_case),
     )
-    _replace_days(rows, lake_paths(settings).gold_of("day-ahead", use_case.use_case), days)
+    _replace_days(rows, settings, use_case, days)
     return Built(building.rows.value, building.data_version)
 
 
-def _replace_days(rows: DataFrame, target: str, days: Sequence[date]) -> None:
+def gold_rows(spark: SparkSession, settings: Settings, use_case: UseCase, days: Collection[date]) -> DataFrame:
+    """The Gold rows of some delivery days; none where Gold does not exist yet."""
+    table, schema = lake_paths(settings).gold_of("day-ahead", use_case.use_case), spark_schema(use_case)
+    if not exists(table):
+        return spark.createDataFrame([], schema)
+    rows = spark.read.schema(f"{schema}, {_PARTITION} string").parquet(table)
+    return rows.where(F.col(_PARTITION).isin(_months(days)) & F.col("delivery_day").isin(list(days))).drop(_PARTITION)
+
+
+def remove_rows(
+    spark: SparkSession, settings: Settings, use_case: UseCase, refused: Collection[tuple[str, date]]
+) -> None:
+    """Take delivery days of entities, given as (entity_id, delivery_day), out of Gold."""
+    days = {day for _, day in refused}
+    kept = gold_rows(spark, settings, use_case, days).where(~among(refused, "delivery_day"))
+    _replace_days(kept, settings, use_case, days)
+
+
+def _replace_days(new: DataFrame, settings: Settings, use_case: UseCase, days: Collection[date]) -> None:
     """Write days of Gold; the other days of their months, which share their files, are written again."""
-    months = sorted({day.strftime(_MONTH_FORMAT) for day in days})
-    new = rows.withColumn("delivery_month", F.date_format("delivery_day", "yyyy-MM"))
-    if exists(target):
-        there = rows.sparkSession.read.schema(new.schema).parquet(target)
-        new = new.union(there.where(F.col("delivery_month").isin(months) & ~F.col("delivery_day").isin(list(days))))
-    new.repartition("delivery_month").write.mode("overwrite").partitionBy("delivery_month").parquet(target)
+    table, months = lake_paths(settings).gold_of("day-ahead", use_case.use_case), _months(days)
+    rows = new.withColumn(_PARTITION, F.date_format("delivery_day", "yyyy-MM"))
+    if exists(table):
+        there = new.sparkSession.read.schema(rows.schema).parquet(table)
+        others = F.col(_PARTITION).isin(months) & ~F.col("delivery_day").isin(list(days))
+        rows = rows.unionByName(there.where(others))
+    replace_partitions(rows, table, _PARTITION, months)
+
+
+def _months(days: Collection[date]) -> list[str]:
+    return sorted({f"{day:%Y-%m}" for day in days})
 
 
 def silver_version(settings: Settings) -> int:
@@ -124,6 +151,7 @@ def _observations(spark: SparkSession, settings: Settings, use_case: UseCase, ve
         .option("versionAsOf", version)
         .load(lake_paths(settings).silver)
         .where(F.col("use_case") == use_case.use_case)
+        .where(F.col("entity_id").isin([entity.id for entity in use_case.entities]))
         .where(F.col("variable").isin(list(FeaturePlan.of(use_case, "day-ahead").variables)))
         .select("entity_id", "variable", "valid_time", "published_at", "value", "simulated")
     )
@@ -172,6 +200,7 @@ def gold_columns(use_case: UseCase) -> Mapping[str, pa.DataType]:
         **{name: pa.float64() for name in FeaturePlan.of(use_case, "day-ahead").names},
         "event_timestamp": _TIME,
         "actual": pa.float64(),
+        "actual_week_before": pa.float64(),
         "data_version": pa.string(),
         "simulated": pa.bool_(),
     }

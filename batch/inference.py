@@ -1,15 +1,15 @@
 """Batch inference, day-ahead: Gold rows and the champion to curves, to the lake and Kafka.
 
-A curve is stored first and published second, unless it is on the topic already; what is on the topic is stored where
-it is missing: a run that was cut short anywhere is put right by the next.
+A curve is judged, stored and then published, unless it is on the topic already; what is on the topic is stored where it
+is missing: a run that was cut short anywhere is put right by the next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from functools import cache
+from functools import cache, partial
 
 import pandas as pd
 import pyarrow as pa
@@ -17,24 +17,21 @@ import structlog
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
-from batch.curves import (
-    ENCODED,
-    among,
-    curve_keys,
-    curve_of,
-    curve_table,
-    encoded_curves,
-    spark_curve_schema,
-    store_curves,
-)
+from batch.curves import ENCODED, curve_of, curve_table, encoded_curves, spark_curve_schema, store_curves
+from batch.engine.among import among
+from batch.gold import gold_rows
 from batch.published import CurveKey, PublishedCurves
+from batch.quality.curve_facts import ARROW_FACTS, FACTS, against_the_usual, measured
+from batch.quality.gates import Gates
+from batch.quality.verdicts import Key, Verdict
+from batch.track_record import found_factors, past_curves
 from dualcast.adapters.kafka import RecordProducer
 from dualcast.adapters.lake import forecast_rows, lake_paths
 from dualcast.adapters.model_registry import RegisteredModel, UnknownModelError, current_version, load
 from dualcast.catalogue import UseCase
 from dualcast.records import Forecast, Topic
 from dualcast.settings import Settings
-from models.forecasting import NoForecastError, day_ahead_forecasts
+from models.forecasting import Factors, NoForecastError, day_ahead_forecasts
 from models.training import model_name
 
 _log = structlog.get_logger(__name__)
@@ -47,12 +44,19 @@ class StaleModelError(RuntimeError):
 
 @dataclass(frozen=True)
 class Inferred:
-    """What a run did: curves published now and before, and the entities of which nothing could be said."""
+    """What became of the curves that were wanted, each an entity and its delivery day."""
 
     published: int
     already_published: int
-    without: tuple[str, ...]
+    refused: Mapping[Key, tuple[str, ...]]
+    without: frozenset[Key]
     model_version: str
+
+    def __str__(self) -> str:
+        parts = [f"{self.published:,} published by model {self.model_version}"]
+        parts += [f"{self.already_published:,} were already"] if self.already_published else []
+        parts += [f"{len(self.refused):,} refused"] if self.refused else []
+        return ", ".join([*parts, f"{len(self.without):,} without data"] if self.without else parts)
 
 
 @dataclass(frozen=True)
@@ -62,13 +66,23 @@ class _Inference:
     settings: Settings
     use_case: UseCase
     model_version: str
+    factors: Factors = field(default_factory=dict)
+
+    def champion(self) -> RegisteredModel:
+        """The model, in a worker."""
+        return _champion(self.settings, model_name(self.use_case.use_case, "day-ahead"), self.model_version)
 
     def curves(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Gold rows of whole delivery days to encoded curves."""
+        """Gold rows of whole delivery days to encoded curves, and what is to be judged about them."""
         held = list(batches)
         if held:
-            model = _champion(self.settings, model_name(self.use_case.use_case, "day-ahead"), self.model_version)
-            yield encoded_curves(_forecasts(model, self.use_case, pa.Table.from_batches(held).to_pandas()))
+            rows = pa.Table.from_batches(held).to_pandas()
+            forecasts = list(self._forecasts(rows))
+            facts = pa.RecordBatch.from_pandas(measured(self.use_case, forecasts, rows), ARROW_FACTS)
+            encoded = encoded_curves(forecasts)
+            yield pa.RecordBatch.from_arrays(
+                [*encoded.columns, *facts.columns], names=[*encoded.schema.names, *facts.schema.names]
+            )
 
     def rows(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Encoded curves to the rows that the lake stores."""
@@ -79,57 +93,103 @@ class _Inference:
     def publish(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Encoded curves to Kafka; says how many of each batch were acknowledged."""
         for batch in batches:
-            producer, now = RecordProducer(self.settings, _SOURCE), self.settings.clock.now()
-            for curve in batch["curve"].to_pylist():
-                forecast = curve_of(curve)
-                producer.send(Topic.FORECASTS_DAY_AHEAD, forecast.entity_id, forecast, now)
-            producer.flush()
+            now = self.settings.clock.now()
+            with RecordProducer(self.settings, _SOURCE) as producer:
+                for forecast in map(curve_of, batch["curve"].to_pylist()):
+                    producer.send(Topic.FORECASTS_DAY_AHEAD, forecast.entity_id, forecast, now)
             yield pa.RecordBatch.from_pydict({"sent": [batch.num_rows]})
 
+    def _forecasts(self, rows: pd.DataFrame) -> Iterator[Forecast]:
+        """The curves of some rows, at once; one by one where there is an entity of which nothing can be said."""
+        for (simulated, version), alike in rows.groupby(["simulated", "data_version"]):
+            make = partial(
+                day_ahead_forecasts,
+                self.champion(),
+                self.use_case,
+                data_version=str(version),
+                simulated=bool(simulated),
+                factors=self.factors,
+            )
+            try:
+                yield from list(make(rows=alike))
+            except NoForecastError:
+                for _, curve in alike.groupby(["entity_id", "delivery_day"]):
+                    try:
+                        yield from list(make(rows=curve))
+                    except NoForecastError as error:
+                        _log.warning("no forecast", reason=str(error))
 
-def infer(
-    spark: SparkSession, settings: Settings, use_case: UseCase, days: Sequence[date], published: PublishedCurves
-) -> Inferred:
-    """Make, store and publish the curves of some delivery days, whose rows are in Gold; only where the cutoff has come.
 
+def infer(gates: Gates, wanted: Collection[tuple[str, date]], published: PublishedCurves) -> Inferred:
+    """Make, judge, store and publish curves, each an entity and a delivery day whose rows are in Gold.
+
+    A curve that its gate refuses goes to quarantine; the others go on.
     Raises UnknownModelError where there is no champion, RegistryAwayError, UnreachableError.
     """
+    settings, use_case = gates.settings, gates.use_case
     version = current_version(settings, model_name(use_case.use_case, "day-ahead"))
     if version is None:
         raise UnknownModelError(f"{use_case.use_case} has no day-ahead champion; run `dualcast train day-ahead`")
     inference = _Inference(settings, use_case, version)
-    cutoffs = {(entity.id, use_case.cutoff(entity, day)) for entity in use_case.entities for day in days}
-    wanted = {(entity_id, cutoff, version) for entity_id, cutoff in cutoffs if cutoff <= settings.clock.now()}
-    done = wanted & published.keys()
-    _store_missing(spark, inference, published, done)
-    curves = _computed(spark, inference, wanted - done).persist()
+    entities = {entity.id: entity for entity in use_case.entities}
+    curve_of_key = {(e, use_case.cutoff(entities[e], day), version): (e, day) for e, day in wanted}
+    done = curve_of_key.keys() & published.keys()
+    _store_missing(gates.spark, inference, published, done)
+    missing = set(curve_of_key) - done
+    if not missing:
+        return Inferred(0, len(done), {}, frozenset(), version)
+    past = past_curves(gates.spark, settings, use_case, min(cutoff for _, cutoff, _ in curve_of_key))
+    if past is not None:
+        factors = found_factors(past, inference.champion, use_case, [key[:2] for key in missing])
+        inference = replace(inference, factors=factors)
+    curves = _computed(gates, inference, {curve_of_key[key] for key in missing}).persist()
     try:
-        made = {entity_id for entity_id, _ in _store(curves, inference)}
-        sent = curves.mapInArrow(inference.publish, "sent bigint").agg(F.sum("sent").alias("sent")).first()
+        verdict, made = _passed_on(gates, inference, curves)
     finally:
         curves.unpersist()
-    without = {entity_id for entity_id, *_ in wanted - done} - made
-    if without:
-        _log.warning("no forecast", use_case=use_case.use_case, entities=sorted(without))
-    return Inferred((sent and sent["sent"]) or 0, len(done), tuple(sorted(without)), version)
+    without = {curve_of_key[key] for key in missing if key[:2] not in made} - verdict.refused.keys()
+    return Inferred(len(made), len(done), verdict.refused, frozenset(without), version)
 
 
-def _computed(spark: SparkSession, inference: _Inference, keys: Collection[CurveKey]) -> DataFrame:
-    """Encoded curves, computed from their rows."""
-    if not keys:
-        return spark.createDataFrame([], ENCODED)
-    gold = spark.read.parquet(lake_paths(inference.settings).gold_of("day-ahead", inference.use_case.use_case))
-    rows = gold.where(among([key[:2] for key in keys], "cutoff"))
-    return rows.repartition("entity_id", "delivery_day").mapInArrow(inference.curves, ENCODED)
+def _passed_on(gates: Gates, inference: _Inference, curves: DataFrame) -> tuple[Verdict, set[tuple[str, datetime]]]:
+    """Judge curves, store and publish those that pass; the verdict, and the entity_id and issued_at of those."""
+    facts = _facts(curves)
+    verdict = gates.curves(against_the_usual(facts, gates.settings, gates.use_case))
+    refused = among([(str(e), day) for e, day in verdict.refused], "delivery_day")
+    if verdict.refused:
+        _quarantine(gates, curves.where(refused), verdict)
+    keys = zip(facts["entity_id"], facts["delivery_day"], pd.DatetimeIndex(facts["issued_at"]), strict=True)
+    made = {(e, issued_at.to_pydatetime()) for e, day, issued_at in keys if (e, day) not in verdict.refused}
+    sound = curves.where(~refused)
+    _store(sound, made, inference)
+    sound.mapInArrow(inference.publish, "sent bigint").collect()
+    return verdict, made
 
 
-def _store(curves: DataFrame, inference: _Inference) -> list[tuple[str, datetime]]:
-    """Write encoded curves to the lake; return their entity_id and issued_at."""
-    keys = curve_keys(curves)
+def _computed(gates: Gates, inference: _Inference, wanted: Collection[tuple[str, date]]) -> DataFrame:
+    """Encoded curves with their facts, computed from their rows."""
+    rows = gold_rows(gates.spark, gates.settings, gates.use_case, {day for _, day in wanted})
+    rows = rows.where(among(wanted, "delivery_day")).repartition("entity_id", "delivery_day")
+    return rows.mapInArrow(inference.curves, f"{ENCODED}, {FACTS}")
+
+
+def _facts(curves: DataFrame) -> pd.DataFrame:
+    """What is to be judged about curves, on the driver: entity_id, issued_at, and the columns of ``measured``."""
+    rows = curves.drop("curve").withColumn("issued_at", F.unix_micros("issued_at"))
+    facts = pd.DataFrame([row.asDict() for row in rows.collect()], columns=rows.columns)
+    return facts.assign(issued_at=pd.to_datetime(facts["issued_at"], unit="us", utc=True))
+
+
+def _quarantine(gates: Gates, refused: DataFrame, verdict: Verdict) -> None:
+    curves = {(row.entity_id, row.delivery_day): curve_of(row.curve) for row in refused.collect()}
+    gates.quarantine_curves(curves, verdict)
+
+
+def _store(curves: DataFrame, keys: Collection[tuple[str, datetime]], inference: _Inference) -> None:
+    """Write encoded curves, whose entity_id and issued_at are ``keys``, to the lake."""
     rows = curves.mapInArrow(inference.rows, spark_curve_schema(inference.use_case.day_ahead.quantiles))
     target = lake_paths(inference.settings).forecasts("day-ahead", inference.use_case.use_case)
     store_curves(rows, keys, target)
-    return keys
 
 
 def _store_missing(
@@ -143,20 +203,8 @@ def _store_missing(
     missing = [key for key in done if key[:2] not in there]
     if missing:
         batch = encoded_curves(published.curves(missing)).to_pylist()
-        _store(spark.createDataFrame([(c["entity_id"], c["issued_at"], c["curve"]) for c in batch], ENCODED), inference)
-
-
-def _forecasts(model: RegisteredModel, use_case: UseCase, rows: pd.DataFrame) -> Iterator[Forecast]:
-    """The curves of some rows, at once; one by one where there is an entity of which nothing can be said."""
-    simulated, version = bool(rows["simulated"].any()), str(rows["data_version"].iloc[0])
-    try:
-        yield from list(day_ahead_forecasts(model, use_case, rows, version, simulated=simulated))
-    except NoForecastError:
-        for _, curve in rows.groupby(["entity_id", "delivery_day"]):
-            try:
-                yield from list(day_ahead_forecasts(model, use_case, curve, version, simulated=simulated))
-            except NoForecastError as error:
-                _log.warning("no forecast", reason=str(error))
+        rows = [(curve["entity_id"], curve["issued_at"], curve["curve"]) for curve in batch]
+        _store(spark.createDataFrame(rows, ENCODED), [key[:2] for key in missing], inference)
 
 
 @cache

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -151,6 +152,24 @@ class ForecasterSpec(Strict):
     params: dict[str, Any] = {}
 
 
+def _rising(ratio: tuple[float, float]) -> tuple[float, float]:
+    if not 0 <= ratio[0] < ratio[1]:
+        raise ValueError("give the lower bound, then the upper")
+    return ratio
+
+
+Ratio = Annotated[tuple[float, float], AfterValidator(_rising)]
+
+
+class CurveQuality(Strict):
+    """What a plausible curve is, before it is published: each as a ratio to what was usual, where that is known."""
+
+    level: Ratio | None = Field(None, description="mean of the day to that of what came true a week before")
+    ramp: Ratio | None = Field(None, description="largest change between two intervals to that of a week before")
+    width: Ratio | None = Field(None, description="mean width of the widest interval to the median of earlier curves")
+    usual: Duration = Field(timedelta(days=28), description="how far back the earlier curves reach")
+
+
 class DayAhead(Strict):
     """The batch path: once a day, every interval of tomorrow, or of several days from tomorrow on."""
 
@@ -163,6 +182,7 @@ class DayAhead(Strict):
     features: Features
     scale: str | None = Field(None, description="feature that levels are divided by before they reach a model")
     forecaster: ForecasterSpec
+    quality: CurveQuality = CurveQuality()
     training_days: int = Field(1095, gt=0)
     optional: tuple[str, ...] = Field((), description="variables without which the forecast is made, but degraded")
     fallbacks: tuple[Literal["degraded_inputs", "last_stored"], ...] = ("degraded_inputs", "last_stored")

@@ -27,11 +27,12 @@ with DAG(
     default_args=PATIENCE,
     **RULES,
 ):
-    # a run that was cut short is put right by its retry: each curve is stored and published once
+    # a run that was cut short is put right by its retry, and one whose curves are not all there (status 3) tries again;
+    # the summary, its last line, is the task's XCom
     BashOperator(
         task_id="curves",
         bash_command=(
-            f"{DUALCAST} run day-ahead --use-case {USE_CASE} "
+            f"{DUALCAST} run day-ahead --json --use-case {USE_CASE} "
             "--delivery-date {{ data_interval_end.in_timezone(dag.timezone).add(days=1).strftime('%Y-%m-%d') }}"
         ),
     )

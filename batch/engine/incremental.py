@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 
 from dualcast.records import Topic
@@ -16,6 +17,9 @@ from dualcast.settings import Settings
 _MESSAGES_PER_BATCH = 50_000
 # Kafka partitions are split into this many tasks: one entity's messages all lie in one partition.
 _TASKS_PER_CORE = 2
+# A broker that is away is given up after so long; Kafka wants a request to end before the call that it belongs to.
+_CALL_MILLISECONDS, _REQUEST_MILLISECONDS = 20_000, 15_000
+_AWAY = ("TimeoutException", "DisconnectException", "BrokerNotAvailableException")
 
 
 def kafka_stream(spark: SparkSession, settings: Settings, topic: Topic) -> DataFrame:
@@ -24,6 +28,9 @@ def kafka_stream(spark: SparkSession, settings: Settings, topic: Topic) -> DataF
         spark.readStream.format("kafka")
         .option("kafka.bootstrap.servers", settings.kafka)
         .option("kafka.isolation.level", "read_committed")
+        .option("kafka.default.api.timeout.ms", _CALL_MILLISECONDS)
+        .option("kafka.request.timeout.ms", _REQUEST_MILLISECONDS)
+        .option("kafkaConsumer.pollTimeoutMs", _CALL_MILLISECONDS)
         .option("subscribe", topic.value)
         .option("startingOffsets", "earliest")
         .option("maxOffsetsPerTrigger", _MESSAGES_PER_BATCH)
@@ -34,7 +41,10 @@ def kafka_stream(spark: SparkSession, settings: Settings, topic: Topic) -> DataF
 
 
 def drain(stream: DataFrame, checkpoint: str, handle: Callable[[DataFrame, int], None]) -> None:
-    """Give ``handle(batch, number)`` all that came since the checkpoint; return when there is no more."""
+    """Give ``handle(batch, number)`` all that came since the checkpoint; return when there is no more.
+
+    Raises ConnectionError where the broker does not answer.
+    """
     query = (
         stream.writeStream.option("checkpointLocation", checkpoint)
         .foreachBatch(handle)
@@ -43,6 +53,10 @@ def drain(stream: DataFrame, checkpoint: str, handle: Callable[[DataFrame, int],
     )
     try:
         query.awaitTermination()
+    except StreamingQueryException as error:
+        if any(f"org.apache.kafka.common.errors.{name}" in str(error) for name in _AWAY):
+            raise ConnectionError("Kafka does not answer; is it running?") from error
+        raise
     finally:
         query.stop()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from threading import Thread
 
 import pyspark.sql.pandas.functions
 import pyspark.sql.pandas.utils
@@ -38,6 +39,12 @@ def spark_session(settings: Settings, name: str = "dualcast") -> SparkSession:
     for key, value in {**_EVERYWHERE, **_of_deployment(settings)}.items():
         builder = builder.config(key, value)
     return builder.getOrCreate()
+
+
+def start_workers(spark: SparkSession) -> None:
+    """Start Spark's Python workers, which take seconds to import what the jobs need, beside whatever comes next."""
+    job = spark.range(1).mapInArrow(lambda batches: batches, "id bigint")
+    Thread(target=job.collect, name="start-workers", daemon=True).start()
 
 
 def _of_deployment(settings: Settings) -> dict[str, str]:

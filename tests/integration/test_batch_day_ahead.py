@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -9,20 +10,20 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from confluent_kafka import Producer
 from rich.console import Console
 
 from batch.day_ahead import DayAheadJob
 from batch.engine.session import spark_session
+from batch.outcome import SOME_MISSING
 from batch.published import PublishedCurves
-from batch.quality import QualityError, check_gold
 from batch.steps import Steps
 from dualcast.adapters.forecast_store import published, published_forecasts
 from dualcast.adapters.lake import day_ahead_rows, forecast_rows, lake_paths
-from dualcast.catalogue import Entity, UseCase
+from dualcast.catalogue import CurveQuality, Entity, UseCase
 from dualcast.records import Forecast, Topic
 from dualcast.settings import Settings
 from tests.feature_job import publish
@@ -36,81 +37,178 @@ pytestmark = [
 
 # the local day has 23 hours
 DAY = date(2022, 3, 27)
+BEFORE, AFTER = DAY - timedelta(days=1), DAY + timedelta(days=1)
 UNTIL = datetime(2022, 3, 26, tzinfo=UTC)
+# of the level of the first: bounds between the two tell them apart
+SECOND_LEVEL = 1.5
 _DUALCAST = Path(sys.executable).with_name("dualcast")
 
 
 @pytest.fixture(scope="module")
-def job(stack: Settings, use_case: UseCase, entity: Entity) -> Iterator[DayAheadJob]:
-    """Four months in the lake, a champion, and one message that is no Avro."""
-    observations = history(use_case, entity, "2021-11-25", 124)
-    cutoff = pd.Timestamp(use_case.cutoff(entity, DAY))
-    publish(stack, entity.id, observations[observations["published_at"] < cutoff], 2000)
-    producer = Producer({"bootstrap.servers": stack.kafka})
-    producer.produce(Topic.OBSERVATIONS.value, b"no avro", key=entity.id.encode())
+def two(use_case: UseCase, entity: Entity, tmp_path_factory: pytest.TempPathFactory) -> Iterator[UseCase]:
+    """The use case with a second entity, which is nothing but lines in a YAML, and a folder with that YAML."""
+    folder = tmp_path_factory.mktemp("use_cases")
+    second = entity.model_copy(update={"id": "second"})
+    case = use_case.model_copy(update={"entities": (entity, second)})
+    described = case.model_dump(mode="json", exclude_unset=True)
+    (folder / f"{case.use_case}.yaml").write_text(yaml.safe_dump(described), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DUALCAST_USE_CASES", str(folder))
+        yield case
+
+
+@pytest.fixture(scope="module")
+def job(stack: Settings, two: UseCase) -> Iterator[DayAheadJob]:
+    """Four months of two entities in the lake, a champion, and one message that is no Avro."""
+    settings = stack.model_copy(update={"use_cases": Path(os.environ["DUALCAST_USE_CASES"])})
+    for entity, level in zip(two.entities, (1.0, SECOND_LEVEL), strict=True):
+        observations = history(two, entity, "2021-11-25", 124)
+        observations.loc[observations["unit"] == two.unit, "value"] *= level
+        known = observations["published_at"] < pd.Timestamp(two.cutoff(entity, DAY))
+        publish(settings, entity.id, observations[known], 2000)
+    producer = Producer({"bootstrap.servers": settings.kafka})
+    producer.produce(Topic.OBSERVATIONS.value, b"no avro", key=two.entities[0].id.encode())
     assert producer.flush(30) == 0
-    job = DayAheadJob(spark_session(stack), stack, use_case, Steps(Console(stderr=True)))
+    job = DayAheadJob(spark_session(settings), settings, two, Steps(Console(stderr=True)))
     job.history(UNTIL)
     subprocess.run([_DUALCAST, "train", "day-ahead", "--until", f"{UNTIL:%Y-%m-%dT%H:%M:%S}"], check=True, timeout=300)
     yield job
     job.spark.stop()
 
 
+def with_use_case(job: DayAheadJob, use_case: UseCase) -> DayAheadJob:
+    """The same job after a change of the YAML."""
+    return DayAheadJob(job.spark, job.settings, use_case, job.steps)
+
+
 def curves(job: DayAheadJob) -> list[Forecast]:
     """What is on the topic."""
-    return list(published_forecasts(job.settings, Topic.FORECASTS_DAY_AHEAD))
+    found = published_forecasts(job.settings, Topic.FORECASTS_DAY_AHEAD)
+    return sorted(found, key=lambda curve: (curve.issued_at, curve.entity_id))
 
 
 def test_what_is_no_avro_is_a_dead_letter_and_the_rest_is_taken_in(job: DayAheadJob, entity: Entity) -> None:
     (letter,) = published(job.settings, Topic.DEAD_LETTERS)
     assert (letter["reason"], letter["component"], letter["value"]) == ("not_avro", "batch.bronze", b"no avro")
-    assert len(day_ahead_rows(job.settings, job.use_case.use_case, [date(2022, 3, 25)])) == 24
+    assert len(day_ahead_rows(job.settings, job.use_case.use_case, [date(2022, 3, 25)])) == 2 * 24
 
 
-def test_a_curve_is_stored_and_published_once_however_often_it_is_run(job: DayAheadJob, entity: Entity) -> None:
-    first, second = job.delivery_day(DAY), job.delivery_day(DAY)
-    assert (first.published, first.already_published) == (1, 0)
-    assert (second.published, second.already_published) == (0, 1)
-    (curve,) = curves(job)
-    assert curve.issued_at == job.use_case.cutoff(entity, DAY)
-    assert [p.valid_time for p in curve.points] == job.use_case.delivery_times(entity, DAY)
-    assert len(curve.points) == 23
-    stored = forecast_rows(job.settings, job.use_case.use_case, "day-ahead")
-    np.testing.assert_array_equal(stored["q50"], [p.values[1] for p in curve.points])
+def test_the_entity_whose_observations_break_a_rule_goes_without_and_the_other_does_not(
+    job: DayAheadJob, two: UseCase
+) -> None:
+    load = two.variables[two.target]
+    tight = load.model_copy(update={"bounds": load.bounds.model_copy(update={"max": 73000.0})})
+    outcome = with_use_case(job, two.model_copy(update={"variables": {**two.variables, two.target: tight}})).curves(
+        [DAY]
+    )
+    assert [(m.entity_id, m.reason) for m in outcome.missing] == [("second", "silver: out_of_bounds")]
+    assert (outcome.published, outcome.exit_status) == (1, SOME_MISSING)
+    assert {curve.entity_id for curve in curves(job)} == {two.entities[0].id}
+    refused = pd.read_parquet(quarantine(job, "silver"))
+    assert set(refused["reason"]) == {"out_of_bounds"}
+    assert set(refused["entity_id"]) == {"second"}
+    assert (refused["value"] > 73000).all()
 
 
-def test_what_was_published_but_not_stored_is_stored_by_the_next_run(job: DayAheadJob, entity: Entity) -> None:
-    (curve,) = curves(job)
-    folder = Path(lake_paths(job.settings).forecasts("day-ahead", job.use_case.use_case))
-    shutil.rmtree(folder)
-    assert job.delivery_day(DAY).published == 0
-    stored = forecast_rows(job.settings, job.use_case.use_case, "day-ahead")
-    np.testing.assert_array_equal(stored["q50"], [p.values[1] for p in curve.points])
+def test_an_implausible_curve_is_neither_stored_nor_published_but_quarantined(job: DayAheadJob, two: UseCase) -> None:
+    strict = two.day_ahead.model_copy(update={"quality": CurveQuality(level=(0.0, 0.01))})
+    outcome = with_use_case(job, two.model_copy(update={"day_ahead": strict})).curves([DAY])
+    assert [(m.entity_id, m.reason) for m in outcome.missing] == [("second", "curve: implausible_level")]
+    assert (outcome.published, outcome.already_published) == (0, 1)
+    assert {curve.entity_id for curve in curves(job)} == {two.entities[0].id}
+    assert set(stored(job)["entity_id"]) == {two.entities[0].id}
+    refused = pd.read_parquet(quarantine(job, "curves"))
+    assert len(refused) == 23
+    assert set(refused["entity_id"]) == {"second"}
+    assert set(refused["reason"]) == {"implausible_level"}
+    page = Path(outcome.quality_page).read_text(encoding="utf-8")
+    assert "second 2022-03-27" in page
+    assert "implausible level" in page
+
+
+def test_a_curve_is_stored_and_published_once_however_often_it_is_run(job: DayAheadJob, two: UseCase) -> None:
+    # of the first entity it is there already
+    first, second = job.curves([DAY]), job.curves([DAY])
+    assert (first.published, first.already_published) == (1, 1)
+    assert (second.published, second.already_published) == (0, 2)
+    assert [step.name for step in job.steps.done[-7:]] == [
+        "bronze",
+        "silver",
+        "quality of silver",
+        "gold",
+        "quality of gold",
+        "inference",
+        "quality page",
+    ]
+    found = curves(job)
+    assert [curve.entity_id for curve in found] == [entity.id for entity in two.entities]
+    for curve, entity in zip(found, two.entities, strict=True):
+        assert curve.issued_at == two.cutoff(entity, DAY)
+        assert [p.valid_time for p in curve.points] == two.delivery_times(entity, DAY)
+        assert len(curve.points) == 23
+        assert not curve.degraded
+        assert stored(job, entity.id)["q50"].tolist() == [p.values[1] for p in curve.points]
+
+
+def test_what_was_published_but_not_stored_is_stored_by_the_next_run(job: DayAheadJob, two: UseCase) -> None:
+    before = curves(job)
+    shutil.rmtree(lake_paths(job.settings).forecasts("day-ahead", two.use_case))
+    assert job.curves([DAY]).published == 0
+    for curve in before:
+        assert stored(job, curve.entity_id)["q50"].tolist() == [p.values[1] for p in curve.points]
     # a day that was never run is published, and no other again
-    assert job.delivery_day(DAY - timedelta(days=1)).published == 1
-    assert len(curves(job)) == 2
-    assert len(forecast_rows(job.settings, job.use_case.use_case, "day-ahead")) == 23 + 24
+    assert job.curves([BEFORE, DAY]).published == 2
+    assert len(curves(job)) == 4
+    assert len(stored(job)) == 2 * (23 + 24)
 
 
-def test_a_restarted_daemon_knows_what_was_published(job: DayAheadJob, entity: Entity) -> None:
-    known = PublishedCurves(job.settings, Topic.FORECASTS_DAY_AHEAD, job.use_case.use_case).keys()
-    assert (entity.id, job.use_case.cutoff(entity, DAY)) in {key[:2] for key in known}
+def test_a_restarted_daemon_knows_what_was_published(job: DayAheadJob, two: UseCase) -> None:
+    known = PublishedCurves(job.settings, Topic.FORECASTS_DAY_AHEAD, two.use_case).keys()
+    assert {(e.id, two.cutoff(e, DAY)) for e in two.entities} <= {key[:2] for key in known}
 
 
-def test_a_row_that_saw_the_future_closes_the_gate(job: DayAheadJob) -> None:
-    folder = Path(lake_paths(job.settings).gold_of("day-ahead", job.use_case.use_case)) / "delivery_month=2022-03"
+def test_without_reference_and_weather_the_curve_is_on_time_and_says_what_it_lacks(
+    job: DayAheadJob, two: UseCase
+) -> None:
+    entity = two.entities[0]
+    observations = history(two, entity, "2021-11-25", 124)
+    since = observations["published_at"] >= pd.Timestamp(two.cutoff(entity, DAY))
+    measured = observations[since & (observations["variable"] == two.target)]
+    publish(job.settings, entity.id, measured[measured["published_at"] < pd.Timestamp(two.cutoff(entity, AFTER))], 2000)
+    # the second entity has nothing new at all, and a level all the same
+    outcome = job.curves([AFTER])
+    assert (outcome.published, outcome.missing) == (2, [])
+    curve = next(c for c in curves(job) if c.entity_id == entity.id and c.issued_at == two.cutoff(entity, AFTER))
+    assert curve.degraded
+    assert curve.degraded_reasons == [f"missing:{v}" for v in (two.reference, *two.day_ahead.optional[1:])]
+
+
+def test_a_row_that_saw_the_future_leaves_gold_with_its_day(job: DayAheadJob, two: UseCase) -> None:
+    folder = Path(lake_paths(job.settings).gold_of("day-ahead", two.use_case)) / "delivery_month=2022-03"
     (file,) = folder.glob("*.parquet")
     rows = pd.read_parquet(file)
-    spoiled = rows["delivery_day"] == DAY
+    spoiled = (rows["entity_id"] == "second") & (rows["valid_time"] == two.delivery_times(two.entities[1], DAY)[5])
+    assert spoiled.sum() == 1
     rows.loc[spoiled, "newest_input_at"] = rows.loc[spoiled, "cutoff"]
-    for checksum in folder.glob(".*.crc"):
-        checksum.unlink()
     rows.to_parquet(file, index=False)
-    with pytest.raises(QualityError, match="newest_input_at"):
-        check_gold(job.spark, job.settings, job.use_case, [DAY])
-    refused = pd.read_parquet(
-        Path(lake_paths(job.settings).quarantine) / f"use_case={job.use_case.use_case}" / "stage=gold_day_ahead"
-    )
-    assert len(refused) == 23
-    assert set(refused["reason"]) == {"expect_column_pair_values_a_to_be_greater_than_b"}
-    check_gold(job.spark, job.settings, job.use_case, [DAY - timedelta(days=1)])
+    verdict = job.gates.gold([BEFORE, DAY])
+    assert verdict.refused == {("second", DAY): ("seen_too_early",)}
+    refused = pd.read_parquet(quarantine(job, "gold"))
+    assert refused["reason"].value_counts().to_dict() == {"incomplete_day": 22, "seen_too_early": 1}
+    left = day_ahead_rows(job.settings, two.use_case, [BEFORE, DAY])
+    assert left.groupby(["entity_id", "delivery_day"]).size().tolist() == [24, 23, 24]
+    assert job.gates.gold([BEFORE, DAY]).success
+    # the next run of the day builds its rows anew
+    assert job.curves([DAY]).missing == []
+    assert len(day_ahead_rows(job.settings, two.use_case, [DAY])) == 2 * 23
+
+
+def quarantine(job: DayAheadJob, stage: str) -> Path:
+    """Where a stage puts what it refuses."""
+    return Path(lake_paths(job.settings).quarantine) / f"use_case={job.use_case.use_case}" / f"stage={stage}"
+
+
+def stored(job: DayAheadJob, entity_id: str | None = None) -> pd.DataFrame:
+    """The stored curves of an entity, or of all, by time."""
+    rows = forecast_rows(job.settings, job.use_case.use_case, "day-ahead").sort_values("valid_time")
+    return rows if entity_id is None else rows[rows["entity_id"] == entity_id]

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from itertools import islice
+from types import SimpleNamespace
+from typing import Self, cast
 
 import pytest
 
-from batch.follow import cutoffs, first_day
+from batch.day_ahead import DayAheadJob
+from batch.follow import cutoffs, first_day, follow
+from batch.outcome import Outcome
+from batch.published import CurveKey
 from dualcast.catalogue import Entity, UseCase
+from dualcast.settings import Settings
+from dualcast.timegrid import Clock
 
 
 def test_each_delivery_day_has_the_cutoff_of_each_zone_in_order(use_case: UseCase, entity: Entity) -> None:
@@ -17,10 +25,10 @@ def test_each_delivery_day_has_the_cutoff_of_each_zone_in_order(use_case: UseCas
     found = list(islice(cutoffs(case, date(2022, 3, 27)), 4))
     # the clocks change on the 27th: Berlin's 11:00 is 10:00 UTC on the 26th and 9:00 UTC on the 27th
     assert found == [
-        (datetime(2022, 3, 26, 9, tzinfo=UTC), date(2022, 3, 27)),
-        (datetime(2022, 3, 26, 10, tzinfo=UTC), date(2022, 3, 27)),
-        (datetime(2022, 3, 27, 8, tzinfo=UTC), date(2022, 3, 28)),
-        (datetime(2022, 3, 27, 9, tzinfo=UTC), date(2022, 3, 28)),
+        (datetime(2022, 3, 26, 9, tzinfo=UTC), date(2022, 3, 27), ["EE"]),
+        (datetime(2022, 3, 26, 10, tzinfo=UTC), date(2022, 3, 27), [entity.id]),
+        (datetime(2022, 3, 27, 8, tzinfo=UTC), date(2022, 3, 28), ["EE"]),
+        (datetime(2022, 3, 27, 9, tzinfo=UTC), date(2022, 3, 28), [entity.id]),
     ]
 
 
@@ -42,3 +50,61 @@ def test_after_an_interruption_it_goes_on_behind_the_newest_curve(
 ) -> None:
     published = [(entity.id, use_case.cutoff(entity, newest), "1")]
     assert first_day(use_case, datetime(2022, 6, 10, 12, tzinfo=UTC), published) == first
+
+
+def test_it_goes_back_to_the_day_that_one_entity_missed(use_case: UseCase, entity: Entity) -> None:
+    other = entity.model_copy(update={"id": "other"})
+    case = use_case.model_copy(update={"entities": (entity, other)})
+    newest = {entity.id: date(2022, 6, 11), other.id: date(2022, 6, 9)}
+    published = [(name, use_case.cutoff(entity, day), "1") for name, day in newest.items()]
+    assert first_day(case, datetime(2022, 6, 10, 12, tzinfo=UTC), published) == date(2022, 6, 10)
+
+
+class NoWaiting:
+    """Everything is on Kafka at once."""
+
+    def __init__(self, *_: object) -> None: ...
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+    def wait_for(self, moment: datetime) -> None: ...
+
+
+@dataclass
+class FakeJob:
+    """Notes which days it is asked for; ``there`` is what was published before."""
+
+    settings: Settings
+    use_case: UseCase
+    there: set[CurveKey]
+    asked: list[date] = field(default_factory=list)
+
+    @property
+    def published(self) -> SimpleNamespace:
+        return SimpleNamespace(keys=lambda: self.there)
+
+    @property
+    def steps(self) -> SimpleNamespace:
+        return SimpleNamespace(note=lambda text: None)
+
+    def take_in(self) -> None: ...
+
+    def curves(self, days: list[date]) -> Outcome:
+        self.asked += days
+        return Outcome(self.use_case.use_case, days, "1", 1, 0, [], "")
+
+
+def test_a_cutoff_is_passed_over_only_where_every_entity_has_its_curve(
+    use_case: UseCase, entity: Entity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("batch.follow.Arrivals", NoWaiting)
+    other = entity.model_copy(update={"id": "other"})
+    case = use_case.model_copy(update={"entities": (entity, other)})
+    days = [date(2022, 6, day) for day in (9, 10, 11)]
+    clock = Clock(start=use_case.cutoff(entity, days[0]), until=use_case.cutoff(entity, days[-1]))
+    there = {(name, use_case.cutoff(entity, days[0]), "1") for name in (entity.id, other.id)}
+    there.add((entity.id, use_case.cutoff(entity, days[1]), "1"))
+    job = FakeJob(Settings(clock=clock), case, there)
+    follow(cast("DayAheadJob", job))
+    assert job.asked == days[1:]

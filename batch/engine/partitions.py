@@ -1,0 +1,36 @@
+"""Parquet tables in partitions of one file each, which a later run writes anew.
+
+A file takes the place of the older one by a rename, so that a reader, or a run after one that was killed, finds each
+partition whole: as it was or as it is now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import fsspec
+from pyspark.sql import DataFrame
+
+# Readers of the lake pass over names that begin so.
+_UNFINISHED = "_unfinished"
+_FILE = "rows.parquet"
+
+
+def replace_partitions(rows: DataFrame, table: str, column: str, values: Collection[str]) -> None:
+    """Write some partitions in place of those that are there; one of which there are no rows any more is removed.
+
+    ``rows`` may be read from the table itself. One run at a time may write to a table.
+    """
+    filesystem, folder = fsspec.core.url_to_fs(table)
+    unfinished = f"{folder}/{_UNFINISHED}"
+    rows.repartition(column).write.mode("overwrite").partitionBy(column).parquet(f"{table}/{_UNFINISHED}")
+    written = filesystem.glob(f"{unfinished}/{column}=*/*.parquet")
+    for file in written:
+        partition = f"{folder}/{file.split('/')[-2]}"
+        filesystem.makedirs(partition, exist_ok=True)
+        filesystem.mv(file, f"{partition}/{_FILE}")
+    kept = {file.split("/")[-2] for file in written}
+    for partition in {f"{column}={value}" for value in values} - kept:
+        if filesystem.exists(f"{folder}/{partition}"):
+            filesystem.rm(f"{folder}/{partition}", recursive=True)
+    filesystem.rm(unfinished, recursive=True)

@@ -1,0 +1,116 @@
+"""``dualcast run`` for tests, as operators start it; and what lies in the lake and on the topic afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from confluent_kafka.admin import AdminClient
+
+from dualcast.adapters.forecast_store import published_forecasts
+from dualcast.adapters.kafka import create_topics
+from dualcast.adapters.lake import forecast_rows, lake_paths
+from dualcast.records import Forecast, Topic
+from dualcast.settings import Settings
+
+DUALCAST = Path(sys.executable).with_name("dualcast")
+_PATIENCE_SECONDS = 300
+# Of when and by which run a row was written, which differs from run to run.
+_OF_THE_RUN = ["ingested_at", "data_version", "code_version"]
+
+
+def start(*arguments: str, log: Path) -> subprocess.Popen[str]:
+    """``dualcast run ARGUMENTS`` in a process group of its own, with its standard error in a file."""
+    with log.open("w") as errors:
+        return subprocess.Popen(
+            [DUALCAST, "run", *arguments], stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
+        )
+
+
+def finish(process: subprocess.Popen[str], log: Path, status: int = 0) -> str:
+    """Wait for a run to end with a status; what it printed."""
+    printed, _ = process.communicate(timeout=_PATIENCE_SECONDS)
+    assert process.returncode == status, f"ended with {process.returncode}\n{log.read_text()[-3000:]}"
+    return printed
+
+
+def summary(*arguments: str, log: Path, status: int = 0) -> dict[str, Any]:
+    """The summary of a day-ahead run."""
+    found = json.loads(finish(start("day-ahead", *arguments, "--json", log=log), log, status))
+    assert isinstance(found, dict)
+    return found
+
+
+def kill_when(happened: Callable[[], bool], process: subprocess.Popen[str], log: Path) -> None:
+    """SIGKILL a run, Spark and all, at the moment something has happened."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not happened():
+        assert process.poll() is None, f"it ended before\n{log.read_text()[-3000:]}"
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=10)
+
+
+def curves_on_topic(settings: Settings) -> list[Forecast]:
+    """Every day-ahead curve on Kafka, by entity and time."""
+    found = published_forecasts(settings, Topic.FORECASTS_DAY_AHEAD)
+    return sorted(found, key=lambda curve: (curve.entity_id, curve.issued_at))
+
+
+def lake_rows(settings: Settings, use_case: str) -> dict[str, pd.DataFrame]:
+    """All rows of every table of the day-ahead path, in a fixed order, without what tells one run from another."""
+    lake = lake_paths(settings)
+    tables = {
+        "bronze": _delta(lake.bronze).sort_values(["partition", "offset", "position"]),
+        "silver": _delta(lake.silver).sort_values(["variable", "valid_time", "published_at"]),
+        "gold": pd.read_parquet(lake.gold_of("day-ahead", use_case)).sort_values(["entity_id", "valid_time"]),
+        "forecasts": forecast_rows(settings, use_case, "day-ahead").sort_values(["entity_id", "valid_time"]),
+    }
+    return {
+        name: rows.drop(columns=_OF_THE_RUN, errors="ignore").reset_index(drop=True) for name, rows in tables.items()
+    }
+
+
+def _delta(table: str) -> pd.DataFrame:
+    """The rows of a Delta table that was only ever appended to."""
+    logs = Path(table, "_delta_log").glob("*.json")
+    actions = [json.loads(line) for log in logs for line in log.read_text().splitlines()]
+    files = [Path(table, action["add"]["path"]) for action in actions if "add" in action]
+    assert len(files) == len(set(files))
+    return pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
+
+
+def forget_curves(settings: Settings) -> None:
+    """Empty the curves' topic: delete it, and make it again."""
+    admin = AdminClient({"bootstrap.servers": settings.kafka})
+    admin.delete_topics([Topic.FORECASTS_DAY_AHEAD.value])[Topic.FORECASTS_DAY_AHEAD.value].result(timeout=30)
+    deadline = time.monotonic() + 30
+    while Topic.FORECASTS_DAY_AHEAD.value in admin.list_topics(timeout=10).topics:
+        assert time.monotonic() < deadline, "the topic does not go"
+        time.sleep(0.1)
+    create_topics(settings)
+
+
+@contextmanager
+def lake_put_back(settings: Settings) -> Iterator[None]:
+    """Let the lake be, afterwards, what it is now, and the curves' topic be empty."""
+    lake = Path(settings.lake_uri)
+    kept = lake.with_name("lake-kept")
+    shutil.copytree(lake, kept)
+    try:
+        yield
+    finally:
+        shutil.rmtree(lake)
+        kept.rename(lake)
+        forget_curves(settings)
