@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -23,9 +24,12 @@ from batch.published import PublishedCurves
 from batch.steps import Steps
 from dualcast.adapters.forecast_store import published, published_forecasts
 from dualcast.adapters.lake import day_ahead_rows, forecast_rows, lake_paths
+from dualcast.adapters.model_registry import load
 from dualcast.catalogue import CurveQuality, Entity, UseCase
 from dualcast.records import Forecast, Topic
 from dualcast.settings import Settings
+from models.forecasting import day_ahead_forecasts, interval_factors
+from models.training import model_name
 from tests.feature_job import publish
 from tests.histories import history
 
@@ -201,6 +205,23 @@ def test_a_row_that_saw_the_future_leaves_gold_with_its_day(job: DayAheadJob, tw
     # the next run of the day builds its rows anew
     assert job.curves([DAY]).missing == []
     assert len(day_ahead_rows(job.settings, two.use_case, [DAY])) == 2 * 23
+
+
+def test_the_intervals_follow_what_was_stored_and_came_true(job: DayAheadJob, two: UseCase) -> None:
+    new = date(2022, 3, 22)
+    job.curves([new - timedelta(days=back) for back in range(25, 0, -1)])
+    assert job.curves([new]).missing == []
+    rows = day_ahead_rows(job.settings, two.use_case, [new - timedelta(days=back) for back in range(26)])
+    said = stored(job).drop(columns=["simulated", "data_version"])
+    past = said[said["issued_at"] < rows["cutoff"].max()].merge(rows, on=["entity_id", "valid_time"])
+    model = load(job.settings, model_name(two.use_case, "day-ahead"))
+    factors = interval_factors(model, two, past, [(e.id, two.cutoff(e, new)) for e in two.entities])
+    assert len(factors) == 2
+    assert all(((f[[0, 2]] != 1) & np.isfinite(f[[0, 2]])).all() for f in factors.values())
+    of_day = rows[rows["delivery_day"] == new]
+    for curve in day_ahead_forecasts(model, two, of_day, "test", factors=factors):
+        there = said[(said["entity_id"] == curve.entity_id) & (said["issued_at"] == pd.Timestamp(curve.issued_at))]
+        np.testing.assert_allclose(there[["q10", "q50", "q90"]], [point.values for point in curve.points])
 
 
 def quarantine(job: DayAheadJob, stage: str) -> Path:
