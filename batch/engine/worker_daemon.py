@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 from importlib import import_module
 
 from pyspark.daemon import manager
 
 _IMPORTED_BY_JOBS = ("batch.bronze", "batch.silver", "batch.archive")
 
+# Workers make thousands of curves at once, and Python would look through all of them for garbage again and again.
+_COLLECT_AFTER = (100_000, 20, 50)
+
 if __name__ == "__main__":
     for name in _IMPORTED_BY_JOBS:
         import_module(name)
+    gc.set_threshold(*_COLLECT_AFTER)
     manager()
