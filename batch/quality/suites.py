@@ -24,7 +24,7 @@ CROSSING = "quantiles_cross"
 
 def none_of(reason: str, text: str = "") -> Any:
     """No row has this fault; the column with their number is called like the reason."""
-    meta = {"reason": reason, "text": text or f"no row with {reason.replace('_', ' ')}"}
+    meta = {"reason": reason, "text": text or f"no row refused as {reason.replace('_', ' ')}"}
     return _expectations().ExpectColumnValuesToBeBetween(column=reason, max_value=0, meta=meta)
 
 

@@ -180,7 +180,7 @@ def test_the_page_shows_the_newest_verdict_first_and_who_was_refused(tmp_path: P
     assert [found["suite"] for found in newest_verdicts(settings, 1)] == ["silver"]
     page = Path(write_page(settings)).read_text(encoding="utf-8")
     assert page.index("2022-03-01 01:00:00") < page.index("2022-03-01 00:00:00")
-    assert "no row with missing value" in page
+    assert "no row refused as missing value" in page
     assert "&lt;b&gt;" in page
     assert "<b>" not in page
     assert "http" not in page.replace("<!doctype html>", ""), "it needs no network"
