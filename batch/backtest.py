@@ -53,6 +53,7 @@ _Last = Annotated[datetime, typer.Option("--to", formats=_DAY, help="Last local 
 _Out = Annotated[Path, typer.Option("--out", help="Parquet file of the forecasts; an unfinished one is gone on with.")]
 _PathOption = Annotated[Path_, typer.Option("--path", help="day-ahead or intraday.")]
 _Refit = Annotated[str, typer.Option(help="How often a model is fitted anew: ISO 8601, such as P3M, P1M, P7D.")]
+_Every = Annotated[int, typer.Option(min=1, metavar="DAYS", help="A curve every so many days, from the first on.")]
 _Cutoff = Annotated[
     datetime | None,
     typer.Option(formats=["%H:%M"], help="What if forecasts were made at this local time?", show_default=False),
@@ -77,6 +78,7 @@ def backtest(  # noqa: PLR0913, PLR0917 -- each is an option of the command
     out: _Out,
     path: _PathOption = "day-ahead",
     refit: _Refit = "P3M",
+    every: _Every = 1,
     cutoff: _Cutoff = None,
     without: _Without = None,
     mapping: _Mapping = None,
@@ -97,7 +99,7 @@ def backtest(  # noqa: PLR0913, PLR0917 -- each is an option of the command
         if mapping is not None:
             case = case.model_copy(update={"replay": load_mapping(mapping)})
         case = what_if(case, path, None if cutoff is None else cutoff.time(), without or [])
-        question = Question(case, path, first.date(), last.date(), refit, tuple(sorted(without or [])))
+        question = Question(case, path, first.date(), last.date(), refit, tuple(sorted(without or [])), every)
         with _progress() as say:
             done = study(question, data, out, report, settings.clock.now, say, _each_entity(settings, case))
     told = tell_mlflow(settings, question, done, report)

@@ -110,7 +110,7 @@ def _metrics_table(found: dict[str, float], unit: str, rows: int) -> Table:
     table.add_column("value", justify="right")
     units = {"mape": "%", "mae": unit, "rmse": unit, "pinball": unit, "coverage": "%"}
     for name, value in found.items():
-        if "_slot_" not in name:
+        if not any(part in name for part in ("_slot_", "_month_")):
             table.add_row(name.replace("_", " "), f"{value:.2f} {units.get(name.split('_')[0], '')}")
     return table
 

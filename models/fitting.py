@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dualcast import metrics
 from dualcast.catalogue import Path_, UseCase
+from dualcast.features.holidays import SATURDAY, SUNDAY, WORKDAY
 from dualcast.features.state import feature_set
 from dualcast.records import quantile_column
 from models.conformal import Intervals
@@ -26,6 +27,7 @@ _MOST_HELD_OUT = 0.25
 # Parts of the day that have intervals of their own.
 _PARTS = {"day-ahead": 24, "intraday": 8}
 _FEWEST_EXAMPLES = 50
+_KINDS_OF_DAYS = {"workday": WORKDAY, "saturday": SATURDAY, "sunday_or_holiday": SUNDAY}
 
 
 class TooFewExamplesError(ValueError):
@@ -127,16 +129,27 @@ def _figures(layout: Layout, newest: Examples, residuals: Floats, levels: Sequen
     intervals = _intervals(layout, early, residuals[:half], levels)
     quantiles = intervals.apply(point[half:], late.scale, late.clock)
     out = _errors("", newest.actual, point) | _spread(newest.actual[half:], quantiles, levels)
-    if layout.path == "intraday":
-        for step in range(layout.horizons):
-            out |= _errors(f"_step_{step + 1:02d}", newest.actual[:, step], point[:, step])
-    elif layout.slots_per_day > 1:
-        for slot in range(layout.slots_per_day):
-            mine = newest.inputs.clock == slot
-            out |= _errors(f"_slot_{slot:02d}", newest.actual[mine], point[mine])
+    for suffix, mine in _groups(layout, newest):
+        out |= _errors(suffix, newest.actual[mine], point[mine])
     if layout.reference is not None:
         out |= _reference_errors(layout, newest)
     return out
+
+
+def _groups(layout: Layout, newest: Examples) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Which targets (n, H) are looked at together: by step or time of day, by month, by kind of day."""
+    shape = newest.actual.shape
+    if layout.path == "intraday":
+        steps = np.broadcast_to(np.arange(layout.horizons), shape)
+        yield from ((f"_step_{step + 1:02d}", steps == step) for step in range(layout.horizons))
+    elif layout.slots_per_day > 1:
+        yield from ((f"_slot_{slot:02d}", newest.inputs.clock == slot) for slot in range(layout.slots_per_day))
+    months = newest.valid_time.astype("datetime64[M]")
+    for month in np.unique(months):
+        yield f"_month_{month}", np.broadcast_to((months == month)[:, np.newaxis], shape)
+    if layout.day_type is not None:
+        kinds = newest.inputs.values[:, :, layout.column[layout.day_type]]
+        yield from ((f"_{name}", kinds == kind) for name, kind in _KINDS_OF_DAYS.items())
 
 
 def _reference_errors(layout: Layout, newest: Examples) -> dict[str, float]:

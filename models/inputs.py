@@ -41,6 +41,7 @@ class Layout(BaseModel):
     codes: features whose values are codes, with how many codes there are
     readers: variable -> features that read it; at_target: the same, but only its value at the target itself
     anchor: the feature that holds the newest measured value of the target, where there is one
+    day_type: the feature that tells workdays, Saturdays and Sundays apart, where there is one
     active: the feature that is 0 where nothing can happen, where there is one
     """
 
@@ -54,6 +55,7 @@ class Layout(BaseModel):
     readers: dict[str, tuple[str, ...]]
     at_target: dict[str, tuple[str, ...]]
     anchor: str | None
+    day_type: str | None
     reference: str | None
     optional: tuple[str, ...]
     active: str | None = None
@@ -78,6 +80,7 @@ class Layout(BaseModel):
             readers=readers,
             at_target={v: tuple(n for n in names if functions[n] == "value") for v, names in readers.items()},
             anchor=_anchor(plan),
+            day_type=next((n for n, f in functions.items() if f == "day_type"), None),
             active=_active(plan, use_case),
             reference=use_case.reference if use_case.reference in readers else None,
             optional=tuple(v for v in part.optional if v in readers),

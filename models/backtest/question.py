@@ -39,6 +39,7 @@ class Question:
 
     use_case: as it is to be, ``what_if`` applied; refit: an ISO 8601 duration of days or longer
     without: the variables that were taken from the use case
+    every: a curve is made, and learned from, every so many days, counted from ``first``
     """
 
     use_case: UseCase
@@ -47,11 +48,14 @@ class Question:
     last: date
     refit: str
     without: tuple[str, ...] = ()
+    every: int = 1
 
     def __post_init__(self) -> None:
         if self.last < self.first:
             raise QuestionError(f"the window ends on {self.last}, before it begins on {self.first}")
         refit_length(self.refit)
+        if self.every < 1 or (self.every > 1 and self.path == "intraday"):
+            raise QuestionError("--every is a number of days from 1 on, of the day-ahead path")
 
     def folds(self) -> list[Fold]:
         """The window, cut where the model is fitted anew."""
@@ -71,8 +75,9 @@ class Question:
     def days(self) -> list[date]:
         """Every day that a row is needed of: those of the window, and those that the first model learns from."""
         part = self.use_case.part(self.path)
-        begin = self.first - timedelta(days=part.training_days)
-        return [begin + timedelta(days=i) for i in range((self.last - begin).days + 1)]
+        before = part.training_days // self.every * self.every
+        begin = self.first - timedelta(days=before)
+        return [begin + timedelta(days=i) for i in range(0, (self.last - begin).days + 1, self.every)]
 
     def facts(self) -> dict[str, str]:
         """What a forecast file must have been made with to be gone on with."""
@@ -83,6 +88,7 @@ class Question:
             "first day": self.first.isoformat(),
             "last day": self.last.isoformat(),
             "refit": self.refit,
+            "every": f"{self.every} days",
             "cutoff": f"{self.use_case.day_ahead.cutoff:%H:%M}" if self.path == "day-ahead" else "none",
             "without": ", ".join(self.without) or "nothing",
             "definition of the use case": _fingerprint(definition),

@@ -297,3 +297,12 @@ def test_an_intraday_forecast_for_every_origin(tmp_path: Path, case: UseCase, da
     by_horizon = done(question, data, tmp_path).findings.groups["horizon"]
     assert len(by_horizon) == 24
     assert by_horizon["00.00 h"].n == 188
+
+
+def test_curves_of_every_week_keep_their_weekday(case: UseCase) -> None:
+    weekly = Question(case, "day-ahead", date(2022, 3, 7), date(2022, 3, 29), "P3M", every=7)
+    assert {day.weekday() for day in weekly.days()} == {0}
+    assert weekly.days()[-1] == date(2022, 3, 28)
+    assert len(weekly.days()) == 50 // 7 + 4
+    with pytest.raises(QuestionError, match="every"):
+        Question(case, "intraday", date(2022, 3, 7), date(2022, 3, 29), "P3M", every=7)
