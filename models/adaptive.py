@@ -63,6 +63,7 @@ def entity_factors(
         error=_placed((actual - published[:, intervals.levels.index(_MEDIAN)]) / unit, place, shape, np.nan),
         offset=_placed(intervals.offsets(clock)[:, 0], place, shape, 0.0),
         missed=_placed(missed, place, shape, False),
+        per_day=intervals.slots_per_day,
     )
     return dict(zip(entities.tolist(), record.factors(intervals.levels), strict=True))
 
@@ -82,17 +83,19 @@ class TrackRecord:
     error: (E, M) actual less median, in units of the scale
     offset: (E, M, levels) of the calibrated intervals at their time of day, in the same units
     missed: (E, M, levels) whether the actual lay beyond the published quantile
+    per_day: how many points a day has
     """
 
     age: Ints
     error: Floats
     offset: Floats
     missed: NDArray[np.bool_]
+    per_day: int
 
     def factors(self, levels: Sequence[float]) -> Floats:
         """What the calibrated offsets are to be multiplied with, (E, levels); 1 where the record is short."""
         days = [self.age == age for age in range(_LEVEL_DAYS)]
-        enough = np.sum([known.any(axis=1) for known in days], axis=0) >= _FEWEST_DAYS
+        enough = (self.age >= 0).sum(axis=1) >= _FEWEST_DAYS * self.per_day
         out = np.ones((len(self.age), len(levels)))
         for i, level in enumerate(levels):
             nominal = min(level, 1 - level)

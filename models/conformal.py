@@ -24,7 +24,7 @@ class Intervals:
 
     def __init__(self, levels: Sequence[float], slots_per_day: int, offsets: Floats) -> None:
         self.levels = tuple(levels)
-        self._slots_per_day = slots_per_day
+        self.slots_per_day = slots_per_day
         self._offsets = offsets
 
     @classmethod
@@ -62,13 +62,13 @@ class Intervals:
 
     def offsets(self, clock: Ints) -> Floats:
         """The offsets at slots of the day (n, H), in units of the scale: (n, H, levels)."""
-        part = clock * self._offsets.shape[1] // self._slots_per_day
+        part = clock * self._offsets.shape[1] // self.slots_per_day
         found: Floats = self._offsets[np.arange(clock.shape[1]), part]
         return found
 
     def save(self, path: Path) -> None:
         """Write the offsets."""
-        np.savez(path, levels=np.array(self.levels), slots_per_day=self._slots_per_day, offsets=self._offsets)
+        np.savez(path, levels=np.array(self.levels), slots_per_day=self.slots_per_day, offsets=self._offsets)
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -25,7 +25,7 @@ def record(errors: Floats, missed: float) -> TrackRecord:
     offset = np.broadcast_to([-1.0, 0.0, 1.0], (1, days * SLOTS, 3))
     outside = np.zeros((1, days * SLOTS, 3), dtype=bool)
     outside[:, :: max(round(1 / missed), 1) if missed else days * SLOTS + 1] = True
-    return TrackRecord(age, errors.reshape(1, -1), offset, outside)
+    return TrackRecord(age, errors.reshape(1, -1), offset, outside, SLOTS)
 
 
 def errors(spread: float, days: int = 60) -> Floats:
@@ -51,9 +51,23 @@ def test_a_short_record_leaves_the_intervals_alone() -> None:
     np.testing.assert_array_equal(record(errors(9.0, days=19), missed=0.5).factors(LEVELS), 1.0)
 
 
+def test_a_curve_of_several_days_counts_as_many() -> None:
+    # three curves of seven days, a point each, one a week
+    age, offset = np.repeat([15, 8, 1], 7)[np.newaxis], np.broadcast_to([-1.0, 0.0, 1.0], (1, 21, 3))
+    missed = np.zeros((1, 21, 3), dtype=bool)
+    weekly = TrackRecord(age, np.linspace(-2, 2, 21)[np.newaxis], offset, missed, per_day=1)
+    assert (weekly.factors(LEVELS)[0, [0, 2]] != 1).all()
+
+
 def test_each_entity_has_its_own_record() -> None:
     one, other = record(errors(1.0), 0.1), record(errors(3.0), 0.1)
-    both = TrackRecord(*(np.concatenate([getattr(one, n), getattr(other, n)]) for n in vars(one)))
+    both = TrackRecord(
+        np.concatenate([one.age, other.age]),
+        np.concatenate([one.error, other.error]),
+        np.concatenate([one.offset, other.offset]),
+        np.concatenate([one.missed, other.missed]),
+        SLOTS,
+    )
     np.testing.assert_array_equal(both.factors(LEVELS), np.vstack([one.factors(LEVELS), other.factors(LEVELS)]))
 
 
