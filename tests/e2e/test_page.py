@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
@@ -35,6 +36,11 @@ def address(deps: DayAheadDeps) -> Iterator[str]:
     server = uvicorn.Server(uvicorn.Config(build_app(deps), port=port, log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()
+    deadline = time.monotonic() + 60
+    while not server.started:
+        assert thread.is_alive(), "da-svc did not start"
+        assert time.monotonic() < deadline, "da-svc takes too long to start"
+        time.sleep(0.02)
     yield f"http://127.0.0.1:{port}"
     server.should_exit = True
     thread.join(10)
