@@ -88,6 +88,11 @@ class DayAheadCurves:
         """The quantile levels, rising."""
         return _raw(self.model).levels
 
+    @property
+    def code_version(self) -> str:
+        """The commit that made them."""
+        return code_version()
+
     def __len__(self) -> int:
         return len(self.entity_id)
 

@@ -43,11 +43,11 @@ def test_an_encoded_curve_is_the_same_curve() -> None:
 
 
 def test_rows_are_those_of_the_forecast_without_what_is_in_the_path() -> None:
-    rows = curve_table([forecast("DE"), forecast("FR")], LEVELS).to_pandas()
+    rows = curve_table(encoded_curves([forecast("DE"), forecast("FR")]), LEVELS).to_pandas()
     expected = pd.concat([forecast(e).to_frame().drop(columns=["use_case", "path"]) for e in ("DE", "FR")])
     pd.testing.assert_frame_equal(rows, expected.reset_index(drop=True))
 
 
 def test_no_curves_make_no_rows_of_the_same_columns() -> None:
     assert encoded_curves([]).num_rows == 0
-    assert curve_table([], LEVELS).schema == curve_schema(LEVELS)
+    assert curve_table(encoded_curves([]), LEVELS).schema == curve_schema(LEVELS)
