@@ -192,7 +192,7 @@ def facts_of(curves: DataFrame) -> pd.DataFrame:
 
 
 def _quarantine(gates: Gates, refused: DataFrame, verdict: Verdict) -> None:
-    curves = {(row.entity_id, row.delivery_day): curve_of(row.curve) for row in refused.collect()}
+    curves = {(row.entity_id, row.delivery_day): curve_of(row.curve.asDict()) for row in refused.collect()}
     gates.quarantine_curves(curves, verdict)
 
 
