@@ -12,7 +12,7 @@ from pyspark import Accumulator
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
-from batch.curves import ENCODED, curve_keys, curve_of, curve_table, encoded_curves, spark_curve_schema, store_curves
+from batch.curves import ENCODED, curve_keys, curve_table, encoded_curves, spark_curve_schema, store_curves
 from batch.day_ahead import DayAheadJob
 from batch.engine.avro import UndecodableError, decoded
 from batch.engine.incremental import drain, kafka_stream
@@ -52,8 +52,7 @@ class _Archiving:
     def rows(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Encoded curves to the rows that the lake stores."""
         for batch in batches:
-            curves = map(curve_of, batch["curve"].to_pylist())
-            yield from curve_table(curves, self.use_case.part("intraday").quantiles).to_batches()
+            yield from curve_table(batch, self.use_case.part("intraday").quantiles).to_batches()
 
 
 def archive_stream(job: DayAheadJob) -> None:

@@ -2,29 +2,72 @@
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from fastavro import parse_schema, schemaless_reader, schemaless_writer
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
 from batch.engine.among import among
 from batch.engine.partitions import replace_partitions
 from dualcast.adapters.lake import exists
-from dualcast.records import Forecast, Topic, quantile_column, schema_text
-from dualcast.timegrid import from_micros
+from dualcast.records import Forecast, Point, quantile_column
+from dualcast.timegrid import from_micros, iso_duration, micros
+from models.inputs import Ints
+
+if TYPE_CHECKING:
+    # jobs that make no forecast need not load what makes them
+    from models.forecasting import DayAheadCurves
 
 _TIME = pa.timestamp("us", "UTC")
 _PARTITION = "issue_date"
+_MOMENTS = ("issued_at", "newest_input_at")
+# A whole curve: what it says once, the microseconds of its points, and their values, level by level for each point.
+_CURVE = pa.struct(
+    [
+        ("use_case", pa.string()),
+        ("path", pa.string()),
+        ("entity_id", pa.string()),
+        ("issued_at", pa.int64()),
+        ("target", pa.string()),
+        ("unit", pa.string()),
+        ("resolution", pa.string()),
+        ("model_name", pa.string()),
+        ("model_version", pa.string()),
+        ("code_version", pa.string()),
+        ("data_version", pa.string()),
+        ("newest_input_at", pa.int64()),
+        ("degraded", pa.bool_()),
+        ("degraded_reasons", pa.list_(pa.string())),
+        ("quantile_levels", pa.list_(pa.float64())),
+        ("simulated", pa.bool_()),
+        ("valid_time", pa.list_(pa.int64())),
+        ("values", pa.list_(pa.float64())),
+    ]
+)
+_ONCE = tuple(field.name for field in _CURVE if field.name not in ("valid_time", "values"))
+_SPARK_TYPES = {
+    pa.string(): "string",
+    pa.int64(): "bigint",
+    pa.float64(): "double",
+    pa.bool_(): "boolean",
+    _TIME: "timestamp",
+}
+
+
+def _spark_type(kind: pa.DataType) -> str:
+    return f"array<{_SPARK_TYPES[kind.value_type]}>" if pa.types.is_list(kind) else _SPARK_TYPES[kind]
+
+
 # Whole curves on their way between jobs, as ``encoded_curves`` writes them.
-ENCODED = "entity_id string, issued_at timestamp, curve binary"
+ENCODED = (
+    "entity_id string, issued_at timestamp, "
+    f"curve struct<{', '.join(f'`{field.name}`: {_spark_type(field.type)}' for field in _CURVE)}>"
+)
 
 
 def curve_schema(quantiles: Sequence[float]) -> pa.Schema:
@@ -48,35 +91,46 @@ def curve_schema(quantiles: Sequence[float]) -> pa.Schema:
 
 def spark_curve_schema(quantiles: Sequence[float]) -> str:
     """The same schema as Spark writes it."""
-    types = {pa.string(): "string", _TIME: "timestamp", pa.float64(): "double", pa.bool_(): "boolean"}
-    return ", ".join(f"{field.name} {types[field.type]}" for field in curve_schema(quantiles))
+    return ", ".join(f"{field.name} {_spark_type(field.type)}" for field in curve_schema(quantiles))
 
 
-def curve_table(forecasts: Iterable[Forecast], quantiles: Sequence[float]) -> pa.Table:
-    """Curves as rows, one a point. Curves of other quantiles than the catalogue's lack those columns: null."""
+def curve_table(curves: pa.RecordBatch, quantiles: Sequence[float]) -> pa.Table:
+    """Encoded curves as rows, one a point. Curves of other quantiles than the catalogue's lack those columns: null."""
+    said = _fields(curves["curve"])
+    counts = pc.list_value_length(said["valid_time"]).to_numpy(zero_copy_only=False)
+    each = pa.array(np.repeat(np.arange(len(counts)), counts), pa.int64())
+    once = {
+        "entity_id": curves["entity_id"],
+        "issued_at": curves["issued_at"].cast(_TIME),
+        **{name: said[name] for name in ("model_name", "model_version", "code_version", "data_version")},
+        "degraded": said["degraded"],
+        "degraded_reasons": pc.binary_join(said["degraded_reasons"], ";"),
+        "simulated": said["simulated"],
+    }
+    columns = {name: column.take(each) for name, column in once.items()}
+    columns["valid_time"] = said["valid_time"].flatten().cast(_TIME)
+    columns |= _at_levels(said["quantile_levels"].to_pylist(), counts, said["values"].flatten(), quantiles)
     schema = curve_schema(quantiles)
-    held = list(forecasts)
-    columns = {field.name: _column(held, field.name, field.type) for field in schema}
-    columns["valid_time"] = pa.array([p.valid_time for f in held for p in f.points], _TIME)
+    return pa.table([columns[name] for name in schema.names], schema=schema)
+
+
+def _at_levels(
+    levels: Sequence[Sequence[float]], counts: Ints, values: pa.Array, quantiles: Sequence[float]
+) -> dict[str, pa.Array]:
+    """The column of each quantile; curve i has ``counts[i]`` points with a value for each of ``levels[i]``."""
+    width = np.array([len(of_curve) for of_curve in levels], dtype=np.int64)
+    points = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    begin = np.repeat(np.cumsum(counts * width) - counts * width, counts) + points * np.repeat(width, counts)
+    columns = {}
     for level in quantiles:
-        columns[quantile_column(level)] = pa.array([v for f in held for v in _at_level(f, level)], pa.float64())
-    return pa.table(columns, schema=schema)
+        place = np.array([said.index(level) if level in said else -1 for said in levels], dtype=np.int64)
+        where = np.repeat(place, counts)
+        columns[quantile_column(level)] = values.take(pa.array(begin + where, pa.int64(), mask=where < 0))
+    return columns
 
 
-def _column(forecasts: Sequence[Forecast], name: str, kind: pa.DataType) -> pa.Array:
-    """What a curve says once, for each of its points; nothing where it is not a field of a curve."""
-    if name == "degraded_reasons":
-        said = pa.array([";".join(f.degraded_reasons) for f in forecasts], kind)
-    else:
-        said = pa.array([getattr(f, name, None) for f in forecasts], kind)
-    return said.take(pa.array(np.repeat(np.arange(len(forecasts)), [len(f.points) for f in forecasts]), pa.int64()))
-
-
-def _at_level(forecast: Forecast, level: float) -> list[float | None]:
-    if level not in forecast.quantile_levels:
-        return [None] * len(forecast.points)
-    position = forecast.quantile_levels.index(level)
-    return [point.values[position] for point in forecast.points]
+def _fields(curves: pa.StructArray) -> dict[str, pa.Array]:
+    return dict(zip((field.name for field in curves.type), curves.flatten(), strict=True))
 
 
 def store_curves(rows: DataFrame, keys: Collection[tuple[str, datetime]], target: str) -> None:
@@ -97,31 +151,65 @@ def curve_keys(curves: DataFrame) -> list[tuple[str, datetime]]:
     return [(row.entity_id, from_micros(row.issued_at)) for row in found]
 
 
+def encoded(made: DayAheadCurves) -> pa.RecordBatch:
+    """Day-ahead curves as ``encoded_curves`` writes their objects."""
+    part, levels = made.use_case.day_ahead, made.levels
+    same = {
+        "use_case": made.use_case.use_case,
+        "path": "day_ahead",
+        "target": made.use_case.target,
+        "unit": made.use_case.unit,
+        "resolution": iso_duration(part.resolution),
+        "model_name": made.model.name,
+        "model_version": made.model.version,
+        "code_version": made.code_version,
+        "data_version": made.data_version,
+        "quantile_levels": list(levels),
+        "simulated": made.simulated,
+    }
+    offsets = np.concatenate(([0], made.ends))
+    points = pa.array(made.valid_time.as_unit("us").asi8)
+    columns = {name: pa.repeat(pa.scalar(value, _CURVE.field(name).type), len(made)) for name, value in same.items()}
+    columns |= {
+        "entity_id": pa.array(made.entity_id, pa.string()),
+        "issued_at": pa.array(map(micros, made.issued_at), pa.int64()),
+        "newest_input_at": pa.array(map(micros, made.newest_input_at), pa.int64()),
+        "degraded": pa.array(map(bool, made.reasons), pa.bool_()),
+        "degraded_reasons": pa.array(made.reasons, pa.list_(pa.string())),
+        "valid_time": pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), points),
+        "values": pa.ListArray.from_arrays(
+            pa.array(offsets * len(levels), pa.int32()), pa.array(made.quantiles.ravel())
+        ),
+    }
+    return _batch(pa.StructArray.from_arrays([columns[f.name] for f in _CURVE], fields=list(_CURVE)))
+
+
 def encoded_curves(forecasts: Iterable[Forecast]) -> pa.RecordBatch:
-    """Curves as Avro, with what they are looked up by."""
-    rows = [(f.entity_id, f.issued_at, _avro(f)) for f in forecasts]
-    entity_ids, times, curves = zip(*rows, strict=True) if rows else ((), (), ())
-    columns = [
-        pa.array(entity_ids, pa.string()),
-        pa.array(times, pa.timestamp("us", "UTC")),
-        pa.array(curves, pa.binary()),
-    ]
-    return pa.RecordBatch.from_arrays(columns, names=["entity_id", "issued_at", "curve"])
+    """Curves as Arrow, one a row, with what they are looked up by."""
+    return _batch(pa.array(map(_record, forecasts), _CURVE))
 
 
-def curve_of(curve: bytes) -> Forecast:
+def curve_of(curve: Mapping[str, Any]) -> Forecast:
     """The curve that ``encoded_curves`` wrote."""
-    record = schemaless_reader(io.BytesIO(curve), _schema(), None)
-    assert isinstance(record, dict)
-    return Forecast.from_record(record)
+    said = dict(curve)
+    times, values, width = said.pop("valid_time"), said.pop("values"), len(said["quantile_levels"])
+    at = {name: from_micros(said[name]) for name in _MOMENTS}
+    points = [Point(from_micros(t), list(values[i * width : (i + 1) * width])) for i, t in enumerate(times)]
+    return Forecast(**said | at, points=points)
 
 
-def _avro(forecast: Forecast) -> bytes:
-    out = io.BytesIO()
-    schemaless_writer(out, _schema(), forecast.to_record())
-    return out.getvalue()
+def _record(forecast: Forecast) -> dict[str, Any]:
+    said = {name: getattr(forecast, name) for name in _ONCE}
+    return {
+        **said,
+        **{name: micros(said[name]) for name in _MOMENTS},
+        "valid_time": [micros(p.valid_time) for p in forecast.points],
+        "values": [value for p in forecast.points for value in p.values],
+    }
 
 
-@cache
-def _schema() -> Any:
-    return parse_schema(json.loads(schema_text(Topic.FORECASTS_DAY_AHEAD)))
+def _batch(curves: pa.StructArray) -> pa.RecordBatch:
+    said = _fields(curves)
+    return pa.RecordBatch.from_arrays(
+        [said["entity_id"], said["issued_at"].cast(_TIME), curves], names=["entity_id", "issued_at", "curve"]
+    )

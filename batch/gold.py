@@ -29,6 +29,7 @@ _TIME = pa.timestamp("us", "UTC")
 _DAYS_PER_BLOCK = 300
 # A file for each day would cost more than the features in it.
 _PARTITION = "delivery_month"
+_ORDER = ("entity_id", "valid_time")
 _WEEK = timedelta(days=7)
 
 
@@ -114,7 +115,7 @@ def _replace_days(new: DataFrame, settings: Settings, use_case: UseCase, days: C
         there = new.sparkSession.read.schema(rows.schema).parquet(table)
         others = F.col(_PARTITION).isin(months) & ~F.col("delivery_day").isin(list(days))
         rows = rows.unionByName(there.where(others))
-    replace_partitions(rows, table, _PARTITION, months)
+    replace_partitions(rows, table, _PARTITION, months, _ORDER)
 
 
 def _months(days: Collection[date]) -> list[str]:

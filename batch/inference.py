@@ -6,7 +6,7 @@ is missing: a run that was cut short anywhere is put right by the next.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cache, partial
@@ -17,25 +17,26 @@ import structlog
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
-from batch.curves import ENCODED, curve_of, curve_table, encoded_curves, spark_curve_schema, store_curves
+from batch.curves import ENCODED, curve_of, curve_table, encoded, encoded_curves, spark_curve_schema, store_curves
 from batch.engine.among import among
-from batch.gold import gold_rows
 from batch.published import CurveKey, PublishedCurves
 from batch.quality.curve_facts import ARROW_FACTS, FACTS, against_the_usual, measured
 from batch.quality.gates import Gates
 from batch.quality.verdicts import Key, Verdict
 from batch.track_record import found_factors, past_curves
 from dualcast.adapters.kafka import RecordProducer
-from dualcast.adapters.lake import forecast_rows, lake_paths
+from dualcast.adapters.lake import forecast_rows, gold_curves, lake_paths
 from dualcast.adapters.model_registry import RegisteredModel, UnknownModelError, current_version, load
 from dualcast.catalogue import UseCase
-from dualcast.records import Forecast, Topic
+from dualcast.records import Topic
 from dualcast.settings import Settings
-from models.forecasting import Factors, NoForecastError, day_ahead_forecasts
+from models.forecasting import DayAheadCurves, Factors, NoForecastError, day_ahead_curves
 from models.training import model_name
 
 _log = structlog.get_logger(__name__)
 _SOURCE = "batch.inference"
+# So many curves are one task: enough to predict at once, and little enough to be held.
+_SHARE = 10_000
 
 
 class StaleModelError(RuntimeError):
@@ -60,50 +61,34 @@ class Inferred:
 
 
 @dataclass(frozen=True)
-class _Inference:
-    """What a worker needs to forecast: shipped to it whole."""
+class Inference:
+    """What a worker needs to forecast the curves that are wanted, in order: shipped to each worker once."""
 
     settings: Settings
     use_case: UseCase
     model_version: str
+    wanted: Sequence[Key] = ()
     factors: Factors = field(default_factory=dict)
 
     def champion(self) -> RegisteredModel:
         """The model, in a worker."""
         return _champion(self.settings, model_name(self.use_case.use_case, "day-ahead"), self.model_version)
 
-    def curves(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Gold rows of whole delivery days to encoded curves, and what is to be judged about them."""
-        held = list(batches)
-        if held:
-            rows = pa.Table.from_batches(held).to_pandas()
-            forecasts = list(self._forecasts(rows))
-            facts = pa.RecordBatch.from_pandas(measured(self.use_case, forecasts, rows), ARROW_FACTS)
-            encoded = encoded_curves(forecasts)
+    def curves(self, share: int) -> Iterator[pa.RecordBatch]:
+        """A share of the wanted curves, encoded, and what is to be judged about them."""
+        rows = gold_curves(self.settings, self.use_case.use_case, self.wanted[share * _SHARE : (share + 1) * _SHARE])
+        for made in self._made(rows) if len(rows) else ():
+            curves = encoded(made)
+            facts = pa.RecordBatch.from_pandas(measured(self.use_case, curves, rows), ARROW_FACTS)
             yield pa.RecordBatch.from_arrays(
-                [*encoded.columns, *facts.columns], names=[*encoded.schema.names, *facts.schema.names]
+                [*curves.columns, *facts.columns], names=[*curves.schema.names, *facts.schema.names]
             )
 
-    def rows(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Encoded curves to the rows that the lake stores."""
-        for batch in batches:
-            table = curve_table(map(curve_of, batch["curve"].to_pylist()), self.use_case.day_ahead.quantiles)
-            yield from table.to_batches()
-
-    def publish(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Encoded curves to Kafka; says how many of each batch were acknowledged."""
-        for batch in batches:
-            now = self.settings.clock.now()
-            with RecordProducer(self.settings, _SOURCE) as producer:
-                for forecast in map(curve_of, batch["curve"].to_pylist()):
-                    producer.send(Topic.FORECASTS_DAY_AHEAD, forecast.entity_id, forecast, now)
-            yield pa.RecordBatch.from_pydict({"sent": [batch.num_rows]})
-
-    def _forecasts(self, rows: pd.DataFrame) -> Iterator[Forecast]:
+    def _made(self, rows: pd.DataFrame) -> Iterator[DayAheadCurves]:
         """The curves of some rows, at once; one by one where there is an entity of which nothing can be said."""
         for (simulated, version), alike in rows.groupby(["simulated", "data_version"]):
             make = partial(
-                day_ahead_forecasts,
+                day_ahead_curves,
                 self.champion(),
                 self.use_case,
                 data_version=str(version),
@@ -111,13 +96,29 @@ class _Inference:
                 factors=self.factors,
             )
             try:
-                yield from list(make(rows=alike))
+                yield make(rows=alike)
             except NoForecastError:
                 for _, curve in alike.groupby(["entity_id", "delivery_day"]):
                     try:
-                        yield from list(make(rows=curve))
+                        yield make(rows=curve)
                     except NoForecastError as error:
                         _log.warning("no forecast", reason=str(error))
+
+
+def _rows(batches: Iterator[pa.RecordBatch], quantiles: Sequence[float]) -> Iterator[pa.RecordBatch]:
+    """Encoded curves to the rows that the lake stores."""
+    for batch in batches:
+        yield from curve_table(batch, quantiles).to_batches()
+
+
+def _publish(batches: Iterator[pa.RecordBatch], settings: Settings) -> Iterator[pa.RecordBatch]:
+    """Encoded curves to Kafka; says how many of each batch were acknowledged."""
+    for batch in batches:
+        now = settings.clock.now()
+        with RecordProducer(settings, _SOURCE) as producer:
+            for forecast in map(curve_of, batch["curve"].to_pylist()):
+                producer.send(Topic.FORECASTS_DAY_AHEAD, forecast.entity_id, forecast, now)
+        yield pa.RecordBatch.from_pydict({"sent": [batch.num_rows]})
 
 
 def infer(gates: Gates, wanted: Collection[tuple[str, date]], published: PublishedCurves) -> Inferred:
@@ -130,7 +131,7 @@ def infer(gates: Gates, wanted: Collection[tuple[str, date]], published: Publish
     version = current_version(settings, model_name(use_case.use_case, "day-ahead"))
     if version is None:
         raise UnknownModelError(f"{use_case.use_case} has no day-ahead champion; run `dualcast train day-ahead`")
-    inference = _Inference(settings, use_case, version)
+    inference = Inference(settings, use_case, version)
     entities = {entity.id: entity for entity in use_case.entities}
     curve_of_key = {(e, use_case.cutoff(entities[e], day), version): (e, day) for e, day in wanted}
     done = curve_of_key.keys() & published.keys()
@@ -142,7 +143,8 @@ def infer(gates: Gates, wanted: Collection[tuple[str, date]], published: Publish
     if past is not None:
         factors = found_factors(past, inference.champion, use_case, [key[:2] for key in missing])
         inference = replace(inference, factors=factors)
-    curves = _computed(gates, inference, {curve_of_key[key] for key in missing}).persist()
+    inference = replace(inference, wanted=sorted(curve_of_key[key] for key in missing))
+    curves = computed(gates.spark, inference.curves, len(inference.wanted)).persist()
     try:
         verdict, made = _passed_on(gates, inference, curves)
     finally:
@@ -151,9 +153,9 @@ def infer(gates: Gates, wanted: Collection[tuple[str, date]], published: Publish
     return Inferred(len(made), len(done), verdict.refused, frozenset(without), version)
 
 
-def _passed_on(gates: Gates, inference: _Inference, curves: DataFrame) -> tuple[Verdict, set[tuple[str, datetime]]]:
+def _passed_on(gates: Gates, inference: Inference, curves: DataFrame) -> tuple[Verdict, set[tuple[str, datetime]]]:
     """Judge curves, store and publish those that pass; the verdict, and the entity_id and issued_at of those."""
-    facts = _facts(curves)
+    facts = facts_of(curves)
     verdict = gates.curves(against_the_usual(facts, gates.settings, gates.use_case))
     refused = among([(str(e), day) for e, day in verdict.refused], "delivery_day")
     if verdict.refused:
@@ -162,18 +164,27 @@ def _passed_on(gates: Gates, inference: _Inference, curves: DataFrame) -> tuple[
     made = {(e, issued_at.to_pydatetime()) for e, day, issued_at in keys if (e, day) not in verdict.refused}
     sound = curves.where(~refused)
     _store(sound, made, inference)
-    sound.mapInArrow(inference.publish, "sent bigint").collect()
+    settings = gates.settings
+    sound.mapInArrow(lambda batches: _publish(batches, settings), "sent bigint").collect()
     return verdict, made
 
 
-def _computed(gates: Gates, inference: _Inference, wanted: Collection[tuple[str, date]]) -> DataFrame:
-    """Encoded curves with their facts, computed from their rows."""
-    rows = gold_rows(gates.spark, gates.settings, gates.use_case, {day for _, day in wanted})
-    rows = rows.where(among(wanted, "delivery_day")).repartition("entity_id", "delivery_day")
-    return rows.mapInArrow(inference.curves, f"{ENCODED}, {FACTS}")
+def computed(spark: SparkSession, curves: Callable[[int], Iterator[pa.RecordBatch]], count: int) -> DataFrame:
+    """Encoded curves with their facts, made in shares of the curves that are wanted.
+
+    Workers read the rows of Gold by themselves: whole curves need no shuffle, and only results pass through Spark.
+    """
+    shipped, shares = spark.sparkContext.broadcast(curves), -(-count // _SHARE)
+
+    def in_worker(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for share in batch["id"].to_pylist():
+                yield from shipped.value(share)
+
+    return spark.range(0, shares, 1, shares).mapInArrow(in_worker, f"{ENCODED}, {FACTS}")
 
 
-def _facts(curves: DataFrame) -> pd.DataFrame:
+def facts_of(curves: DataFrame) -> pd.DataFrame:
     """What is to be judged about curves, on the driver: entity_id, issued_at, and the columns of ``measured``."""
     rows = curves.drop("curve").withColumn("issued_at", F.unix_micros("issued_at"))
     facts = pd.DataFrame([row.asDict() for row in rows.collect()], columns=rows.columns)
@@ -181,19 +192,24 @@ def _facts(curves: DataFrame) -> pd.DataFrame:
 
 
 def _quarantine(gates: Gates, refused: DataFrame, verdict: Verdict) -> None:
-    curves = {(row.entity_id, row.delivery_day): curve_of(row.curve) for row in refused.collect()}
+    curves = {(row.entity_id, row.delivery_day): curve_of(row.curve.asDict()) for row in refused.collect()}
     gates.quarantine_curves(curves, verdict)
 
 
-def _store(curves: DataFrame, keys: Collection[tuple[str, datetime]], inference: _Inference) -> None:
+def _store(curves: DataFrame, keys: Collection[tuple[str, datetime]], inference: Inference) -> None:
     """Write encoded curves, whose entity_id and issued_at are ``keys``, to the lake."""
-    rows = curves.mapInArrow(inference.rows, spark_curve_schema(inference.use_case.day_ahead.quantiles))
+    rows = stored_rows(curves, inference.use_case.day_ahead.quantiles)
     target = lake_paths(inference.settings).forecasts("day-ahead", inference.use_case.use_case)
     store_curves(rows, keys, target)
 
 
+def stored_rows(curves: DataFrame, quantiles: Sequence[float]) -> DataFrame:
+    """Encoded curves as the lake's rows."""
+    return curves.mapInArrow(lambda batches: _rows(batches, quantiles), spark_curve_schema(quantiles))
+
+
 def _store_missing(
-    spark: SparkSession, inference: _Inference, published: PublishedCurves, done: Collection[CurveKey]
+    spark: SparkSession, inference: Inference, published: PublishedCurves, done: Collection[CurveKey]
 ) -> None:
     """Store what is on the topic but not in the lake."""
     if not done:

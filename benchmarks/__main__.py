@@ -1,9 +1,10 @@
-"""Run every benchmark and write ``benchmarks/results.md``."""
+"""Run every benchmark and write ``benchmarks/results.md``; with names, run those and only print."""
 
 from __future__ import annotations
 
 import os
 import platform
+import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -18,10 +19,12 @@ MEASURES = {"features": features.measure, "inference": inference.measure, "growt
 def main() -> None:
     """Measure, print and keep."""
     console = Console()
-    rows = [row for name in track(MEASURES, "measuring", console=console) for row in MEASURES[name]()]
+    names = sys.argv[1:] or list(MEASURES)
+    rows = [row for name in track(names, "measuring", console=console) for row in MEASURES[name]()]
     machine = f"Python {platform.python_version()}, {os.cpu_count()} cores"
     text = f"# Measured\n\n{machine}. The ratios count; single figures drift.\n\n{table(rows)}"
-    (Path(__file__).parent / "results.md").write_text(text, encoding="utf-8")
+    if names == list(MEASURES):
+        (Path(__file__).parent / "results.md").write_text(text, encoding="utf-8")
     console.print(text, highlight=False)
 
 

@@ -1,15 +1,15 @@
 """Batch inference: 52 warehouses and their items, 2.5 million predictions from Gold to the lake's forecasts.
 
 The peer is LightGBM's own predict, on all cores, of the same trees on the same matrix. Both sides run in one program,
-in turn. What is measured are the steps of ``batch.inference`` but for the registry and the topic: read Gold, forecast
-whole curves in Spark's workers, and write them as rows.
+in turn. What is measured are the steps of ``batch.inference`` but for registry, gate and topic: read Gold, forecast
+whole curves in Spark's workers, measure what the gate judges, and write the curves as rows.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
@@ -21,10 +21,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
-from batch.curves import curve_table, spark_curve_schema, store_curves
+from batch.curves import store_curves
 from batch.gold import gold_schema
+from batch.inference import Inference, computed, facts_of, stored_rows
 from benchmarks.lake import empty_lake
 from benchmarks.results import Row
 from benchmarks.warehouses import gold_rows, warehouses
@@ -33,7 +33,6 @@ from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import UseCase
 from dualcast.settings import Settings
 from models.fitting import Examples, fit_model
-from models.forecasting import day_ahead_forecasts
 from models.inputs import Layout
 from models.model import Model, load_model
 
@@ -86,39 +85,28 @@ def infer(
     spark: SparkSession, settings: Settings, use_case: UseCase, model: Path, days: Sequence[date]
 ) -> tuple[float, int]:
     """Forecast some delivery days; return seconds from Gold to stored curves, and how many predictions they hold."""
-    forecasting = _Forecasting(use_case, model)
     begin = perf_counter()
-    gold = spark.read.parquet(lake_paths(settings).gold_of("day-ahead", use_case.use_case))
-    rows = (
-        gold.where(F.col("delivery_day").isin(list(days)))
-        .repartition("entity_id", "delivery_day")
-        .mapInArrow(
-            lambda batches: forecasting.rows(batches),  # noqa: PLW0108 -- Spark counts a method's self
-            spark_curve_schema(use_case.day_ahead.quantiles),
-        )
-    )
-    keys = [(use_case.entities[0].id, use_case.cutoff(use_case.entities[0], day)) for day in days]
+    wanted = sorted((entity.id, day) for entity in use_case.entities for day in days)
+    inference = _FromFolder(settings, use_case, "1", wanted, folder=model)
+    curves = computed(spark, inference.curves, len(wanted)).persist()
+    facts = facts_of(curves)
+    keys = list(zip(facts["entity_id"], pd.DatetimeIndex(facts["issued_at"]).to_pydatetime(), strict=True))
     target = lake_paths(settings).forecasts("day-ahead", use_case.use_case)
-    store_curves(rows, keys, target)
+    store_curves(stored_rows(curves, use_case.day_ahead.quantiles), keys, target)
+    curves.unpersist()
     seconds = perf_counter() - begin
     return seconds, spark.read.parquet(target).count()
 
 
 @dataclass(frozen=True)
-class _Forecasting:
-    """What a worker needs: shipped to it whole."""
+class _FromFolder(Inference):
+    """Inference by a model that no registry knows."""
 
-    use_case: UseCase
-    folder: Path
+    folder: Path = field(kw_only=True)
 
-    def rows(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Gold rows of whole curves to rows of the lake."""
-        held = list(batches)
-        if held:
-            model = RegisteredModel("model_da", "1", "champion", "run", _loaded(self.folder))
-            rows: pd.DataFrame = pa.Table.from_batches(held).to_pandas()
-            curves = day_ahead_forecasts(model, self.use_case, rows, "made@1", simulated=True)
-            yield from curve_table(curves, self.use_case.day_ahead.quantiles).to_batches()
+    def champion(self) -> RegisteredModel:
+        """The model, in a worker."""
+        return RegisteredModel("model_da", self.model_version, "champion", "run", _loaded(self.folder))
 
 
 @cache

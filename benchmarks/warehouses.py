@@ -54,6 +54,7 @@ def gold_rows(use_case: UseCase, entity_ids: Sequence[str], days: Sequence[date]
             ),
             **columns,
             "actual": base * rng.normal(1, 0.1, count),
+            "actual_week_before": base * rng.normal(1, 0.1, count),
         }
     ).pipe(_as_gold)
 

@@ -16,11 +16,11 @@ import pandas as pd
 
 from dualcast import __version__
 from dualcast.adapters.model_registry import PREVIOUS, RegisteredModel
-from dualcast.catalogue import Entity, Path_, UseCase
+from dualcast.catalogue import Path_, UseCase
 from dualcast.records import FeatureRow, Forecast, Point
 from dualcast.timegrid import iso_duration
 from models.adaptive import entity_factors
-from models.inputs import FeatureMismatchError, Floats, Inputs
+from models.inputs import FeatureMismatchError, Floats, Inputs, Ints
 from models.model import Model
 
 STALE_FEATURES = "stale_features"
@@ -32,10 +32,12 @@ MISSING = "missing:"
 Factors = Mapping[tuple[str, datetime], Floats]
 
 __all__ = [
+    "DayAheadCurves",
     "Factors",
     "FeatureMismatchError",
     "NoForecastError",
     "code_version",
+    "day_ahead_curves",
     "day_ahead_forecast",
     "day_ahead_forecasts",
     "interval_factors",
@@ -62,6 +64,56 @@ class _Curve:
 
 
 @dataclass(frozen=True)
+class DayAheadCurves:
+    """Curves of many entities and delivery days as columns, one behind the other; ``forecasts`` are the same curves.
+
+    What each curve says once has n entries: entity_id, issued_at and newest_input_at (UTC), why it is degraded, and in
+    ``ends`` the row behind its last point. valid_time (points,) is UTC, quantiles are (points, levels).
+    """
+
+    model: RegisteredModel
+    use_case: UseCase
+    data_version: str
+    simulated: bool
+    entity_id: Sequence[str]
+    issued_at: Sequence[datetime]
+    newest_input_at: Sequence[datetime]
+    reasons: Sequence[Sequence[str]]
+    ends: Ints
+    valid_time: pd.DatetimeIndex
+    quantiles: Floats
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The quantile levels, rising."""
+        return _raw(self.model).levels
+
+    @property
+    def code_version(self) -> str:
+        """The commit that made them."""
+        return code_version()
+
+    def __len__(self) -> int:
+        return len(self.entity_id)
+
+    def forecasts(self) -> Iterator[Forecast]:
+        """One object for each curve, in order."""
+        times, begin = self.valid_time.to_pydatetime().tolist(), 0
+        for i, end in enumerate(self.ends.tolist()):
+            curve = _Curve(
+                issued_at=self.issued_at[i],
+                newest_input_at=self.newest_input_at[i],
+                data_version=self.data_version,
+                reasons=self.reasons[i],
+                times=times[begin:end],
+                quantiles=self.quantiles[begin:end],
+                simulated=self.simulated,
+            )
+            yield _forecast(self.model, self.use_case, "day-ahead", self.entity_id[i], curve)
+            begin = end
+
+
+@dataclass(frozen=True)
 class _Origin:
     """Where an intraday curve begins, what it knew, and when it is issued."""
 
@@ -81,6 +133,22 @@ def day_ahead_forecasts(
     reasons: Sequence[str] = (),
     factors: Factors | None = None,
 ) -> Iterator[Forecast]:
+    """The curves of ``day_ahead_curves`` as objects. Raises as it does."""
+    return day_ahead_curves(
+        model, use_case, rows, data_version, simulated=simulated, reasons=reasons, factors=factors
+    ).forecasts()
+
+
+def day_ahead_curves(
+    model: RegisteredModel,
+    use_case: UseCase,
+    rows: pd.DataFrame,
+    data_version: str,
+    *,
+    simulated: bool = False,
+    reasons: Sequence[str] = (),
+    factors: Factors | None = None,
+) -> DayAheadCurves:
     """The curves of many entities and delivery days, each issued at its cutoff; predicted at once.
 
     ``factors`` widen or narrow the intervals of each curve: see ``interval_factors``.
@@ -94,29 +162,29 @@ def day_ahead_forecasts(
         raw.assembler.enter(use_case.entity(entity_id))
     rows = rows.sort_values(["entity_id", "delivery_day", "valid_time"], kind="stable", ignore_index=True)
     inputs = raw.assembler.from_frame(rows)
-    runs = _Runs(use_case)
-    widths = _row_factors(runs, use_case, raw, rows, factors)
+    times, heads = pd.DatetimeIndex(rows["valid_time"]), _heads(rows)
+    cutoffs = _cutoffs(use_case, times, heads)
+    widths = _row_factors(raw, heads, cutoffs, factors)
     quantiles = _bounded(use_case, raw.quantiles(inputs, widths)[:, 0])
-    missing = raw.missing(inputs)
-    times, newest = _moments(rows["valid_time"]), _newest_inputs(rows)
-    for entity_id, day, part in _curves(rows):
-        cutoff, expected = runs.of(use_case.entity(entity_id), day)
-        if times[part] != expected:
-            raise NoForecastError(f"the rows of {entity_id} are not those of all intervals of {day}")
-        curve = _Curve(
-            issued_at=cutoff,
-            newest_input_at=cutoff if newest is None else max(newest[part]),
-            data_version=data_version,
-            reasons=[
-                *(f"{MISSING}{v}" for v, where in missing.items() if where[part].any()),
-                *_version_reasons(model),
-                *reasons,
-            ],
-            times=expected,
-            quantiles=quantiles[part],
-            simulated=simulated,
-        )
-        yield _forecast(model, use_case, "day-ahead", entity_id, curve)
+    unsaid = np.flatnonzero(~np.isfinite(quantiles).all(axis=1))
+    if len(unsaid):
+        raise _no_level(model, rows["entity_id"].iloc[unsaid[0]])
+    begins = heads["begin"].to_numpy()
+    missing = {v: np.logical_or.reduceat(where, begins) for v, where in raw.missing(inputs).items() if len(begins)}
+    why = [*_version_reasons(model), *reasons]
+    return DayAheadCurves(
+        model=model,
+        use_case=use_case,
+        data_version=data_version,
+        simulated=simulated,
+        entity_id=heads["entity_id"].tolist(),
+        issued_at=cutoffs,
+        newest_input_at=_newest_inputs(rows, begins) or cutoffs,
+        reasons=[_distinct([*(f"{MISSING}{v}" for v in missing if missing[v][i]), *why]) for i in range(len(heads))],
+        ends=heads["end"].to_numpy(),
+        valid_time=times,
+        quantiles=quantiles,
+    )
 
 
 def interval_factors(
@@ -252,52 +320,57 @@ def _raw(model: RegisteredModel) -> Model:
     return cast("Model", model.raw)
 
 
-class _Runs:
-    """The cutoff and the valid times of each delivery day, worked out once for all entities of a zone."""
+def _heads(rows: pd.DataFrame) -> pd.DataFrame:
+    """entity_id, delivery_day, begin and end of each curve, where rows are in order."""
+    entity, day = pd.factorize(rows["entity_id"])[0], pd.factorize(rows["delivery_day"])[0]
+    first = np.ones(len(rows), dtype=bool)
+    first[1:] = (np.diff(entity) != 0) | (np.diff(day) != 0)
+    begins = np.flatnonzero(first)
+    heads = rows[["entity_id", "delivery_day"]].iloc[begins].reset_index(drop=True)
+    return heads.assign(begin=begins, end=np.append(begins[1:], len(rows))[: len(begins)])
 
-    def __init__(self, use_case: UseCase) -> None:
-        self._use_case = use_case
-        self._known: dict[tuple[str, date], tuple[datetime, list[datetime]]] = {}
 
-    def of(self, entity: Entity, day: date) -> tuple[datetime, list[datetime]]:
+def _cutoffs(use_case: UseCase, times: pd.DatetimeIndex, heads: pd.DataFrame) -> list[datetime]:
+    """When each curve is issued, worked out once for all entities of a zone.
+
+    Raises NoForecastError for the first curve whose rows are not all of its intervals.
+    """
+    known: dict[tuple[str, date], tuple[datetime, Ints]] = {}
+    micros, cutoffs = times.as_unit("us").asi8, []
+    for entity_id, day, begin, end in heads.itertuples(index=False, name=None):
+        entity = use_case.entity(entity_id)
         key = entity.time_zone, day
-        if key not in self._known:
-            self._known[key] = self._use_case.cutoff(entity, day), self._use_case.delivery_times(entity, day)
-        return self._known[key]
+        if key not in known:
+            expected = use_case.delivery_slots(entity, day).as_unit("us").asi8
+            known[key] = use_case.cutoff(entity, day), expected
+        cutoff, expected = known[key]
+        if not np.array_equal(micros[begin:end], expected):
+            raise NoForecastError(f"the rows of {entity_id} are not those of all intervals of {day}")
+        cutoffs.append(cutoff)
+    return cutoffs
 
 
 def _row_factors(
-    runs: _Runs, use_case: UseCase, raw: Model, rows: pd.DataFrame, factors: Factors | None
+    raw: Model, heads: pd.DataFrame, cutoffs: Sequence[datetime], factors: Factors | None
 ) -> Floats | None:
     """The factors of each row, (n, levels)."""
     if not factors:
         return None
-    out = np.ones((len(rows), len(raw.levels)))
-    for entity_id, day, part in _curves(rows):
-        cutoff, _ = runs.of(use_case.entity(entity_id), day)
-        out[part] = factors.get((entity_id, cutoff), 1.0)
-    return out
+    usual = np.ones(len(raw.levels))
+    of_curves = [factors.get(key, usual) for key in zip(heads["entity_id"], cutoffs, strict=True)]
+    return np.repeat(np.array(of_curves), heads["end"] - heads["begin"], axis=0)
 
 
-def _curves(rows: pd.DataFrame) -> Iterator[tuple[str, date, slice]]:
-    """Entity, delivery day and rows of each curve, where rows are in order."""
-    if rows.empty:
-        return
-    entity, day = pd.factorize(rows["entity_id"])[0], pd.factorize(rows["delivery_day"])[0]
-    begins = np.flatnonzero(np.concatenate(([True], (np.diff(entity) != 0) | (np.diff(day) != 0)))).tolist()
-    heads = rows[["entity_id", "delivery_day"]].iloc[begins]
-    ends = [*begins[1:], len(rows)]
-    for entity_id, delivery_day, begin, end in zip(*(heads[c] for c in heads), begins, ends, strict=True):
-        yield entity_id, delivery_day, slice(begin, end)
-
-
-def _moments(times: pd.Series) -> list[datetime]:
+def _moments(times: pd.Series | pd.DatetimeIndex) -> list[datetime]:
     return list(pd.DatetimeIndex(times).to_pydatetime())
 
 
-def _newest_inputs(rows: pd.DataFrame) -> list[datetime] | None:
-    """published_at of the newest value that each row knew, where that is given."""
-    return _moments(rows["newest_input_at"]) if "newest_input_at" in rows else None
+def _newest_inputs(rows: pd.DataFrame, begins: Ints) -> list[datetime] | None:
+    """published_at of the newest value that each curve knew, where that is given."""
+    if "newest_input_at" not in rows or rows.empty:
+        return None
+    known = pd.DatetimeIndex(rows["newest_input_at"]).as_unit("us").asi8
+    return _moments(pd.to_datetime(np.maximum.reduceat(known, begins), unit="us", utc=True))
 
 
 def _bounded(use_case: UseCase, quantiles: Floats) -> Floats:
@@ -310,6 +383,14 @@ def _version_reasons(model: RegisteredModel) -> list[str]:
     return [PREVIOUS_VERSION] if model.alias == PREVIOUS else []
 
 
+def _no_level(model: RegisteredModel, entity_id: str) -> NoForecastError:
+    return NoForecastError(f"{model.name} {model.version} cannot forecast {entity_id}: its level is unknown")
+
+
+def _distinct(reasons: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(reasons))
+
+
 def _forecast(
     model: RegisteredModel,
     use_case: UseCase,
@@ -318,9 +399,9 @@ def _forecast(
     curve: _Curve,
 ) -> Forecast:
     if not np.isfinite(curve.quantiles).all():
-        raise NoForecastError(f"{model.name} {model.version} cannot forecast {entity_id}: its level is unknown")
+        raise _no_level(model, entity_id)
     part = use_case.part(path)
-    reasons = list(dict.fromkeys(curve.reasons))
+    reasons = _distinct(curve.reasons)
     return Forecast(
         use_case=use_case.use_case,
         path=path.replace("-", "_"),

@@ -6,7 +6,7 @@ partition whole: as it was or as it is now.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import fsspec
 from pyspark.sql import DataFrame
@@ -16,14 +16,19 @@ _UNFINISHED = "_unfinished"
 _FILE = "rows.parquet"
 
 
-def replace_partitions(rows: DataFrame, table: str, column: str, values: Collection[str]) -> None:
+def replace_partitions(
+    rows: DataFrame, table: str, column: str, values: Collection[str], order: Sequence[str] = ()
+) -> None:
     """Write some partitions in place of those that are there; one of which there are no rows any more is removed.
+
+    Rows lie in ``order``, so that a reader of some can skip the others.
 
     ``rows`` may be read from the table itself. One run at a time may write to a table.
     """
     filesystem, folder = fsspec.core.url_to_fs(table)
     unfinished = f"{folder}/{_UNFINISHED}"
-    rows.repartition(column).write.mode("overwrite").partitionBy(column).parquet(f"{table}/{_UNFINISHED}")
+    ordered = rows.repartition(column).sortWithinPartitions(column, *order)
+    ordered.write.mode("overwrite").partitionBy(column).parquet(f"{table}/{_UNFINISHED}")
     written = filesystem.glob(f"{unfinished}/{column}=*/*.parquet")
     for file in written:
         partition = f"{folder}/{file.split('/')[-2]}"

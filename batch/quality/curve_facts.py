@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cache
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -13,12 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from batch.curves import curve_table
 from dualcast.adapters.lake import lake_paths
 from dualcast.catalogue import UseCase
-from dualcast.features.registry import Floats
-from dualcast.records import Forecast, quantile_column
+from dualcast.records import quantile_column
 from dualcast.settings import Settings
 from dualcast.timegrid import delivery_slots
+from models.inputs import Floats, Ints
 
 # The columns of ``measured``, as Spark has them.
 FACTS = (
@@ -31,18 +33,54 @@ ARROW_FACTS = pa.schema([(name, _ARROW[kind]) for name, kind in (column.split() 
 _FEWEST = 7
 
 
-def measured(use_case: UseCase, forecasts: Iterable[Forecast], rows: pd.DataFrame) -> pd.DataFrame:
-    """A row of facts for each curve, in their order; ``rows`` are the Gold rows that they were made of."""
-    past = {key: curve.sort_values("valid_time") for key, curve in rows.groupby(["entity_id", "cutoff"])}
-    facts = []
-    for forecast in forecasts:
-        made_of = past[forecast.entity_id, pd.Timestamp(forecast.issued_at)]
-        compared = _compared(forecast, made_of["actual_week_before"])
-        facts.append((forecast.entity_id, made_of["delivery_day"].iloc[0], len(forecast.points), *compared))
-    columns = ["entity_id", "delivery_day", "rows", "quantiles_cross", "level_ratio", "ramp_ratio", "width"]
-    found = pd.DataFrame(facts, columns=columns)
+def measured(use_case: UseCase, curves: pa.RecordBatch, rows: pd.DataFrame) -> pd.DataFrame:
+    """A row of facts for each encoded curve, in their order; ``rows`` are the Gold rows that they were made of."""
+    ends = np.cumsum(pc.list_value_length(pc.struct_field(curves["curve"], "valid_time")))
+    levels = pc.struct_field(curves["curve"], "quantile_levels")[0].as_py() if len(ends) else [0.5]
+    points = curve_table(curves, levels)
+    values = np.column_stack([points[quantile_column(level)] for level in levels])
+    level, ramp = _shape(values[:, levels.index(0.5)], ends)
+    before = _week_before(rows)
+    keys = pd.MultiIndex.from_arrays([curves["entity_id"].to_pandas(), curves["issued_at"].to_pandas()])
+    made_of = before.iloc[before.index.get_indexer(keys)]
+    found = pd.DataFrame(
+        {
+            "entity_id": curves["entity_id"].to_pandas(),
+            "delivery_day": made_of["delivery_day"].to_numpy(),
+            "rows": np.diff(ends, prepend=0),
+            "quantiles_cross": _sums((np.diff(values, axis=1) < 0).any(axis=1).astype(np.int64), ends),
+            "level_ratio": _ratio(level, made_of["level"].to_numpy()),
+            "ramp_ratio": _ratio(ramp, made_of["ramp"].to_numpy()),
+            "width": _sums(values[:, -1] - values[:, 0], ends) / np.diff(ends, prepend=0),
+        }
+    )
     found["expected_rows"] = expected_rows(use_case, found)
     return found[ARROW_FACTS.names]
+
+
+def _week_before(rows: pd.DataFrame) -> pd.DataFrame:
+    """delivery_day, and level and ramp of what came true a week before, by entity_id and cutoff."""
+    ordered = rows.sort_values(["entity_id", "cutoff", "valid_time"], kind="stable")
+    last = ~ordered.duplicated(["entity_id", "cutoff"], keep="last")
+    level, ramp = _shape(ordered["actual_week_before"].to_numpy(), np.flatnonzero(last) + 1)
+    heads = ordered.loc[last, ["entity_id", "cutoff", "delivery_day"]].assign(level=level, ramp=ramp)
+    return heads.assign(cutoff=heads["cutoff"].dt.as_unit("us")).set_index(["entity_id", "cutoff"])
+
+
+def _shape(values: Floats, ends: Ints) -> tuple[Floats, Floats]:
+    """The mean and the steepest step of each run of values, given the row behind each; NaN where one is not known."""
+    steps = np.append(np.abs(np.diff(values)), 0.0)[: len(values)]
+    steps[ends - 1] = 0.0
+    begins = _begins(ends)
+    return _sums(values, ends) / np.diff(ends, prepend=0), np.maximum.reduceat(steps, begins)
+
+
+def _sums(values: Any, ends: Ints) -> Any:
+    return np.add.reduceat(values, _begins(ends))
+
+
+def _begins(ends: Ints) -> Ints:
+    return np.concatenate((np.zeros(1, np.int64), ends))[:-1] if len(ends) else ends
 
 
 def expected_rows(use_case: UseCase, days: pd.DataFrame) -> list[int]:
@@ -50,19 +88,6 @@ def expected_rows(use_case: UseCase, days: pd.DataFrame) -> list[int]:
     zones, part = {entity.id: entity.time_zone for entity in use_case.entities}, use_case.day_ahead
     length = cache(lambda day, zone: len(delivery_slots(day, zone, part.resolution, part.days)))
     return [length(day, zones[e]) for e, day in zip(days["entity_id"], days["delivery_day"], strict=True)]
-
-
-def _compared(forecast: Forecast, actual_week_before: pd.Series) -> tuple[int, float, float, float]:
-    """Points whose quantiles cross, level and ramp against a week before (NaN where a value is not known), width."""
-    values, before = np.array([point.values for point in forecast.points]), actual_week_before.to_numpy()
-    middle = values[:, forecast.quantile_levels.index(0.5)]
-    crossing = int((np.diff(values, axis=1) < 0).any(axis=1).sum())
-    ramp = _ratio(_steepest(middle), _steepest(before))
-    return crossing, _ratio(middle.mean(), before.mean()), ramp, float(np.mean(values[:, -1] - values[:, 0]))
-
-
-def _steepest(values: Floats) -> float:
-    return float(np.abs(np.diff(values)).max(initial=0.0))
 
 
 def against_the_usual(facts: pd.DataFrame, settings: Settings, use_case: UseCase) -> pd.DataFrame:
@@ -96,5 +121,7 @@ def _stored_since(settings: Settings, use_case: UseCase, first: datetime, last: 
     return sorted(file for file in files if file.split("/")[-2] in dates)
 
 
-def _ratio(value: float, yardstick: float) -> float:
-    return float(value / yardstick) if yardstick > 0 else float("nan")
+def _ratio(value: Floats, yardstick: Floats) -> Floats:
+    """NaN where the yardstick is not known or not positive."""
+    ratio: Floats = value / np.where(yardstick > 0, yardstick, np.nan)
+    return ratio

@@ -21,6 +21,7 @@ from dualcast.settings import Settings
 _GOLD = {"day-ahead": "day_ahead", "intraday": "intraday"}
 _TARGETS = {"day-ahead": "actual", "intraday": "actuals"}
 _KEYS = ["entity_id", "valid_time", "event_timestamp"]
+_CURVE = ["entity_id", "delivery_day"]
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,20 @@ def day_ahead_rows(settings: Settings, use_case: str, delivery_days: Sequence[da
     frames = [_read(folder, where=wanted) for folder in folders if exists(folder)]
     rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_KEYS)
     return rows.sort_values(["entity_id", "valid_time"], ignore_index=True)
+
+
+def gold_curves(settings: Settings, use_case: str, curves: Sequence[tuple[str, date]]) -> pd.DataFrame:
+    """Gold's day-ahead rows of some curves, each an entity and a delivery day; empty where there are none.
+
+    Looks only into the parts of files between the first entity and the last: cheap where those are neighbours.
+    """
+    entities, days = sorted({entity for entity, _ in curves}), {day for _, day in curves}
+    root, name = lake_paths(settings).gold_of("day-ahead", use_case), ds.field("entity_id")
+    near = ds.field("delivery_day").isin(list(days)) & (name >= entities[0]) & (name <= entities[-1])
+    folders = sorted({f"{root}/delivery_month={day:%Y-%m}" for day in days})
+    frames = [_read(folder, where=near & name.isin(entities)) for folder in folders if exists(folder)]
+    rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_KEYS)
+    return rows[pd.MultiIndex.from_frame(rows[_CURVE]).isin(curves)] if len(rows) else rows
 
 
 def forecast_rows(settings: Settings, use_case: str, path: Path_, issue_date: date | None = None) -> pd.DataFrame:

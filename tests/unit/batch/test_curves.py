@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
@@ -43,11 +44,21 @@ def test_an_encoded_curve_is_the_same_curve() -> None:
 
 
 def test_rows_are_those_of_the_forecast_without_what_is_in_the_path() -> None:
-    rows = curve_table([forecast("DE"), forecast("FR")], LEVELS).to_pandas()
+    rows = curve_table(encoded_curves([forecast("DE"), forecast("FR")]), LEVELS).to_pandas()
     expected = pd.concat([forecast(e).to_frame().drop(columns=["use_case", "path"]) for e in ("DE", "FR")])
     pd.testing.assert_frame_equal(rows, expected.reset_index(drop=True))
 
 
+def test_a_curve_of_other_quantiles_has_no_value_where_the_catalogue_has_one_more() -> None:
+    points = [replace(p, values=p.values[1:]) for p in forecast("FR").points]
+    other = replace(forecast("FR"), quantile_levels=LEVELS[1:], points=points)
+    rows = curve_table(encoded_curves([forecast("DE"), other, forecast("NL")]), LEVELS).to_pandas()
+    of_other = rows["entity_id"] == "FR"
+    assert rows.loc[of_other, "q10"].isna().all()
+    assert rows.loc[of_other, ["q50", "q90"]].to_numpy().tolist() == [p.values for p in points]
+    assert rows.loc[~of_other, ["q10", "q50", "q90"]].to_numpy().tolist() == [p.values for p in forecast().points] * 2
+
+
 def test_no_curves_make_no_rows_of_the_same_columns() -> None:
     assert encoded_curves([]).num_rows == 0
-    assert curve_table([], LEVELS).schema == curve_schema(LEVELS)
+    assert curve_table(encoded_curves([]), LEVELS).schema == curve_schema(LEVELS)

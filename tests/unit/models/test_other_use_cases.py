@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from batch.curves import curve_of, curve_table, encoded, encoded_curves
 from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import UseCase, load_use_case
 from dualcast.features.asof import day_ahead_features, target_values
-from dualcast.records import Forecast
+from dualcast.records import Forecast, forecast_frame
 from dualcast.timegrid import DAY
-from models.forecasting import NoForecastError, day_ahead_forecasts
+from models.forecasting import NoForecastError, day_ahead_curves, day_ahead_forecasts
 from models.inputs import Layout
 from models.model import load_model
 from tests.conftest import ROOT
@@ -92,6 +93,23 @@ def test_a_stored_model_says_the_same(
     model.raw.save(tmp_path / "model")  # type: ignore[attr-defined]
     again = registered(load_model(tmp_path / "model"), "model_da_warehouses")
     assert {c.entity_id: c for c in day_ahead_forecasts(again, warehouses, week, "d")} == curves
+
+
+def test_columns_on_their_way_to_the_lake_are_the_same_curves(
+    warehouses: UseCase, model: RegisteredModel, week: pd.DataFrame
+) -> None:
+    lacking = week.assign(promotion=week["promotion"].where(week["entity_id"] == "W01"))
+    columns = day_ahead_curves(model, warehouses, lacking, "d", simulated=True, reasons=["late"])
+    objects = list(columns.forecasts())
+    batch = encoded(columns)
+    assert [curve_of(row["curve"]) for row in batch.to_pylist()] == objects
+    assert batch.equals(encoded_curves(objects))
+    rows = curve_table(batch, warehouses.day_ahead.quantiles).to_pandas()
+    pd.testing.assert_frame_equal(rows, forecast_frame(objects).drop(columns=["use_case", "path"]))
+    assert rows.groupby("entity_id")["degraded_reasons"].first().to_dict() == {
+        "W01": "late",
+        "W02": "missing:promotion;late",
+    }
 
 
 def test_a_warehouse_that_is_younger_than_the_model_gets_its_curve(
