@@ -1,6 +1,7 @@
-"""What 10 and 100 times the series cost, in Silver, Gold, training and inference.
+"""What 10 and 100 times the series cost, in Silver, Gold, training and inference; and mlforecast beside it.
 
-Each stage runs its real job on a lake of its own; the ratio is to the same stage with the fewest series.
+Each stage runs its real job on a lake of its own; the ratio is to the same stage with the fewest series. mlforecast
+learns from and forecasts the most series, in memory and without vintages; the ratio is ours to its, features included.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 
 from pyspark.sql import SparkSession
@@ -18,6 +21,7 @@ from batch.gold import build_day_ahead
 from batch.silver import refine
 from benchmarks.inference import infer
 from benchmarks.lake import empty_lake
+from benchmarks.nixtla import measure_peer
 from benchmarks.results import Row
 from benchmarks.warehouses import observations, warehouses
 from dualcast.adapters.feature_store import apply_definitions, training_frame
@@ -37,11 +41,29 @@ _LAST = _FIRST + timedelta(days=_DAYS - 7)
 def measure() -> list[Row]:
     """Seconds of each stage for 10, 100 and 1,000 series, and how many times as long as for the fewest."""
     found = {times: _stages(_FEWEST * times) for times in _TIMES}
-    return [
+    most = warehouses(_FEWEST * _TIMES[-1])
+    with TemporaryDirectory() as folder:
+        peer = measure_peer(most, observations(most, _FIRST, _DAYS), Path(folder))
+    ours = found[_TIMES[-1]]
+    beside = [
+        Row(
+            f"mlforecast {peer.version} learns from {len(most.entities):,} series",
+            peer.fit,
+            "s",
+            _ratio(ours, peer.fit),
+        ),
+        Row("mlforecast: forecasting them", peer.predict, "s", ours["inference"] / peer.predict),
+    ]
+    return beside + [
         Row(f"{stage}, {_FEWEST * times:,} series", seconds, "s", seconds / found[1][stage])
         for times in _TIMES
         for stage, seconds in found[times].items()
     ]
+
+
+def _ratio(ours: dict[str, float], seconds: float) -> float:
+    """Our features and training to a peer's."""
+    return (ours["Gold"] + ours["training"]) / seconds
 
 
 def _stages(series: int) -> dict[str, float]:
