@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from dualcast import telemetry
 from streaming.commands import app
 
 ROOT = Path(__file__).parents[3]
@@ -18,7 +17,6 @@ ROOT = Path(__file__).parents[3]
 def _own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DUALCAST_STATE_DIR", str(tmp_path))
     monkeypatch.setenv("DUALCAST_USE_CASES", str(ROOT / "use_cases"))
-    monkeypatch.setattr(telemetry, "configure", lambda _settings, _service: None)
 
 
 def run(*arguments: str) -> Result:
