@@ -18,10 +18,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dualcast.records import quantile_column
-from models.conformal import Intervals
+from models.conformal import MEDIAN, Intervals
 from models.inputs import Assembler, Floats, Ints
-
-_MEDIAN = 0.5
 
 # Errors of so many days shape the intervals; hits and misses of so many days move the level.
 _SHAPE_DAYS, _LEVEL_DAYS = 60, 120
@@ -55,12 +53,12 @@ def entity_factors(
     published = past[columns].to_numpy(dtype=np.float64)
     actual = past["actual"].to_numpy(dtype=np.float64)
     unit = past[scale].to_numpy(dtype=np.float64) if scale is not None else np.ones(len(past))
-    low = np.array(intervals.levels) < _MEDIAN
+    low = np.array(intervals.levels) < MEDIAN
     missed = np.where(low, actual[:, np.newaxis] < published, actual[:, np.newaxis] > published)
     clock = assembler.clock(past["entity_id"], past["valid_time"])[:, :1]
     record = TrackRecord(
         age=_placed(past["age"].to_numpy(dtype=np.int64), place, shape, -1),
-        error=_placed((actual - published[:, intervals.levels.index(_MEDIAN)]) / unit, place, shape, np.nan),
+        error=_placed((actual - published[:, intervals.levels.index(MEDIAN)]) / unit, place, shape, np.nan),
         offset=_placed(intervals.offsets(clock)[:, 0], place, shape, 0.0),
         missed=_placed(missed, place, shape, False),
         per_day=intervals.slots_per_day,

@@ -14,7 +14,7 @@ import numpy as np
 
 from models.inputs import Floats, Ints
 
-_MEDIAN = 0.5
+MEDIAN = 0.5
 # A group with fewer residuals than this takes those of all parts of the day.
 _ENOUGH = 40
 
@@ -79,8 +79,8 @@ class Intervals:
 
 def _quantile(residuals: Floats, level: float) -> float:
     """The conformal quantile: from the outer neighbour, and on the outer side of the point forecast."""
-    if level == _MEDIAN:
+    if level == MEDIAN:
         return 0.0
-    if level < _MEDIAN:
+    if level < MEDIAN:
         return min(float(np.quantile(residuals, level, method="lower")), 0.0)
     return max(float(np.quantile(residuals, level, method="higher")), 0.0)

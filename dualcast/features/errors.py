@@ -28,8 +28,7 @@ def error_same_time(window: Window, variable: str, observed: str, days: int) -> 
     """Mean of (observed - forecast) at the target's local time over the last ``days`` days that are known."""
     total, found = np.zeros(window.target.shape), np.zeros(window.target.shape)
     for back in range(1, days + 3):
-        slot = window.same_local_time(back)
-        error = window.at(observed, slot) - window.at(variable, slot)
+        error = error_lag(window, variable, observed, timedelta(days=back))
         taken = np.isfinite(error) & (found < days)
         total += np.where(taken, error, 0.0)
         found += taken
