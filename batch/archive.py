@@ -12,7 +12,7 @@ from pyspark import Accumulator
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
-from batch.curves import ENCODED, curve_keys, curve_table, encoded_curves, spark_curve_schema, store_curves
+from batch.curves import ENCODED, encoded_curves, store_curves
 from batch.day_ahead import DayAheadJob
 from batch.engine.avro import UndecodableError, decoded
 from batch.engine.incremental import drain, kafka_stream
@@ -49,11 +49,6 @@ class _Archiving:
                     [*columns, offset], names=["entity_id", "issued_at", "curve", "offset"]
                 )
 
-    def rows(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Encoded curves to the rows that the lake stores."""
-        for batch in batches:
-            yield from curve_table(batch, self.use_case.part("intraday").quantiles).to_batches()
-
 
 def archive_stream(job: DayAheadJob) -> None:
     """Bring Gold and the stored forecasts up to the stream's topics, and the feature store to the catalogue."""
@@ -76,10 +71,8 @@ def archive_curves(spark: SparkSession, settings: Settings, use_case: UseCase) -
 
     def handle(batch: DataFrame, number: int) -> None:  # noqa: ARG001 -- curves are replaced by key, not by batch
         came = batch.mapInArrow(archiving.decode, f"{ENCODED}, offset bigint")
-        curves = came.groupBy("entity_id", "issued_at").agg(F.max_by("curve", "offset").alias("curve")).persist()
-        rows = curves.mapInArrow(archiving.rows, spark_curve_schema(use_case.part("intraday").quantiles))
-        store_curves(rows, curve_keys(curves), table)
-        curves.unpersist()
+        curves = came.groupBy("entity_id", "issued_at").agg(F.max_by("curve", "offset").alias("curve"))
+        store_curves(curves, use_case.part("intraday").quantiles, table)
 
     stream = kafka_stream(spark, settings, Topic.FORECASTS_INTRADAY)
     drain(stream, f"{lake.checkpoints}/forecasts_intraday/{use_case.use_case}", handle)

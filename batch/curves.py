@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +11,7 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
-from batch.engine.among import among
-from batch.engine.partitions import replace_partitions
-from dualcast.adapters.lake import exists
+from batch.engine.partitions import ROWS_FILE, read_file, replace_file
 from dualcast.records import Forecast, Point, quantile_column
 from dualcast.timegrid import from_micros, iso_duration, micros
 from models.inputs import Ints
@@ -25,6 +22,7 @@ if TYPE_CHECKING:
 
 _TIME = pa.timestamp("us", "UTC")
 _PARTITION = "issue_date"
+_KEY = ["entity_id", "issued_at"]
 _MOMENTS = ("issued_at", "newest_input_at")
 # A whole curve: what it says once, the microseconds of its points, and their values, level by level for each point.
 _CURVE = pa.struct(
@@ -133,22 +131,32 @@ def _fields(curves: pa.StructArray) -> dict[str, pa.Array]:
     return dict(zip((field.name for field in curves.type), curves.flatten(), strict=True))
 
 
-def store_curves(rows: DataFrame, keys: Collection[tuple[str, datetime]], target: str) -> None:
-    """Write curves, whose entity_id and issued_at are ``keys``, in place of any of the same keys."""
-    if not keys:
-        return
-    new = rows.withColumn(_PARTITION, F.to_date("issued_at"))
-    dates = sorted({issued_at.astimezone(UTC).date() for _, issued_at in keys})
-    if exists(target):
-        there = rows.sparkSession.read.schema(new.schema).parquet(target)
-        new = new.unionByName(there.where(F.col(_PARTITION).isin(dates) & ~among(keys, "issued_at")))
-    replace_partitions(new, target, _PARTITION, [day.isoformat() for day in dates])
+def store_curves(curves: DataFrame, quantiles: Sequence[float], table: str) -> None:
+    """Write encoded curves as rows, in place of any of the same entity_id and issued_at.
+
+    The worker that has gathered an issue date writes its file.
+    """
+    by_date = curves.select("entity_id", "issued_at", "curve").groupBy(F.to_date("issued_at").alias(_PARTITION))
+    written = by_date.applyInArrow(
+        lambda key, new: _write(f"{table}/{_PARTITION}={key[0].as_py()}/{ROWS_FILE}", new, quantiles), "rows bigint"
+    )
+    written.collect()
 
 
-def curve_keys(curves: DataFrame) -> list[tuple[str, datetime]]:
-    """The entity_id and issued_at of encoded curves, on the driver."""
-    found = curves.select("entity_id", F.unix_micros("issued_at").alias("issued_at")).collect()
-    return [(row.entity_id, from_micros(row.issued_at)) for row in found]
+def _write(file: str, curves: pa.Table, quantiles: Sequence[float]) -> pa.Table:
+    new = pa.concat_tables(curve_table(batch, quantiles) for batch in curves.to_batches())
+    kept = _others(read_file(file), new)
+    rows = new if kept is None else pa.concat_tables([kept.cast(new.schema), new])
+    replace_file(file, rows)
+    return pa.table({"rows": [rows.num_rows]})
+
+
+def _others(there: pa.Table | None, new: pa.Table) -> pa.Table | None:
+    """The rows of a file that are of other curves than the new ones."""
+    if there is None:
+        return None
+    replaced = new.select(_KEY).group_by(_KEY).aggregate([])
+    return there.select(new.schema.names).join(replaced, _KEY, join_type="left anti")
 
 
 def encoded(made: DayAheadCurves) -> pa.RecordBatch:

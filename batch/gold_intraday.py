@@ -10,14 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import uuid4
 
-import fsspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import structlog
 from numpy.typing import NDArray
 from pyspark import Accumulator
@@ -26,6 +23,7 @@ from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
 from batch.engine.avro import UndecodableError, reader
 from batch.engine.incremental import drain, kafka_stream
+from batch.engine.partitions import read_file, replace_file
 from batch.feature_messages import feature_rows, heading
 from batch.gold import silver_version
 from dualcast.adapters.lake import lake_paths
@@ -82,17 +80,14 @@ class _Archiving:
         folder = f"{lake_paths(self.settings).gold_of('intraday', self.use_case.use_case)}/month={month}"
         rows = pa.concat_tables([self._there(f"{folder}/{entity_id}.parquet"), self._rows(new["message"].to_pylist())])
         if rows.num_rows:
-            _replace(f"{folder}/{entity_id}.parquet", self._completed(rows, target.to_pandas()))
+            replace_file(f"{folder}/{entity_id}.parquet", self._completed(rows, target.to_pandas()))
         return pa.table({"rows": [rows.num_rows]})
 
     def _there(self, file: str) -> pa.Table:
         """The rows of a file that are of today's feature definitions."""
-        schema = _row_schema(self.use_case)
-        filesystem, path = fsspec.core.url_to_fs(file)
-        if not filesystem.exists(path):
+        schema, table = _row_schema(self.use_case), read_file(file)
+        if table is None:
             return schema.empty_table()
-        with filesystem.open(path, "rb") as opened:
-            table = pq.read_table(opened)
         rows = table.filter(pc.equal(table["feature_set"], self.feature_set))
         return rows.select(schema.names).cast(schema) if rows.num_rows else schema.empty_table()
 
@@ -187,14 +182,3 @@ def _row_schema(use_case: UseCase) -> pa.Schema:
     features = [(name, pa.float64() if name in per_origin else _LIST) for name in plan.names]
     head = [("entity_id", pa.string()), ("valid_time", _TIME), ("as_of", _TIME), ("feature_set", pa.string())]
     return pa.schema([*head, *features])
-
-
-def _replace(file: str, table: pa.Table) -> None:
-    """Write a file whole or not at all: readers see the old one until the new one is complete."""
-    filesystem, path = fsspec.core.url_to_fs(file)
-    folder, name = path.rsplit("/", 1)
-    filesystem.makedirs(folder, exist_ok=True)
-    unfinished = f"{folder}/_{name}.{uuid4().hex}"
-    with filesystem.open(unfinished, "wb") as opened:
-        pq.write_table(table, opened, compression="zstd")
-    filesystem.mv(unfinished, path)

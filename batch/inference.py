@@ -15,9 +15,8 @@ import pandas as pd
 import pyarrow as pa
 import structlog
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
-from batch.curves import ENCODED, curve_of, curve_table, encoded, encoded_curves, spark_curve_schema, store_curves
+from batch.curves import ENCODED, curve_of, encoded, encoded_curves, store_curves
 from batch.engine.among import among
 from batch.published import CurveKey, PublishedCurves
 from batch.quality.curve_facts import ARROW_FACTS, FACTS, against_the_usual, measured
@@ -105,12 +104,6 @@ class Inference:
                         _log.warning("no forecast", reason=str(error))
 
 
-def _rows(batches: Iterator[pa.RecordBatch], quantiles: Sequence[float]) -> Iterator[pa.RecordBatch]:
-    """Encoded curves to the rows that the lake stores."""
-    for batch in batches:
-        yield from curve_table(batch, quantiles).to_batches()
-
-
 def _publish(batches: Iterator[pa.RecordBatch], settings: Settings) -> Iterator[pa.RecordBatch]:
     """Encoded curves to Kafka; says how many of each batch were acknowledged."""
     for batch in batches:
@@ -163,7 +156,7 @@ def _passed_on(gates: Gates, inference: Inference, curves: DataFrame) -> tuple[V
     keys = zip(facts["entity_id"], facts["delivery_day"], pd.DatetimeIndex(facts["issued_at"]), strict=True)
     made = {(e, issued_at.to_pydatetime()) for e, day, issued_at in keys if (e, day) not in verdict.refused}
     sound = curves.where(~refused)
-    _store(sound, made, inference)
+    _store(sound, inference)
     settings = gates.settings
     sound.mapInArrow(lambda batches: _publish(batches, settings), "sent bigint").collect()
     return verdict, made
@@ -186,9 +179,7 @@ def computed(spark: SparkSession, curves: Callable[[int], Iterator[pa.RecordBatc
 
 def facts_of(curves: DataFrame) -> pd.DataFrame:
     """What is to be judged about curves, on the driver: entity_id, issued_at, and the columns of ``measured``."""
-    rows = curves.drop("curve").withColumn("issued_at", F.unix_micros("issued_at"))
-    facts = pd.DataFrame([row.asDict() for row in rows.collect()], columns=rows.columns)
-    return facts.assign(issued_at=pd.to_datetime(facts["issued_at"], unit="us", utc=True))
+    return curves.drop("curve").toArrow().to_pandas()
 
 
 def _quarantine(gates: Gates, refused: DataFrame, verdict: Verdict) -> None:
@@ -196,16 +187,10 @@ def _quarantine(gates: Gates, refused: DataFrame, verdict: Verdict) -> None:
     gates.quarantine_curves(curves, verdict)
 
 
-def _store(curves: DataFrame, keys: Collection[tuple[str, datetime]], inference: Inference) -> None:
-    """Write encoded curves, whose entity_id and issued_at are ``keys``, to the lake."""
-    rows = stored_rows(curves, inference.use_case.day_ahead.quantiles)
-    target = lake_paths(inference.settings).forecasts("day-ahead", inference.use_case.use_case)
-    store_curves(rows, keys, target)
-
-
-def stored_rows(curves: DataFrame, quantiles: Sequence[float]) -> DataFrame:
-    """Encoded curves as the lake's rows."""
-    return curves.mapInArrow(lambda batches: _rows(batches, quantiles), spark_curve_schema(quantiles))
+def _store(curves: DataFrame, inference: Inference) -> None:
+    """Write encoded curves to the lake."""
+    table = lake_paths(inference.settings).forecasts("day-ahead", inference.use_case.use_case)
+    store_curves(curves, inference.use_case.day_ahead.quantiles, table)
 
 
 def _store_missing(
@@ -220,7 +205,7 @@ def _store_missing(
     if missing:
         batch = encoded_curves(published.curves(missing)).to_pylist()
         rows = [(curve["entity_id"], curve["issued_at"], curve["curve"]) for curve in batch]
-        _store(spark.createDataFrame(rows, ENCODED), [key[:2] for key in missing], inference)
+        _store(spark.createDataFrame(rows, ENCODED), inference)
 
 
 @cache

@@ -24,7 +24,7 @@ from pyspark.sql import SparkSession
 
 from batch.curves import store_curves
 from batch.gold import gold_schema
-from batch.inference import Inference, computed, facts_of, stored_rows
+from batch.inference import Inference, computed, facts_of
 from benchmarks.lake import empty_lake
 from benchmarks.results import Row
 from benchmarks.warehouses import gold_rows, warehouses
@@ -89,10 +89,9 @@ def infer(
     wanted = sorted((entity.id, day) for entity in use_case.entities for day in days)
     inference = _FromFolder(settings, use_case, "1", wanted, folder=model)
     curves = computed(spark, inference.curves, len(wanted)).persist()
-    facts = facts_of(curves)
-    keys = list(zip(facts["entity_id"], pd.DatetimeIndex(facts["issued_at"]).to_pydatetime(), strict=True))
+    facts_of(curves)
     target = lake_paths(settings).forecasts("day-ahead", use_case.use_case)
-    store_curves(stored_rows(curves, use_case.day_ahead.quantiles), keys, target)
+    store_curves(curves, use_case.day_ahead.quantiles, target)
     curves.unpersist()
     seconds = perf_counter() - begin
     return seconds, spark.read.parquet(target).count()

@@ -7,13 +7,16 @@ partition whole: as it was or as it is now.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from uuid import uuid4
 
 import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pyspark.sql import DataFrame
 
 # Readers of the lake pass over names that begin so.
 _UNFINISHED = "_unfinished"
-_FILE = "rows.parquet"
+ROWS_FILE = "rows.parquet"
 
 
 def replace_partitions(
@@ -33,9 +36,29 @@ def replace_partitions(
     for file in written:
         partition = f"{folder}/{file.split('/')[-2]}"
         filesystem.makedirs(partition, exist_ok=True)
-        filesystem.mv(file, f"{partition}/{_FILE}")
+        filesystem.mv(file, f"{partition}/{ROWS_FILE}")
     kept = {file.split("/")[-2] for file in written}
     for partition in {f"{column}={value}" for value in values} - kept:
         if filesystem.exists(f"{folder}/{partition}"):
             filesystem.rm(f"{folder}/{partition}", recursive=True)
     filesystem.rm(unfinished, recursive=True)
+
+
+def read_file(file: str) -> pa.Table | None:
+    """A file whole; None where there is none."""
+    filesystem, path = fsspec.core.url_to_fs(file)
+    if not filesystem.exists(path):
+        return None
+    with filesystem.open(path, "rb") as opened:
+        return pq.ParquetFile(opened).read()
+
+
+def replace_file(file: str, rows: pa.Table) -> None:
+    """Write a file whole or not at all: readers see the old one until the new one is complete."""
+    filesystem, path = fsspec.core.url_to_fs(file)
+    folder, name = path.rsplit("/", 1)
+    filesystem.makedirs(folder, exist_ok=True)
+    unfinished = f"{folder}/_{name}.{uuid4().hex}"
+    with filesystem.open(unfinished, "wb") as opened:
+        pq.write_table(rows, opened, compression="zstd")
+    filesystem.mv(unfinished, path)
