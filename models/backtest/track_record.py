@@ -17,7 +17,7 @@ from models.backtest.question import Question
 from models.backtest.rows import with_targets
 from models.forecasting import Factors, interval_factors
 
-_KEY = ["entity_id", "valid_time"]
+_KEY = ["entity_id", "issued_at", "valid_time"]
 
 
 class TrackRecord:
@@ -27,7 +27,7 @@ class TrackRecord:
         """``rows`` hold the scale of every interval; ``stored`` are the forecasts of folds that were done before."""
         self._question = question
         scale = question.use_case.day_ahead.scale
-        self._scales = rows[[*_KEY, *([scale] if scale else [])]]
+        self._scales = rows.rename(columns={"event_timestamp": "issued_at"})[[*_KEY, *([scale] if scale else [])]]
         target = history.on_grid[history.on_grid["variable"] == question.use_case.target]
         self._observed = target
         self._published_at = target["published_at"].dt.as_unit("us").astype("int64").to_numpy()

@@ -22,6 +22,9 @@ from models.learners.feature_sets import FeatureSet, feature_sets, known_feature
 from models.learners.linear import GroupedRidge
 from models.learners.trees import Growth, Matrix, TreeParams, Trees, grow
 
+# Few and fast: three times as many trees of finer bins and all features were no better by 0.01 points of MAPE.
+_TREES = TreeParams(rounds=100, learning_rate=0.15, feature_fraction=0.3, max_bin=63)
+_RESIDUAL_TREES = _TREES.model_copy(update={"learning_rate": 0.1, "num_leaves": 15, "min_data_in_leaf": 40})
 # The learners of a member, in the order in which they speak.
 KINDS = ("ridge", "trees", "residual_trees")
 
@@ -33,8 +36,8 @@ class BlendParams(BaseModel):
 
     alpha: float = Field(10.0, gt=0)
     most_unknown: float = Field(0.5, gt=0, le=1)
-    trees: TreeParams = TreeParams()
-    residual_trees: TreeParams = TreeParams(learning_rate=0.04, num_leaves=15, min_data_in_leaf=40)
+    trees: TreeParams = _TREES
+    residual_trees: TreeParams = _RESIDUAL_TREES
     weights: dict[str, float] = Field(
         {"ridge": 1.0, "trees": 0.5, "residual_trees": 1.0},
         description="weight of each kind of learner until weights are learned",

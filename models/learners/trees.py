@@ -36,6 +36,7 @@ class TreeParams(BaseModel):
     feature_fraction: float = Field(0.6, gt=0, le=1)
     bagging_fraction: float = Field(0.8, gt=0, le=1)
     lambda_l2: float = Field(1.0, ge=0)
+    max_bin: int = Field(255, ge=2)
     seed: int = 1
 
 
