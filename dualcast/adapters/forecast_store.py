@@ -99,24 +99,21 @@ class TopicReader:
 
         Raises UnreachableError where broker or registry fails; nothing is lost, the next ``with`` goes on from there.
         """
-        return [record for _, record in self.messages(timeout, most)]
+        decoded = (self._decode(message) for message in self.messages(timeout, most))
+        return [record for record in decoded if record is not None]
 
-    def messages(self, timeout: float, most: int = 500) -> list[tuple[Message, dict[str, Any]]]:
-        """The same with the messages that carried them."""
+    def messages(self, timeout: float, most: int = 500) -> Iterator[Message]:
+        """The same as the messages that carry them, undecoded. One counts as read when the next is asked for."""
         assert self._consumer is not None, "use the reader in a with statement"
-        found = []
         with reaching(self._topic):
             messages = self._consumer.consume(most, timeout)
         for message in messages:
             if message.error() is not None:
                 self._note(message)
                 continue
-            wanted = self._keys is None or message.key() in self._keys
-            record = self._decode(message) if wanted else None
+            if self._keys is None or message.key() in self._keys:
+                yield message
             self._next[message.partition()] = message.offset() + 1
-            if record is not None:
-                found.append((message, record))
-        return found
 
     def _note(self, message: Message) -> None:
         if message.error().code() == KafkaError._PARTITION_EOF:

@@ -1,4 +1,4 @@
-"""What real weeks do is plausible: a first working day after holidays is not taken for a fault, a slip of a digit is."""
+"""What real weeks do is plausible: a working day after holidays is no fault, a slip of a digit is one."""
 
 from __future__ import annotations
 
