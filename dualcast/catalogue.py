@@ -225,6 +225,17 @@ class ReplayMapping(Strict):
     source: str = "file"
 
 
+class SourceSeries(Strict):
+    """One series of a source outside: what it is here, in which steps and units it comes, how it is asked for."""
+
+    variable: str
+    entity: str | None = Field(None, description="none: of every entity")
+    unit: str = Field(description="what the source calls its unit; checked where the source says it")
+    factor: float = Field(1.0, description="what its values are multiplied by to be in the variable's unit")
+    resolution: Duration | None = Field(None, description="length of its intervals; without it, the grid")
+    query: dict[str, Any] = Field({}, description="what the source is asked for; its own file says which keys it takes")
+
+
 def _listed(given: Any, info: ValidationInfo) -> Any:
     """Entities as a list, also where the YAML names a table of them."""
     if isinstance(given, dict):
@@ -250,6 +261,7 @@ class UseCase(Strict):
     day_ahead: DayAhead
     intraday: Intraday | None = Field(None, description="none where nothing is forecast within the day")
     replay: ReplayMapping = ReplayMapping()
+    sources: dict[str, tuple[SourceSeries, ...]] = Field({}, description="by the name of the source")
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -260,6 +272,9 @@ class UseCase(Strict):
         self._check_names([name for name in (self.target, self.reference, self.active) if name is not None])
         for path in self.paths:
             self._check_path(self.part(path))
+        for source, series in self.sources.items():
+            for one in series:
+                self._check_series(source, one)
         if self.intraday is not None and self.intraday.resolution >= DAY:
             raise ValueError("days are forecast by the day-ahead path, with 'days' for how many")
         return self
@@ -276,6 +291,15 @@ class UseCase(Strict):
             self._check_names(spec.variables(), f"feature {feature!r}: ")
         if self.active and not any(s.reads_at_target(self.active) for s in part.features.values()):
             raise ValueError(f"no feature gives the 'value' of {self.active!r} at the target")
+
+    def _check_series(self, source: str, series: SourceSeries) -> None:
+        where = f"source {source!r}: "
+        self._check_names([series.variable], where)
+        if series.entity is not None and series.entity not in self._by_id:
+            raise ValueError(f"{where}{series.entity!r} is not one of the entities")
+        step = series.resolution or self.grid
+        if step <= timedelta(0) or (step % self.grid and self.grid % step):
+            raise ValueError(f"{where}steps of {iso_duration(step)} do not fit the grid of {iso_duration(self.grid)}")
 
     def _check_names(self, names: Iterable[str], where: str = "") -> None:
         for name in names:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import typer
 
 from streaming.ingest.commands import app as ingest
+from streaming.ingest.pull.commands import app as pull
 from streaming.job.commands import app as job
 
 app = typer.Typer(
-    name="stream", no_args_is_help=True, help="Observations to Kafka (history, replay), and features from them."
+    name="stream", no_args_is_help=True, help="Observations to Kafka (history, replay, pull), and features from them."
 )
 app.add_typer(ingest)
+app.add_typer(pull)
 app.add_typer(job)

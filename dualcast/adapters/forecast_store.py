@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Self
 
 import httpx
@@ -43,14 +43,25 @@ def reaching(what: str) -> Iterator[None]:
 class TopicReader:
     """Reads a topic without a consumer group and knows when it has come to the end.
 
-    ``tail`` begins that many messages before the end of each partition. A reader that was closed goes on where it was
+    ``tail`` begins that many messages before the end of each partition, ``since`` with the first that was written then
+    or later; ``keys`` leaves out the messages of all others, undecoded. A reader that was closed goes on where it was
     when it is opened again. ``undecodable`` counts the messages that were skipped.
     """
 
-    def __init__(self, settings: Settings, topic: Topic, *, tail: int | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        topic: Topic,
+        *,
+        tail: int | None = None,
+        since: datetime | None = None,
+        keys: Collection[bytes] | None = None,
+    ) -> None:
         self._settings = settings
         self._topic = topic
         self._tail = tail
+        self._since = since
+        self._keys = keys
         self._next: dict[int, int] = {}
         self._behind: set[int] = set()
         self._codec: Codec | None = None
@@ -62,7 +73,7 @@ class TopicReader:
         consumer = _consumer(self._settings, f"reader-{self._topic}")
         try:
             with reaching(self._topic):
-                starts = _starts(consumer, self._topic, self._tail)
+                starts = _starts(consumer, self._topic, self._tail, self._since)
         except UnreachableError:
             consumer.close()
             raise
@@ -88,19 +99,21 @@ class TopicReader:
 
         Raises UnreachableError where broker or registry fails; nothing is lost, the next ``with`` goes on from there.
         """
+        decoded = (self._decode(message) for message in self.messages(timeout, most))
+        return [record for record in decoded if record is not None]
+
+    def messages(self, timeout: float, most: int = 500) -> Iterator[Message]:
+        """The same as the messages that carry them, undecoded. One counts as read when the next is asked for."""
         assert self._consumer is not None, "use the reader in a with statement"
-        found = []
         with reaching(self._topic):
             messages = self._consumer.consume(most, timeout)
         for message in messages:
             if message.error() is not None:
                 self._note(message)
                 continue
-            record = self._decode(message)
+            if self._keys is None or message.key() in self._keys:
+                yield message
             self._next[message.partition()] = message.offset() + 1
-            if record is not None:
-                found.append(record)
-        return found
 
     def _note(self, message: Message) -> None:
         if message.error().code() == KafkaError._PARTITION_EOF:
@@ -202,13 +215,19 @@ def _consumer(settings: Settings, group: str) -> Consumer:
     )
 
 
-def _starts(consumer: Consumer, topic: Topic, tail: int | None) -> dict[int, int]:
+def _starts(consumer: Consumer, topic: Topic, tail: int | None, since: datetime | None = None) -> dict[int, int]:
     """Where to begin in each partition. Raises KafkaException where the broker or the topic is not there."""
     found = consumer.list_topics(topic.value, timeout=_TIMEOUT_SECONDS).topics[topic.value]
     if found.error is not None:
         raise KafkaException(found.error)
-    starts = {}
+    starts, ends = {}, {}
     for partition in found.partitions:
         low, high = consumer.get_watermark_offsets(TopicPartition(topic.value, partition), timeout=_TIMEOUT_SECONDS)
-        starts[partition] = low if tail is None else max(low, high - tail)
+        starts[partition], ends[partition] = low if tail is None else max(low, high - tail), high
+    if since is not None:
+        moment = int(since.timestamp() * 1000)
+        asked = [TopicPartition(topic.value, partition, moment) for partition in starts]
+        for written in consumer.offsets_for_times(asked, timeout=_TIMEOUT_SECONDS):
+            # a negative offset says that nothing was written since
+            starts[written.partition] = written.offset if written.offset >= 0 else ends[written.partition]
     return starts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from datetime import datetime
 from typing import Any, Protocol, Self
@@ -157,11 +157,17 @@ class RecordProducer:
         if topic not in self._codecs:
             self._codecs[topic] = Codec(self._settings, topic)
         value = self._codecs[topic].encode(record)
+        self.send_raw(topic, key.encode(), value, at)
+
+    def send_raw(
+        self, topic: Topic, key: bytes | None, value: bytes, at: datetime, more: Mapping[str, str] | None = None
+    ) -> None:
+        """Queue what is encoded already, with ``more`` headers; else as ``send``."""
         with _tracer.start_as_current_span(f"{topic} publish", kind=SpanKind.PRODUCER):
-            headers = self._headers(topic, at)
+            headers = self._headers(topic, at) + [(name, text.encode()) for name, text in (more or {}).items()]
         while True:
             try:
-                self._producer.produce(topic.value, value, key.encode(), headers=headers, on_delivery=self._delivered)
+                self._producer.produce(topic.value, value, key, headers=headers, on_delivery=self._delivered)
                 break
             except BufferError:
                 self._producer.poll(0.1)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from time import perf_counter
@@ -13,17 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import structlog
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from dualcast import telemetry
-from dualcast.catalogue import CatalogueError, UseCase, load_use_case
+from dualcast.catalogue import UseCase, load_use_case
 from dualcast.observations import SourceError
 from dualcast.settings import Settings, load_settings
 from dualcast.timegrid import duration, parse_moment
 from streaming.ingest.memory import Memory, Published
+from streaming.ingest.outcome import exit_code, known_mistakes, progress
 from streaming.ingest.replay import publish_history, publish_replay, resume_after
-from streaming.ingest.signals import Stop, Stopped
+from streaming.ingest.signals import Stop
 from streaming.ingest.source import Source
 from streaming.ingest.sources import open_source
 from streaming.ingest.window import replay_window
@@ -88,12 +84,12 @@ def history(
     until: Until, use_case: UseCaseName = None, data: DataFile = None, mapping: MappingFile = None, start: Start = None
 ) -> None:
     """Publish the past in bulk: big messages of each entity, in order of publication."""
-    with _known_mistakes():
+    with known_mistakes():
         settings, case, source = _open(use_case, data, mapping, "ingest-history")
         begin = start or source.extent.first or until - timedelta(days=case.day_ahead.training_days)
         if begin > until:
             raise SourceError(f"{source.name} begins at {begin:%Y-%m-%d %H:%M}Z, after {until:%Y-%m-%d %H:%M}Z")
-        with Stop() as stop, _exit_code(stop), _publisher(settings, source, stop) as publisher:
+        with Stop() as stop, exit_code(stop), _publisher(settings, source, stop) as publisher:
             _publish_history(publisher, source, begin, until)
             Memory(settings, case.use_case).write(Published.by(source.name, until, settings.clock))
 
@@ -109,11 +105,11 @@ def replay(
 
     Ends with status 0 at the end, and with 128 + the signal's number where a signal stopped it.
     """
-    with _known_mistakes():
+    with known_mistakes():
         settings, case, source = _open(use_case, data, mapping, "ingest-replay")
         memory = Memory(settings, case.use_case)
         after = resume_after(source.name, settings.clock, memory.read(), overlap)
-        with Stop() as stop, _exit_code(stop), _publisher(settings, source, stop) as publisher:
+        with Stop() as stop, exit_code(stop), _publisher(settings, source, stop) as publisher:
             publisher.prepare()
             _log.info("replay", source=source.name, after=after.isoformat(), speed=settings.clock.speed)
             if publish_replay(source, publisher, settings.clock, memory, stop, after):
@@ -129,7 +125,7 @@ def window(
     start: FirstDay = None,
 ) -> None:
     """Print which time is history and which a replay shows, as JSON: history_start, start, until."""
-    with _known_mistakes():
+    with known_mistakes():
         settings, case, source = _open(use_case, data, mapping, "ingest-window")
         first = None if start is None else start.date()
         typer.echo(replay_window(source, case, settings.clock.now(), days, first).model_dump_json())
@@ -156,48 +152,15 @@ def _publisher(settings: Settings, source: Source, stop: Stop) -> Publisher:
 def _publish_history(publisher: Publisher, source: Source, begin: datetime, until: datetime) -> None:
     publisher.prepare()
     started, observations, sent = perf_counter(), 0, 0
-    with _progress() as progress:
-        task = progress.add_task(source.name, total=(until - begin).total_seconds(), observations=0)
+    with progress() as shown:
+        task = shown.add_task(source.name, total=(until - begin).total_seconds(), observations=0)
         for step in publish_history(source, publisher, begin, until):
             observations += step.observations
             sent += step.messages
-            progress.update(task, completed=(step.until - begin).total_seconds(), observations=observations)
+            shown.update(task, completed=(step.until - begin).total_seconds(), observations=observations)
     seconds = perf_counter() - started
     Console(stderr=True).print(
         f"{source.name}: {observations:,} observations in {sent:,} messages,"
         f" {seconds:.1f} s ({observations / seconds:,.0f}/s)",
         highlight=False,
     )
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[observations]:,} observations"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
-
-
-@contextmanager
-def _exit_code(stop: Stop) -> Iterator[None]:
-    """End with 128 + the signal's number, as shells do, where a signal came."""
-    try:
-        yield
-    except Stopped:
-        _log.warning("stopped before all was acknowledged")
-    if stop.signal is not None:
-        _log.info("stopped", signal=signal.Signals(stop.signal).name)
-        raise typer.Exit(128 + stop.signal)
-
-
-@contextmanager
-def _known_mistakes() -> Iterator[None]:
-    """Show the user's mistakes as such, without a traceback."""
-    try:
-        yield
-    except (SourceError, CatalogueError) as error:
-        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
-        raise typer.Exit(2) from error

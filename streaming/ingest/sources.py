@@ -1,12 +1,24 @@
-"""Which sources there are, and the one that a command reads. A new source adds its line here."""
+"""Which sources there are, and the one that a command reads or asks. A new source adds its line here."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 from dualcast.adapters.files.observations import FileSource, load_mapping
 from dualcast.catalogue import UseCase
-from streaming.ingest.source import Source
+from dualcast.observations import SourceError
+from dualcast.settings import Settings
+from streaming.ingest.signals import Stop
+from streaming.ingest.source import Puller, Source
+
+# By the name in the catalogue; imported when asked for, since each brings its own libraries.
+PULLERS = {
+    "entsoe": "streaming.ingest.pull.entsoe:EntsoePuller",
+    "esios": "streaming.ingest.pull.esios:EsiosPuller",
+    "open_meteo": "streaming.ingest.pull.open_meteo:OpenMeteoPuller",
+    "smard": "streaming.ingest.pull.smard:SmardPuller",
+}
 
 
 def open_source(use_case: UseCase, data: Path | None, mapping: Path | None) -> Source:
@@ -19,3 +31,15 @@ def open_source(use_case: UseCase, data: Path | None, mapping: Path | None) -> S
 
         return open_simulator(use_case)
     return FileSource(data, use_case, use_case.replay if mapping is None else load_mapping(mapping))
+
+
+def open_puller(name: str, use_case: UseCase, settings: Settings, stop: Stop) -> Puller:
+    """The source ``name``, ready to be asked for the series that the catalogue has of it. Raises SourceError."""
+    if name not in PULLERS:
+        raise SourceError(f"there is no source {name!r} to pull from; there are: {', '.join(PULLERS)}")
+    if name not in use_case.sources:
+        has = ", ".join(source for source in use_case.sources if source in PULLERS) or "none"
+        raise SourceError(f"{use_case.use_case} has no series of {name!r} in its 'sources'; it has: {has}")
+    module, _, maker = PULLERS[name].partition(":")
+    puller: Puller = getattr(import_module(module), maker)(use_case, settings, stop)
+    return puller

@@ -84,7 +84,7 @@ def test_a_tenfold_value_is_refused_and_is_no_yardstick_for_the_next_week(
 ) -> None:
     target = bronze[bronze["variable"] == use_case.target].reset_index(drop=True)
     week = 7 * 96
-    target.loc[week + 10, "value"] *= 1.9
+    target.loc[week + 10, "value"] *= 2.5
     judged = clean(use_case, target, nothing(), (), NOW).set_index("valid_time")["reason"]
     assert judged.loc[target["valid_time"][week + 10]] == "implausible"
     assert judged.loc[target["valid_time"][2 * week + 10]] == ""
@@ -137,7 +137,7 @@ def test_verdicts_are_those_of_a_stream_that_judges_one_by_one(factors: list[flo
     for i, value in enumerate(values):
         before = accepted[i - 1] if i else np.nan
         outside = not 5000 <= value <= 150000
-        strays = np.isfinite(before) and not 0.5 * before <= value <= 1.6 * before
+        strays = np.isfinite(before) and not 0.5 * before <= value <= 2.0 * before
         accepted.append(np.nan if outside or strays else float(value))
     first = clean(use_case, rows.head(cut), nothing(), (), NOW)
     second = clean(use_case, rows.tail(6 - cut), first.loc[first["reason"] == "", STORED], (), NOW)

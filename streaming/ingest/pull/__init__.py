@@ -1,0 +1,1 @@
+"""Sources that are asked: public APIs of operators, regulators and weather services."""

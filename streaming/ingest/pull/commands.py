@@ -1,0 +1,131 @@
+"""``dualcast stream pull``: from a public API to Kafka."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import structlog
+import typer
+
+from dualcast import telemetry
+from dualcast.catalogue import UseCase, load_use_case
+from dualcast.observations import SourceError
+from dualcast.settings import Settings, load_settings
+from dualcast.timegrid import DAY, duration, parse_moment
+from streaming.ingest.outcome import exit_code, known_mistakes, progress
+from streaming.ingest.signals import Stop
+from streaming.ingest.sources import PULLERS, open_puller
+
+if TYPE_CHECKING:
+    from streaming.ingest.pull.known import TopicKnown
+    from streaming.ingest.pull.run import Pull
+
+app = typer.Typer()
+_log = structlog.get_logger(__name__)
+
+
+def _duration(text: str) -> timedelta:
+    return duration(text)
+
+
+UseCaseName = Annotated[str | None, typer.Option("--use-case", "-u", help="Use case; default: that of the settings.")]
+From = Annotated[
+    datetime | None,
+    typer.Option(
+        "--from",
+        parser=parse_moment,
+        metavar="TIME",
+        help="Pull the past from here on; what is new is published as of when the catalogue says it became known.",
+        show_default=False,
+    ),
+]
+To = Annotated[
+    datetime | None,
+    typer.Option(
+        "--to", parser=parse_moment, metavar="TIME", help="Up to here; default: now, forecasts beyond it.",
+        show_default=False,
+    ),
+]  # fmt: skip
+Every = Annotated[timedelta, typer.Option("--every", parser=_duration, metavar="DURATION", help="With --follow.")]
+Last = Annotated[
+    timedelta,
+    typer.Option(
+        "--last", parser=_duration, metavar="DURATION", help="Ask again for this long each time: gaps and corrections."
+    ),
+]
+
+
+@app.command(help=f"Ask a public source for values, and publish those that are new or changed: {', '.join(PULLERS)}.")
+def pull(
+    source: Annotated[str, typer.Argument(help="A source that the use case has series of.")],
+    use_case: UseCaseName = None,
+    begin: From = None,
+    end: To = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on pulling until stopped.")] = False,
+    every: Every = timedelta(minutes=15),
+    last: Last = timedelta(days=7),
+) -> None:
+    """Ask a public source for values, and publish those that are new or changed.
+
+    Ends with status 1 where a series could not be pulled, and with 128 + the signal's number where a signal came.
+    """
+    from streaming.ingest.publisher import Publisher  # noqa: PLC0415 -- slow to import, as are the next two
+    from streaming.ingest.pull.known import TopicKnown  # noqa: PLC0415
+    from streaming.ingest.pull.run import Pull  # noqa: PLC0415
+
+    with known_mistakes():
+        settings = load_settings()
+        telemetry.configure(settings, f"ingest-{source}")
+        case = load_use_case(use_case or settings.use_case, settings.use_cases)
+        start = begin or settings.clock.now() - last
+        if end is not None and (follow or end <= start):
+            raise SourceError("--to goes with a --from before it, and not with --follow")
+        with Stop() as stop, exit_code(stop), closing(open_puller(source.lower(), case, settings, stop)) as puller:
+            known = TopicKnown(settings, puller.name, [e.id for e in case.entities], start)
+            with Publisher(settings, puller.name, stop) as publisher:
+                publisher.prepare()
+                turns = _Turns(settings, case, Pull(case, puller, publisher, known), known, stop)
+                failed = turns.take(start, end, history=begin is not None)
+                while follow and not stop.wait(every.total_seconds()):
+                    failed = turns.take(settings.clock.now() - last, None, history=False)
+        if failed and stop.signal is None:
+            raise typer.Exit(1)
+
+
+class _Turns:
+    """Pulls one after another, each with what the topic holds by then."""
+
+    def __init__(self, settings: Settings, use_case: UseCase, pull: Pull, known: TopicKnown, stop: Stop) -> None:
+        self._settings = settings
+        self._ahead = (use_case.day_ahead.days + 1) * DAY
+        self._pull = pull
+        self._known = known
+        self._stop = stop
+
+    def take(self, start: datetime, end: datetime | None, *, history: bool) -> int:
+        """Pull once; the number of series that failed. An unreachable topic fails all of them."""
+        from dualcast.adapters.forecast_store import UnreachableError  # noqa: PLC0415
+        from streaming.ingest.pull.run import Span  # noqa: PLC0415
+
+        clock = self._settings.clock
+        span = Span(start, end or clock.now(), self._ahead if end is None else timedelta(0))
+        observations = failed = 0
+        try:
+            self._known.read_on(lambda: self._stop.requested)
+        except UnreachableError as error:
+            _log.error("cannot read what was sent", error=str(error))
+            return 1
+        with progress() as shown:
+            task = shown.add_task("pull", total=(span.end - span.start).total_seconds(), observations=0)
+            for pulled in self._pull.run(span, clock.now, history=history):
+                observations += pulled.observations
+                failed += pulled.failed
+                done = (pulled.until - span.start).total_seconds()
+                shown.update(task, completed=done, observations=observations)
+        _log.info("pulled", observations=observations, failed=failed, until=span.end.isoformat(timespec="seconds"))
+        return failed
+
+
+__all__ = ["app"]

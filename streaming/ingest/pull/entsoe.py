@@ -1,0 +1,156 @@
+"""The ENTSO-E Transparency Platform: XML documents, several of them in a zip, and one that says why there is none.
+
+Parsed here and strictly: a document that was cut short must not look like a whole one.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from xml.etree.ElementTree import Element, ParseError
+
+import httpx2
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from dualcast.catalogue import Strict, UseCase
+from dualcast.observations import SourceError
+from dualcast.settings import Settings
+from dualcast.timegrid import duration
+from streaming.ingest.pull.http import Api, Patience, RefusedError
+from streaming.ingest.signals import Stop
+from streaming.ingest.source import Series, Values, query_of, series_of
+
+NAME = "entsoe"
+_NO_DATA = "No matching data found"
+_STEPPED_CURVE = "A03"  # positions that repeat the value before them are left out
+_LARGEST_DOCUMENT = 64 * 2**20
+
+
+class _Connection(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="DUALCAST_ENTSOE_")
+
+    url: str = "https://web-api.tp.entsoe.eu"
+    token: SecretStr = SecretStr("")
+
+
+class _Query(Strict):
+    """As the API names them; documentType A65 with processType A16 is the load, with A01 its day-ahead forecast."""
+
+    documentType: str  # noqa: N815
+    processType: str | None = None  # noqa: N815
+    outBiddingZone_Domain: str | None = None  # noqa: N815
+    in_Domain: str | None = None  # noqa: N815
+    out_Domain: str | None = None  # noqa: N815
+
+
+class EntsoePuller:
+    """Asks for one document type of one zone at a time."""
+
+    name = NAME
+    longest = timedelta(days=90)
+
+    def __init__(self, use_case: UseCase, _settings: Settings, stop: Stop, patience: Patience | None = None) -> None:
+        """Raises SourceError where the catalogue asks for what is no query, or the token is missing."""
+        self.batches = [[series] for series in series_of(use_case, NAME)]
+        for (series,) in self.batches:
+            query_of(NAME, series, _Query)
+        connection = _Connection()
+        token = connection.token.get_secret_value()
+        if not token:
+            raise SourceError("DUALCAST_ENTSOE_TOKEN is not set: ENTSO-E answers only those who have a token")
+        self._api = Api(connection.url, stop, per_minute=380, params={"securityToken": token}, patience=patience)
+
+    def pull(self, batch: Sequence[Series], start: datetime, end: datetime) -> Iterable[Values]:
+        """See ``Puller``."""
+        for series in batch:
+            query = query_of(NAME, series, _Query).model_dump(exclude_none=True)
+            period = {"periodStart": start.astimezone(UTC), "periodEnd": end.astimezone(UTC)}
+            asked = query | {name: moment.strftime("%Y%m%d%H%M") for name, moment in period.items()}
+            documents = self._api.get("api", _documents, asked, also=frozenset({400}))
+            for document in documents:
+                yield from _values(series, document)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._api.close()
+
+
+def _documents(answer: httpx2.Response) -> list[Element]:
+    """The documents of an answer; none where there is no data."""
+    content = answer.content
+    if not content.startswith(b"PK"):
+        return _document(content)
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if sum(part.file_size for part in archive.infolist()) > _LARGEST_DOCUMENT:
+                raise RefusedError("the zip holds more than we take")
+            return [found for part in archive.infolist() for found in _document(archive.read(part))]
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"not a zip: {error}") from error
+
+
+def _document(content: bytes) -> list[Element]:
+    try:
+        root: Element = fromstring(content)
+    except (ParseError, DefusedXmlException) as error:
+        raise ValueError(f"not XML: {error}") from error
+    if not root.tag.endswith("}Acknowledgement_MarketDocument"):
+        return [root]
+    why = _text(root, "{*}Reason/{*}text")
+    if _NO_DATA in why:
+        return []
+    raise RefusedError(f"ENTSO-E refuses the question: {why[:300]}")
+
+
+def _values(series: Series, document: Element) -> Iterator[Values]:
+    """The values of each period of a document, those that a stepped curve leaves out among them."""
+    for found in document.iterfind("{*}TimeSeries"):
+        _check_unit(series, found)
+        stepped = _text(found, "{*}curveType") == _STEPPED_CURVE
+        for period in found.iterfind("{*}Period"):
+            step = duration(_text(period, "{*}resolution"))
+            begin, end = (_moment(_text(period, f"{{*}}timeInterval/{{*}}{edge}")) for edge in ("start", "end"))
+            points = dict(map(_point, period.iterfind("{*}Point")))
+            slots = range(1, (end - begin) // step + 1)
+            if not set(points) <= set(slots):
+                raise RefusedError(f"a period of {len(slots)} intervals with positions {sorted(points)[-3:]}")
+            filled = list(_filled(points, slots)) if stepped else [points.get(slot) for slot in slots]
+            yield Values.of(series, step, [begin + (slot - 1) * step for slot in slots], filled)
+
+
+def _filled(points: dict[int, float], slots: Iterable[int]) -> Iterator[float | None]:
+    held = None
+    for slot in slots:
+        held = points.get(slot, held)
+        yield held
+
+
+def _point(point: Element) -> tuple[int, float]:
+    value = point.find("{*}quantity")
+    if value is None:
+        value = point.find("{*}price.amount")
+    if value is None:
+        raise RefusedError("a point has neither a quantity nor a price")
+    return int(_text(point, "{*}position")), float(value.text or "nan")
+
+
+def _check_unit(series: Series, found: Element) -> None:
+    parts = ("{*}quantity_Measure_Unit.name",), ("{*}currency_Unit.name", "{*}price_Measure_Unit.name")
+    units = ["/".join(_text(found, tag) for tag in tags) for tags in parts if found.find(tags[0]) is not None]
+    if units and series.spec.unit not in units:
+        raise RefusedError(f"{series.spec.variable} comes in {units[0]}, not in {series.spec.unit}")
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def _text(element: Any, path: str) -> str:
+    found = element.find(path)
+    return "" if found is None else (found.text or "").strip()

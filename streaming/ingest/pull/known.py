@@ -1,0 +1,66 @@
+"""What the topic already holds of a source: the memory of what was sent is what was sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from dualcast.adapters.forecast_store import TopicReader
+from dualcast.records import Topic
+from dualcast.settings import Settings
+from dualcast.timegrid import micros
+
+# No source publishes a value longer before its time; so whatever was sent of a time was sent later than this before it.
+_LONGEST_LEAD = timedelta(days=17)
+_POLL_SECONDS = 0.5
+
+Vintage = tuple[int, float]  # published_at in microseconds since 1970, value
+
+
+class Known(Protocol):
+    """What was sent of each series."""
+
+    def of(self, entity_id: str, variable: str) -> Mapping[int, Vintage]:
+        """The newest vintage by valid_time in microseconds since 1970; empty where nothing was sent."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A ``Known`` in memory."""
+
+    series: dict[tuple[str, str], dict[int, Vintage]]
+
+    def of(self, entity_id: str, variable: str) -> Mapping[int, Vintage]:
+        """See ``Known``."""
+        return self.series.get((entity_id, variable), {})
+
+    def add(self, source: str, records: Iterable[Mapping[str, Any]]) -> None:
+        """Take in decoded messages of ``observations.v1``: the observations of one source."""
+        for record in records:
+            for found in record["observations"]:
+                if found["source"] == source:
+                    held = self.series.setdefault((record["entity_id"], found["variable"]), {})
+                    valid_time, vintage = micros(found["valid_time"]), (micros(found["published_at"]), found["value"])
+                    held[valid_time] = max(held.get(valid_time, vintage), vintage)
+
+
+class TopicKnown:
+    """What ``observations.v1`` holds of a source, of values whose time is ``since`` or later."""
+
+    def __init__(self, settings: Settings, source: str, entities: Collection[str], since: datetime) -> None:
+        keys = frozenset(entity.encode() for entity in entities)
+        self._reader = TopicReader(settings, Topic.OBSERVATIONS, since=since - _LONGEST_LEAD, keys=keys)
+        self._source = source
+        self._sent = Sent({})
+
+    def of(self, entity_id: str, variable: str) -> Mapping[int, Vintage]:
+        """See ``Known``."""
+        return self._sent.of(entity_id, variable)
+
+    def read_on(self, stopped: Callable[[], bool]) -> None:
+        """Read to the end of the topic, from where the last reading ended, unless stopped. Raises UnreachableError."""
+        with self._reader as reader:
+            while not reader.caught_up and not stopped():
+                self._sent.add(self._source, reader.poll(_POLL_SECONDS))

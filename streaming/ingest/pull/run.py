@@ -1,0 +1,95 @@
+"""A pull: ask for a span, keep what is news, publish it; once, or again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import pandas as pd
+import structlog
+
+from dualcast.catalogue import UseCase
+from dualcast.observations import in_canonical_order
+from streaming.ingest.pull.http import RefusedError, UnavailableError
+from streaming.ingest.pull.known import Known
+from streaming.ingest.pull.vintages import news
+from streaming.ingest.replay import MOST_IN_HISTORY, Sink
+from streaming.ingest.source import Puller, Values
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Span:
+    """What is asked for: [start, end), and forecasts up to ``ahead`` beyond it."""
+
+    start: datetime
+    end: datetime
+    ahead: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """What one window of a pull came to."""
+
+    until: datetime
+    observations: int
+    failed: int
+
+
+class Pull:
+    """Pulls of one source of one use case."""
+
+    def __init__(self, use_case: UseCase, puller: Puller, sink: Sink, known: Known) -> None:
+        self._use_case = use_case
+        self._puller = puller
+        self._sink = sink
+        self._known = known
+
+    def run(self, span: Span, now: Callable[[], datetime], *, history: bool) -> Iterator[Pulled]:
+        """Pull window after window, all series of each; a series that fails does not hold up the others.
+
+        Raises Stopped.
+        """
+        begin = span.start
+        while begin < span.end:
+            end = min(begin + self._puller.longest, span.end)
+            frames, failed = self._window(begin, end, span.ahead if end == span.end else timedelta(0), now, history)
+            frame = pd.concat(frames, ignore_index=True) if frames else None
+            if frame is not None:
+                self._sink.publish(in_canonical_order(frame, self._use_case.target), MOST_IN_HISTORY)
+            begin = end
+            yield Pulled(end, 0 if frame is None else len(frame), failed)
+
+    def _window(
+        self, begin: datetime, end: datetime, ahead: timedelta, now: Callable[[], datetime], history: bool
+    ) -> tuple[list[pd.DataFrame], int]:
+        frames, failed = [], 0
+        for batch in self._puller.batches:
+            forecast = any(self._use_case.variables[s.spec.variable].kind == "forecast" for s in batch)
+            try:
+                answers = _joined(self._puller.pull(batch, begin, end + ahead if forecast else end))
+                found = [
+                    news(self._use_case, values, self._known, self._puller.name, now(), history=history)
+                    for values in answers
+                ]
+            except (UnavailableError, RefusedError, ValueError) as error:
+                failed += 1
+                names = sorted({f"{s.spec.variable} of {s.entity.id}" for s in batch})
+                _log.error("not pulled", source=self._puller.name, series=names[:5], error=str(error))
+                continue
+            frames += [frame for frame in found if len(frame)]
+        return frames, failed
+
+
+def _joined(answers: Iterable[Values]) -> list[Values]:
+    """One answer for each series and length of intervals, so that an hour cut in two is one hour."""
+    parts: dict[tuple[str, str, timedelta], list[Values]] = {}
+    for values in answers:
+        key = values.series.entity.id, values.series.spec.variable, values.resolution
+        parts.setdefault(key, []).append(values)
+    return [
+        Values(same[0].series, same[0].resolution, pd.concat([v.columns for v in same], ignore_index=True))
+        for same in parts.values()
+    ]

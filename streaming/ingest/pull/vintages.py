@@ -1,0 +1,108 @@
+"""From what a source answered to observations: on the grid, in our unit, and only what the topic does not hold yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+import numpy as np
+import pandas as pd
+
+from dualcast.catalogue import UseCase, Variable
+from dualcast.observations import COLUMNS, TIME_DTYPE, empty
+from dualcast.publication import published_at
+from dualcast.timegrid import Grid, iso_duration
+from streaming.ingest.pull.known import Known, Vintage
+from streaming.ingest.source import Values
+
+# An interval of which the source lacks more than this is not worked out from the rest.
+_LEAST_SHARE = 0.5
+_SAME = 1e-9
+
+
+def news(use_case: UseCase, values: Values, known: Known, source: str, now: datetime, *, history: bool) -> pd.DataFrame:
+    """The observations that are new or changed, as a frame of COLUMNS in no order.
+
+    A changed value is a new vintage: published when the source says, else now. So is a value that was never sent,
+    unless it is ``history`` (nobody was watching when it became known): then the catalogue's rule says when.
+    """
+    series, variable = values.series, use_case.variables[values.series.spec.variable]
+    rows, resolution = _on_grid(use_case, values, variable)
+    rows = rows[np.isfinite(rows["value"])].reset_index(drop=True)
+    if rows.empty:
+        return empty()
+    rows["value"] *= series.spec.factor
+    valid_time = pd.DatetimeIndex(rows["valid_time"])
+    zone = series.entity.time_zone
+    held = known.of(series.entity.id, series.spec.variable)
+    before = _before(valid_time, held)
+    rule = published_at(variable.published, valid_time, resolution, zone)
+    over = Grid(resolution, zone).starts(Grid(resolution, zone).numbers(valid_time) + 1)
+    moment = pd.Timestamp(now).as_unit("us")
+    stated = _plausible(pd.DatetimeIndex(rows["published_at"]), variable, over, moment)
+    first = before["published"].isna().to_numpy()
+    stated = stated.where(first | (stated > pd.DatetimeIndex(before["published"])), moment)
+    by_rule = first & (history or not held)
+    rows["published_at"] = pd.Series(stated.where(~by_rule, rule.where(rule < moment, moment))).astype(TIME_DTYPE)
+    changed = ~np.isclose(rows["value"], before["value"], rtol=_SAME, atol=0.0)
+    ended = np.asarray(over <= moment) | (variable.kind != "observed")
+    rows = rows.assign(
+        entity_id=series.entity.id,
+        variable=series.spec.variable,
+        resolution=iso_duration(resolution),
+        unit=variable.unit,
+        source=source,
+        simulated=False,
+    )
+    return rows.loc[(first | changed) & ended, list(COLUMNS)]
+
+
+def _plausible(
+    stated: pd.DatetimeIndex, variable: Variable, over: pd.DatetimeIndex, now: pd.Timestamp
+) -> pd.DatetimeIndex:
+    """When the source says that values became known; now where it does not say, or cannot be right."""
+    wrong = stated.isna() | (stated > now)
+    if variable.kind == "observed":
+        wrong |= stated < over
+    return stated.where(~wrong, now)
+
+
+def _before(valid_time: pd.DatetimeIndex, held: Mapping[int, Vintage]) -> pd.DataFrame:
+    """What was sent of each time: published (NaT where nothing was) and value."""
+    found = [held.get(time) for time in valid_time.as_unit("us").asi8.tolist()]
+    return pd.DataFrame(
+        {
+            "published": pd.to_datetime([None if f is None else f[0] for f in found], unit="us", utc=True),
+            "value": [np.nan if f is None else f[1] for f in found],
+        }
+    )
+
+
+def _on_grid(use_case: UseCase, values: Values, variable: Variable) -> tuple[pd.DataFrame, timedelta]:
+    """Intervals shorter than the grid's gathered to it; and the length of those that are left.
+
+    A mean is taken as soon as the source is past the interval, over what there is; a sum needs all. Raises ValueError
+    where intervals do not fit the grid.
+    """
+    rows = values.columns.drop_duplicates("valid_time", keep="last").sort_values("valid_time", ignore_index=True)
+    if values.resolution >= use_case.grid:
+        if values.resolution % use_case.grid:
+            raise ValueError(f"intervals of {iso_duration(values.resolution)} do not fit the grid")
+        return rows, values.resolution
+    if use_case.grid % values.resolution:
+        raise ValueError(f"intervals of {iso_duration(values.resolution)} do not fit the grid")
+    rows = rows[rows["value"].notna()]
+    if rows.empty:
+        return rows, use_case.grid
+    grid = Grid(use_case.grid, values.series.entity.time_zone)
+    number = grid.numbers(pd.DatetimeIndex(rows["valid_time"]))
+    gathered = rows.groupby(number).agg(
+        value=("value", variable.aggregate), count=("value", "size"), published_at=("published_at", "max")
+    )
+    starts, ends = grid.starts(gathered.index.to_numpy()), grid.starts(gathered.index.to_numpy() + 1)
+    whole = (ends - starts) / values.resolution
+    share = gathered["count"].to_numpy() / whole
+    last = rows["valid_time"].max() + values.resolution
+    enough = (share >= 1.0) | ((variable.aggregate == "mean") & (share > _LEAST_SHARE) & (last > ends))
+    gathered["valid_time"] = starts
+    return gathered[enough].reset_index(drop=True), use_case.grid

@@ -1,0 +1,101 @@
+"""Dead letters on a real topic: listed, shown, and sent again each once, however they were refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from confluent_kafka import Message
+from typer.testing import CliRunner, Result
+
+from dualcast.adapters.forecast_store import TopicReader
+from dualcast.adapters.kafka import Codec, RecordProducer
+from dualcast.records import DeadLetter, Observation, ObservationBatch, Topic
+from dualcast.settings import Settings
+from streaming.dead_letters.commands import app
+from streaming.dead_letters.letters import REPLAY_OF
+
+pytestmark = pytest.mark.stack
+
+NOON = datetime(2022, 3, 27, 12, tzinfo=UTC)
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def listed(*arguments: str) -> list[dict[str, object]]:
+    result = run("list", "--json", *arguments)
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def value(stack: Settings) -> Iterator[bytes]:
+    """An observation of an entity that nobody knows."""
+    codec = Codec(stack, Topic.OBSERVATIONS)
+    observation = Observation("load", NOON, "PT15M", 1.5, "MW", NOON + timedelta(minutes=15), "test")
+    yield codec.encode(ObservationBatch("XX", [observation]))
+    codec.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _letters(stack: Settings, value: bytes) -> None:
+    """Two components refuse one message, one refuses another, and one was too large to be kept."""
+    letters = [
+        DeadLetter("unknown_entity", "no XX", "stream-features", "observations.v1", 1, 7, NOON, b"XX", value),
+        DeadLetter("unknown_entity", "no XX", "batch.bronze", "observations.v1", 1, 7, NOON, b"XX", value),
+        DeadLetter("not_avro", "[junk]", "batch.bronze", "observations.v1", 0, 3, NOON, b"\xff", b"junk"),
+        DeadLetter("not_avro", "big", "batch.bronze", "observations.v1", 0, 4, NOON + timedelta(hours=1), b"XX"),
+    ]
+    with RecordProducer(stack, "test") as producer:
+        for letter in letters:
+            producer.send(Topic.DEAD_LETTERS, "XX", letter, NOON)
+
+
+def replays(settings: Settings) -> list[Message]:
+    """What was sent again."""
+    with TopicReader(settings, Topic.OBSERVATIONS) as reader:
+        found = []
+        while not reader.caught_up:
+            found += [m for m in reader.messages(0.5) if REPLAY_OF in dict(m.headers() or [])]
+    return found
+
+
+def test_list_filters_and_counts(stack: Settings) -> None:
+    assert len(listed()) == 4
+    assert {letter["value_bytes"] for letter in listed("--reason", "not_avro")} == {4, None}
+    (late,) = listed("--since", "2022-03-27T12:30Z")
+    assert (late["detail"], late["value_bytes"], late["replayed"]) == ("big", None, False)
+    table = run("list").stdout
+    assert "4 dead letters" in table
+    assert "unknown_entity" in table
+    assert "[junk]" in table
+
+
+def test_show_decodes_what_can_be_decoded(stack: Settings) -> None:
+    known, junk = listed("--reason", "unknown_entity")[0], listed("--reason", "not_avro")[0]
+    shown = json.loads(run("show", str(known["id"])).stdout)
+    assert shown["content"]["observations"][0]["value"] == 1.5
+    assert json.loads(run("show", str(junk["id"])).stdout)["content"] is None
+    assert run("show", "9-9").exit_code == 2
+
+
+def test_a_letter_is_sent_again_once_as_it_came(stack: Settings, value: bytes) -> None:
+    assert run("replay").exit_code == 2
+    assert run("replay", "9-9").exit_code == 2
+    assert replays(stack) == []
+    first, second = listed("--reason", "unknown_entity")
+    assert run("replay", str(first["id"])).exit_code == 0
+    assert [(m.key(), m.value()) for m in replays(stack)] == [(b"XX", value)]
+    again = run("replay", "--reason", "unknown_entity")
+    assert "0 sent again, 2 were before" in again.output
+    rest = run("replay", "--all")
+    assert rest.exit_code == 1
+    assert "1 sent again, 2 were before, 1 cannot be" in rest.output
+    assert [m.value() for m in replays(stack)].count(b"junk") == 1
+    assert len(replays(stack)) == 2
+    assert [letter["replayed"] for letter in listed()].count(True) == 3
+    assert second["id"] != first["id"]

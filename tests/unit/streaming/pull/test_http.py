@@ -1,0 +1,130 @@
+"""Asking an API: passing faults pass, lasting ones are told without secrets, and nobody is asked too often."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import httpx2
+import pytest
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
+
+from streaming.ingest.pull.http import Api, RefusedError, UnavailableError
+from streaming.ingest.signals import Stop, Stopped
+from tests.unit.streaming.pull.conftest import QUICK
+
+
+def read(answer: httpx2.Response) -> Any:
+    return json.loads(answer.content)
+
+
+@pytest.fixture
+def api(httpserver: HTTPServer, stop: Stop) -> Iterator[Api]:
+    params = {"securityToken": "s3cret"}
+    with closing(Api(httpserver.url_for("/api"), stop, per_minute=1000, params=params, patience=QUICK)) as made:
+        yield made
+
+
+def answers(httpserver: HTTPServer, *responses: Response) -> list[float]:
+    """Let the server answer so, the last for ever; the moments of the questions."""
+    asked: list[float] = []
+
+    def handler(_: Request) -> Response:
+        asked.append(time.monotonic())
+        return responses[min(len(asked), len(responses)) - 1]
+
+    httpserver.expect_request("/api/load").respond_with_handler(handler)
+    return asked
+
+
+FINE = Response('{"load": 1}')
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Response("", 503),
+        Response("", 500),
+        Response("", 429),
+        Response('{"load": 1'),
+        Response("<html>maintenance</html>"),
+        Response("", 429, {"Retry-After": "nonsense"}),
+    ],
+)
+def test_a_passing_fault_is_waited_for(httpserver: HTTPServer, api: Api, fault: Response) -> None:
+    asked = answers(httpserver, fault, fault, FINE)
+    assert api.get("load", read) == {"load": 1}
+    assert len(asked) == 3
+
+
+@pytest.mark.parametrize("as_date", [False, True])
+def test_the_source_says_how_long_to_wait(httpserver: HTTPServer, api: Api, as_date: bool) -> None:
+    # a date has whole seconds only
+    after = format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True) if as_date else "1"
+    asked = answers(httpserver, Response("", 429, {"Retry-After": after}), FINE)
+    api.get("load", read)
+    assert asked[1] - asked[0] >= 0.99
+
+
+def test_a_longer_wait_than_we_have_is_told_at_once(httpserver: HTTPServer, api: Api) -> None:
+    asked = answers(httpserver, Response("", 503, {"Retry-After": "3600"}))
+    with pytest.raises(UnavailableError, match="asked again in 3600 s"):
+        api.get("load", read)
+    assert len(asked) == 1
+
+
+def test_a_lasting_fault_is_told_without_the_token(httpserver: HTTPServer, api: Api) -> None:
+    asked = answers(httpserver, Response("", 502))
+    with pytest.raises(UnavailableError, match="status 502") as error:
+        api.get("load", read)
+    assert len(asked) == QUICK.attempts
+    assert "s3cret" not in str(error.value)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 302])
+def test_a_wrong_question_is_not_repeated(httpserver: HTTPServer, api: Api, status: int) -> None:
+    asked = answers(httpserver, Response("no such token", status, {"Location": "http://elsewhere.invalid/"}))
+    with pytest.raises(RefusedError, match=f"{status} 'no such token'") as error:
+        api.get("load", read)
+    assert len(asked) == 1
+    assert "s3cret" not in str(error.value)
+
+
+def test_a_source_that_is_away_is_unavailable(stop: Stop) -> None:
+    with (
+        closing(Api("http://127.0.0.1:9", stop, per_minute=1000, patience=QUICK)) as api,
+        pytest.raises(UnavailableError, match="ConnectError"),
+    ):
+        api.get("load", read)
+
+
+def test_no_more_questions_a_minute_than_allowed(httpserver: HTTPServer, stop: Stop) -> None:
+    asked = answers(httpserver, FINE)
+    waits: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        stop.signal = 15
+        return True
+
+    stop.wait = wait  # type: ignore[method-assign]
+    with closing(Api(httpserver.url_for("/api"), stop, per_minute=3, patience=QUICK)) as api:
+        for _ in range(3):
+            api.get("load", read)
+        with pytest.raises(Stopped):
+            api.get("load", read)
+    assert len(asked) == 3
+    assert 55 < waits[0] <= 61
+
+
+def test_a_signal_ends_the_waiting(httpserver: HTTPServer, api: Api, stop: Stop) -> None:
+    answers(httpserver, Response("", 503))
+    stop.signal = 15
+    with pytest.raises(Stopped):
+        api.get("load", read)

@@ -1,0 +1,201 @@
+"""What becomes an observation: each value once, each change as a new vintage, on the grid and as of the right time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+import pytest
+
+from dualcast.catalogue import SourceSeries, UseCase
+from dualcast.timegrid import micros
+from streaming.ingest.messages import messages
+from streaming.ingest.pull.http import RefusedError, UnavailableError
+from streaming.ingest.pull.known import Sent
+from streaming.ingest.pull.run import Pull, Span
+from streaming.ingest.pull.vintages import news
+from streaming.ingest.source import Series, Values
+from tests.unit.streaming.pull.conftest import DAY, HOUR, QUARTER
+
+START = datetime(2022, 3, 27, 0, tzinfo=UTC)
+NOW = START + timedelta(hours=6)
+MINUTES = timedelta(minutes=5)
+
+
+def load(
+    use_case: UseCase,
+    values: Sequence[float | None],
+    step: timedelta = QUARTER,
+    published: datetime | None = None,
+    variable: str = "load",
+    factor: float = 1.0,
+) -> Values:
+    series = Series(use_case.entities[0], SourceSeries(variable=variable, unit="MW", factor=factor))
+    return Values.of(series, step, [START + i * step for i in range(len(values))], values, published)
+
+
+def holding(use_case: UseCase, frame: pd.DataFrame) -> Sent:
+    """As the topic would hold it."""
+    sent = Sent({})
+    for message in messages(frame, 1000):
+        record = message.to_record()
+        for observation in record["observations"]:
+            for name in ("valid_time", "published_at"):
+                observation[name] = pd.Timestamp(observation[name], unit="us", tz="UTC").to_pydatetime()
+        sent.add("test", [record])
+    return sent
+
+
+def ask(use_case: UseCase, values: Values, sent: Sent, now: datetime = NOW, history: bool = False) -> pd.DataFrame:
+    return news(use_case, values, sent, "test", now, history=history)
+
+
+def test_history_is_published_as_the_catalogue_says(use_case: UseCase) -> None:
+    found = ask(use_case, load(use_case, [10.0, 20.0, None], factor=4), Sent({}), history=True)
+    assert found["value"].tolist() == [40.0, 80.0]
+    assert found["published_at"].tolist() == [START + QUARTER, START + 2 * QUARTER]
+    assert set(found["unit"]) == {"MW"}
+    assert set(found["resolution"]) == {"PT15M"}
+
+
+def test_history_never_knows_what_is_not_known_yet(use_case: UseCase) -> None:
+    values = load(use_case, [1.0] * 4 * 48, variable="load_forecast_tso")
+    found = ask(use_case, values, Sent({}), now=START - timedelta(hours=20), history=True)
+    assert (found["published_at"] <= START - timedelta(hours=20)).all()
+    assert len(found) == 4 * 48
+
+
+def test_what_was_sent_is_not_sent_again_and_what_is_new_is_published_now(use_case: UseCase) -> None:
+    sent = holding(use_case, ask(use_case, load(use_case, [10.0, 20.0]), Sent({})))
+    again = ask(use_case, load(use_case, [10.0, 20.0]), sent)
+    assert again.empty
+    found = ask(use_case, load(use_case, [10.0, 20.0, 30.0]), sent)
+    assert found[["value", "published_at"]].to_numpy().tolist() == [[30.0, pd.Timestamp(NOW)]]
+
+
+def test_a_changed_value_is_a_new_vintage(use_case: UseCase) -> None:
+    sent = holding(use_case, ask(use_case, load(use_case, [10.0, 20.0]), Sent({})))
+    found = ask(use_case, load(use_case, [10.0, 21.0]), sent, history=True)
+    assert found[["valid_time", "value", "published_at"]].to_numpy().tolist() == [
+        [pd.Timestamp(START + QUARTER), 21.0, pd.Timestamp(NOW)]
+    ]
+    sent = holding(use_case, found)
+    assert ask(use_case, load(use_case, [10.0, 21.0]), sent)["value"].tolist() == [10.0]
+
+
+@pytest.mark.parametrize(
+    ("stated", "taken"),
+    [
+        (NOW - timedelta(hours=1), NOW - timedelta(hours=1)),
+        (NOW + timedelta(hours=1), NOW),  # its clock is wrong
+        (START, NOW),  # before the interval had ended
+        (None, NOW),
+    ],
+)
+def test_the_source_says_when_it_published(use_case: UseCase, stated: datetime | None, taken: datetime) -> None:
+    sent = Sent({("DE", "load"): {micros(START - DAY): (micros(START), 1.0)}})
+    found = ask(use_case, load(use_case, [10.0], published=stated), sent)
+    assert found["published_at"].tolist() == [taken]
+
+
+def test_a_change_that_claims_to_be_older_than_what_it_changes_is_of_now(use_case: UseCase) -> None:
+    sent = Sent({("DE", "load"): {micros(START): (micros(NOW - HOUR), 1.0)}})
+    found = ask(use_case, load(use_case, [2.0], published=NOW - 2 * HOUR), sent)
+    assert found["published_at"].tolist() == [NOW]
+
+
+def test_an_interval_that_is_not_over_is_not_measured(use_case: UseCase) -> None:
+    found = ask(use_case, load(use_case, [1.0] * 4), Sent({}), now=START + timedelta(minutes=44))
+    assert found["valid_time"].tolist() == [START, START + QUARTER]
+    assert len(ask(use_case, load(use_case, [1.0] * 4, variable="load_forecast_tso"), Sent({}), now=START)) == 4
+
+
+@pytest.mark.parametrize(
+    ("values", "hours"),
+    [
+        ([float(i) for i in range(12)], [5.5]),
+        ([float(i) for i in range(11)], []),  # the last five minutes may still come
+        ([1.0] * 6 + [None] * 6 + [4.0], []),  # half of it is too little
+        ([1.0] * 6 + [3.0] + [None] * 5 + [4.0], [9 / 7]),
+        ([float(i) for i in range(24)], [5.5, 17.5]),
+        ([None] * 12, []),
+    ],
+)
+def test_five_minutes_become_hours(es_load: UseCase, values: list[float | None], hours: list[float]) -> None:
+    found = ask(es_load, load(es_load, values, MINUTES), Sent({}))
+    assert found["value"].tolist() == pytest.approx(hours)
+    assert found["valid_time"].tolist() == [START + i * HOUR for i in range(len(hours))]
+    assert set(found["resolution"]) <= {"PT1H"}
+
+
+def test_a_mean_that_its_last_part_completes_is_a_new_vintage(es_load: UseCase) -> None:
+    part = [1.0] * 11 + [None, 1.0]
+    sent = holding(es_load, ask(es_load, load(es_load, part, MINUTES), Sent({})))
+    assert ask(es_load, load(es_load, part, MINUTES), sent).empty
+    assert ask(es_load, load(es_load, [1.0] * 11 + [13.0], MINUTES), sent)["value"].tolist() == [2.0]
+
+
+def test_steps_that_do_not_fit_are_refused(use_case: UseCase) -> None:
+    for minutes in (7, 20):
+        with pytest.raises(ValueError, match=f"PT{minutes}M do not fit"):
+            ask(use_case, load(use_case, [1.0], timedelta(minutes=minutes)), Sent({}))
+
+
+class Fake:
+    """A puller with two series, of which the second may fail."""
+
+    name = "test"
+    longest = DAY
+
+    def __init__(self, use_case: UseCase, fault: Exception | None = None) -> None:
+        self.batches = [
+            [Series(use_case.entities[0], SourceSeries(variable=name, unit="MW"))]
+            for name in ("load", "load_forecast_tso")
+        ]
+        self.asked: list[tuple[str, datetime, datetime]] = []
+        self._fault = fault
+
+    def pull(self, batch: Sequence[Series], start: datetime, end: datetime) -> Iterable[Values]:
+        (series,) = batch
+        self.asked.append((series.spec.variable, start, end))
+        if self._fault is not None and series.spec.variable != "load":
+            raise self._fault
+        half = start + (end - start) / 2
+        for begin, until in ((start, half), (half, end)):  # as two documents
+            times = [t.to_pydatetime() for t in pd.date_range(begin, until, freq=QUARTER, inclusive="left")]
+            yield Values.of(series, QUARTER, times, [50000.0] * len(times))
+
+    def close(self) -> None:
+        pass
+
+
+class Kept:
+    """A sink that keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.frames: list[pd.DataFrame] = []
+
+    def publish(self, observations: pd.DataFrame, most: int) -> int:
+        self.frames.append(observations)
+        return 1
+
+
+def test_a_pull_goes_window_by_window_in_order_of_publication(use_case: UseCase) -> None:
+    puller, sink = Fake(use_case), Kept()
+    now = START + 2 * DAY + 6 * HOUR
+    span = Span(START, now, ahead=DAY)
+    steps = list(Pull(use_case, puller, sink, Sent({})).run(span, lambda: now, history=True))
+    assert [step.until for step in steps] == [START + DAY, START + 2 * DAY, now]
+    assert puller.asked[-2:] == [("load", START + 2 * DAY, now), ("load_forecast_tso", START + 2 * DAY, now + DAY)]
+    assert sum(step.observations for step in steps) == 96 * 4 + 24 + 24 + 96
+    assert all(frame["published_at"].is_monotonic_increasing for frame in sink.frames)
+
+
+@pytest.mark.parametrize("fault", [UnavailableError("away"), RefusedError("no"), ValueError("what?")])
+def test_a_series_that_fails_does_not_hold_up_the_others(use_case: UseCase, fault: Exception) -> None:
+    puller, sink = Fake(use_case, fault), Kept()
+    (step,) = Pull(use_case, puller, sink, Sent({})).run(Span(START, START + DAY), lambda: START + DAY, history=True)
+    assert replace(step, until=START) == type(step)(START, 96, 1)
+    assert set(sink.frames[0]["variable"]) == {"load"}
