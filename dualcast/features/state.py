@@ -169,6 +169,11 @@ class IntradayState:
         return Rows(np.array([origin]), np.array([self._shown]), self._row(origin))
 
     @property
+    def newest_publication(self) -> int | None:
+        """When the newest value was published, in microseconds; None where nothing is known."""
+        return self._known if self._known != UNKNOWN else None
+
+    @property
     def _is_overdue(self) -> bool:
         return self._overdue > self._newest + 1
 

@@ -28,9 +28,7 @@ _LOOPBACK = "127.0.0.1"
 _POLL_SECONDS = 2.0
 _TIMEOUT_SECONDS = 30.0
 _PATIENCE_SECONDS = 60.0
-_JAVA_OPTIONS = (
-    "-Xms128m -Xmx448m -Xmn256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:MaxMetaspaceSize=256m -XX:+ExitOnOutOfMemoryError"
-)
+_JAVA_OPTIONS = "-Xms128m -Xmx448m -Xmn256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:MaxMetaspaceSize=256m -XX:+ExitOnOutOfMemoryError"
 _LOG4J = """\
 rootLogger.level = WARN
 rootLogger.appenderRef.file.ref = File
