@@ -6,7 +6,7 @@ grid, with every vintage; one frame belongs to one entity.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import groupby, islice
@@ -167,14 +167,40 @@ def intraday_features(
 
     The plain twin of ``state``: simple and slow, for tests and for checks of what was served. Returns entity_id,
     valid_time (the origin), as_of, then the features: floats where per origin, arrays of (horizons,) where per target.
+    Where one row is as of no later than the row before, it is as of a microsecond after that.
     """
+    grid = Grid(use_case.part("intraday").resolution, entity.time_zone)
+    frame = _intraday_rows(use_case, entity, observations, _origins(observations, use_case.target, grid, since))
+    count = np.arange(len(frame))
+    as_of = frame["as_of"].astype("int64").to_numpy()
+    later = pd.to_datetime(np.maximum.accumulate(as_of - count) + count, unit="us", utc=True)
+    return frame.assign(as_of=pd.DatetimeIndex(later).as_unit("us"))
+
+
+def intraday_features_at(
+    use_case: UseCase, entity: Entity, observations: pd.DataFrame, rows: pd.DataFrame
+) -> pd.DataFrame:
+    """The features of given rows (valid_time, as_of; UTC), from what was published by then; in order of as_of.
+
+    Returned is what ``intraday_features`` returns, but as_of is the newest publication that was seen.
+    """
+    rows = rows.sort_values(["as_of", "valid_time"])
+    numbers = Grid(use_case.part("intraday").resolution, entity.time_zone).numbers(pd.DatetimeIndex(rows["valid_time"]))
+    moments = rows["as_of"].dt.as_unit("us").astype("int64").tolist()
+    return _intraday_rows(use_case, entity, observations, zip(moments, numbers.tolist(), strict=True))
+
+
+def _intraday_rows(
+    use_case: UseCase, entity: Entity, observations: pd.DataFrame, wanted: Iterable[tuple[int, int]]
+) -> pd.DataFrame:
+    """Rows at (moment in microseconds, origin slot), moments in order."""
     plan = FeaturePlan.of(use_case, "intraday")
     part, grid = use_case.part("intraday"), plan.grid(entity)
     replay = Replay(observations, plan.variables, grid)
     calendar = plan.calendar(entity)
     ahead = part.ahead // part.resolution
     rows = []
-    for moment, origin in _origins(observations, use_case.target, grid, since):
+    for moment, origin in wanted:
         replay.advance(moment + 1)
         begin = origin - plan.lookback
         values = {name: replay.window(name, begin, origin + ahead) for name in plan.variables}

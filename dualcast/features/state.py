@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Self
 
 import numpy as np
@@ -18,12 +20,15 @@ from numpy.typing import NDArray
 from dualcast.catalogue import Entity, UseCase
 from dualcast.features.plan import FeaturePlan
 from dualcast.features.registry import Floats
-from dualcast.features.window import Slots
+from dualcast.features.window import Slots, Window
+from dualcast.timegrid import CLOCK_CHANGE
 from dualcast.validation import IMPLAUSIBLE, YARDSTICK_AGE, implausible
 
 UNKNOWN = np.iinfo(np.int64).min
 # How many origins are worked on at once; more needs a longer buffer and gains nothing.
 _CHUNK = 512
+# The numbers of a state besides its buffers, in the order in which they are stored.
+_HEAD = ("_start", "_newest", "_known", "_made", "_overdue", "_shown")
 
 
 @dataclass(frozen=True)
@@ -57,16 +62,41 @@ class IntradayPlan:
     """All that the states of one entity share; made once."""
 
     def __init__(self, use_case: UseCase, entity: Entity) -> None:
+        part = use_case.part("intraday")
         self.features = FeaturePlan.of(use_case, "intraday")
         self.calendar = self.features.calendar(entity)
-        self.horizons = use_case.part("intraday").horizons
-        self.ahead = use_case.part("intraday").ahead // use_case.part("intraday").resolution
-        self.week = YARDSTICK_AGE // use_case.part("intraday").resolution
-        self.chunk = min(_CHUNK, self.week)
+        self.horizons = part.horizons
+        self.ahead = part.ahead // part.resolution
+        self.week = YARDSTICK_AGE // part.resolution
+        # rows made together: what last week's value is compared with must have been there before the first of them
+        self.chunk = max(min(_CHUNK, self.week - self.ahead), 1)
         self.capacity = max(self.features.lookback, self.week) + self.ahead + self.chunk
         self.bounds = [use_case.variables[v].bounds for v in self.features.variables]
         self.target = self.features.variables.index(self.features.target)
         self.fingerprint = feature_set(use_case)
+        reach = min(self._reach() + math.ceil(CLOCK_CHANGE / part.resolution), self.ahead)
+        self.reach = [0 if v in self.features.observed else reach for v in self.features.variables]
+
+    def _reach(self) -> int:
+        """How many slots from its origin on the features look at: asked of them where nothing is known."""
+        start, origin = 0, np.array([[self.features.lookback]])
+        nothing = {v: np.full(self.capacity, np.nan) for v in self.features.variables}
+        window = self.features.window(nothing, start, origin, origin + np.arange(self.horizons), self.calendar)
+        probe = _Probe(**vars(window))
+        self.features.compute(probe)
+        return max(probe.seen, default=0)
+
+
+@dataclass(frozen=True)
+class _Probe(Window):
+    """A window that remembers how far ahead of the origin it was looked into."""
+
+    seen: list[int] = field(default_factory=list)
+
+    def at(self, variable: str, slot: Slots) -> Floats:
+        """As Window has it."""
+        self.seen.append(int((slot - self.origin).max()) + 1)
+        return super().at(variable, slot)
 
 
 def feature_set(use_case: UseCase) -> str:
@@ -77,8 +107,20 @@ def feature_set(use_case: UseCase) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+class _Run(Enum):
+    """What some values do to the rows: make new ones, make the newest anew, or nothing that shows yet."""
+
+    ADVANCES = auto()
+    REVISES = auto()
+    QUIET = auto()
+
+
 class IntradayState:
-    """What is remembered of one entity: values and when each was published, for the lookback and the time ahead."""
+    """What is remembered of one entity: values and when each was published, for the lookback and the time ahead.
+
+    A row's as_of is the newest publication that the entity had seen, and a microsecond later than that of the row
+    before where nothing newer had come: of two rows, the later made has the later as_of.
+    """
 
     def __init__(self, plan: IntradayPlan) -> None:
         self._plan = plan
@@ -86,61 +128,120 @@ class IntradayState:
         self._values: NDArray[np.float64] = np.full(shape, np.nan)
         self._published: NDArray[np.int64] = np.full(shape, UNKNOWN)
         self._start = UNKNOWN
-        self._newest = UNKNOWN
-        self._as_of = UNKNOWN
+        self._newest = UNKNOWN  # the newest slot whose target is known
+        self._known = UNKNOWN  # the newest publication
+        self._made = UNKNOWN  # as_of of the newest row that a value made
+        self._overdue = UNKNOWN  # origin of the newest row that the clock made
+        self._shown = UNKNOWN  # as_of of the newest row that the clock made, or that replaces it
 
     def apply(self, update: Update) -> tuple[list[Rows], list[tuple[int, str]]]:
         """Take values in; return the feature rows they make, and (index, reason) of each value refused.
 
-        A value of the target makes a row for its origin; a late or revised one makes the newest row anew. A value that
-        is not newer than the vintage already held does nothing.
+        A value of the target that is newer than all before makes the row of its origin. A late or revised value, of any
+        variable, makes the newest row anew where it changes it. A value that is no newer vintage than the one held does
+        nothing. These rows are the same whether or not the clock made rows in between; a row that the clock made is
+        itself made anew behind them.
         """
         rows: list[Rows] = []
         refused: list[tuple[int, str]] = []
-        for indices, advancing in self._segments(update):
+        clocked = self._row(self._overdue) if self._is_overdue else None
+        for indices, kind in self._runs(update):
+            shown = self._row(self._newest + 1) if kind is _Run.REVISES and self._newest != UNKNOWN else None
             taken, bad = self._store(update, indices)
             refused.extend((int(i), IMPLAUSIBLE) for i in bad)
-            targets = taken[update.variable[taken] == self._plan.target]
-            if advancing and len(targets):
-                rows.append(self._advance(update, targets))
-                continue
-            self._saw(update, taken)
-            if len(targets):
-                self._newest = max(self._newest, int((update.slot + update.span - 1)[targets].max()))
-                rows.append(self._rows(np.array([self._newest + 1]), np.array([self._as_of])))
+            if len(taken):
+                rows.extend(self._made_of(update, taken, kind, shown))
+        rows.extend(self._shown_again(rows, clocked))
         return rows, refused
 
-    def _segments(self, update: Update) -> Iterator[tuple[Slots, bool]]:
-        """Cut an update into runs that can be worked on at once: target values that advance, and all else."""
-        newest, begin, kind, first = self._newest, 0, None, 0
-        is_target = (update.variable == self._plan.target).tolist()
-        last = (update.slot + update.span - 1).tolist()
-        for i, (target, slot) in enumerate(zip(is_target, last, strict=True)):
-            advances = target and slot > newest
-            fits = not advances or kind is not True or slot - first < self._plan.chunk
-            if advances is not kind or not fits:
-                if i > begin:
-                    yield np.arange(begin, i), bool(kind)
-                begin, kind, first = i, advances, slot
-            newest = slot if advances else newest
-        if len(last) > begin:
-            yield np.arange(begin, len(last)), bool(kind)
+    def overdue(self, origin: int, step_micros: int) -> Rows | None:
+        """The row of an origin that the clock has reached before the values did; None where they have reached it too.
 
-    def _advance(self, update: Update, targets: Slots) -> Rows:
-        last = update.slot[targets] + update.span[targets] - 1
-        as_of = np.maximum.accumulate(np.maximum(update.published[targets], self._as_of))
-        self._newest, self._as_of = int(last[-1]), int(as_of[-1])
-        return self._rows(last + 1, as_of)
+        Its as_of is the moment before the origin: just before the missing value can have been published. None, too,
+        where nothing is left to be seen of what was known.
+        """
+        seen = max(self._newest + 1, self._overdue)
+        if self._newest == UNKNOWN or origin <= seen or origin - self._newest > self._plan.features.lookback:
+            return None
+        self._overdue = origin
+        self._move(origin + self._plan.ahead)
+        self._shown = max(origin * step_micros - 1, self._known, self._made + 1, self._shown + 1)
+        return Rows(np.array([origin]), np.array([self._shown]), self._row(origin))
 
-    def _saw(self, update: Update, taken: Slots) -> None:
-        if len(taken):
-            self._as_of = max(self._as_of, int(update.published[taken].max()))
+    @property
+    def newest_publication(self) -> int | None:
+        """When the newest value was published, in microseconds; None where nothing is known."""
+        return self._known if self._known != UNKNOWN else None
+
+    @property
+    def _is_overdue(self) -> bool:
+        return self._overdue > self._newest + 1
+
+    def _runs(self, update: Update) -> Iterator[tuple[Slots, _Run]]:
+        """Cut an update into runs that can be worked on at once.
+
+        What no row made so far can see goes with either kind, since it changes none of them.
+        """
+        plan, newest, begin, first, kind = self._plan, self._newest, 0, 0, _Run.QUIET
+        slots, ends = update.slot.tolist(), (update.slot + update.span).tolist()
+        for i, (variable, slot, end) in enumerate(zip(update.variable.tolist(), slots, ends, strict=True)):
+            advances = variable == plan.target and end - 1 > newest
+            if not advances and slot > newest + plan.reach[variable]:
+                continue
+            mine = _Run.ADVANCES if advances else _Run.REVISES
+            if kind is _Run.QUIET:
+                kind, first = mine, end
+            elif mine is not kind or (advances and end - first >= plan.chunk):
+                yield np.arange(begin, i), kind
+                begin, first, kind = i, end, mine
+            newest = end - 1 if advances else newest
+        if len(slots) > begin:
+            yield np.arange(begin, len(slots)), kind
+
+    def _made_of(self, update: Update, taken: Slots, kind: _Run, shown: dict[str, Floats] | None) -> Iterator[Rows]:
+        """The rows that the values of a run make, which are stored already."""
+        known = np.maximum.accumulate(np.maximum(update.published[taken], self._known))
+        is_target = update.variable[taken] == self._plan.target
+        last = (update.slot + update.span - 1)[taken[is_target]]
+        before, self._known = self._newest, int(known[-1])
+        self._newest = max(self._newest, int(last.max(initial=self._newest)))
+        if kind is _Run.ADVANCES and len(last):
+            yield self._rows(last + 1, known[is_target])
+        elif kind is _Run.REVISES and self._newest != UNKNOWN:
+            row = self._row(self._newest + 1)
+            if self._newest > before or not _equal(row, shown):
+                self._made = max(self._known, self._made + 1)
+                yield Rows(np.array([self._newest + 1]), np.array([self._made]), row)
+
+    def _rows(self, origin: Slots, known: Slots) -> Rows:
+        count = np.arange(len(origin))
+        as_of = np.maximum(np.maximum.accumulate(known - count), self._made + 1) + count
+        self._made = int(as_of[-1])
+        return Rows(origin, as_of, self._features(origin))
+
+    def _shown_again(self, rows: list[Rows], clocked: dict[str, Floats] | None) -> Iterator[Rows]:
+        """The newest row once more, where the clock was ahead of the values: nothing older may stand in its place."""
+        if clocked is not None and not rows and _equal(clocked, self._row(self._overdue)):
+            return
+        if clocked is None and (not rows or int(rows[-1].as_of[-1]) > self._shown):
+            return
+        origin = max(self._overdue, self._newest + 1)
+        if not rows or origin > rows[-1].origin[-1] or rows[-1].as_of[-1] <= self._shown:
+            self._shown = max(self._known, self._made, self._shown) + 1
+            yield Rows(np.array([origin]), np.array([self._shown]), self._row(origin))
 
     def _store(self, update: Update, indices: Slots) -> tuple[Slots, Slots]:
         """Write values that are newer vintages; return the indices taken and those refused as implausible."""
-        self._make_room(update, indices)
+        end = (update.slot + update.span)[indices]
+        is_target = update.variable[indices] == self._plan.target
+        newest = np.maximum.accumulate(np.where(is_target, end, max(self._newest + 1, self._overdue)))
+        if self._start == UNKNOWN:
+            self._start = int((update.slot[indices][is_target] if is_target.any() else update.slot[indices]).min())
+            self._start -= self._plan.week
+        self._move(int(newest[-1]) + self._plan.ahead)
         slot = update.slot[indices] - self._start
-        inside = (slot >= 0) & (slot + update.span[indices] <= self._plan.capacity)
+        limit = np.where(newest > UNKNOWN + 1, newest + self._plan.ahead - self._start, self._plan.capacity)
+        inside = (slot >= 0) & (end - self._start <= np.minimum(limit, self._plan.capacity))
         slot, indices = slot[inside], indices[inside]
         variable = update.variable[indices]
         newer = update.published[indices] > self._published[variable, slot]
@@ -167,21 +268,20 @@ class IntradayState:
                 bad[mine] = implausible(bounds, update.value[indices][mine], yardstick)
         return bad
 
-    def _make_room(self, update: Update, indices: Slots) -> None:
-        """Move the buffers on so that the newest target value and the time ahead of it fit."""
-        targets = indices[update.variable[indices] == self._plan.target]
-        slots = update.slot[targets] + update.span[targets] if len(targets) else update.slot[indices][:1]
-        if self._start == UNKNOWN:
-            self._start = int(slots.min()) - self._plan.week
-        shift = int(slots.max()) + self._plan.ahead - (self._start + self._plan.capacity)
-        if len(targets) and shift > 0:
+    def _move(self, end: int) -> None:
+        """Move the buffers on so that they reach to a slot."""
+        shift = end - (self._start + self._plan.capacity)
+        if shift > 0:
             for buffer, empty in ((self._values, np.nan), (self._published, UNKNOWN)):
                 kept = max(self._plan.capacity - shift, 0)
                 buffer[:, :kept] = buffer[:, self._plan.capacity - kept :].copy()
                 buffer[:, kept:] = empty
             self._start += shift
 
-    def _rows(self, origin: Slots, as_of: Slots) -> Rows:
+    def _row(self, origin: int) -> dict[str, Floats]:
+        return self._features(np.array([origin]))
+
+    def _features(self, origin: Slots) -> dict[str, Floats]:
         column = origin[:, np.newaxis]
         window = self._plan.features.window(
             dict(zip(self._plan.features.variables, self._values, strict=True)),
@@ -190,24 +290,29 @@ class IntradayState:
             column + np.arange(self._plan.horizons),
             self._plan.calendar,
         )
-        return Rows(origin, as_of, self._plan.features.compute(window))
+        return self._plan.features.compute(window)
 
     def to_bytes(self) -> bytes:
         """The state as bytes; ``from_bytes`` of the same plan reads them."""
-        head = np.array([self._start, self._newest, self._as_of], dtype=np.int64).tobytes()
-        return head + self._values.tobytes() + self._published.tobytes()
+        head = np.array([getattr(self, name) for name in _HEAD], dtype=np.int64)
+        return head.tobytes() + self._values.tobytes() + self._published.tobytes()
 
     @classmethod
     def from_bytes(cls, plan: IntradayPlan, data: bytes) -> Self:
         """The state that ``to_bytes`` wrote. Raises ValueError where it belongs to another plan."""
         state = cls(plan)
-        size = state._values.size
-        if len(data) != 24 + 16 * size:
+        size, begin = state._values.size, 8 * len(_HEAD)
+        if len(data) != begin + 16 * size:
             raise ValueError("the stored state belongs to other features; start from a fresh state or the old features")
-        state._start, state._newest, state._as_of = map(int, np.frombuffer(data, np.int64, 3))
-        state._values = np.frombuffer(data, np.float64, size, 24).reshape(state._values.shape).copy()
-        state._published = np.frombuffer(data, np.int64, size, 24 + 8 * size).reshape(state._published.shape).copy()
+        for name, number in zip(_HEAD, np.frombuffer(data, np.int64, len(_HEAD)).tolist(), strict=True):
+            setattr(state, name, number)
+        state._values = np.frombuffer(data, np.float64, size, begin).reshape(state._values.shape).copy()
+        state._published = np.frombuffer(data, np.int64, size, begin + 8 * size).reshape(state._values.shape).copy()
         return state
+
+
+def _equal(a: dict[str, Floats], b: dict[str, Floats] | None) -> bool:
+    return b is not None and all(np.array_equal(a[name], b[name], equal_nan=True) for name in a)
 
 
 def update_of(

@@ -51,11 +51,10 @@ class Window:
     def at(self, variable: str, slot: Slots) -> Floats:
         """Values at slots, which broadcast against the origins; NaN where unknown, hidden or out of sight."""
         series = self.values[variable]
-        index = slot - self.start
-        seen = (index >= 0) & (index < series.shape[-1]) & (slot >= self.origin - self.lookback)
-        if variable in self.observed:
-            seen &= slot < self.origin
-        return np.where(seen, _taken(series, index), np.nan)
+        first = np.maximum(self.start, self.origin - self.lookback)
+        end = self.start + series.shape[-1]
+        seen = (slot >= first) & (slot < (np.minimum(end, self.origin) if variable in self.observed else end))
+        return np.where(seen, _taken(series, slot - self.start), np.nan)
 
     def mean(self, variable: str, end: Slots, width: int) -> Floats:
         """Mean of the ``width`` slots before ``end``; NaN where fewer than half of them are known.
@@ -80,9 +79,13 @@ class Window:
         """The target slots moved ``days`` back on the local clock, over clock changes too."""
         if days not in self._moved:
             back = self.target - days * (86400 // self.step)
-            shift = self.calendar.utc_offset(self.target) - self.calendar.utc_offset(back)
+            shift = self._target_offset - self.calendar.utc_offset(back)
             self._moved[days] = back + shift // self.step
         return self._moved[days]
+
+    @cached_property
+    def _target_offset(self) -> Slots:
+        return self.calendar.utc_offset(self.target)
 
     @cached_property
     def _moved(self) -> dict[int, Slots]:

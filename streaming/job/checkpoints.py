@@ -10,8 +10,8 @@ from dualcast.catalogue import UseCase
 from dualcast.features.state import feature_set
 from dualcast.settings import Settings
 
-# Raise when operators are added, removed or rewired: their checkpoints then fit no longer.
-_TOPOLOGY = 1
+# Raise when operators are added, removed or rewired, or the state is stored otherwise: checkpoints then fit no longer.
+_TOPOLOGY = 2
 
 
 def job_name(use_case: UseCase) -> str:

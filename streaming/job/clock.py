@@ -22,12 +22,16 @@ class LiveClock:
 
     def now(self) -> datetime:
         """The present moment, UTC."""
+        return self.current().now()
+
+    def current(self) -> Clock:
+        """The clock as it is set now."""
         if monotonic() >= self._check_at:
             self._check_at = monotonic() + _CHECK_SECONDS
             modified = self._modified()
             if modified != self._seen:
                 self._seen, self._clock = modified, Settings(_env_file=self._file).clock
-        return self._clock.now()
+        return self._clock
 
     def _modified(self) -> int:
         return self._file.stat().st_mtime_ns if self._file.exists() else 0

@@ -19,6 +19,7 @@ from dualcast.features.state import IntradayState
 from dualcast.records import FeatureRow, Topic
 from dualcast.settings import Settings
 from streaming.job.clock import LiveClock
+from streaming.job.overdue import Overdue
 from streaming.job.step import COMPONENT, FeatureStep, Incoming, Outcome
 
 # What goes in and out of Python. The many records of one message cross as one array.
@@ -48,8 +49,9 @@ class IntradayFeatures(KeyedProcessFunction):  # type: ignore[misc]
         descriptor = ValueStateDescriptor("intraday", Types.PRIMITIVE_ARRAY(Types.BYTE()))
         self._stored = runtime_context.get_state(descriptor)
         self._states: dict[str, IntradayState] = {}
-        clock = LiveClock(self._settings)
-        self._step = FeatureStep(self._settings, self._use_case, _variables(self._settings.use_cases), clock.now)
+        self._clock = LiveClock(self._settings)
+        self._overdue = Overdue(self._use_case)
+        self._step = FeatureStep(self._settings, self._use_case, _variables(self._settings.use_cases), self._clock.now)
         self._online = OnlineFeatures(self._settings, self._use_case.use_case)
 
     def close(self) -> None:
@@ -62,17 +64,40 @@ class IntradayFeatures(KeyedProcessFunction):  # type: ignore[misc]
         entity_id = ctx.get_current_key()
         state = self._state(entity_id)
         outcome = self._step.apply(Incoming(raw_key, raw_value, partition, offset), state)
-        if outcome.rows and state is not None:
+        yield from self._emit(entity_id, outcome, f"{partition}-{offset}", traceparent)
+        if state is not None:
             self._stored.update(state.to_bytes())
+        if state is not None and state.newest_publication is not None:
+            self._overdue.saw(self._clock.current(), state.newest_publication)
+            self._set_alarm(ctx)
+
+    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Row]:
+        """The clock has reached a slot: where the values have not, its row says so."""
+        entity_id = ctx.get_current_key()
+        state, origin = self._state(entity_id), self._overdue.origin(self._clock.current())
+        if state is None:
+            return
+        if origin is not None:
+            outcome = self._step.overdue(entity_id, state, origin)
+            yield from self._emit(entity_id, outcome, f"{entity_id}-{timestamp}", None)
+            self._stored.update(state.to_bytes())
+        self._set_alarm(ctx)
+
+    def _emit(self, entity_id: str, outcome: Outcome, origin: str, traceparent: str | None) -> Iterator[Row]:
+        """Show the newest row and hand on what there is; see OUTPUT."""
         if outcome.newest is not None:
             self._show(outcome.newest)
         self._count(outcome)
-        origin = f"{partition}-{offset}"
         if outcome.rows:
             yield Row(Topic.FEATURES_INTRADAY.value, entity_id, origin, traceparent, outcome.rows)
         if outcome.dead:
             letters = [letter for _, letter in outcome.dead]
             yield Row(Topic.DEAD_LETTERS.value, entity_id, origin, traceparent, letters)
+
+    def _set_alarm(self, ctx: KeyedProcessFunction.Context) -> None:
+        at = self._overdue.alarm(self._clock.current())
+        if at is not None:
+            ctx.timer_service().register_processing_time_timer(at)
 
     def _state(self, entity_id: str) -> IntradayState | None:
         """The entity's state, from memory once it was read; Flink's copy is what a restart begins from."""

@@ -25,12 +25,10 @@ from dualcast.settings import Settings
 from streaming.job import checkpoints, pipeline
 
 _LOOPBACK = "127.0.0.1"
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 2.0
 _TIMEOUT_SECONDS = 30.0
 _PATIENCE_SECONDS = 60.0
-_JAVA_OPTIONS = (
-    "-Xms128m -Xmx448m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:MaxMetaspaceSize=256m -XX:+ExitOnOutOfMemoryError"
-)
+_JAVA_OPTIONS = "-Xms128m -Xmx448m -Xmn256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:MaxMetaspaceSize=256m -XX:+ExitOnOutOfMemoryError"
 _LOG4J = """\
 rootLogger.level = WARN
 rootLogger.appenderRef.file.ref = File
@@ -102,7 +100,7 @@ def configure(settings: Settings, use_case: UseCase, *, parallelism: int) -> Con
         "python.fn-execution.bundle.size": 1,
         # or else each record of a message would be copied together with all the others
         "pipeline.object-reuse": "true",
-        "execution.buffer-timeout.interval": "1 ms",
+        "execution.buffer-timeout.interval": "0 ms",
         "execution.checkpointing.dir": checkpoints.folder(settings, use_case).as_uri(),
         "execution.checkpointing.interval": "10 s",
         "execution.checkpointing.timeout": "2 min",

@@ -51,15 +51,14 @@ class RowStamp:
 
     def rows(self, rows: Rows, step: int) -> list[bytes]:
         """The bytes of each row; ``step`` is the length of a slot in seconds."""
-        count, length = len(rows), len(self._row)
+        count = len(rows)
         out = np.tile(self._row, (count, 1))
         for place, times in zip(self._times, (rows.origin * (step * 1_000_000), rows.as_of), strict=True):
             out[:, place : place + _TIME_BYTES] = _varints(times)
         for name, place in self._places.items():
             width = self._widths[name]
             out[:, place : place + 8 * width] = _doubles(rows.features[name], count, width)
-        written = out.tobytes()
-        return [written[i : i + length] for i in range(0, count * length, length)]
+        return [row.tobytes() for row in out]
 
 
 def _doubles(values: Floats, count: int, width: int) -> Bytes:

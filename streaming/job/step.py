@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -99,6 +99,13 @@ class FeatureStep:
             self._observe(message, observed, state, outcome)
         return outcome
 
+    def overdue(self, entity_id: str, state: IntradayState, origin: int) -> Outcome:
+        """The row of an origin slot that the clock has reached and whose newest value has not come; maybe none."""
+        plan, outcome = self._plans[entity_id], Outcome()
+        row = state.overdue(origin, plan.features.step * 1_000_000)
+        self._enter(entity_id, plan, [row] if row is not None else [], outcome)
+        return outcome
+
     def close(self) -> None:
         """Let go of the registry."""
         for part in (self._reader, self._row_codec, self._dead_codec, self._observation_codec):
@@ -129,12 +136,15 @@ class FeatureStep:
         chunks, refused = state.apply(update)
         for index, reason in refused:
             reasons[sound[used[index]]] = reason
-        stamp = self._stamp(observed.entity_id, plan)
+        self._enter(observed.entity_id, plan, chunks, outcome)
+        outcome.dead.extend(self._refused(message, observed, reasons))
+
+    def _enter(self, entity_id: str, plan: IntradayPlan, chunks: Sequence[Rows], outcome: Outcome) -> None:
+        stamp = self._stamp(entity_id, plan)
         for rows in chunks:
             outcome.rows.extend(stamp.rows(rows, plan.features.step))
         if chunks:
-            outcome.newest = self._row(observed.entity_id, plan, chunks[-1])
-        outcome.dead.extend(self._refused(message, observed, reasons))
+            outcome.newest = self._row(entity_id, plan, chunks[-1])
 
     def _faults(self, observed: Observed) -> Texts:
         columns = observed.columns

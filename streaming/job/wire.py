@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import fastavro
@@ -20,6 +22,7 @@ from fastavro.schema import SchemaParseException
 from dualcast.records import Topic, schema_text
 from dualcast.settings import Settings
 from dualcast.validation import Columns
+from streaming.job.runs import OtherLayoutError, read_columns
 
 NOT_AVRO = "not_avro"
 WRONG_SCHEMA = "wrong_schema"
@@ -44,13 +47,19 @@ class UnreadableError(ValueError):
         self.detail = detail
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Observed:
-    """A message as columns; ``records`` are its observations one by one, with times in microseconds since 1970."""
+    """A message as columns, and a way to its records."""
 
     entity_id: str
     columns: Columns
-    records: list[dict[str, Any]]
+    decode: Callable[[], dict[str, Any]]
+
+    @cached_property
+    def records(self) -> list[dict[str, Any]]:
+        """The observations one by one, with times in microseconds since 1970."""
+        records: list[dict[str, Any]] = self.decode()["observations"]
+        return records
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +85,14 @@ class ObservationReader:
         schemas = self._schemas(int.from_bytes(value[1:_HEADER_BYTES], "big"))
         if isinstance(schemas, str):
             raise UnreadableError(NOT_AVRO, schemas)
-        stream = io.BytesIO(value)
-        stream.seek(_HEADER_BYTES)
+        if schemas.reader is None:
+            with suppress(OtherLayoutError):
+                return Observed(*read_columns(value, _HEADER_BYTES), partial(_decoded, value, schemas))
+        record = _decoded(value, schemas)
         try:
-            observed = _observed(fastavro.schemaless_reader(stream, schemas.writer, schemas.reader))
-        except SchemaResolutionError as error:
-            raise UnreadableError(WRONG_SCHEMA, str(error)) from error
-        except _BROKEN as error:
-            raise UnreadableError(NOT_AVRO, f"{type(error).__name__}: {error}") from error
-        if stream.tell() != len(value):
-            raise UnreadableError(NOT_AVRO, f"{len(value) - stream.tell()} bytes too many")
-        return observed
+            return Observed(record["entity_id"], _columns(record["observations"]), lambda: record)
+        except OverflowError as error:
+            raise UnreadableError(NOT_AVRO, str(error)) from error
 
     def close(self) -> None:
         """Let go of the registry."""
@@ -116,17 +122,27 @@ def _plain_times(schema: Any) -> Any:
     return [_plain_times(part) for part in schema] if isinstance(schema, list) else schema
 
 
-def _observed(record: Any) -> Observed:
-    records = record["observations"]
-    return Observed(
-        record["entity_id"],
-        Columns(
-            variable=np.array([r["variable"] for r in records], dtype=object),
-            valid_time=np.array([r["valid_time"] for r in records], dtype=np.int64),
-            resolution=np.array([r["resolution"] for r in records], dtype=object),
-            value=np.array([r["value"] for r in records], dtype=np.float64),
-            unit=np.array([r["unit"] for r in records], dtype=object),
-            published_at=np.array([r["published_at"] for r in records], dtype=np.int64),
-        ),
-        records,
+def _decoded(value: bytes, schemas: _Schemas) -> dict[str, Any]:
+    """The record of a message. Raises UnreadableError."""
+    stream = io.BytesIO(value)
+    stream.seek(_HEADER_BYTES)
+    try:
+        record: dict[str, Any] = fastavro.schemaless_reader(stream, schemas.writer, schemas.reader)
+    except SchemaResolutionError as error:
+        raise UnreadableError(WRONG_SCHEMA, str(error)) from error
+    except _BROKEN as error:
+        raise UnreadableError(NOT_AVRO, f"{type(error).__name__}: {error}") from error
+    if stream.tell() != len(value):
+        raise UnreadableError(NOT_AVRO, f"{len(value) - stream.tell()} bytes too many")
+    return record
+
+
+def _columns(records: list[dict[str, Any]]) -> Columns:
+    return Columns(
+        variable=np.array([r["variable"] for r in records], dtype=object),
+        valid_time=np.array([r["valid_time"] for r in records], dtype=np.int64),
+        resolution=np.array([r["resolution"] for r in records], dtype=object),
+        value=np.array([r["value"] for r in records], dtype=np.float64),
+        unit=np.array([r["unit"] for r in records], dtype=object),
+        published_at=np.array([r["published_at"] for r in records], dtype=np.int64),
     )

@@ -1,0 +1,165 @@
+"""Observations out of a long Avro message, thousands at once.
+
+Observations of one variable follow one another in a backfill, and in Avro they have the same bytes but for two times
+and the value, at the same places. So the first of a run is read, and the others are cut along it as one array. What is
+laid out otherwise is left to an Avro library.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dualcast.validation import Columns
+
+# A time of 8 bytes: any from 1979 to 3111.
+_TIME = _DOUBLE = 8
+# Windows in which the end of a run is looked for; they grow. Where runs are short, a library is faster.
+_FIRST_WINDOW, _GROWTH = 32, 4
+_SHORTEST_ON_AVERAGE = 8
+
+Bytes = NDArray[np.uint8]
+
+
+class OtherLayoutError(ValueError):
+    """A message is not laid out as this module expects, which says nothing about whether it is sound."""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """One observation in Avro: its texts, where its numbers begin, and how long it is."""
+
+    variable: str
+    resolution: str
+    unit: str
+    valid_time: int
+    value: int
+    published_at: int
+    size: int
+
+    @classmethod
+    def at(cls, data: bytes, begin: int) -> _Layout:
+        """The layout of the observation that begins at a byte."""
+        variable, valid_time = _text(data, begin)
+        resolution, value = _text(data, valid_time + _TIME)
+        unit, published_at = _text(data, value + _DOUBLE)
+        _, simulated = _text(data, published_at + _TIME)
+        numbers = (at - begin for at in (valid_time, value, published_at))
+        return cls(variable, resolution, unit, *numbers, simulated + 1 - begin)
+
+    def fixed_bits(self) -> Bytes:
+        """The bits that observations of this layout have in common, (size,)."""
+        fixed = np.full(self.size, 0xFF, dtype=np.uint8)
+        fixed[self.value : self.value + _DOUBLE] = 0
+        fixed[-1] = 0
+        for at in (self.valid_time, self.published_at):
+            # seven bits of a time are in each byte, the eighth says whether another byte follows
+            fixed[at : at + _TIME] = 0x80
+        return fixed
+
+    def check(self, first: Bytes) -> None:
+        """Raises OtherLayoutError where the times of an observation, (size,), are not as long as expected."""
+        for at in (self.valid_time, self.published_at):
+            if (first[at : at + _TIME] >> 7).tolist() != [1] * (_TIME - 1) + [0]:
+                raise OtherLayoutError("a time of another length")
+
+
+def read_columns(data: bytes, begin: int) -> tuple[str, Columns]:
+    """The entity and the columns of an ObservationBatch that begins at a byte and ends with the data.
+
+    Raises OtherLayoutError where it is not laid out as expected, or its runs are too short to gain anything.
+    """
+    try:
+        entity_id, at = _text(data, begin)
+        count, at = _count(data, at)
+        runs, at = _runs(data, at, count)
+    except (IndexError, UnicodeDecodeError) as error:
+        raise OtherLayoutError(str(error)) from error
+    if data[at:] != b"\0":
+        raise OtherLayoutError("the message does not end with its observations")
+    return entity_id, _columns(runs)
+
+
+def _runs(data: bytes, at: int, count: int) -> tuple[list[tuple[_Layout, Bytes]], int]:
+    """The runs of ``count`` observations that begin at a byte, and where they end."""
+    every = np.frombuffer(data, np.uint8)
+    runs: list[tuple[_Layout, Bytes]] = []
+    done = 0
+    while done < count:
+        layout = _Layout.at(data, at)
+        length = _run_length(layout, every[at:], count - done)
+        runs.append((layout, every[at : at + length * layout.size].reshape(length, layout.size)))
+        done, at = done + length, at + length * layout.size
+        if done < _SHORTEST_ON_AVERAGE * (len(runs) - 1):
+            raise OtherLayoutError("short runs")
+    return runs, at
+
+
+def _run_length(layout: _Layout, data: Bytes, most: int) -> int:
+    """How many observations of one layout follow each other, at least one and at most ``most``."""
+    most = min(most, len(data) // layout.size)
+    if most == 0:
+        raise OtherLayoutError("an observation is cut off")
+    rows = data[: most * layout.size].reshape(most, layout.size)
+    layout.check(rows[0])
+    fixed, looked, window = layout.fixed_bits(), 1, _FIRST_WINDOW
+    while looked < most:
+        other = (((rows[looked : looked + window] ^ rows[0]) & fixed) != 0).any(axis=1)
+        if other.any():
+            return looked + int(other.argmax())
+        looked, window = looked + window, window * _GROWTH
+    return most
+
+
+def _columns(runs: list[tuple[_Layout, Bytes]]) -> Columns:
+    lengths = [len(rows) for _, rows in runs]
+
+    def texts(values: list[str]) -> NDArray[np.object_]:
+        return np.repeat(np.array(values, dtype=object), lengths)
+
+    def numbers(begins: list[int]) -> Bytes:
+        parts = [rows[:, at : at + _TIME] for at, (_, rows) in zip(begins, runs, strict=True)]
+        return np.concatenate([np.empty((0, _TIME), np.uint8), *parts])
+
+    layouts = [layout for layout, _ in runs]
+    return Columns(
+        variable=texts([layout.variable for layout in layouts]),
+        valid_time=_times(numbers([layout.valid_time for layout in layouts])),
+        resolution=texts([layout.resolution for layout in layouts]),
+        value=numbers([layout.value for layout in layouts]).view("<f8")[:, 0],
+        unit=texts([layout.unit for layout in layouts]),
+        published_at=_times(numbers([layout.published_at for layout in layouts])),
+    )
+
+
+def _times(encoded: Bytes) -> NDArray[np.int64]:
+    """Avro's zig-zag integers of variable length, all of 8 bytes, (n, 8)."""
+    groups = (encoded & 0x7F).astype(np.int64) << (7 * np.arange(_TIME))
+    whole = groups.sum(axis=1)
+    times: NDArray[np.int64] = (whole >> 1) ^ -(whole & 1)
+    return times
+
+
+def _text(data: bytes, at: int) -> tuple[str, int]:
+    """A text of fewer than 64 bytes, and where it ends."""
+    twice, begin = data[at], at + 1
+    end = begin + twice // 2
+    if twice & 0x81 or end >= len(data):
+        raise OtherLayoutError("a text that is long or cut off")
+    return data[begin:end].decode(), end
+
+
+def _count(data: bytes, at: int) -> tuple[int, int]:
+    """How many items the block of an array has, and where they begin."""
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            break
+    if value & 1:
+        raise OtherLayoutError("a block that tells its size")
+    return value >> 1, at
