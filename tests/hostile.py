@@ -125,7 +125,9 @@ class Hostility:
 
     def _changed(self, reason: str, change: Callable[[Observation], dict[str, Any]]) -> Sent:
         """One observation made bad, between two that were sent before."""
-        bad = self._pick(self._targets or self._good)
+        if not self._targets:
+            return self._again()
+        bad = self._pick(self._targets)
         bad = replace(bad, **change(bad))
         return self._message([self._pick(self._good), bad, self._pick(self._good)], reason)
 
