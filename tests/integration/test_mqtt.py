@@ -54,7 +54,8 @@ class Broker:
 
     def __init__(self, uv: str, port: int, folder: Path) -> None:
         self._config = folder / "broker.yaml"
-        plugin = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
+        # whoever has a name is let in, and only for those it keeps sessions
+        plugin = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": False}}
         listener = {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}}
         self._config.write_text(yaml.safe_dump({"listeners": listener, "plugins": plugin}))
         self._command = [uv, "tool", "run", "--from", _BROKER, "amqtt", "-c", str(self._config)]
@@ -91,7 +92,11 @@ def environment(stack: Settings, port: int, tmp_path: Path) -> dict[str, str]:
     query = {"topic": "scada/{entity_id}/load", "value": "kw"}
     definition["sources"] = {"mqtt": [{"variable": "load", "unit": "kW", "factor": 0.001, "query": query}]}
     (tmp_path / "de_load.yaml").write_text(yaml.safe_dump(definition))
-    return os.environ | {"DUALCAST_USE_CASES": str(tmp_path), "DUALCAST_MQTT_PORT": str(port)}
+    return os.environ | {
+        "DUALCAST_USE_CASES": str(tmp_path),
+        "DUALCAST_MQTT_PORT": str(port),
+        "DUALCAST_MQTT_USERNAME": "us",
+    }
 
 
 def listener(environment: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -102,11 +107,20 @@ def send(port: int, number: int) -> None:
     """Telemetry whose value tells its number, handed to the broker for sure."""
     at = START + number * timedelta(minutes=15)
     text = json.dumps({"kw": number * 1000.0, "time": at.isoformat()})
-    publish.single("scada/DE/load", text, qos=1, hostname="127.0.0.1", port=port)
+    _publish(port, text)
+
+
+def _publish(port: int, text: str) -> None:
+    publish.single("scada/DE/load", text, qos=1, hostname="127.0.0.1", port=port, auth={"username": "meter"})
 
 
 def arrived(settings: Settings) -> list[int]:
     return [int(o["value"]) for record in published(settings, Topic.OBSERVATIONS) for o in record["observations"]]
+
+
+def letters(settings: Settings) -> set[tuple[str, str, bytes]]:
+    found = published(settings, Topic.DEAD_LETTERS)
+    return {(r["reason"], r["topic"], r["value"]) for r in found if r["component"] == "ingest-mqtt"}
 
 
 def _wait_until(happened: Callable[[], bool]) -> None:
@@ -132,7 +146,8 @@ def test_nothing_is_lost_though_broker_and_listener_are_killed(
         broker.kill()
         broker.start()
         _wait_until(lambda: _listens(stack, port, 2))
-        publish.single("scada/DE/load", "no JSON", qos=1, hostname="127.0.0.1", port=port)
+        _publish(port, "no JSON")
+        _wait_until(lambda: bool(letters(stack)))
         first.send_signal(signal.SIGKILL)
         first.wait(10)
         for number in range(10, 20):
@@ -147,7 +162,4 @@ def test_nothing_is_lost_though_broker_and_listener_are_killed(
     finally:
         first.kill()
     assert len(arrived(stack)) <= 12 + 2
-    letters = [record for record in published(stack, Topic.DEAD_LETTERS) if record["component"] == "ingest-mqtt"]
-    assert {(letter["reason"], letter["topic"], letter["value"]) for letter in letters} == {
-        ("not_json", "mqtt:scada/DE/load", b"no JSON")
-    }
+    assert letters(stack) == {("not_json", "mqtt:scada/DE/load", b"no JSON")}

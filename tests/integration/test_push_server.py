@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -45,7 +46,7 @@ def server(stack: Settings) -> Iterator[str]:
             time.sleep(0.2)
     yield address
     process.terminate()
-    assert process.wait(30) == 0
+    assert process.wait(30) == -signal.SIGTERM
 
 
 def post(address: str, value: float) -> httpx2.Response:

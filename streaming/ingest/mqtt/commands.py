@@ -52,12 +52,13 @@ def mqtt(
         with Stop() as stop, exit_code(stop), Publisher(settings, NAME, stop) as publisher:
             publisher.prepare()
             with subscription:
-                _forward(subscription, mapping, publisher, stop, settings.clock.now)
+                forward(subscription, mapping, publisher, stop, settings.clock.now)
 
 
-def _forward(
+def forward(
     subscription: Subscription, mapping: Mapping, publisher: Publisher, stop: Stop, now: Callable[[], datetime]
 ) -> None:
+    """Publish what comes, and acknowledge it then, until stopped. Raises Stopped."""
     repeats = Repeats()
     while not stop.requested:
         received = subscription.take(_MOST, _WAIT_SECONDS)

@@ -6,11 +6,16 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from dualcast.catalogue import SourceSeries, UseCase
 from dualcast.observations import COLUMNS, SourceError
+from dualcast.records import DeadLetter
+from streaming.ingest.mqtt.client import Received
+from streaming.ingest.mqtt.commands import forward
 from streaming.ingest.mqtt.payloads import Mapping, PayloadError, Repeats
+from streaming.ingest.signals import Stopped
 
 NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
 AT = NOW - timedelta(minutes=15)
@@ -93,6 +98,47 @@ def test_what_the_broker_sends_again_is_published_once(mapping: Mapping) -> None
     corrected = again | {"value": 1.0}
     assert list(repeats.without([first, again])) == [first]
     assert list(repeats.without([again, corrected, again])) == [corrected, again]
+
+
+class Telemetry:
+    """A subscription, a publisher and a stop in one: what happened, in its order."""
+
+    def __init__(self, batches: list[list[bytes]], stops_at: int | None = None) -> None:
+        self.happened: list[Any] = []
+        self._batches = batches
+        self._stops_at = stops_at
+
+    @property
+    def requested(self) -> bool:
+        return not self._batches
+
+    def take(self, most: int, timeout: float) -> list[Received]:
+        return [Received("scada/DE/load", text, i, 1, 1) for i, text in enumerate(self._batches.pop(0))]
+
+    def acknowledge(self, messages: list[Received]) -> None:
+        self.happened.append(("acknowledged", len(messages)))
+
+    def publish(self, observations: pd.DataFrame, most: int) -> int:
+        if len(self.happened) == self._stops_at:
+            raise Stopped
+        self.happened.append(("published", len(observations)))
+        return 1
+
+    def bury(self, letter: DeadLetter) -> None:
+        self.happened.append(("buried", letter.reason, letter.value))
+
+
+def test_messages_are_acknowledged_once_they_are_published(mapping: Mapping) -> None:
+    earlier = payload(time=(AT - timedelta(minutes=15)).isoformat())
+    world: Any = Telemetry([[payload(), earlier, b"junk"], [], [payload(), earlier]], stops_at=4)
+    with pytest.raises(Stopped):
+        forward(world, mapping, world, world, lambda: NOW)
+    assert world.happened == [
+        ("buried", "not_json", b"junk"),
+        ("published", 2),
+        ("acknowledged", 3),
+        ("acknowledged", 0),
+    ]
 
 
 def test_a_query_of_another_shape_is_the_users_mistake(use_case: UseCase) -> None:
