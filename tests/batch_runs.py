@@ -72,8 +72,8 @@ def lake_rows(settings: Settings, use_case: str) -> dict[str, pd.DataFrame]:
     """All rows of every table of the day-ahead path, in a fixed order, without what tells one run from another."""
     lake = lake_paths(settings)
     tables = {
-        "bronze": _delta(lake.bronze).sort_values(["partition", "offset", "position"]),
-        "silver": _delta(lake.silver).sort_values(["variable", "valid_time", "published_at"]),
+        "bronze": delta_rows(lake.bronze).sort_values(["partition", "offset", "position"]),
+        "silver": delta_rows(lake.silver).sort_values(["variable", "valid_time", "published_at"]),
         "gold": pd.read_parquet(lake.gold_of("day-ahead", use_case)).sort_values(["entity_id", "valid_time"]),
         "forecasts": forecast_rows(settings, use_case, "day-ahead").sort_values(["entity_id", "valid_time"]),
     }
@@ -82,7 +82,7 @@ def lake_rows(settings: Settings, use_case: str) -> dict[str, pd.DataFrame]:
     }
 
 
-def _delta(table: str) -> pd.DataFrame:
+def delta_rows(table: str) -> pd.DataFrame:
     """The rows of a Delta table that was only ever appended to."""
     logs = Path(table, "_delta_log").glob("*.json")
     actions = [json.loads(line) for log in logs for line in log.read_text().splitlines()]

@@ -19,6 +19,10 @@ from infra.local.state import StateDir
 ROOT = Path(__file__).parent.parent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--hostile", default="5000", help="how many hostile messages a replay has to bear")
+
+
 @pytest.fixture(scope="session")
 def use_case() -> UseCase:
     """The use case that the platform begins with."""

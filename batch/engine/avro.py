@@ -17,13 +17,16 @@ import pyarrow as pa
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 from fastavro import parse_schema, schemaless_reader
+from fastavro.read import SchemaResolutionError
+from fastavro.schema import SchemaParseException
 
 from dualcast.records import Topic, schema_text
 
 _HEADER = struct.Struct(">bI")
 _TIMEOUT_SECONDS = 30.0
-_NOT_FOUND = 404
+_NO_SUCH_SCHEMA = (400, 404, 422)
 NOT_AVRO = "not_avro"
+WRONG_SCHEMA = "wrong_schema"
 WRONG_KEY = "wrong_key"
 
 
@@ -61,6 +64,8 @@ class Reader:
         stream.seek(_HEADER.size)
         try:
             record = schemaless_reader(stream, writer, None if writer == known else known)
+        except SchemaResolutionError as error:
+            raise UndecodableError(str(error), WRONG_SCHEMA) from error
         except (EOFError, ValueError, KeyError, TypeError, IndexError, OverflowError, MemoryError) as error:
             raise UndecodableError(f"{type(error).__name__}: {error}") from error
         if stream.tell() != len(value) or not isinstance(record, dict):
@@ -108,10 +113,13 @@ def _registered(registry: str, schema_id: int) -> Any:
     try:
         text = client.get_schema(schema_id).schema_str
     except SchemaRegistryError as error:
-        if error.http_status_code == _NOT_FOUND:
+        if error.http_status_code in _NO_SUCH_SCHEMA:
             raise UndecodableError(f"the registry has no schema {schema_id}") from error
         raise
-    return parse_schema(_plain(json.loads(text)))
+    try:
+        return parse_schema(_plain(json.loads(text or "")))
+    except (SchemaParseException, ValueError, KeyError, TypeError) as error:
+        raise UndecodableError(f"schema {schema_id} is not one: {error}") from error
 
 
 def _plain(schema: Any) -> Any:

@@ -101,7 +101,7 @@ def replay(
 ) -> None:
     """Send dead letters back onto their topics as they came, each once; those still bad come back as new ones.
 
-    Ends with status 1 where some could not be sent: they were too large to be kept whole.
+    Ends with status 1 where some could not be sent: they were too large to be kept, or came from elsewhere.
     """
     from streaming.dead_letters import letters  # noqa: PLC0415
 
@@ -116,10 +116,10 @@ def replay(
         outcome = letters.replay(settings, found)
     console.print(
         f"{len(outcome.sent):,} sent again, {len(outcome.before):,} were before,"
-        f" {len(outcome.without_value):,} cannot be: too large to be kept",
+        f" {len(outcome.stuck):,} cannot be: too large to be kept, or not from Kafka",
         highlight=False,
     )
-    if outcome.without_value:
+    if outcome.stuck:
         raise typer.Exit(1)
 
 

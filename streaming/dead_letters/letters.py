@@ -36,6 +36,12 @@ class Kept:
         return f"{self.partition}-{self.offset}"
 
     @property
+    def way_back(self) -> Topic | None:
+        """The topic that it can be sent back to; None where it came from elsewhere, or was too large to be kept."""
+        known = self.letter.topic in set(Topic)
+        return Topic(self.letter.topic) if known and self.letter.value is not None else None
+
+    @property
     def identity(self) -> str:
         """What it is about: equal for all letters about one message, or one observation of it, whoever refused it."""
         letter = self.letter
@@ -49,7 +55,7 @@ class Replayed:
 
     sent: tuple[Kept, ...]
     before: tuple[Kept, ...]
-    without_value: tuple[Kept, ...]
+    stuck: tuple[Kept, ...]
 
 
 def read(
@@ -74,14 +80,14 @@ def read(
 
 def replayed(settings: Settings, letters: Iterable[Kept]) -> set[str]:
     """The identities of those that were sent again already, as their topics say. Raises UnreachableError."""
-    earliest: dict[str, datetime] = {}
+    earliest: dict[Topic, datetime] = {}
     for kept in letters:
-        topic = kept.letter.topic
-        earliest[topic] = min(kept.written_at, earliest.get(topic, kept.written_at))
+        if (topic := kept.way_back) is not None:
+            earliest[topic] = min(kept.written_at, earliest.get(topic, kept.written_at))
     return {
         value.decode()
         for topic, since in earliest.items()
-        for message in _messages(settings, Topic(topic), since)
+        for message in _messages(settings, topic, since)
         for name, value in message.headers() or []
         if name == REPLAY_OF and isinstance(value, bytes)
     }
@@ -94,23 +100,26 @@ def replay(settings: Settings, letters: Iterable[Kept]) -> Replayed:
     """
     chosen = list(letters)
     done = replayed(settings, chosen)
-    outcome: tuple[list[Kept], list[Kept], list[Kept]] = [], [], []
+    sent, before, stuck = list[Kept](), list[Kept](), list[Kept]()
     with RecordProducer(settings, "dualcast/dead-letters") as producer:
         for kept in chosen:
-            value = kept.letter.value
-            where = 1 if kept.identity in done else 2 if value is None else 0
-            outcome[where].append(kept)
-            if where == 0:
-                assert value is not None
+            topic, value = kept.way_back, kept.letter.value
+            if topic is None or value is None:
+                stuck.append(kept)
+            elif kept.identity in done:
+                before.append(kept)
+            else:
+                producer.send_raw(topic, kept.letter.key, value, settings.clock.now(), {REPLAY_OF: kept.identity})
                 done.add(kept.identity)
-                topic, now = Topic(kept.letter.topic), settings.clock.now()
-                producer.send_raw(topic, kept.letter.key, value, now, {REPLAY_OF: kept.identity})
-    return Replayed(*(tuple(each) for each in outcome))
+                sent.append(kept)
+    return Replayed(tuple(sent), tuple(before), tuple(stuck))
 
 
 def content(settings: Settings, kept: Kept) -> dict[str, Any] | None:
     """The record that a letter holds; None where it holds none. Raises UnreachableError."""
-    with closing(Codec(settings, Topic(kept.letter.topic))) as codec, reaching("registry"):
+    if kept.way_back is None:
+        return None
+    with closing(Codec(settings, kept.way_back)) as codec, reaching("registry"):
         try:
             return codec.decode(kept.letter.value or b"")
         except ValueError:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Self
+from datetime import datetime
+from typing import NamedTuple, Self
 
 import pandas as pd
 import stamina
@@ -13,10 +14,10 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 from httpx2 import TransportError
 from opentelemetry import metrics, trace
 
-from dualcast.adapters.kafka import DeliveryError, RecordProducer, create_topics
-from dualcast.records import Topic
+from dualcast.adapters.kafka import DeliveryError, Record, RecordProducer, create_topics
+from dualcast.records import DeadLetter, Topic
 from dualcast.settings import Settings
-from streaming.ingest.messages import ObservationColumns, messages
+from streaming.ingest.messages import messages
 from streaming.ingest.signals import Stop, Stopped
 
 # Short enough that a signal is heard soon, long enough for a busy broker.
@@ -24,6 +25,13 @@ _PATIENCE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 2.0
 _FLEETING = (DeliveryError, KafkaException, SchemaRegistryError, TransportError)
 _log = structlog.get_logger(__name__)
+
+
+class _Outgoing(NamedTuple):
+    topic: Topic
+    key: str
+    record: Record
+    at: datetime
 
 
 class Publisher:
@@ -37,6 +45,7 @@ class Publisher:
         self._tracer = trace.get_tracer(__name__)
         meter = metrics.get_meter(__name__)
         self._published = meter.create_counter("dualcast.ingest.observations", unit="{observation}")
+        self._refused = meter.create_counter("dualcast_dead_letters", description="records refused, by reason")
 
     def __enter__(self) -> Self:
         return self
@@ -55,11 +64,17 @@ class Publisher:
         While the broker or the registry is away it goes on trying; what may have been lost is sent again, so that
         a value can come twice but none is missing.
         """
-        batch = list(messages(observations, most))
+        batch = [_Outgoing(Topic.OBSERVATIONS, m.entity_id, m, m.newest) for m in messages(observations, most)]
         with self._tracer.start_as_current_span("publish observations", kind=trace.SpanKind.PRODUCER):
             self._retried(lambda: self._deliver(batch))
         self._published.add(len(observations))
         return len(batch)
+
+    def bury(self, letter: DeadLetter) -> None:
+        """Send what could not be used to the dead letters; waits as ``publish`` does. Raises Stopped."""
+        buried = _Outgoing(Topic.DEAD_LETTERS, letter.topic, letter, letter.occurred_at)
+        self._retried(lambda: self._deliver([buried]))
+        self._refused.add(1, {"reason": letter.reason})
 
     def _retried(self, work: Callable[[], None]) -> None:
         for attempt in stamina.retry_context(
@@ -72,9 +87,9 @@ class Publisher:
                     self._producer = RecordProducer(self._settings, self._source)
                 work()
 
-    def _deliver(self, batch: Sequence[ObservationColumns]) -> None:
-        for message in batch:
-            self._producer.send(Topic.OBSERVATIONS, message.entity_id, message, message.newest)
+    def _deliver(self, batch: Sequence[_Outgoing]) -> None:
+        for outgoing in batch:
+            self._producer.send(outgoing.topic, outgoing.key, outgoing.record, outgoing.at)
         while True:
             try:
                 return self._producer.flush(_PATIENCE_SECONDS)

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -56,7 +55,7 @@ class Smard:
 
 
 @pytest.fixture
-def smard(httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Smard]:
+def smard(httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> Smard:
     monkeypatch.setenv("DUALCAST_SMARD_URL", httpserver.url_for("/"))
     return Smard(httpserver)
 

@@ -126,6 +126,3 @@ class _Turns:
                 shown.update(task, completed=done, observations=observations)
         _log.info("pulled", observations=observations, failed=failed, until=span.end.isoformat(timespec="seconds"))
         return failed
-
-
-__all__ = ["app"]

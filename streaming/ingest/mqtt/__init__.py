@@ -1,0 +1,1 @@
+"""Sources that send telemetry: observations over MQTT."""

@@ -1,0 +1,79 @@
+"""``dualcast stream mqtt``: telemetry over MQTT to Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import structlog
+import typer
+
+from dualcast import telemetry
+from dualcast.catalogue import load_use_case
+from dualcast.observations import SourceError
+from dualcast.records import DeadLetter
+from dualcast.settings import load_settings
+from streaming.ingest.mqtt.payloads import NAME, Mapping, PayloadError, Repeats
+from streaming.ingest.outcome import exit_code, known_mistakes
+from streaming.ingest.signals import Stop
+
+if TYPE_CHECKING:
+    from streaming.ingest.mqtt.client import Received, Subscription
+    from streaming.ingest.publisher import Publisher
+
+app = typer.Typer()
+_MOST = 1000
+_WAIT_SECONDS = 0.2
+_log = structlog.get_logger(__name__)
+
+
+@app.command()
+def mqtt(
+    use_case: Annotated[
+        str | None, typer.Option("--use-case", "-u", help="Use case; default: that of the settings.")
+    ] = None,
+) -> None:
+    """Publish what comes over MQTT until stopped: the broker is DUALCAST_MQTT_HOST, topics are in the use case.
+
+    A message is acknowledged when Kafka has it, and comes again where that was not told.
+    """
+    with known_mistakes():
+        settings = load_settings()
+        telemetry.configure(settings, "ingest-mqtt")
+        case = load_use_case(use_case or settings.use_case, settings.use_cases)
+        mapping = Mapping(case)
+        if not mapping.filters:
+            raise SourceError(f"{case.use_case} has no series of {NAME!r} in its 'sources'")
+        from streaming.ingest.mqtt.client import MqttSettings, Subscription  # noqa: PLC0415 -- for this command only
+        from streaming.ingest.publisher import Publisher  # noqa: PLC0415
+
+        subscription = Subscription(MqttSettings(), f"dualcast-{case.use_case}", mapping.filters)
+        with Stop() as stop, exit_code(stop), Publisher(settings, NAME, stop) as publisher:
+            publisher.prepare()
+            with subscription:
+                forward(subscription, mapping, publisher, stop, settings.clock.now)
+
+
+def forward(
+    subscription: Subscription, mapping: Mapping, publisher: Publisher, stop: Stop, now: Callable[[], datetime]
+) -> None:
+    """Publish what comes, and acknowledge it then, until stopped. Raises Stopped."""
+    repeats = Repeats()
+    while not stop.requested:
+        received = subscription.take(_MOST, _WAIT_SECONDS)
+        rows = [row for message in received for row in _rows(mapping, message, publisher, now())]
+        fresh = list(repeats.without(rows))
+        if fresh:
+            publisher.publish(mapping.frame(fresh), _MOST)
+        subscription.acknowledge(received)
+
+
+def _rows(mapping: Mapping, message: Received, publisher: Publisher, now: datetime) -> list[dict[str, object]]:
+    try:
+        return mapping.rows(message.topic, message.payload, now)
+    except PayloadError as error:
+        _log.warning("unusable message", topic=message.topic, error=str(error))
+        where = f"mqtt:{message.topic}", -1, message.mid
+        publisher.bury(DeadLetter(error.reason, error.detail, "ingest-mqtt", *where, now, None, message.payload))
+        return []

@@ -1,0 +1,130 @@
+"""From MQTT messages to observations, as the catalogue's ``sources.mqtt`` maps topics and fields."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+import pandas as pd
+
+from dualcast.catalogue import Strict, UseCase
+from dualcast.observations import COLUMNS, TIME_DTYPE, in_canonical_order
+from dualcast.timegrid import iso_duration, parse_moment
+from streaming.ingest.source import Series, query_of, series_of
+
+NAME = "mqtt"
+_ENTITY = "{entity_id}"
+
+
+class PayloadError(ValueError):
+    """A message cannot be read; ``reason`` is a short code."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class _Query(Strict):
+    """``topic`` may hold ``{entity_id}`` as a level; ``value`` and ``time`` are fields, ``a.b`` nested ones."""
+
+    topic: str
+    value: str
+    time: str = "time"
+    time_format: Literal["iso", "seconds", "milliseconds"] = "iso"
+    time_is: Literal["start", "end"] = "start"
+
+
+@dataclass(frozen=True)
+class _Field:
+    series: Series
+    query: _Query
+    resolution: timedelta
+
+
+class Mapping:
+    """Which topics to listen to, and what their messages say."""
+
+    def __init__(self, use_case: UseCase) -> None:
+        """Raises SourceError where the catalogue's mapping is none."""
+        self._use_case = use_case
+        self._fields: dict[str, list[_Field]] = {}
+        for series in series_of(use_case, NAME):
+            query = query_of(NAME, series, _Query)
+            topic = query.topic.replace(_ENTITY, series.entity.id)
+            resolution = series.spec.resolution or use_case.grid
+            self._fields.setdefault(topic, []).append(_Field(series, query, resolution))
+        patterns = {query_of(NAME, s, _Query).topic for s in series_of(use_case, NAME)}
+        self.filters = sorted(re.sub(re.escape(_ENTITY), "+", pattern) for pattern in patterns)
+
+    def rows(self, topic: str, payload: bytes, now: datetime) -> list[dict[str, Any]]:
+        """The observations of a message, published ``now``, as rows of COLUMNS. Raises PayloadError."""
+        if topic not in self._fields:
+            raise PayloadError("unknown_entity", f"no entity sends on {topic!r}")
+        try:
+            sent = json.loads(payload)
+        except ValueError as error:
+            raise PayloadError("not_json", str(error)) from error
+        return [self._row(field, sent, now) for field in self._fields[topic]]
+
+    def frame(self, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+        """Rows as a frame in canonical order."""
+        frame = pd.DataFrame(rows, columns=list(COLUMNS))
+        frame = frame.astype({"valid_time": TIME_DTYPE, "published_at": TIME_DTYPE, "value": "float64"})
+        return in_canonical_order(frame, self._use_case.target)
+
+    def _row(self, field: _Field, sent: Any, now: datetime) -> dict[str, Any]:
+        series, query = field.series, field.query
+        value = _found(sent, query.value)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise PayloadError("not_finite", f"{query.value} is {value!r}")
+        moment = _moment(_found(sent, query.time), query.time_format)
+        start = moment - field.resolution if query.time_is == "end" else moment
+        return {
+            "entity_id": series.entity.id,
+            "variable": series.spec.variable,
+            "valid_time": start,
+            "resolution": iso_duration(field.resolution),
+            "value": value * series.spec.factor,
+            "unit": self._use_case.variables[series.spec.variable].unit,
+            "published_at": now,
+            "source": NAME,
+            "simulated": False,
+        }
+
+
+def _found(sent: Any, path: str) -> Any:
+    for step in path.split("."):
+        if not isinstance(sent, dict) or step not in sent:
+            raise PayloadError("missing_field", f"there is no {path!r}")
+        sent = sent[step]
+    return sent
+
+
+def _moment(given: Any, form: str) -> datetime:
+    try:
+        if form == "iso":
+            return parse_moment(given)
+        return datetime.fromtimestamp(given / (1000 if form == "milliseconds" else 1), UTC)
+    except (ValueError, TypeError, OverflowError, OSError) as error:
+        raise PayloadError("bad_time", f"{given!r} is no time: {error}") from error
+
+
+class Repeats:
+    """Values that were just published: a broker sends again what it was not told about."""
+
+    def __init__(self) -> None:
+        self._newest: dict[tuple[str, str], tuple[datetime, float]] = {}
+
+    def without(self, rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """The rows that do not repeat the newest value of their series."""
+        for row in rows:
+            series, said = (row["entity_id"], row["variable"]), (row["valid_time"], row["value"])
+            if self._newest.get(series) != said:
+                self._newest[series] = said
+                yield row

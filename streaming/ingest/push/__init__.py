@@ -1,0 +1,1 @@
+"""Sources that send: observations over HTTP."""

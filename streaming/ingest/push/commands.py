@@ -1,0 +1,49 @@
+"""``dualcast stream push-server``: observations over HTTP to Kafka."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from dualcast import telemetry
+from dualcast.catalogue import load_catalogue
+from dualcast.observations import SourceError
+from dualcast.settings import load_settings
+from streaming.ingest.outcome import known_mistakes
+
+app = typer.Typer()
+_SHORTEST_KEY = 16
+
+
+class _Keys(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="DUALCAST_PUSH_")
+
+    key: SecretStr = SecretStr("")
+
+
+@app.command("push-server")
+def push_server(
+    host: Annotated[str, typer.Option(help="Where to listen; others than this machine only behind TLS.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8002,
+) -> None:
+    """Take observations over HTTP until stopped: POST /api/v1/observations, with DUALCAST_PUSH_KEY as X-API-Key."""
+    with known_mistakes():
+        key = _Keys().key.get_secret_value()
+        if len(key) < _SHORTEST_KEY:
+            raise SourceError(f"DUALCAST_PUSH_KEY must be set, to {_SHORTEST_KEY} characters or more")
+        settings = load_settings()
+        telemetry.configure(settings, "push-server")
+        catalogue = load_catalogue(settings.use_cases)
+
+        import uvicorn  # noqa: PLC0415 -- slow, as are the next ones
+
+        from dualcast.adapters.kafka import RecordProducer  # noqa: PLC0415
+        from streaming.ingest.push.app import KafkaDelivery, create_app  # noqa: PLC0415
+        from streaming.ingest.push.checks import Rules  # noqa: PLC0415
+
+        producer = RecordProducer(settings, "dualcast/ingest/push")
+        served = create_app(Rules(catalogue), KafkaDelivery(producer), key, settings.clock.now)
+        uvicorn.run(served, host=host, port=port, log_config=None, access_log=False, server_header=False)

@@ -1,0 +1,153 @@
+"""Messages that must not be believed, each with the reasons for which the stream and the lake have to refuse it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from dualcast.adapters.kafka import Codec
+from dualcast.records import DeadLetter, Observation, ObservationBatch, Topic
+from dualcast.settings import Settings
+
+_WEEK = timedelta(days=7)
+_DAY_OF_TARGETS = 96
+# By the clock of a test's machine.
+_FUTURE = datetime(2099, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A message, and how often each reason has to be given: by the stream, and by the lake (Bronze and Silver)."""
+
+    key: bytes | None
+    value: bytes | None
+    stream: Sequence[str] = ()
+    bronze: Sequence[str] = ()
+    silver: Sequence[str] = ()
+
+
+@dataclass
+class Hostility:
+    """Makes hostile messages out of good ones that were sent before; the same from the same seed."""
+
+    settings: Settings
+    entity_id: str
+    target: str
+    seed: int = 7
+    _good: list[Observation] = field(default_factory=list)
+    _targets: list[Observation] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._rng = np.random.default_rng(self.seed)
+        self._codecs = {topic: Codec(self.settings, topic) for topic in (Topic.OBSERVATIONS, Topic.DEAD_LETTERS)}
+        letter = DeadLetter("none", "", "test", "observations.v1", 0, 0, _FUTURE)
+        self._other_schema = self._codecs[Topic.DEAD_LETTERS].encode(letter)
+        self._kinds: list[Callable[[], Sent]] = [
+            self._random_bytes,
+            self._cut_short,
+            self._wrong_schema,
+            self._wrong_key,
+            self._unknown_entity,
+            self._again,
+            self._late,
+            self._implausible,
+            *(lambda c=c, r=r: self._spoiled(r, **c) for r, c in _SPOILED),
+            lambda: self._changed("out_of_bounds", lambda o: {"value": o.value * 10}),
+            lambda: self._changed("out_of_bounds", lambda o: {"value": -o.value}),
+            lambda: self._changed("off_grid", lambda o: {"valid_time": o.valid_time + timedelta(minutes=1)}),
+            lambda: self._changed("future_dated", lambda o: {"published_at": o.valid_time}),
+        ]
+
+    def close(self) -> None:
+        """Let go of the registry."""
+        for codec in self._codecs.values():
+            codec.close()
+
+    def good(self, observations: list[Observation]) -> Sent:
+        """A good message; what comes later is made of it."""
+        self._good += observations
+        self._targets += [o for o in observations if o.variable == self.target]
+        return self._message(observations)
+
+    def messages(self, count: int) -> Iterator[Sent]:
+        """Hostile messages, each kind as often as the others."""
+        for kind in self._rng.integers(len(self._kinds), size=count):
+            yield self._kinds[kind]()
+
+    def _random_bytes(self) -> Sent:
+        value = self._rng.bytes(int(self._rng.integers(0, 200)))
+        if self._rng.random() < 0.5:  # as if it were of the registry
+            value = b"\x00" + value
+        none = self._rng.random() < 0.1
+        key = self._rng.bytes(4) if self._rng.random() < 0.3 else self.entity_id.encode()
+        return Sent(key, None if none else value, ["not_avro"], ["not_avro"])
+
+    def _cut_short(self) -> Sent:
+        whole = self._encoded([self._pick(self._good)])
+        return Sent(
+            self.entity_id.encode(), whole[: int(self._rng.integers(6, len(whole) - 1))], ["not_avro"], ["not_avro"]
+        )
+
+    def _wrong_schema(self) -> Sent:
+        return Sent(self.entity_id.encode(), self._other_schema, ["wrong_schema"], ["wrong_schema"])
+
+    def _wrong_key(self) -> Sent:
+        return Sent(b"elsewhere", self._encoded([self._pick(self._good)]), ["wrong_key"], ["wrong_key"])
+
+    def _unknown_entity(self) -> Sent:
+        name = f"X{self._rng.integers(50)}"
+        value = self._codecs[Topic.OBSERVATIONS].encode(ObservationBatch(name, [self._pick(self._good)]))
+        return Sent(name.encode(), value, ["unknown_entity"], [], ["unknown_entity"])
+
+    def _again(self) -> Sent:
+        return self._message([self._good[-1 - int(self._rng.integers(min(50, len(self._good))))]])
+
+    def _late(self) -> Sent:
+        return self._message([self._pick(self._good) for _ in range(3)])
+
+    def _implausible(self) -> Sent:
+        """Twice as much as a week before, as a correction of a value of the last day."""
+        if len(self._targets) < 9 * _DAY_OF_TARGETS:
+            return self._again()
+        newest = self._targets[-_DAY_OF_TARGETS:]
+        at = int(self._rng.integers(len(newest)))
+        week_ago = self._targets[len(self._targets) - _DAY_OF_TARGETS + at - 7 * _DAY_OF_TARGETS]
+        assert newest[at].valid_time - week_ago.valid_time == _WEEK
+        later = newest[at].published_at + timedelta(seconds=1)
+        return self._message([replace(newest[at], value=2.2 * week_ago.value, published_at=later)], "implausible")
+
+    def _spoiled(self, reason: str, **changes: Any) -> Sent:
+        return self._changed(reason, lambda _: changes)
+
+    def _changed(self, reason: str, change: Callable[[Observation], dict[str, Any]]) -> Sent:
+        """One observation made bad, between two that were sent before."""
+        if not self._targets:
+            return self._again()
+        bad = self._pick(self._targets)
+        bad = replace(bad, **change(bad))
+        return self._message([self._pick(self._good), bad, self._pick(self._good)], reason)
+
+    def _message(self, observations: list[Observation], *reasons: str) -> Sent:
+        return Sent(self.entity_id.encode(), self._encoded(observations), reasons, [], reasons)
+
+    def _encoded(self, observations: list[Observation]) -> bytes:
+        return self._codecs[Topic.OBSERVATIONS].encode(ObservationBatch(self.entity_id, observations))
+
+    def _pick(self, among: list[Observation]) -> Observation:
+        return among[int(self._rng.integers(len(among)))]
+
+
+_SPOILED: list[tuple[str, dict[str, Any]]] = [
+    ("not_finite", {"value": float("nan")}),
+    ("not_finite", {"value": float("inf")}),
+    ("unknown_variable", {"variable": "laod"}),
+    ("wrong_unit", {"unit": "kW"}),
+    ("bad_resolution", {"resolution": "a while"}),
+    ("bad_resolution", {"resolution": "PT7M"}),
+    ("bad_time", {"valid_time": datetime(1970, 1, 1, tzinfo=UTC)}),
+    ("future_dated", {"published_at": _FUTURE}),
+]

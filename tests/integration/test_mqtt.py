@@ -1,0 +1,165 @@
+"""Telemetry through a real MQTT broker to the real topic: nothing lost, though the broker and we are killed.
+
+The broker is amqtt, in an environment of its own, since it wants other versions than we have.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+from paho.mqtt import publish
+
+from dualcast.adapters.forecast_store import published
+from dualcast.records import Topic
+from dualcast.settings import Settings
+from infra.local.ports import is_free
+
+pytestmark = pytest.mark.stack
+
+ROOT = Path(__file__).parents[2]
+_BROKER = "amqtt==0.12.1"
+_DUALCAST = Path(sys.executable).with_name("dualcast")
+_PATIENCE_SECONDS = 60
+START = datetime(2024, 5, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def uv() -> str:
+    found = shutil.which("uv") or str(ROOT / ".uv" / "bin" / "uv")
+    if not Path(found).exists():
+        pytest.skip("uv, which brings the MQTT broker, is not there")
+    return found
+
+
+@pytest.fixture
+def port() -> int:
+    return next(p for p in range(18900, 19000) if is_free(p))
+
+
+class Broker:
+    """A broker that can be killed and started again on its port."""
+
+    def __init__(self, uv: str, port: int, folder: Path) -> None:
+        self._config = folder / "broker.yaml"
+        # whoever has a name is let in, and only for those it keeps sessions
+        plugin = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": False}}
+        listener = {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}}
+        self._config.write_text(yaml.safe_dump({"listeners": listener, "plugins": plugin}))
+        self._command = [uv, "tool", "run", "--from", _BROKER, "amqtt", "-c", str(self._config)]
+        self._port = port
+        self.start()
+
+    def start(self) -> None:
+        quiet = subprocess.DEVNULL
+        self._process = subprocess.Popen(self._command, stdout=quiet, stderr=quiet, start_new_session=True)
+        _wait_until(self._answers)
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(10)
+
+    def _answers(self) -> bool:
+        assert self._process.poll() is None, "the broker has ended"
+        with closing(socket.socket()) as probe:
+            return probe.connect_ex(("127.0.0.1", self._port)) == 0
+
+
+@pytest.fixture
+def broker(uv: str, port: int, tmp_path: Path) -> Iterator[Broker]:
+    made = Broker(uv, port, tmp_path)
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def environment(stack: Settings, port: int, tmp_path: Path) -> dict[str, str]:
+    """That of a use case whose load comes over MQTT."""
+    definition = yaml.safe_load((stack.use_cases / "de_load.yaml").read_text())
+    query = {"topic": "scada/{entity_id}/load", "value": "kw"}
+    definition["sources"] = {"mqtt": [{"variable": "load", "unit": "kW", "factor": 0.001, "query": query}]}
+    (tmp_path / "de_load.yaml").write_text(yaml.safe_dump(definition))
+    return os.environ | {
+        "DUALCAST_USE_CASES": str(tmp_path),
+        "DUALCAST_MQTT_PORT": str(port),
+        "DUALCAST_MQTT_USERNAME": "us",
+    }
+
+
+def listener(environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([_DUALCAST, "stream", "mqtt"], cwd=ROOT, env=environment)
+
+
+def send(port: int, number: int) -> None:
+    """Telemetry whose value tells its number, handed to the broker for sure."""
+    at = START + number * timedelta(minutes=15)
+    text = json.dumps({"kw": number * 1000.0, "time": at.isoformat()})
+    _publish(port, text)
+
+
+def _publish(port: int, text: str) -> None:
+    publish.single("scada/DE/load", text, qos=1, hostname="127.0.0.1", port=port, auth={"username": "meter"})
+
+
+def arrived(settings: Settings) -> list[int]:
+    return [int(o["value"]) for record in published(settings, Topic.OBSERVATIONS) for o in record["observations"]]
+
+
+def letters(settings: Settings) -> set[tuple[str, str, bytes]]:
+    found = published(settings, Topic.DEAD_LETTERS)
+    return {(r["reason"], r["topic"], r["value"]) for r in found if r["component"] == "ingest-mqtt"}
+
+
+def _wait_until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not happened():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.2)
+
+
+def _listens(settings: Settings, port: int, number: int) -> bool:
+    """Whether what is sent now arrives: a broker that was killed knows no session until we are back."""
+    send(port, number)
+    time.sleep(0.5)
+    return number in arrived(settings)
+
+
+def test_nothing_is_lost_though_broker_and_listener_are_killed(
+    stack: Settings, broker: Broker, port: int, environment: dict[str, str]
+) -> None:
+    first = listener(environment)
+    try:
+        _wait_until(lambda: _listens(stack, port, 1))
+        broker.kill()
+        broker.start()
+        _wait_until(lambda: _listens(stack, port, 2))
+        _publish(port, "no JSON")
+        _wait_until(lambda: bool(letters(stack)))
+        first.send_signal(signal.SIGKILL)
+        first.wait(10)
+        for number in range(10, 20):
+            send(port, number)
+        assert not set(arrived(stack)) & set(range(10, 20))
+        second = listener(environment)
+        try:
+            _wait_until(lambda: set(range(10, 20)) <= set(arrived(stack)))
+        finally:
+            second.terminate()
+        assert second.wait(30) == 128 + signal.SIGTERM
+    finally:
+        first.kill()
+    assert len(arrived(stack)) <= 12 + 2
+    assert letters(stack) == {("not_json", "mqtt:scada/DE/load", b"no JSON")}

@@ -1,0 +1,89 @@
+"""Observations over HTTP to the real topic: taken only once the broker has them, and refused while it is away."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from rich.console import Console
+
+from dualcast.adapters.forecast_store import published
+from dualcast.records import Topic
+from dualcast.settings import Settings
+from infra.local import stack as embedded
+from infra.local.ports import is_free
+from infra.local.state import StateDir
+
+pytestmark = pytest.mark.stack
+
+_DUALCAST = Path(sys.executable).with_name("dualcast")
+KEY = "0123456789abcdef"
+
+
+@pytest.fixture(scope="module")
+def server(stack: Settings) -> Iterator[str]:
+    """The address of a running server."""
+    port = next(p for p in range(18800, 18900) if is_free(p))
+    address = f"http://127.0.0.1:{port}"
+    environment = os.environ | {"DUALCAST_PUSH_KEY": KEY}
+    process = subprocess.Popen([_DUALCAST, "stream", "push-server", "--port", str(port)], env=environment)
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            httpx2.get(f"{address}/health", timeout=5).raise_for_status()
+            break
+        except httpx2.HTTPError:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    yield address
+    process.terminate()
+    assert process.wait(30) == -signal.SIGTERM
+
+
+def post(address: str, value: float) -> httpx2.Response:
+    body: dict[str, Any] = {
+        "entity_id": "DE",
+        "variable": "load",
+        "valid_time": "2024-05-01T10:30:00Z",
+        "resolution": "PT15M",
+        "value": value,
+        "unit": "MW",
+    }
+    return httpx2.post(
+        f"{address}/api/v1/observations", json={"observations": [body]}, headers={"X-API-Key": KEY}, timeout=60
+    )
+
+
+def values(settings: Settings) -> list[float]:
+    return [o["value"] for record in published(settings, Topic.OBSERVATIONS) for o in record["observations"]]
+
+
+def test_what_was_accepted_is_on_the_topic_though_the_broker_was_away(stack: Settings, server: str) -> None:
+    assert post(server, 50001.0).status_code == 202
+    assert values(stack) == [50001.0]
+    state = StateDir(stack.state_dir)
+    embedded.stop(state, ("kafka",))
+    refused = post(server, 50002.0)
+    assert refused.status_code == 503
+    assert refused.headers["content-type"] == "application/problem+json"
+    embedded.start(state, ("kafka",), console=Console(quiet=True))
+    deadline = time.monotonic() + 60
+    while post(server, 50003.0).status_code != 202:
+        assert time.monotonic() < deadline, "it does not recover"
+    assert {50001.0, 50003.0} <= set(values(stack)) <= {50001.0, 50002.0, 50003.0}
+
+
+def test_without_a_key_it_does_not_start(stack: Settings) -> None:
+    command = [str(_DUALCAST), "stream", "push-server"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "DUALCAST_PUSH_KEY" in done.stderr

@@ -1,0 +1,146 @@
+"""What telemetry says: topics name entities, fields give values and times, and the rest is told apart by its reason."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from dualcast.catalogue import SourceSeries, UseCase
+from dualcast.observations import COLUMNS, SourceError
+from dualcast.records import DeadLetter
+from streaming.ingest.mqtt.client import Received
+from streaming.ingest.mqtt.commands import forward
+from streaming.ingest.mqtt.payloads import Mapping, PayloadError, Repeats
+from streaming.ingest.signals import Stopped
+
+NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
+AT = NOW - timedelta(minutes=15)
+
+
+def use_case_with(use_case: UseCase, **query: str) -> UseCase:
+    asked = {"topic": "scada/{entity_id}/load", "value": "power.active_kw"} | query
+    series = SourceSeries(variable="load", unit="kW", factor=0.001, query=asked)
+    other = SourceSeries(
+        variable="temperature_2m", entity="DE", unit="°C", query=asked | {"value": "t", "topic": "met"}
+    )
+    return use_case.model_copy(update={"sources": {"mqtt": (series, other)}})
+
+
+@pytest.fixture
+def mapping(use_case: UseCase) -> Mapping:
+    return Mapping(use_case_with(use_case))
+
+
+def payload(**changes: Any) -> bytes:
+    return json.dumps({"power": {"active_kw": 5e7}, "time": AT.isoformat()} | changes).encode()
+
+
+def test_a_message_becomes_an_observation(mapping: Mapping) -> None:
+    assert mapping.filters == ["met", "scada/+/load"]
+    (row,) = mapping.rows("scada/DE/load", payload(), NOW)
+    assert set(row) == set(COLUMNS)
+    assert (row["value"], row["unit"], row["valid_time"], row["published_at"]) == (5e4, "MW", AT, NOW)
+    frame = mapping.frame([row, row | {"variable": "temperature_2m"}])
+    assert frame["variable"].tolist() == ["temperature_2m", "load"]
+
+
+@pytest.mark.parametrize(
+    ("form", "given"),
+    [("seconds", AT.timestamp()), ("milliseconds", AT.timestamp() * 1000), ("iso", "2024-05-01T13:45:00+02:00")],
+)
+def test_times_come_in_several_forms(use_case: UseCase, form: str, given: Any) -> None:
+    mapping = Mapping(use_case_with(use_case, time="ts", time_format=form))
+    (row,) = mapping.rows("scada/DE/load", payload(ts=given), NOW)
+    assert row["valid_time"] == AT
+
+
+def test_a_time_may_be_the_end_of_its_interval(use_case: UseCase) -> None:
+    mapping = Mapping(use_case_with(use_case, time_is="end"))
+    (row,) = mapping.rows("scada/DE/load", payload(), NOW)
+    assert row["valid_time"] == AT - timedelta(minutes=15)
+
+
+@pytest.mark.parametrize(
+    ("topic", "sent", "reason"),
+    [
+        ("scada/XX/load", payload(), "unknown_entity"),
+        ("scada/DE/load", b"\xff\x00", "not_json"),
+        ("scada/DE/load", b"", "not_json"),
+        ("scada/DE/load", b"[1]", "missing_field"),
+        ("scada/DE/load", payload(power=3), "missing_field"),
+        ("scada/DE/load", payload(power={"active_kw": "5"}), "not_finite"),
+        ("scada/DE/load", payload(power={"active_kw": True}), "not_finite"),
+        ("scada/DE/load", payload(power={"active_kw": float("nan")}), "not_finite"),
+        ("scada/DE/load", payload(time="noon"), "bad_time"),
+        ("scada/DE/load", payload(time=5), "bad_time"),
+    ],
+)
+def test_what_cannot_be_read_has_a_reason(mapping: Mapping, topic: str, sent: bytes, reason: str) -> None:
+    with pytest.raises(PayloadError) as error:
+        mapping.rows(topic, sent, NOW)
+    assert error.value.reason == reason
+
+
+def test_seconds_beyond_all_time_are_no_time(use_case: UseCase) -> None:
+    mapping = Mapping(use_case_with(use_case, time_format="seconds"))
+    with pytest.raises(PayloadError, match="bad_time"):
+        mapping.rows("scada/DE/load", payload(time=1e300), NOW)
+
+
+def test_what_the_broker_sends_again_is_published_once(mapping: Mapping) -> None:
+    repeats = Repeats()
+    (first,) = mapping.rows("scada/DE/load", payload(), NOW)
+    again = first | {"published_at": NOW + timedelta(seconds=1)}
+    corrected = again | {"value": 1.0}
+    assert list(repeats.without([first, again])) == [first]
+    assert list(repeats.without([again, corrected, again])) == [corrected, again]
+
+
+class Telemetry:
+    """A subscription, a publisher and a stop in one: what happened, in its order."""
+
+    def __init__(self, batches: list[list[bytes]], stops_at: int | None = None) -> None:
+        self.happened: list[Any] = []
+        self._batches = batches
+        self._stops_at = stops_at
+
+    @property
+    def requested(self) -> bool:
+        return not self._batches
+
+    def take(self, most: int, timeout: float) -> list[Received]:
+        return [Received("scada/DE/load", text, i, 1, 1) for i, text in enumerate(self._batches.pop(0))]
+
+    def acknowledge(self, messages: list[Received]) -> None:
+        self.happened.append(("acknowledged", len(messages)))
+
+    def publish(self, observations: pd.DataFrame, most: int) -> int:
+        if len(self.happened) == self._stops_at:
+            raise Stopped
+        self.happened.append(("published", len(observations)))
+        return 1
+
+    def bury(self, letter: DeadLetter) -> None:
+        self.happened.append(("buried", letter.reason, letter.value))
+
+
+def test_messages_are_acknowledged_once_they_are_published(mapping: Mapping) -> None:
+    earlier = payload(time=(AT - timedelta(minutes=15)).isoformat())
+    world: Any = Telemetry([[payload(), earlier, b"junk"], [], [payload(), earlier]], stops_at=4)
+    with pytest.raises(Stopped):
+        forward(world, mapping, world, world, lambda: NOW)
+    assert world.happened == [
+        ("buried", "not_json", b"junk"),
+        ("published", 2),
+        ("acknowledged", 3),
+        ("acknowledged", 0),
+    ]
+
+
+def test_a_query_of_another_shape_is_the_users_mistake(use_case: UseCase) -> None:
+    with pytest.raises(SourceError, match=r"sources\.mqtt, load of DE: query: colour: Extra inputs"):
+        Mapping(use_case_with(use_case, colour="red"))

@@ -1,0 +1,154 @@
+"""What senders get back: taken whole once it is delivered, or told which observation is wrong and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from dualcast.catalogue import load_catalogue
+from dualcast.records import ObservationBatch
+from streaming.ingest.push.app import LARGEST_BODY, NotDeliveredError, create_app
+from streaming.ingest.push.checks import Rules
+
+NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
+KEY = "0123456789abcdef"
+ROOT = Path(__file__).parents[3]
+
+
+class Delivered(list[ObservationBatch]):
+    """A delivery that keeps what it gets, or fails."""
+
+    fails = False
+
+    def __call__(self, batches: Sequence[ObservationBatch]) -> None:
+        if self.fails:
+            raise NotDeliveredError("the broker is away")
+        self.extend(batches)
+
+
+@pytest.fixture
+def delivered() -> Delivered:
+    return Delivered()
+
+
+@pytest.fixture(scope="module")
+def rules() -> Rules:
+    return Rules(load_catalogue(ROOT / "use_cases"))
+
+
+@pytest.fixture
+def client(rules: Rules, delivered: Delivered) -> TestClient:
+    app = create_app(rules, delivered, KEY, lambda: NOW)
+    return TestClient(app, headers={"X-API-Key": KEY})
+
+
+def load(**changes: Any) -> dict[str, Any]:
+    sound = {
+        "entity_id": "DE",
+        "variable": "load",
+        "valid_time": "2024-05-01T12:30:00+02:00",
+        "resolution": "PT15M",
+        "value": 54321.0,
+        "unit": "MW",
+    }
+    return {name: value for name, value in (sound | changes).items() if value is not ...}
+
+
+def post(client: TestClient, *observations: Any, **headers: str) -> Any:
+    return client.post("/api/v1/observations", json={"observations": list(observations)}, headers=headers)
+
+
+def test_a_batch_is_taken_and_delivered(client: TestClient, delivered: Delivered) -> None:
+    earlier = load(
+        entity_id="ES", valid_time="2024-05-01T09:00:00Z", resolution="PT1H", published_at="2024-05-01T10:05Z"
+    )
+    answer = post(client, load(), earlier, load(variable="price_day_ahead", unit="EUR/MWh", value=-5.0))
+    assert (answer.status_code, answer.json()) == (202, {"observations": 3, "messages": 2})
+    assert [(batch.entity_id, len(batch.observations)) for batch in delivered] == [("DE", 2), ("ES", 1)]
+    (first, _), (other,) = (batch.observations for batch in delivered)
+    assert (first.valid_time, first.published_at, first.source) == (NOW - timedelta(minutes=90), NOW, "push")
+    assert other.published_at == datetime(2024, 5, 1, 10, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("bad", "field", "reason"),
+    [
+        (load(entity_id="XX"), "entity_id", "unknown_entity"),
+        (load(variable="laod"), "observation", "unknown_variable"),
+        (load(unit="kW"), "observation", "wrong_unit"),
+        (load(resolution="PT7M"), "observation", "bad_resolution"),
+        (load(valid_time="2024-05-01T10:31:00Z"), "observation", "off_grid"),
+        (load(value=5e9), "observation", "out_of_bounds"),
+        (load(valid_time="2024-05-01T12:00:00Z"), "observation", "future_dated"),
+        (load(valid_time="0001-01-01T00:00:00Z"), "observation", "bad_time"),
+        (load(valid_time="2024-05-01T12:30:00"), "valid_time", "Input should have timezone info"),
+        (load(value=...), "value", "Field required"),
+        (load(value="NaN"), "value", "Input should be a finite number"),
+        (load(colour="red"), "colour", "Extra inputs are not permitted"),
+        (load(entity_id="W01", variable="orders", unit="MW"), "observation", "wrong_unit"),
+    ],
+)
+def test_a_wrong_item_is_named_and_nothing_is_taken(
+    client: TestClient, delivered: Delivered, bad: dict[str, Any], field: str, reason: str
+) -> None:
+    answer = post(client, load(), bad)
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["faults"] == [{"item": 1, "field": field, "reason": reason}]
+    assert not delivered
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b'{"observations": [', 400),
+        (b"\xff\xfe\x00", 400),
+        (b"null", 422),
+        (b"[]", 422),
+        (b'{"observations": []}', 422),
+        (b'{"observations": [1]}', 422),
+        (b"[" * 100_000, 400),
+        (b" " * (LARGEST_BODY + 1), 413),
+        (json.dumps({"observations": [load()] * 10_001}).encode(), 422),
+    ],
+)
+def test_hostile_bodies(client: TestClient, delivered: Delivered, body: bytes, status: int) -> None:
+    answer = client.post("/api/v1/observations", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == status
+    assert answer.json()["status"] == status
+    assert not delivered
+
+
+def test_another_type_of_content_is_refused(client: TestClient) -> None:
+    answer = client.post("/api/v1/observations", content=b"a,b", headers={"Content-Type": "text/csv"})
+    assert answer.status_code == 415
+
+
+@pytest.mark.parametrize("key", ["", "0123456789abcdeF", KEY + " x", "ключ".encode().decode("latin-1")])
+def test_without_the_key_nothing_is_taken(client: TestClient, delivered: Delivered, key: str) -> None:
+    shown = [(b"X-API-Key", key.encode("latin-1"))]
+    answer = client.post("/api/v1/observations", json={"observations": [load()]}, headers=shown)
+    assert answer.status_code == 401
+    assert not delivered
+
+
+def test_what_is_not_delivered_is_not_taken(client: TestClient, delivered: Delivered) -> None:
+    delivered.fails = True
+    answer = post(client, load())
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "5"
+    assert "broker is away" not in answer.text
+
+
+def test_the_document_describes_the_body(client: TestClient) -> None:
+    operation = client.get("/openapi.json").json()["paths"]["/api/v1/observations"]["post"]
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    assert "valid_time" in schema["properties"]["observations"]["items"]["required"]
+    assert set(operation["responses"]) == {"202", "400", "401", "413", "415", "422", "503"}
