@@ -36,8 +36,7 @@ class Settings(BaseSettings):
     id_svc: str = Field("http://127.0.0.1:8001", description="where id-svc listens")
 
     spark_master: str = Field("local[2]", description="Spark master")
-    flink_target: str = Field("local", description="'local': mini-cluster in process; else a JobManager host:port")
-
+    flink_target: str = Field("local", description="'local': in process; 'submitted': by `flink run`; else host:port")
     flink_state: Literal["hashmap", "rocksdb"] = Field(
         "hashmap", description="where Flink keeps state: in memory, or on disk for more entities than memory holds"
     )

@@ -131,7 +131,7 @@ def configure(settings: Settings, use_case: UseCase, *, parallelism: int) -> Con
             "taskmanager.memory.network.max": "32 mb",
             "taskmanager.memory.managed.size": "64 mb",
         }
-    else:
+    elif settings.flink_target != "submitted":
         host, _, port = settings.flink_target.rpartition(":")
         values |= {"execution.target": "remote", "rest.address": host, "rest.port": port}
     configuration = Configuration()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -71,7 +72,8 @@ def wait_for_row(online: OnlineFeatures, entity: Entity, valid_time: datetime) -
 
 def send(settings: Settings, entity: Entity, observation: Observation) -> None:
     """As a source would that is traced."""
-    value = Codec(settings, Topic.OBSERVATIONS).encode(ObservationBatch(entity.id, [observation]))
+    with closing(Codec(settings, Topic.OBSERVATIONS)) as codec:
+        value = codec.encode(ObservationBatch(entity.id, [observation]))
     producer = Producer({"bootstrap.servers": settings.kafka})
     producer.produce(Topic.OBSERVATIONS.value, value, entity.id, headers=[("traceparent", TRACEPARENT)])
     assert producer.flush(30) == 0
