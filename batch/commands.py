@@ -1,4 +1,4 @@
-"""``dualcast run history | day-ahead | archive``: the batch path on Spark."""
+"""``dualcast run history | day-ahead | archive | skew``: the batch path on Spark."""
 
 from __future__ import annotations
 
@@ -120,6 +120,27 @@ def archive(use_case: _UseCase = None) -> None:
         from batch.archive import archive_stream  # noqa: PLC0415 -- slow imports come after help texts
 
         archive_stream(job)
+
+
+@app.command()
+def skew(
+    day: Annotated[datetime, typer.Option("--day", formats=["%Y-%m-%d"], help="Local day of the rows' origins.")],
+    use_case: _UseCase = None,
+    most: Annotated[float, typer.Option(min=0, max=1, help="Share of rows that may differ in any feature.")] = 0.01,
+) -> None:
+    """Compare a day's intraday features as they were served with what the plain function makes of Silver.
+
+    Ends with status 3 where more rows than ``--most`` differ.
+    """
+    with _job(*_configured(use_case)) as job:
+        from batch.skew import measure_skew  # noqa: PLC0415 -- slow imports come after help texts
+
+        found = measure_skew(job.spark, job.settings, job.use_case, day.date())
+        for feature in sorted(found.features, key=lambda f: -f.unequal):
+            job.steps.note(f"{feature.feature:28} unequal {feature.unequal:7.2%}  largest {feature.largest:.3g}")
+        job.steps.note(f"{found.unequal_rows} of {found.rows} rows differ in some feature")
+    if found.unequal_rows > most * found.rows:
+        sys.exit(3)
 
 
 def _configured(use_case: str | None) -> tuple[Settings, UseCase]:

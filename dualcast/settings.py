@@ -36,7 +36,10 @@ class Settings(BaseSettings):
     id_svc: str = Field("http://127.0.0.1:8001", description="where id-svc listens")
 
     spark_master: str = Field("local[2]", description="Spark master")
-    flink_target: str = Field("local", description="'local': mini-cluster in process; else a JobManager host:port")
+    flink_target: str = Field("local", description="'local': in process; 'submitted': by `flink run`; else host:port")
+    flink_state: Literal["hashmap", "rocksdb"] = Field(
+        "hashmap", description="where Flink keeps state: in memory, or on disk for more entities than memory holds"
+    )
 
     java_home: str = Field("", description="JAVA_HOME for Spark and Flink; empty: the environment's")
     spark_jars: str = Field("", description="jars that Spark needs besides its own: paths, comma-separated")

@@ -25,11 +25,10 @@ _DUALCAST = Path(sys.executable).with_name("dualcast")
 class FeatureJob:
     """A process that runs ``dualcast stream features``."""
 
-    def __init__(self, use_case: str, log: Path) -> None:
+    def __init__(self, use_case: str, log: Path, parallelism: int) -> None:
+        command = [str(_DUALCAST), "stream", "features", "--use-case", use_case, "--parallelism", str(parallelism)]
         with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [_DUALCAST, "stream", "features", "--use-case", use_case], stdout=output, stderr=output
-            )
+            self._process = subprocess.Popen(command, stdout=output, stderr=output)
 
     def kill(self) -> None:
         """As a crash would."""
@@ -45,9 +44,9 @@ class FeatureJob:
 
 
 @contextmanager
-def feature_job(use_case: str, log: Path) -> Iterator[FeatureJob]:
+def feature_job(use_case: str, log: Path, parallelism: int = 1) -> Iterator[FeatureJob]:
     """The job while a test needs it."""
-    job = FeatureJob(use_case, log)
+    job = FeatureJob(use_case, log, parallelism)
     try:
         yield job
     finally:

@@ -14,6 +14,10 @@ from dualcast.settings import Settings
 _TOPOLOGY = 2
 
 
+# The folder of savepoints, beside those of the runs.
+SAVEPOINTS = "savepoints"
+
+
 def job_name(use_case: UseCase) -> str:
     """The job's name, consumer group and transaction prefix; another for each set of features, whose state differs."""
     version = hashlib.sha256(f"{feature_set(use_case)} {_TOPOLOGY}".encode()).hexdigest()[:8]
@@ -26,13 +30,13 @@ def folder(settings: Settings, use_case: UseCase) -> Path:
 
 
 def newest(checkpoints: Path) -> Path | None:
-    """The newest complete checkpoint of any run, None where there is none."""
-    complete = list(checkpoints.glob("*/chk-*/_metadata"))
+    """The newest complete checkpoint of any run, or savepoint, None where there is none."""
+    complete = [*checkpoints.glob("*/chk-*/_metadata"), *checkpoints.glob(f"{SAVEPOINTS}/savepoint-*/_metadata")]
     return max(complete, key=lambda m: m.stat().st_mtime_ns).parent if complete else None
 
 
 def forget_others(checkpoints: Path, kept: Path) -> None:
-    """Remove the checkpoints of earlier runs than that of ``kept``."""
-    for run in checkpoints.iterdir():
-        if run != kept.parent:
+    """Remove the checkpoints of earlier runs than that of ``kept``, and other savepoints."""
+    for run in [*checkpoints.iterdir(), *(checkpoints / SAVEPOINTS).glob("*")]:
+        if run not in (kept.parent, kept):
             shutil.rmtree(run, ignore_errors=True)

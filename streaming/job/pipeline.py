@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pyflink.common import JobClient
-from pyflink.datastream import StreamExecutionEnvironment
+from pyflink.datastream import KeyedProcessFunction, StreamExecutionEnvironment
 from pyflink.table import StreamTableEnvironment
 
-from dualcast.catalogue import UseCase
 from dualcast.records import Topic
 from dualcast.settings import Settings
-from streaming.job.function import INPUT, OUTPUT, IntradayFeatures
+from streaming.job.function import INPUT, OUTPUT
 from streaming.job.keyed import keyed_in_jvm
 from streaming.job.step import COMPONENT
 
@@ -59,9 +58,17 @@ FROM made CROSS JOIN UNNEST(records) WITH ORDINALITY AS parts (record, number)""
 
 
 def start(
-    env: StreamExecutionEnvironment, settings: Settings, use_case: UseCase, *, group: str, exactly_once: bool
+    env: StreamExecutionEnvironment,
+    settings: Settings,
+    function: KeyedProcessFunction,
+    *,
+    group: str,
+    exactly_once: bool,
 ) -> JobClient:
-    """Build the job and start it. ``group`` is its consumer group and the prefix of its transactions."""
+    """Build the job around a function from INPUT to OUTPUT, and start it.
+
+    ``group`` is its consumer group and the prefix of its transactions.
+    """
     tables = StreamTableEnvironment.create(env)
     tables.execute_sql(_SOURCE.format(topic=Topic.OBSERVATIONS.value, kafka=settings.kafka, group=group))
     tables.execute_sql(
@@ -75,7 +82,7 @@ def start(
         )
     )
     pairs = tables.to_data_stream(tables.sql_query(_PAIRS))
-    made = keyed_in_jvm(pairs, INPUT).process(IntradayFeatures(settings, use_case), OUTPUT)
+    made = keyed_in_jvm(pairs, INPUT).process(function, OUTPUT)
     made.name("intraday features").uid("intraday-features")
     made.disable_chaining()  # rows are sent in a thread of their own, while Python works on the next message
     tables.create_temporary_view("made", tables.from_data_stream(made))

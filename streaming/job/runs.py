@@ -46,8 +46,8 @@ class _Layout:
         resolution, value = _text(data, valid_time + _TIME)
         unit, published_at = _text(data, value + _DOUBLE)
         _, simulated = _text(data, published_at + _TIME)
-        valid_time, value, published_at, end = (at - begin for at in (valid_time, value, published_at, simulated + 1))
-        return cls(variable, resolution, unit, valid_time, value, published_at, end)
+        places = valid_time - begin, value - begin, published_at - begin
+        return cls(variable, resolution, unit, *places, size=simulated + 1 - begin)
 
     def fixed_bits(self) -> Bytes:
         """The bits that observations of this layout have in common, (size,)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -23,12 +24,17 @@ from dualcast.adapters.kafka import create_topics
 from dualcast.catalogue import UseCase
 from dualcast.settings import Settings
 from streaming.job import checkpoints, pipeline
+from streaming.job.function import IntradayFeatures
 
 _LOOPBACK = "127.0.0.1"
 _POLL_SECONDS = 2.0
 _TIMEOUT_SECONDS = 30.0
 _PATIENCE_SECONDS = 60.0
-_JAVA_OPTIONS = "-Xms128m -Xmx448m -Xmn256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:MaxMetaspaceSize=256m -XX:+ExitOnOutOfMemoryError"
+_SAVING_SECONDS, _SAVING_POLL_SECONDS = 8.0, 0.05
+_JAVA_OPTIONS = (
+    "-Xms128m -Xmx448m -Xmn256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+    " -XX:MaxMetaspaceSize=256m -XX:+ExitOnOutOfMemoryError"
+)
 _LOG4J = """\
 rootLogger.level = WARN
 rootLogger.appenderRef.file.ref = File
@@ -62,12 +68,14 @@ def run(settings: Settings, use_case: UseCase, *, parallelism: int, exactly_once
     configuration = configure(settings, use_case, parallelism=parallelism)
     _resume(settings, use_case, configuration)
     env = StreamExecutionEnvironment.get_execution_environment(configuration)
-    client = pipeline.start(env, settings, use_case, group=name, exactly_once=exactly_once)
+    function = IntradayFeatures(settings, use_case)
+    client = pipeline.start(env, settings, function, group=name, exactly_once=exactly_once)
     _log.info("job started", job=name, id=str(client.get_job_id()))
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):  # until here, to die at once does no harm
         signal.signal(number, lambda *_: stop.set())
     _watch(client, stop)
+    _stop(client, checkpoints.folder(settings, use_case))
 
 
 @stamina.retry(on=(KafkaException, SchemaRegistryError, httpx.TransportError), attempts=None, timeout=_PATIENCE_SECONDS)
@@ -106,6 +114,7 @@ def configure(settings: Settings, use_case: UseCase, *, parallelism: int) -> Con
         "execution.checkpointing.timeout": "2 min",
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
         "execution.state-recovery.claim-mode": "CLAIM",
+        "state.backend.type": settings.flink_state,
         "restart-strategy.type": "exponential-delay",
         "restart-strategy.exponential-delay.initial-backoff": "500 ms",
         "restart-strategy.exponential-delay.max-backoff": "10 s",
@@ -122,7 +131,7 @@ def configure(settings: Settings, use_case: UseCase, *, parallelism: int) -> Con
             "taskmanager.memory.network.max": "32 mb",
             "taskmanager.memory.managed.size": "64 mb",
         }
-    else:
+    elif settings.flink_target != "submitted":
         host, _, port = settings.flink_target.rpartition(":")
         values |= {"execution.target": "remote", "rest.address": host, "rest.port": port}
     configuration = Configuration()
@@ -160,7 +169,22 @@ def _watch(client: JobClient, stop: Event) -> None:
             if status in (JobStatus.FAILED, JobStatus.CANCELED, JobStatus.FINISHED):
                 client.get_job_execution_result().result()  # raises with the cause
                 raise JobError(f"the job is {status.name}")
-        _log.info("stopping")
-        client.cancel().result()
     except Py4JError as error:
         raise JobError(f"Flink is gone: {error}") from error
+
+
+def _stop(client: JobClient, folder: Path) -> None:
+    """End with a savepoint, by which all that was made is published; without one where that takes too long."""
+    _log.info("stopping")
+    try:
+        saving = client.stop_with_savepoint(False, (folder / checkpoints.SAVEPOINTS).as_uri())
+        deadline = time.monotonic() + _SAVING_SECONDS
+        while not saving.done() and time.monotonic() < deadline:
+            time.sleep(_SAVING_POLL_SECONDS)
+        if saving.done():
+            _log.info("stopped", savepoint=str(saving.result()))
+            return
+        _log.warning("no savepoint in time; the next run goes on from the last checkpoint")
+        client.cancel().result()
+    except Py4JError as error:
+        raise JobError(f"no savepoint; the next run goes on from the last checkpoint: {error}") from error

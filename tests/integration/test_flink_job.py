@@ -29,11 +29,11 @@ def past(use_case: UseCase, entity: Entity) -> pd.DataFrame:
     return history(use_case, entity, "2024-06-01", DAYS)
 
 
-def test_a_killed_job_goes_on_and_every_row_is_published_once(
+def test_a_killed_job_goes_on_and_so_does_one_of_two_subtasks_and_every_row_is_published_once(
     stack: Settings, use_case: UseCase, entity: Entity, past: pd.DataFrame, tmp_path: Path
 ) -> None:
     log = tmp_path / "job.log"
-    first, second, third = (past.iloc[part] for part in np.array_split(np.arange(len(past)), 3))
+    first, second, third, fourth = (past.iloc[part] for part in np.array_split(np.arange(len(past)), 4))
     publish(stack, entity.id, first, 100)
     with feature_job(use_case.use_case, log) as job:
         wait_caught_up(use_case.use_case, UNTIL, log)
@@ -44,8 +44,14 @@ def test_a_killed_job_goes_on_and_every_row_is_published_once(
     publish(stack, entity.id, third, 100)
     with feature_job(use_case.use_case, log) as job:
         wait_caught_up(use_case.use_case, UNTIL, log)
-        assert job.stop() < 10
+        assert job.stop() < 15
     assert "going on from a checkpoint" in log.read_text()
+    assert "savepoint" in log.read_text()
+    made = sum(map(len, published_rows(stack).values()))
+    publish(stack, entity.id, fourth, 100)
+    with feature_job(use_case.use_case, log, parallelism=2):
+        wait_caught_up(use_case.use_case, UNTIL, log)
+    assert len(published_rows(stack)[entity.id]) > made
     rows = published_rows(stack)[entity.id]
     expected = intraday_features(use_case, entity, past)
     assert [r.valid_time for r in rows] == [t.to_pydatetime() for t in expected["valid_time"]]

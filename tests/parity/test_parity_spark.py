@@ -15,6 +15,7 @@ from batch.archive import archive_stream
 from batch.day_ahead import DayAheadJob
 from batch.engine.session import spark_session
 from batch.gold import build_day_ahead
+from batch.skew import measure_skew
 from batch.steps import Steps
 from dualcast.adapters.kafka import RecordProducer
 from dualcast.catalogue import Entity, UseCase
@@ -103,6 +104,34 @@ def test_gold_intraday_holds_what_was_streamed_and_what_came_true(
     target = observations[observations["variable"] == use_case.target].set_index("valid_time")["value"]
     first = spark.iloc[0]
     assert first["actuals"][0] == target[first["valid_time"]]
+
+
+def test_rows_as_served_show_no_skew_but_for_the_one_that_is_wrong(
+    job: DayAheadJob, use_case: UseCase, entity: Entity, observations: pd.DataFrame
+) -> None:
+    day = DAYS[-1]
+    before = measure_skew(job.spark, job.settings, use_case, day)
+    assert (before.rows, before.unequal_rows) == (96, 0)
+    origin = pd.Timestamp("2022-03-28T10:00Z")
+    plain = intraday_features(use_case, entity, observations, UNTIL).set_index("valid_time").loc[origin]
+    cells = {n: np.atleast_1d(plain[n]) for n in FeaturePlan.of(use_case, "intraday").names}
+    wrong = cells | {"load_newest": 1.5 * cells["load_newest"], "load_back_2": np.array([np.nan])}
+    as_of = (plain["as_of"] + pd.Timedelta(seconds=1)).to_pydatetime()
+    row = FeatureRow(
+        use_case.use_case,
+        entity.id,
+        origin.to_pydatetime(),
+        as_of,
+        feature_set(use_case),
+        {n: v.tolist() for n, v in wrong.items()},
+    )
+    with RecordProducer(job.settings, "test") as producer:
+        producer.send(Topic.FEATURES_INTRADAY, entity.id, row, as_of)
+    archive_stream(job)
+    after = measure_skew(job.spark, job.settings, use_case, day)
+    assert (after.rows, after.unequal_rows) == (97, 1)
+    found = {f.feature: f.largest for f in after.features if f.unequal}
+    assert found == {"load_newest": pytest.approx(0.5), "load_back_2": np.inf}
 
 
 def test_corrections_after_the_cutoff_change_nothing(

@@ -1,0 +1,93 @@
+"""The Flink job on live values: a trace goes through it, and the clock makes the row of a value that does not come."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from confluent_kafka import Producer
+
+from dualcast.adapters.feature_store import OnlineFeatures
+from dualcast.adapters.kafka import Codec, RecordConsumer
+from dualcast.catalogue import Entity, UseCase
+from dualcast.records import FeatureRow, Observation, ObservationBatch, Topic
+from dualcast.settings import Settings
+from dualcast.timegrid import Clock
+from tests.feature_job import feature_job, publish
+from tests.histories import history
+
+pytestmark = pytest.mark.stack
+
+END = datetime(2024, 6, 11, tzinfo=UTC)
+QUARTER = timedelta(minutes=15)
+# a quarter of an hour takes 36 seconds
+SPEED = 25
+TRACEPARENT = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@pytest.fixture
+def online(stack: Settings, use_case: UseCase, monkeypatch: pytest.MonkeyPatch) -> OnlineFeatures:
+    """The online store of a platform whose clock shows the end of the history from now on."""
+    clock = Clock(start=END, epoch=datetime.now(UTC), speed=SPEED)
+    monkeypatch.setenv("DUALCAST_CLOCK", clock.model_dump_json(exclude_none=True))
+    return OnlineFeatures(stack, use_case.use_case)
+
+
+def test_a_silent_meter_is_shown_as_silent_and_its_late_value_when_it_comes(
+    stack: Settings, use_case: UseCase, entity: Entity, online: OnlineFeatures, tmp_path: Path
+) -> None:
+    publish(stack, entity.id, history(use_case, entity, "2024-06-01", 10), 500)
+    with feature_job(use_case.use_case, tmp_path / "job.log"):
+        assert wait_for_row(online, entity, END).features["load_newest"][0] > 0
+        silent = wait_for_row(online, entity, END + QUARTER)
+        assert np.isnan(silent.features["load_newest"]).all()
+        assert silent.as_of == silent.valid_time - timedelta(microseconds=1)
+        send(stack, entity, Observation("load", END, "PT15M", 51234.5, "MW", END + QUARTER, "meter", True))
+        back = 1 + round((silent.valid_time - END - QUARTER) / QUARTER)
+        assert back <= 4, "the machine was too slow for this test"
+        name = "load_newest" if back == 1 else f"load_back_{back}"
+        deadline = time.monotonic() + 30
+        while online.read([entity.id])[entity.id].features[name] != [51234.5]:  # type: ignore[union-attr]
+            assert time.monotonic() < deadline, "the late value is not shown"
+            time.sleep(0.05)
+        headers = wait_for_headers(stack)
+    assert headers["traceparent"] == TRACEPARENT
+    assert headers["ce_type"] == b"dualcast.features.intraday.v1"
+
+
+def wait_for_row(online: OnlineFeatures, entity: Entity, valid_time: datetime) -> FeatureRow:
+    """The first row that is seen of an origin or a later one."""
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline:
+        row = online.read([entity.id])[entity.id]
+        if row is not None and row.valid_time >= valid_time:
+            return row
+        time.sleep(0.05)
+    raise AssertionError(f"no row of {valid_time}")
+
+
+def send(settings: Settings, entity: Entity, observation: Observation) -> None:
+    """As a source would that is traced."""
+    with closing(Codec(settings, Topic.OBSERVATIONS)) as codec:
+        value = codec.encode(ObservationBatch(entity.id, [observation]))
+    producer = Producer({"bootstrap.servers": settings.kafka})
+    producer.produce(Topic.OBSERVATIONS.value, value, entity.id, headers=[("traceparent", TRACEPARENT)])
+    assert producer.flush(30) == 0
+
+
+def wait_for_headers(settings: Settings) -> dict[str, bytes]:
+    """The headers of the first feature row that has a trace."""
+    deadline = time.monotonic() + 60
+    with RecordConsumer(
+        settings, Topic.FEATURES_INTRADAY, group="test-live", from_beginning=True, uncommitted=True
+    ) as consumer:
+        while time.monotonic() < deadline:
+            for message, _ in consumer.poll(1.0):
+                headers = dict(message.headers() or [])
+                if headers.get("traceparent"):
+                    return headers
+    raise AssertionError("no feature row has a trace")

@@ -1,0 +1,22 @@
+"""Skew between rows as served and as they should be, feature by feature."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from batch.skew import FeatureSkew, compare
+
+
+def test_what_differs_is_counted_by_row_and_by_feature() -> None:
+    plain = pd.DataFrame({"a": [1.0, 2.0, np.nan, 0.0], "b": [np.array([1.0, np.nan])] * 4})
+    served = plain.assign(a=[1.0, 2.2, np.nan, 0.0], b=[*plain["b"][:3], np.array([1.0, 2.0])])
+    skew = compare(served, plain, ["a", "b"])
+    assert (skew.rows, skew.unequal_rows) == (4, 2)
+    assert skew.features == [FeatureSkew("a", 0.25, pytest.approx(0.1)), FeatureSkew("b", 0.25, np.inf)]
+
+
+def test_what_differs_by_rounding_alone_is_equal() -> None:
+    plain = pd.DataFrame({"a": [1.0, 3.0]})
+    assert compare(plain * (1 + 1e-15), plain, ["a"]).unequal_rows == 0

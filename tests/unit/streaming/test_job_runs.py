@@ -1,0 +1,85 @@
+"""Long messages are read as arrays: the columns are those of an Avro library, or the message is left to it."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import fastavro
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dualcast.records import Topic, schema_text
+from streaming.job.runs import OtherLayoutError, read_columns
+
+SCHEMA = fastavro.parse_schema(json.loads(schema_text(Topic.OBSERVATIONS)))
+TIME = 1_700_000_000_000_000
+
+
+def encoded(records: list[dict[str, Any]], entity_id: str = "DE") -> bytes:
+    stream = io.BytesIO()
+    fastavro.schemaless_writer(stream, SCHEMA, {"entity_id": entity_id, "observations": records})
+    return b"head " + stream.getvalue()
+
+
+def observation(variable: str, i: int, **changes: Any) -> dict[str, Any]:
+    times = {"valid_time": TIME + i * 900_000_000, "published_at": TIME + i * 1_000_003}
+    rest = {"resolution": "PT15M", "value": i * 1.1, "unit": "MW", "source": "meter", "simulated": i % 2 == 0}
+    return {"variable": variable} | times | rest | changes
+
+
+def assert_read(records: list[dict[str, Any]]) -> None:
+    entity_id, columns = read_columns(encoded(records, "Köln"), 5)
+    assert entity_id == "Köln"
+    for name in ("variable", "valid_time", "resolution", "value", "unit", "published_at"):
+        np.testing.assert_array_equal(getattr(columns, name), [r[name] for r in records], err_msg=name)
+
+
+@given(
+    runs=st.lists(
+        st.tuples(st.sampled_from(["load", "temperature_2m", "€"]), st.integers(10, 300)), min_size=1, max_size=6
+    ),
+    value=st.floats(width=64),
+)
+def test_runs_are_read_as_they_were_written(runs: list[tuple[str, int]], value: float) -> None:
+    records = [observation(variable, i, value=value + i) for variable, length in runs for i in range(length)]
+    assert_read(records)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: data[:-1],
+        lambda data: data[:-2],
+        lambda data: data + b"\0",
+        lambda data: data[:60],
+        lambda data: data[:5],
+        lambda data: data[:5] + b"\xff" * 40,
+        lambda data: data.replace(b"PT15M", b"\xff\xfe15M", 1),
+    ],
+)
+def test_what_is_not_whole_is_left_to_the_library(spoil: Any) -> None:
+    with pytest.raises(OtherLayoutError):
+        read_columns(spoil(encoded([observation("load", i) for i in range(50)])), 5)
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [observation(f"v{i % 7}", i) for i in range(100)],  # short runs
+        [observation("load", i, source="x" * 80) for i in range(50)],
+        [observation("load", i, valid_time=i) for i in range(50)],  # 1970
+    ],
+)
+def test_what_is_laid_out_otherwise_is_left_to_the_library(records: list[dict[str, Any]]) -> None:
+    with pytest.raises(OtherLayoutError):
+        read_columns(encoded(records), 5)
+
+
+def test_one_of_another_layout_ends_a_run() -> None:
+    records = [observation("load", i) for i in range(100)]
+    records[60] = observation("load", 60, source="another meter")
+    assert_read(records)
