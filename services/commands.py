@@ -1,4 +1,4 @@
-"""Commands of the services: ``dualcast serve da | id`` and ``dualcast export``."""
+"""Commands of the services: ``dualcast serve da | id``, ``dualcast export``, and those of the store."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from rich.console import Console
 from dualcast.catalogue import load_use_case
 from dualcast.records import Topic
 from dualcast.settings import load_settings
+from services.store_commands import keys_app, retention, store_app
 
 app = typer.Typer(no_args_is_help=True, help="Serve and export forecasts.")
 serve_app = typer.Typer(no_args_is_help=True, help="Serve forecasts over HTTP until stopped.")
 app.add_typer(serve_app, name="serve")
+app.add_typer(store_app, name="store")
+app.add_typer(keys_app, name="keys")
+app.command()(retention)
 
 _TOPICS = {"day-ahead": Topic.FORECASTS_DAY_AHEAD, "intraday": Topic.FORECASTS_INTRADAY}
 
