@@ -19,7 +19,8 @@ from dualcast.timegrid import Clock
 class Settings(BaseSettings):
     """Where everything is. Field ``x`` is read from ``DUALCAST_X``."""
 
-    model_config = SettingsConfigDict(env_prefix="DUALCAST_", extra="ignore", frozen=True)
+    # an error shows no input: it may be a secret
+    model_config = SettingsConfigDict(env_prefix="DUALCAST_", extra="ignore", frozen=True, hide_input_in_errors=True)
 
     environment: Literal["demo", "production"] = Field("demo", description="'demo' allows development defaults")
     state_dir: Path = Field(Path(".dualcast"), description="all state of the embedded stack lies below it")
