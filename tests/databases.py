@@ -34,7 +34,7 @@ def postgres() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="dualcast-pg-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         if user is not None:
             os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
-        data, port = Path(folder) / "data", _free_port()
+        data, port = Path(folder) / "data", free_port()
         form = [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--locale=C"]
         _run(form, user)
         options = f"-h 127.0.0.1 -p {port} -k {folder} -c fsync=off"
@@ -92,7 +92,8 @@ def _run(command: list[object], user: str | None) -> None:
     )
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback interface on which nothing listens now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
