@@ -25,6 +25,8 @@ _FETCH_SECONDS = 5
 _FRESH_SECONDS = 300.0
 # Tokens that name keys which nobody has must not make us ask the issuer each time.
 _PAUSE_SECONDS = 30.0
+_SOUND_SECONDS = 60.0
+_MOST_SOUND = 10_000
 # What a hostile token makes the parsers raise, besides what they mean to.
 _MALFORMED = (PyJWTError, ValueError, TypeError, OverflowError, RecursionError)
 _log = structlog.get_logger(__name__)
@@ -101,9 +103,23 @@ class Tokens:
         self._source = source or (SharedKey(secret) if secret else PublishedKeys(settings.jwt_jwks_url))
         self._issuer = settings.jwt_issuer
         self._audience = settings.jwt_audience
+        self._sound: dict[str, tuple[Identity, float]] = {}
 
     async def identity(self, token: str) -> Identity:
-        """Whose token this is. Raises ProblemError 401 where it is not sound, 403 where it permits nothing."""
+        """Whose token this is. Raises ProblemError 401 where it is not sound, 403 where it permits nothing.
+
+        One that was found sound is not looked at again for a minute, if it lives that long: signatures are costly.
+        """
+        known = self._sound.get(token)
+        if known is not None and time.time() < known[1]:
+            return known[0]
+        identity, expires_at = await self._verify(token)
+        if len(self._sound) >= _MOST_SOUND:
+            self._sound.clear()
+        self._sound[token] = identity, min(expires_at, time.time() + _SOUND_SECONDS)
+        return identity
+
+    async def _verify(self, token: str) -> tuple[Identity, float]:
         try:
             claims = await self._claims(token)
         except _MALFORMED as error:
@@ -111,10 +127,11 @@ class Tokens:
             text = "the token has expired" if isinstance(error, jwt.ExpiredSignatureError) else "the token is not valid"
             raise unauthenticated(text) from error
         try:
-            return Identity.of(f"jwt:{claims['sub']}", claims["role"], _texts(claims["access"]))
+            identity = Identity.of(f"jwt:{claims['sub']}", claims["role"], _texts(claims["access"]))
         except (KeyError, ValueError) as error:
             text = "the token needs a 'role' and a list of grants, use_case/entity, as 'access'"
             raise ProblemError(403, "not-permitted", text) from error
+        return identity, float(claims["exp"])
 
     async def _claims(self, token: str) -> dict[str, Any]:
         if len(token) > _LONGEST_TOKEN:

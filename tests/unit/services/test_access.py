@@ -22,7 +22,7 @@ from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
 from services.shared.access.control import Access
 from services.shared.access.settings import AccessSettings, WeakSecretError, refuse_weak_secrets
-from services.shared.access.tokens import PublishedKeys, Tokens
+from services.shared.access.tokens import PublishedKeys, SharedKey, Tokens
 from tests import access_world, services_world
 from tests.access_world import claims, private_key, public_pem, token
 
@@ -159,6 +159,25 @@ def test_a_sound_token_is_answered(client: TestClient) -> None:
     assert client.get(DE, headers={"Authorization": f"bEaReR {token(aud=['x', 'dualcast'])}"}).status_code == 200
 
 
+def test_a_token_is_verified_anew_when_it_should_have_expired(
+    deps: DayAheadDeps, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verified: list[str] = []
+
+    class Counted(SharedKey):
+        async def key(self, token: str) -> jwt.PyJWK | bytes:
+            verified.append(token)
+            return await super().key(token)
+
+    secret, start = access_world.SECRET, time.time()
+    deps.access.tokens = Tokens(access_world.token_settings(jwt_secret=secret), Counted(secret))
+    mine = bearer(jwt.encode(claims(exp=int(start) + 20), secret, algorithm="HS256"))
+    for seconds, expected in ((0, 1), (10, 1), (25, 2)):
+        monkeypatch.setattr("services.shared.access.tokens.time.time", lambda s=seconds: start + s)
+        assert client.get(DE, headers=mine).status_code == 200
+        assert len(verified) == expected
+
+
 def test_a_shared_key_takes_its_own_algorithm_alone(deps: DayAheadDeps, client: TestClient) -> None:
     deps.access.tokens = Tokens(access_world.token_settings(jwt_secret=access_world.SECRET))
     shared = jwt.encode(claims(), access_world.SECRET, algorithm="HS256")
@@ -180,7 +199,8 @@ def test_an_issuer_that_changes_keys_is_followed_and_not_overrun(deps: DayAheadD
     assert client.get(DE, headers=bearer(token("first"))).status_code == 200
     names[:] = ["second"]
     source._tried_at = float("-inf")
-    answers = [client.get(DE, headers=bearer(token(name))).status_code for name in ("second", "first", "evil", "evil")]
+    late = [token(name, sub="another") for name in ("second", "first", "evil", "evil")]
+    answers = [client.get(DE, headers=bearer(text)).status_code for text in late]
     assert (answers, len(asked)) == ([200, 401, 401, 401], 2)
 
 

@@ -69,6 +69,17 @@ def test_each_caller_has_one_limit_over_all_replicas(store: Engine, redis_url: s
     assert (other.status_code, other.headers["ratelimit-remaining"]) == (200, "2")
 
 
+def test_a_busy_caller_is_counted_in_advance_and_never_gets_more(store: Engine, redis_url: str) -> None:
+    with (
+        TestClient(build_app(replica(store, redis_url, "200/minute"))) as one,
+        TestClient(build_app(replica(store, redis_url, "200/minute"))) as two,
+    ):
+        statuses = [client.get(STATUS, headers=caller("desk")).status_code for _ in range(110) for client in (one, two)]
+    # what one replica has in advance is lost to the other: at most a fiftieth of the limit
+    assert 192 <= statuses.count(200) <= 200
+    assert statuses[-10:] == [429] * 10
+
+
 def test_with_redis_away_the_limit_holds_in_the_process(store: Engine) -> None:
     with capture_logs() as logs, TestClient(build_app(replica(store, access_world.NO_REDIS))) as client:
         statuses = [client.get(STATUS, headers=caller("desk")).status_code for _ in range(5)]
