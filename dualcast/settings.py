@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dualcast.timegrid import Clock
@@ -19,7 +19,8 @@ from dualcast.timegrid import Clock
 class Settings(BaseSettings):
     """Where everything is. Field ``x`` is read from ``DUALCAST_X``."""
 
-    model_config = SettingsConfigDict(env_prefix="DUALCAST_", extra="ignore", frozen=True)
+    # an error shows no input: it may be a secret
+    model_config = SettingsConfigDict(env_prefix="DUALCAST_", extra="ignore", frozen=True, hide_input_in_errors=True)
 
     environment: Literal["demo", "production"] = Field("demo", description="'demo' allows development defaults")
     state_dir: Path = Field(Path(".dualcast"), description="all state of the embedded stack lies below it")
@@ -30,6 +31,9 @@ class Settings(BaseSettings):
     registry: str = Field("http://127.0.0.1:8081", description="Confluent-compatible schema registry")
     redis: str = Field("redis://127.0.0.1:6379/0", description="Redis of the online feature store")
     mlflow: str = Field("http://127.0.0.1:5000", description="MLflow tracking and registry")
+    store: SecretStr = Field(
+        SecretStr(""), description="SQLAlchemy URL of the relational store; empty: SQLite in <state_dir>/store.db"
+    )
     lake: str = Field("", description="URI of the lake; empty: <state_dir>/lake")
     feast_registry: str = Field("", description="folder of the Feast registries; empty: <state_dir>/feast")
     da_svc: str = Field("http://127.0.0.1:8000", description="where da-svc listens")
@@ -65,6 +69,11 @@ class Settings(BaseSettings):
     def lake_uri(self) -> str:
         """The lake's root: a local path or any URI that Spark and fsspec know."""
         return self.lake or str((self.state_dir / "lake").resolve())
+
+    @property
+    def store_url(self) -> str:
+        """The relational store's URL, which may hold a password: not for logs."""
+        return self.store.get_secret_value() or f"sqlite:///{(self.state_dir / 'store.db').resolve()}"
 
     @property
     def feast_registry_dir(self) -> str:

@@ -1,7 +1,8 @@
-"""Commands of the services: ``dualcast serve da | id`` and ``dualcast export``."""
+"""Commands of the services: ``dualcast serve da | id``, ``dualcast export``, and those of the store."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,10 +12,14 @@ from rich.console import Console
 from dualcast.catalogue import load_use_case
 from dualcast.records import Topic
 from dualcast.settings import load_settings
+from services.store_commands import keys_app, retention, store_app
 
 app = typer.Typer(no_args_is_help=True, help="Serve and export forecasts.")
 serve_app = typer.Typer(no_args_is_help=True, help="Serve forecasts over HTTP until stopped.")
 app.add_typer(serve_app, name="serve")
+app.add_typer(store_app, name="store")
+app.add_typer(keys_app, name="keys")
+app.command()(retention)
 
 _TOPICS = {"day-ahead": Topic.FORECASTS_DAY_AHEAD, "intraday": Topic.FORECASTS_INTRADAY}
 
@@ -24,7 +29,7 @@ def serve_da() -> None:
     """Serve day-ahead forecasts and the page: da-svc, at DUALCAST_DA_SVC."""
     from services.da_svc.main import run  # noqa: PLC0415 - slow, and of no use to other commands
 
-    run()
+    _start(run)
 
 
 @serve_app.command("id")
@@ -32,7 +37,7 @@ def serve_id() -> None:
     """Serve intraday forecasts and publish them as features arrive: id-svc, at DUALCAST_ID_SVC."""
     from services.id_svc.main import run  # noqa: PLC0415 - as above
 
-    run()
+    _start(run)
 
 
 @app.command()
@@ -68,4 +73,16 @@ def export(
             console.print(f"{actuals}: {len(known):,} intervals")
     except (forecast_store.UnreachableError, exports.NothingToExportError, ValueError) as error:
         console.print(f"[red]error:[/red] {error}", highlight=False)
+        raise typer.Exit(1) from error
+
+
+def _start(run: Callable[[], None]) -> None:
+    """Serve; where the settings or the store forbid it, end with the reason and 1."""
+    from dualcast.adapters.store.migrate import UnmigratedStoreError  # noqa: PLC0415 - slow, as above
+    from services.shared.access.settings import WeakSecretError  # noqa: PLC0415 - as above
+
+    try:
+        run()
+    except (ConnectionError, UnmigratedStoreError, WeakSecretError, ValueError) as error:
+        Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error

@@ -15,6 +15,7 @@ from dualcast.settings import Settings, load_settings
 from infra.local import stack as embedded
 from infra.local.components import DEFAULT
 from infra.local.state import StateDir
+from tests.databases import NoPostgresError, postgres
 
 ROOT = Path(__file__).parent.parent
 
@@ -33,6 +34,18 @@ def use_case() -> UseCase:
 def entity(use_case: UseCase) -> Entity:
     """Its first entity."""
     return use_case.entities[0]
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The URL of a real PostgreSQL. Where there is none, CI fails and others are told loudly."""
+    try:
+        with postgres() as url:
+            yield url
+    except NoPostgresError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"NOT TESTED ON POSTGRESQL: {error}")
 
 
 def clean_environment(patch: pytest.MonkeyPatch, state_dir: Path) -> None:

@@ -170,7 +170,7 @@ class Plan:
         )
         clock = {"DUALCAST_CLOCK": self.clock.model_dump_json(), "DUALCAST_USE_CASE": self._options.use_case}
         self._state.update_stack_env(clock)
-        self._up("day-ahead", "replay", "da-svc", "id-svc")
+        self._up("day-ahead", "replay", "da-svc", "id-svc", "recorder")
 
     def _source(self) -> tuple[str, ...]:
         data = ("--data", str(self._options.data)) if self._options.data else ()

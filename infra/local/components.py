@@ -232,6 +232,12 @@ COMPONENTS: dict[str, Component] = {
             jar_sets=frozenset({"flink"}),
         ),
         Component(
+            "recorder",
+            "keeps every published curve in the relational store",
+            _ours("store", "record"),
+            needs=("kafka", "registry"),
+        ),
+        Component(
             "da-svc",
             "serves day-ahead forecasts",
             _ours("serve", "da"),

@@ -11,11 +11,11 @@ from fastapi import Depends, Request
 from dualcast.catalogue import UseCase
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock
+from services.shared.access.control import Access
 from services.shared.memory.curves import CurveBook
 from services.shared.memory.feeds import Background, Feed
 from services.shared.memory.scores import Scores
 from services.shared.memory.series import SeriesBook
-from services.shared.security import ApiKeys
 
 
 @dataclass
@@ -26,7 +26,7 @@ class DayAheadDeps:
     catalogue: Mapping[str, UseCase]
     curves: CurveBook
     series: SeriesBook
-    keys: ApiKeys = field(default_factory=ApiKeys)
+    access: Access = field(default_factory=Access.everybody)
     feeds: Sequence[Feed] = ()
     background: Sequence[Background] = ()
 

@@ -11,16 +11,17 @@ from opentelemetry.metrics import CallbackOptions, Observation
 
 from dualcast import telemetry
 from dualcast.adapters.forecast_store import TopicReader, stored_forecasts
+from dualcast.adapters.store.engine import open_store
 from dualcast.catalogue import UseCase, load_catalogue
 from dualcast.records import Topic
 from dualcast.settings import Settings, load_settings
 from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
+from services.shared.access.control import Access
 from services.shared.bodies import age_seconds
 from services.shared.memory.curves import CurveBook
 from services.shared.memory.feeds import Feed, Worker
 from services.shared.memory.series import SeriesBook
-from services.shared.security import ApiKeys
 from services.shared.server import serve
 
 _log = structlog.get_logger(__name__)
@@ -50,7 +51,7 @@ def dependencies(settings: Settings) -> DayAheadDeps:
         catalogue=catalogue,
         curves=curves,
         series=series,
-        keys=ApiKeys.from_environment(settings),
+        access=Access.from_settings(settings, open_store(settings), "da-svc", settings.da_svc),
         feeds=feeds,
         background=[*feeds, lake],
     )

@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Depends, Header, Query
+from fastapi import Header, Query
 from pydantic import AwareDatetime
 from starlette.responses import Response
 
@@ -15,15 +15,15 @@ from dualcast.timegrid import Grid, from_micros, iso_duration
 from services.da_svc.deps import DayAheadDeps, Deps
 from services.da_svc.selection import select
 from services.da_svc.status import status_of
-from services.shared.api import Format, UseCaseName, find, find_use_case
+from services.shared.access.call import answered
+from services.shared.api import Format, UseCaseName, api_router, find, find_use_case
 from services.shared.bodies import CSV, age_seconds, csv_response, fallback_of, forecast_body, wants_csv, with_fields
 from services.shared.problems import ProblemError, documented
 from services.shared.schemas import DayAheadForecast, DayAheadStatus, History, HistoryPoint, IntradayForecast
-from services.shared.security import check_key
 
 _LONGEST = timedelta(days=31)
 _CSV: dict[str, Any] = {"content": {CSV: {"schema": {"type": "string"}}}}
-router = APIRouter(prefix="/api/v1", dependencies=[Depends(check_key)], responses=documented(401, 404, 422))
+router = api_router()
 
 
 @router.get(
@@ -47,6 +47,7 @@ async def day_ahead(
     found, entity = find(deps, use_case, entity_id)
     selected = select(deps.curves, found, entity, deps.clock, delivery_date)
     forecast = selected.curve.forecast
+    answered(forecast)
     if wants_csv(format, accept):
         return csv_response(forecast)
     fields = {
@@ -76,6 +77,7 @@ async def intraday(
     forecast = deps.curves.intraday(found.use_case, entity.id)
     if forecast is None:
         raise ProblemError(503, "no-forecast", f"no intraday curve of {entity.id} yet", {"Retry-After": "5"})
+    answered(forecast)
     if wants_csv(format, accept):
         return csv_response(forecast)
     fields = {

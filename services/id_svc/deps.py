@@ -14,9 +14,9 @@ from dualcast.timegrid import Clock
 from services.id_svc.forecaster import IntradayForecaster
 from services.id_svc.publisher import Publisher
 from services.id_svc.shelf import ModelShelf
+from services.shared.access.control import Access
 from services.shared.memory.curves import CurveBook
 from services.shared.memory.feeds import Background, Feed
-from services.shared.security import ApiKeys
 
 
 @dataclass
@@ -29,7 +29,7 @@ class IntradayDeps:
     shelf: ModelShelf
     curves: CurveBook
     publisher: Publisher | None = None
-    keys: ApiKeys = field(default_factory=ApiKeys)
+    access: Access = field(default_factory=Access.everybody)
     feeds: Sequence[Feed] = ()
     background: Sequence[Background] = ()
 

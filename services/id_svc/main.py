@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dualcast import telemetry
 from dualcast.adapters.forecast_store import TopicReader
+from dualcast.adapters.store.engine import open_store
 from dualcast.catalogue import load_catalogue
 from dualcast.records import Topic
 from dualcast.settings import Settings, load_settings
@@ -14,10 +15,10 @@ from services.id_svc.deps import IntradayDeps
 from services.id_svc.forecaster import IntradayForecaster
 from services.id_svc.publisher import Publisher
 from services.id_svc.shelf import ModelShelf
+from services.shared.access.control import Access
 from services.shared.memory.curves import CurveBook
 from services.shared.memory.feeds import Feed
 from services.shared.memory.series import SeriesBook
-from services.shared.security import ApiKeys
 from services.shared.server import serve
 
 # Enough to know each entity's last day: what the fallbacks need.
@@ -55,7 +56,7 @@ def dependencies(settings: Settings) -> IntradayDeps:
         shelf=shelf,
         curves=curves,
         publisher=publisher,
-        keys=ApiKeys.from_environment(settings),
+        access=Access.from_settings(settings, open_store(settings), "id-svc", settings.id_svc),
         feeds=feeds,
         background=[*feeds, shelf, publisher],
     )

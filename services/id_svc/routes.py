@@ -4,27 +4,29 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header
+from fastapi import Header
 from starlette.responses import Response
 
 from services.id_svc.deps import Deps
 from services.id_svc.forecaster import NoForecastError
+from services.shared.access.call import computed
 from services.shared.api import (
     Format,
     UseCaseName,
+    api_router,
     clock_status,
     feed_status,
     find,
     find_use_case,
     use_case_status,
+    visible_use_cases,
 )
 from services.shared.bodies import CSV, age_seconds, csv_response, forecast_body, wants_csv, with_fields
 from services.shared.problems import ProblemError, documented
 from services.shared.schemas import IntradayEntityStatus, IntradayForecast, IntradayStatus
-from services.shared.security import check_key
 
 _CSV: dict[str, Any] = {"content": {CSV: {"schema": {"type": "string"}}}}
-router = APIRouter(prefix="/api/v1", dependencies=[Depends(check_key)], responses=documented(401, 404, 422))
+router = api_router()
 
 
 @router.get(
@@ -50,6 +52,7 @@ def intraday(
     except NoForecastError as error:
         raise ProblemError(503, "no-forecast", str(error), {"Retry-After": "5"}) from error
     forecast = answer.forecast
+    computed(forecast, answer.fallback)
     if wants_csv(format, accept):
         return csv_response(forecast)
     fields = {
@@ -77,7 +80,7 @@ def status(deps: Deps, use_case: UseCaseName = None) -> IntradayStatus:
     return IntradayStatus(
         clock=clock_status(deps.clock),
         use_case=use_case_status(found),
-        use_cases=list(deps.catalogue),
+        use_cases=visible_use_cases(deps),
         models=deps.shelf.loaded(),
         entities=entities,
         counters=dict(deps.publisher.counters) if deps.publisher else {},

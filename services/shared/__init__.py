@@ -1,1 +1,1 @@
-"""What both services are made of: problems, response bodies, security, feeds from Kafka, books in memory."""
+"""What both services are made of: problems, response bodies, access, feeds from Kafka, books in memory."""

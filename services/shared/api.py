@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal, Protocol
 
-from fastapi import APIRouter, FastAPI, Query, Request
+from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
 
@@ -14,10 +14,14 @@ from dualcast import __version__
 from dualcast.catalogue import Entity, UseCase
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock
+from services.shared.access.browser import SecurityHeaders
+from services.shared.access.call import current
+from services.shared.access.control import Access, check_access
+from services.shared.access.gate import Gate, document_gate
+from services.shared.access.identity import Identity
 from services.shared.memory.feeds import Background, Feed
-from services.shared.problems import MEDIA_TYPE, ProblemError, install, problem_response
+from services.shared.problems import MEDIA_TYPE, ProblemError, documented, install, problem_response
 from services.shared.schemas import ClockStatus, FeedStatus, Health, UseCaseStatus
-from services.shared.security import ApiKeys, SecurityHeaders
 
 UseCaseName = Annotated[str | None, Query(description="the use case; without it, the service's own", max_length=64)]
 Format = Annotated[Literal["json", "csv"] | None, Query(description="without it, the Accept header decides")]
@@ -28,7 +32,7 @@ class SharedDeps(Protocol):
 
     settings: Settings
     catalogue: Mapping[str, UseCase]
-    keys: ApiKeys
+    access: Access
     feeds: Sequence[Feed]
     background: Sequence[Background]
 
@@ -41,14 +45,16 @@ def application(deps: SharedDeps, title: str, summary: str) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        for worker in deps.background:
+        workers = [*deps.access.background, *deps.background]
+        for worker in workers:
             worker.start()
         yield
-        for worker in deps.background:
+        for worker in workers:
             worker.stop()
 
     app = FastAPI(title=title, summary=summary, version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.deps = deps
+    app.add_middleware(Gate, access=lambda: deps.access)
     app.add_middleware(SecurityHeaders)
     install(app)
     app.include_router(_health(deps))
@@ -56,8 +62,15 @@ def application(deps: SharedDeps, title: str, summary: str) -> FastAPI:
     return app
 
 
+def api_router() -> APIRouter:
+    """A router of the API: what the gate leaves to routes comes before their own work."""
+    documents = documented(401, 403, 404, 422, 429)
+    return APIRouter(prefix="/api/v1", dependencies=[Depends(check_access)], responses=documents)
+
+
 def find(deps: SharedDeps, use_case: str | None, entity_id: str) -> tuple[UseCase, Entity]:
-    """The use case and the entity that a request names. Raises ProblemError 404."""
+    """The use case and the entity that a request names. Raises ProblemError 403 or 404."""
+    current().permit(use_case or deps.settings.use_case, entity_id)
     found = find_use_case(deps, use_case)
     try:
         return found, found.entity(entity_id)
@@ -68,12 +81,23 @@ def find(deps: SharedDeps, use_case: str | None, entity_id: str) -> tuple[UseCas
 
 
 def find_use_case(deps: SharedDeps, use_case: str | None) -> UseCase:
-    """The use case that a request names, or the service's own. Raises ProblemError 404."""
+    """The use case that a request names, or the service's own, with those entities that its caller may see.
+
+    Raises ProblemError 403 or 404.
+    """
     name = use_case or deps.settings.use_case
+    call = current()
+    call.permit_use_case(name)
     if name not in deps.catalogue:
-        text = f"{name[:64]!r} is not a use case; there are {', '.join(deps.catalogue)}"
+        text = f"{name[:64]!r} is not a use case; there are {', '.join(visible_use_cases(deps))}"
         raise ProblemError(404, "unknown-use-case", text)
-    return deps.catalogue[name]
+    found = deps.catalogue[name]
+    return found if call.identity.sees_all else _visible(found, call.identity)
+
+
+def visible_use_cases(deps: SharedDeps) -> list[str]:
+    """The use cases of which the caller may see something."""
+    return list(filter(current().identity.sees_use_case, deps.catalogue))
 
 
 def clock_status(clock: Clock) -> ClockStatus:
@@ -104,6 +128,13 @@ def feed_status(feeds: Sequence[Feed]) -> list[FeedStatus]:
     ]
 
 
+def _visible(use_case: UseCase, identity: Identity) -> UseCase:
+    fields = {name: getattr(use_case, name) for name in UseCase.model_fields}
+    seen = tuple(entity for entity in use_case.entities if identity.sees(use_case.use_case, entity.id))
+    # of values that were valid, and without what the whole one has computed from its entities
+    return UseCase.model_construct(**fields | {"entities": seen})
+
+
 def _health(deps: SharedDeps) -> APIRouter:
     router = APIRouter(prefix="/health", tags=["health"])
 
@@ -124,13 +155,14 @@ def _health(deps: SharedDeps) -> APIRouter:
 
 
 def _described(app: FastAPI) -> Callable[[], dict[str, Any]]:
-    """OpenAPI without the validation error that FastAPI documents by itself: ours are problems."""
+    """OpenAPI with what the gate asks for, and without FastAPI's validation error: ours are problems."""
 
     def describe() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
             for name in ("HTTPValidationError", "ValidationError"):
                 schema.get("components", {}).get("schemas", {}).pop(name, None)
+            document_gate(schema)
             app.openapi_schema = schema
         return app.openapi_schema
 

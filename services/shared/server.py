@@ -1,39 +1,36 @@
-"""Start and stop of a service: telemetry, the port of the settings, and an end within five seconds."""
+"""Start and stop of a service: telemetry, the port of the settings, TLS, and an end within five seconds."""
 
 from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-import structlog
 import uvicorn
 from fastapi import FastAPI
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 
 from dualcast.settings import Settings
+from services.shared.access.settings import load_access_settings
 
 _GRACE_SECONDS = 3
-_log = structlog.get_logger(__name__)
 
 
 def serve(app: FastAPI, settings: Settings, address: str) -> None:
-    """Serve until SIGTERM or SIGINT. Raises ValueError where the address has no port."""
-    parts = urlsplit(address)
+    """Serve until SIGTERM or SIGINT. Raises ValueError where the address has no port, or not the scheme it takes."""
+    parts, access = urlsplit(address), load_access_settings(settings)
     if parts.hostname is None or parts.port is None:
         raise ValueError(f"{address!r} is no http://host:port")
-    if settings.environment == "demo" and not _is_loopback(parts.hostname):
-        _log.warning("the demo is open to everybody who reaches this address", address=address)
+    if parts.scheme != ("https" if access.tls_certificate else "http"):
+        raise ValueError(f"{address!r}: https:// and DUALCAST_TLS_CERTIFICATE go together")
     if settings.otlp_endpoint:  # without a collector it would cost a quarter of a request's time for nothing
         FastAPIInstrumentor.instrument_app(app, excluded_urls="health", exclude_spans=["receive", "send"])
     uvicorn.run(
         app,
         host=parts.hostname,
         port=parts.port,
+        ssl_certfile=access.tls_certificate or None,
+        ssl_keyfile=access.tls_key or None,
         access_log=False,
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
-
-
-def _is_loopback(host: str) -> bool:
-    return host == "localhost" or host.startswith("127.") or host == "::1"

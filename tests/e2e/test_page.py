@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 import uvicorn
@@ -15,7 +16,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
-from services.shared.security import ApiKeys
+from tests import access_world
 from tests import services_world as world
 
 
@@ -126,11 +127,13 @@ def test_what_is_published_while_the_page_is_open_appears(browser: Browser, addr
     page.close()
 
 
-def test_with_keys_the_page_asks_for_one(browser: Browser, address: str, deps: DayAheadDeps) -> None:
-    deps.keys = ApiKeys(["right"])
+def test_with_keys_the_page_asks_for_one(browser: Browser, address: str, deps: DayAheadDeps, tmp_path: Path) -> None:
     page = browser.new_page()
+    with access_world.store(tmp_path) as store:
+        key = access_world.key(store)
+        deps.access = access_world.access(store)
     page.goto(address)
-    page.get_by_label("This service asks for a key").fill("right")
+    page.get_by_label("This service asks for a key").fill(key)
     page.keyboard.press("Enter")
     expect(page.locator("#tile-error")).to_have_text("1.00%")
     expect(page.locator("#key-form")).to_be_hidden()

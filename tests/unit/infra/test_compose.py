@@ -34,7 +34,7 @@ def test_every_server_says_when_it_is_well() -> None:
 
 def test_no_secret_has_a_default() -> None:
     secrets = re.findall(r"\$\{(\w*(?:PASSWORD|KEYS|TOKEN|SECRET)\w*)(:?.)", TEXT)
-    assert {name for name, _ in secrets} == {"REDIS_PASSWORD", "DUALCAST_API_KEYS"}
+    assert {name for name, _ in secrets} == {"REDIS_PASSWORD", "STORE_PASSWORD"}
     assert {operator for _, operator in secrets} == {":?"}
 
 
@@ -45,7 +45,7 @@ def test_the_example_names_every_variable() -> None:
 
 def test_containers_run_the_commands_that_the_embedded_stack_runs(tmp_path: Path) -> None:
     site = Site(StateDir(tmp_path), tmp_path, ports={})
-    for name in ("features", "day-ahead", "da-svc", "id-svc"):
+    for name in ("features", "day-ahead", "recorder", "da-svc", "id-svc"):
         assert SERVICES[name]["command"][0] == "dualcast"
         assert SERVICES[name]["command"][1:] == COMPONENTS[name].command(site)[1:]
 

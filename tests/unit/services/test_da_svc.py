@@ -17,7 +17,6 @@ from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
 from services.shared.memory.curves import CurveBook
 from services.shared.schemas import DayAheadForecast, History, IntradayForecast
-from services.shared.security import ApiKeys
 from tests import services_world as world
 from tests.conftest import ROOT
 
@@ -209,16 +208,6 @@ def test_with_a_curve_it_is_ready(deps: DayAheadDeps) -> None:
     assert client_of(deps).get("/health/ready").json() == {"ready": True, "missing": []}
 
 
-def test_with_keys_nobody_asks_without_one(deps: DayAheadDeps) -> None:
-    deps.keys = ApiKeys(["right", "other"])
-    client = client_of(deps)
-    statuses = [client.get(DAY_AHEAD, headers=h).status_code for h in ({}, {"X-API-Key": "wrong"}, {"X-API-Key": ""})]
-    assert statuses == [401, 401, 401]
-    assert client.get(DAY_AHEAD).headers["content-type"] == PROBLEM
-    assert client.get(DAY_AHEAD, headers={"X-API-Key": "other"}).status_code == 200
-    assert client.get("/health/live").status_code == 200
-
-
 def test_the_browser_is_told_to_load_nothing_from_elsewhere(deps: DayAheadDeps) -> None:
     for path in ("/", "/docs", "/page/plotly.min.js", DAY_AHEAD, "/api/v1/nothing"):
         headers = client_of(deps).get(path).headers
@@ -229,7 +218,7 @@ def test_the_browser_is_told_to_load_nothing_from_elsewhere(deps: DayAheadDeps) 
 def test_openapi_documents_problems_and_shows_examples(deps: DayAheadDeps) -> None:
     document = client_of(deps).get("/openapi.json").json()
     operation = document["paths"]["/api/v1/forecasts/day-ahead/{entity_id}"]["get"]
-    assert set(operation["responses"]) == {"200", "401", "404", "422", "503"}
+    assert set(operation["responses"]) == {"200", "401", "403", "404", "422", "429", "503"}
     assert list(operation["responses"]["422"]["content"]) == [PROBLEM]
     example = document["components"]["schemas"]["DayAheadForecast"]["example"]
     # FastAPI leaves nulls out of the document

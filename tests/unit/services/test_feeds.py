@@ -11,7 +11,6 @@ import pytest
 
 from dualcast.adapters.forecast_store import UnreachableError
 from services.shared.memory.feeds import Feed, Worker
-from services.shared.security import ApiKeys, OpenServiceError
 from tests import services_world as world
 
 
@@ -94,18 +93,3 @@ def test_background_work_that_fails_is_begun_anew(monkeypatch: pytest.MonkeyPatc
     worker.start()
     assert done.wait(5)
     worker.stop()
-
-
-def test_in_production_a_service_without_keys_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    production = world.settings(world.frozen(), environment="production")
-    monkeypatch.setenv("DUALCAST_API_KEYS", " , ")
-    with pytest.raises(OpenServiceError):
-        ApiKeys.from_environment(production)
-    monkeypatch.setenv("DUALCAST_API_KEYS", "one, two")
-    keys = ApiKeys.from_environment(production)
-    assert [keys.accepts(key) for key in ("one", "two", "one, two", "", None, "öne")] == [True, True] + [False] * 4
-
-
-def test_the_demo_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("DUALCAST_API_KEYS", raising=False)
-    assert ApiKeys.from_environment(world.settings(world.frozen())).accepts(None)

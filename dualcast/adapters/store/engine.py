@@ -1,0 +1,95 @@
+"""Connections to the store: SQLite with a write-ahead log where everything is embedded, PostgreSQL elsewhere."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, exc
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from dualcast.settings import Settings
+
+_CONNECT_SECONDS = 5
+_STATEMENT_SECONDS = 60
+_LOCK_SECONDS = 10
+# Execution option of a transaction that reads before it writes: SQLite refuses it where another wrote in between.
+IMMEDIATE = {"sqlite_begin": "BEGIN IMMEDIATE"}
+
+
+class StoreAwayError(ConnectionError):
+    """The store does not answer now; asking again later may help."""
+
+
+def open_store(settings: Settings) -> Engine:
+    """The engine of the settings' store, which connects at its first use. Raises ValueError as ``open_url`` does."""
+    return open_url(make_url(settings.store_url))
+
+
+def open_url(url: URL) -> Engine:
+    """An engine with the timeouts of this house. Raises ValueError where it is neither SQLite nor PostgreSQL."""
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        return _sqlite(url)
+    if backend != "postgresql":
+        raise ValueError(f"a store is sqlite:///... or postgresql://..., not {backend}")
+    timeouts = f"-c statement_timeout={_STATEMENT_SECONDS}s -c lock_timeout={_LOCK_SECONDS}s -c timezone=UTC"
+    return create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        pool_pre_ping=True,
+        pool_size=5,
+        pool_timeout=_CONNECT_SECONDS,
+        connect_args={"connect_timeout": _CONNECT_SECONDS, "options": timeouts, "application_name": "dualcast"},
+    )
+
+
+def shown(engine: Engine) -> str:
+    """The store's address for messages, without its password."""
+    return engine.url.render_as_string(hide_password=True)
+
+
+@contextmanager
+def reaching(engine: Engine) -> Iterator[None]:
+    """Turn what drivers raise where the store is away into StoreAwayError, without the values of the statement."""
+    try:
+        yield
+    except exc.TimeoutError as error:
+        raise StoreAwayError(f"{shown(engine)}: no connection is free") from error
+    except (exc.OperationalError, exc.InterfaceError) as error:
+        raise StoreAwayError(f"{shown(engine)}: {_first_line(error)}") from error
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """A transaction. Raises StoreAwayError where the store does not answer."""
+    with reaching(engine), engine.begin() as connection:
+        yield connection
+
+
+def _sqlite(url: URL) -> Engine:
+    if url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"timeout": _LOCK_SECONDS})
+    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _prepare(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
+    """Readers beside one writer. Transactions are begun by us: the driver would leave out those of migrations."""
+    connection.isolation_level = None
+    for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin(connection: Connection) -> None:
+    options: Any = connection.get_execution_options()
+    connection.exec_driver_sql(options.get("sqlite_begin", "BEGIN"))
+
+
+def _first_line(error: exc.DBAPIError) -> str:
+    return str(error.orig).strip().partition("\n")[0][:200]

@@ -1,0 +1,84 @@
+"""Published curves in the store: written once each, read back as they were, or as rows of points."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Row
+
+from dualcast.adapters.store.engine import transaction
+from dualcast.adapters.store.tables import ForecastRow
+from dualcast.catalogue import Path_
+from dualcast.records import Forecast, Point
+
+_SAME = ("use_case", "path", "entity_id", "issued_at", "model_name", "model_version", "target", "unit", "resolution")
+_TRACE = ("code_version", "data_version", "newest_input_at", "degraded", "degraded_reasons", "simulated")
+_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Span:
+    """Which curves: of one path of one use case, issued in [start, end)."""
+
+    use_case: str
+    path: Path_
+    start: datetime | None = None
+    end: datetime | None = None
+
+
+def save(engine: Engine, forecasts: Sequence[Forecast], now: datetime) -> int:
+    """Store curves, all or none, and count those that were new; one that is stored stays as it is.
+
+    Raises StoreAwayError where the store is away, sqlalchemy.exc.DBAPIError where it refuses a value.
+    """
+    if not forecasts:
+        return 0
+    insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+    # what was new is returned: the count of rows that drivers give is of no use here
+    statement = insert(ForecastRow).on_conflict_do_nothing().returning(ForecastRow.__table__.c.issued_at)
+    with transaction(engine) as connection:
+        return len(connection.execute(statement, [_row(forecast, now) for forecast in forecasts]).all())
+
+
+def stored(engine: Engine, span: Span) -> Iterator[Forecast]:
+    """Curves by time of issue, as they were published, a few hundred at a time. Raises StoreAwayError."""
+    table = ForecastRow.__table__
+    wanted = select(table).where(table.c.use_case == span.use_case, table.c.path == span.path.replace("-", "_"))
+    if span.start is not None:
+        wanted = wanted.where(table.c.issued_at >= span.start)
+    if span.end is not None:
+        wanted = wanted.where(table.c.issued_at < span.end)
+    ordered = wanted.order_by(table.c.issued_at, table.c.entity_id, table.c.model_version)
+    with transaction(engine) as connection:
+        for row in connection.execute(ordered.execution_options(yield_per=_BATCH)):
+            yield _forecast(row)
+
+
+def points_of(forecast: Forecast) -> dict[str, Any]:
+    """The points of a curve as the store's JSON; what is not a finite number becomes null."""
+    return {
+        "valid_time": [point.valid_time.isoformat() for point in forecast.points],
+        "values": [[v if math.isfinite(v) else None for v in point.values] for point in forecast.points],
+    }
+
+
+def _row(forecast: Forecast, now: datetime) -> dict[str, Any]:
+    fields = {name: getattr(forecast, name) for name in (*_SAME, *_TRACE)}
+    levels = list(forecast.quantile_levels)
+    return fields | {"quantile_levels": levels, "points": points_of(forecast), "recorded_at": now}
+
+
+def _forecast(row: Row[Any]) -> Forecast:
+    times, values = row.points["valid_time"], row.points["values"]
+    points = [
+        Point(datetime.fromisoformat(time), [math.nan if v is None else v for v in levels])
+        for time, levels in zip(times, values, strict=True)
+    ]
+    fields = {name: getattr(row, name) for name in (*_SAME, *_TRACE)}
+    return Forecast(**fields, quantile_levels=row.quantile_levels, points=points)

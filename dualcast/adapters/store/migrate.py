@@ -1,0 +1,69 @@
+"""Brings a store to the tables of this version, or says that it is not there yet."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, text
+
+from dualcast.adapters.store.engine import IMMEDIATE, reaching, shown, transaction
+from dualcast.settings import Settings
+
+# any number that no other program takes for its own advisory locks
+_LOCK = 7_314_202_611
+
+
+class UnmigratedStoreError(RuntimeError):
+    """The store has other tables than this version needs; the message says what to do."""
+
+
+def migrate(engine: Engine) -> str:
+    """Bring the store to the newest revision, and name it. Of processes that try at once, one does, the others wait.
+
+    Raises StoreAwayError.
+    """
+    with reaching(engine), engine.execution_options(**IMMEDIATE).begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    return _newest()
+
+
+def check(engine: Engine) -> None:
+    """Raise UnmigratedStoreError where the store is not at this version's revision, StoreAwayError where it is away."""
+    with transaction(engine) as connection:
+        found = MigrationContext.configure(connection).get_current_revision()
+    if found != _newest():
+        raise UnmigratedStoreError(
+            f"the store {shown(engine)} is at revision {found or 'none'}, and this version needs {_newest()}: "
+            "run `dualcast store migrate`"
+        )
+
+
+def make_ready(engine: Engine, settings: Settings) -> None:
+    """Migrate the demo's store, and check any other: in production somebody decides when tables change.
+
+    Raises UnmigratedStoreError, StoreAwayError.
+    """
+    if settings.environment == "demo":
+        migrate(engine)
+    else:
+        check(engine)
+
+
+def _newest() -> str:
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    assert head is not None
+    return head
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(files("dualcast.adapters.store") / "migrations"))
+    return config

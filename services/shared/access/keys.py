@@ -1,0 +1,69 @@
+"""API keys in memory: read from the store every few seconds, so that no request waits for it."""
+
+from __future__ import annotations
+
+import hmac
+import threading
+
+import structlog
+from sqlalchemy import Engine
+
+from dualcast.adapters.store.engine import StoreAwayError
+from dualcast.adapters.store.keys import StoredKey, digest, id_of, listed
+from dualcast.timegrid import Clock
+from services.shared.access.identity import Identity
+from services.shared.memory.feeds import Worker
+from services.shared.problems import ProblemError
+
+# How long a key that was made is not known yet, and one that was revoked still is.
+_REFRESH_SECONDS = 3.0
+_LONGEST = 256
+_log = structlog.get_logger(__name__)
+
+
+def unauthenticated(detail: str) -> ProblemError:
+    """The problem of a caller who is not known."""
+    challenge = {"WWW-Authenticate": 'Bearer realm="dualcast", X-API-Key'}
+    return ProblemError(401, "unauthenticated", detail, challenge)
+
+
+class KeyRing:
+    """The store's keys. While the store is away, those that were read last count."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._keys: dict[str, StoredKey] = {}
+        self._worker = Worker("api keys", self._follow)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no key was ever made; one that was revoked counts, for a service must not open up again."""
+        return not self._keys
+
+    def start(self) -> None:
+        """Begin to follow the store."""
+        self._worker.start()
+
+    def stop(self) -> None:
+        """Stop following."""
+        self._worker.stop()
+
+    def read(self) -> None:
+        """Take in what the store has. Raises StoreAwayError."""
+        self._keys = {key.id: key for key in listed(self._engine)}
+
+    def identity(self, key: str) -> Identity:
+        """Whose key this is. Raises ProblemError 401; takes as long for a wrong secret as for a right one."""
+        known = self._keys.get(id_of(key) or "") if len(key) <= _LONGEST else None
+        matches = hmac.compare_digest(known.digest if known else digest(""), digest(key[:_LONGEST]))
+        if known is None or not matches or not known.is_live(self._clock.now()):
+            raise unauthenticated("this key is not known, or has ended")
+        return Identity.of(f"key:{known.id}/{known.name}", known.role, known.access)
+
+    def _follow(self, stop: threading.Event) -> None:
+        while not stop.wait(_REFRESH_SECONDS):
+            try:
+                self.read()
+            except StoreAwayError as error:
+                _log.warning("keys not read", error=str(error)[:300])

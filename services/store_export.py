@@ -1,0 +1,115 @@
+"""Curves of the store as a file, or as a table of somebody's PostgreSQL, a few hundred at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sqlalchemy import Column, DateTime, Double, Engine, MetaData, String, Table, make_url
+from sqlalchemy.dialects.postgresql import insert
+
+from dualcast.adapters.store.engine import open_url, reaching, transaction
+from dualcast.adapters.store.forecasts import Span, stored
+from dualcast.records import Forecast, forecast_frame
+
+_BATCH = 500
+_TIME = DateTime(timezone=True)
+# One row a point and quantile: the same columns whatever quantiles a use case has.
+_POINTS = Table(
+    "forecast_points",
+    MetaData(),
+    *(Column(name, String(128), primary_key=True) for name in ("use_case", "path", "entity_id", "model_version")),
+    *(Column(name, _TIME, primary_key=True) for name in ("issued_at", "valid_time")),
+    Column("quantile", Double, primary_key=True),
+    Column("value", Double, nullable=False),
+    Column("unit", String(32), nullable=False),
+    Column("model_name", String(256), nullable=False),
+)
+
+
+def export(engine: Engine, span: Span, target: str) -> int:
+    """Write the curves of a span to ``target``, and count them.
+
+    A name that ends in .parquet or .csv is a file, one row a point, which appears when it is whole. A postgresql:// URL
+    is a database, whose table ``forecast_points`` gets what it has not yet. Raises ValueError for another target or
+    where curves of several sets of quantiles make no table, StoreAwayError.
+    """
+    batches = _batches(stored(engine, span))
+    if target.startswith("postgresql:"):
+        return _to_postgres(batches, target)
+    file = Path(target)
+    writers = {".csv": _to_csv, ".parquet": _to_parquet}
+    if file.suffix not in writers:
+        raise ValueError(f"{target}: a file's name ends in .parquet or .csv, a database begins with postgresql://")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return _whole(file, lambda draft: writers[file.suffix](batches, draft))
+
+
+def _whole(file: Path, write: Callable[[Path], int]) -> int:
+    draft = file.with_name(f".{file.name}.draft")
+    try:
+        count = write(draft)
+        if count:
+            draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
+    return count
+
+
+def _to_csv(batches: Iterable[list[Forecast]], file: Path) -> int:
+    count = 0
+    columns: pd.Index | None = None
+    with file.open("w", newline="") as out:
+        for batch in batches:
+            frame = forecast_frame(batch)
+            if columns is not None and not frame.columns.equals(columns):
+                raise ValueError("curves of several sets of quantile levels make no table")
+            frame.to_csv(out, header=columns is None, index=False, date_format="%Y-%m-%dT%H:%M:%SZ")
+            columns, count = frame.columns, count + len(batch)
+    return count
+
+
+def _to_parquet(batches: Iterable[list[Forecast]], file: Path) -> int:
+    count = 0
+    writer: pq.ParquetWriter | None = None
+    with ExitStack() as stack:
+        for batch in batches:
+            table = pa.Table.from_pandas(forecast_frame(batch), preserve_index=False)
+            if writer is None:
+                writer = stack.enter_context(pq.ParquetWriter(file, table.schema))
+            writer.write_table(table)
+            count += len(batch)
+    return count
+
+
+def _to_postgres(batches: Iterable[list[Forecast]], target: str) -> int:
+    engine, count = open_url(make_url(target)), 0
+    try:
+        with reaching(engine):
+            _POINTS.create(engine, checkfirst=True)
+        for batch in batches:
+            with transaction(engine) as connection:
+                rows = [row for forecast in batch for row in _rows(forecast)]
+                connection.execute(insert(_POINTS).on_conflict_do_nothing(), rows)
+            count += len(batch)
+    finally:
+        engine.dispose()
+    return count
+
+
+def _rows(forecast: Forecast) -> Iterator[dict[str, object]]:
+    names = ("use_case", "path", "entity_id", "model_version", "issued_at", "unit", "model_name")
+    same = {name: getattr(forecast, name) for name in names}
+    for point in forecast.points:
+        for level, value in zip(forecast.quantile_levels, point.values, strict=True):
+            yield same | {"valid_time": point.valid_time, "quantile": level, "value": value}
+
+
+def _batches(forecasts: Iterator[Forecast]) -> Iterator[list[Forecast]]:
+    while batch := list(islice(forecasts, _BATCH)):
+        yield batch

@@ -1,0 +1,69 @@
+"""The recorder beside a real broker: killed at any point, it goes on where it was, and keeps each curve once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from dualcast.adapters.kafka import RecordProducer
+from dualcast.adapters.store.engine import open_store
+from dualcast.adapters.store.forecasts import Span, stored
+from dualcast.adapters.store.migrate import migrate
+from dualcast.records import Forecast, Topic
+from dualcast.settings import Settings
+from tests import services_world as world
+
+pytestmark = pytest.mark.stack
+COUNT = 3_000
+# the broker gives a killed consumer 45 seconds before another may take its place
+_PATIENCE_SECONDS = 180
+
+
+@contextmanager
+def recorder(log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    program = str(Path(sys.executable).with_name("dualcast"))
+    with log.open("ab") as out:
+        process = subprocess.Popen([program, "store", "record"], env=dict(os.environ), stdout=out, stderr=out)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def until(settings: Settings, enough: Callable[[int], bool]) -> list[Forecast]:
+    engine, deadline = open_store(settings), time.monotonic() + _PATIENCE_SECONDS
+    try:
+        while time.monotonic() < deadline:
+            found = list(stored(engine, Span("de_load", "intraday")))
+            if enough(len(found)):
+                return found
+            time.sleep(0.1)
+    finally:
+        engine.dispose()
+    raise AssertionError("the recorder did not get there")
+
+
+def test_a_killed_recorder_loses_nothing_and_stores_nothing_twice(stack: Settings, tmp_path: Path) -> None:
+    curves = [world.intraday(world.NOW + timedelta(minutes=i)) for i in range(COUNT)]
+    with RecordProducer(stack, "test") as producer:
+        for curve in [*curves, *curves[:100]]:
+            producer.send(Topic.FORECASTS_INTRADAY, "DE", curve, curve.issued_at)
+    migrate(open_store(stack))
+    with recorder(tmp_path / "first.log") as process:
+        part = until(stack, lambda count: count >= 500)
+        os.kill(process.pid, signal.SIGKILL)
+    assert len(part) < COUNT, "it was done before it was killed: this proves nothing"
+    with recorder(tmp_path / "second.log") as process:
+        assert until(stack, lambda count: count >= COUNT) == curves
+        process.terminate()
+        assert process.wait(15) == 0, (tmp_path / "second.log").read_text()

@@ -1,0 +1,173 @@
+"""What is remembered of calls: all of them, with no secret, and without anybody waiting for it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine, text
+from structlog.testing import capture_logs
+
+from dualcast.adapters.store.engine import StoreAwayError
+from dualcast.adapters.store.tables import AuditRow
+from dualcast.adapters.store.trail import append
+from services.da_svc.app import build_app
+from services.da_svc.deps import DayAheadDeps
+from services.shared.access import audit
+from services.shared.access.audit import AuditTrail
+from tests import access_world, services_world
+from tests.access_world import token
+
+DE = "/api/v1/forecasts/day-ahead/DE"
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Engine]:
+    with access_world.store(tmp_path) as engine:
+        yield engine
+
+
+@pytest.fixture
+def deps(store: Engine) -> DayAheadDeps:
+    found = services_world.da_deps()
+    found.curves.add(services_world.day_ahead(date(2022, 5, 4)))
+    found.access = access_world.access(store)
+    return found
+
+
+def rows(store: Engine, table: str = "audit") -> list[Any]:
+    with store.connect() as connection:
+        return list(connection.execute(text(f"SELECT * FROM {table} ORDER BY id")))
+
+
+def row(number: int) -> tuple[type[AuditRow], dict[str, Any]]:
+    values: dict[str, Any] = dict.fromkeys(
+        ("service", "identity", "address", "method", "path", "trace_id"), str(number)
+    )
+    lists: dict[str, Any] = {"entities": [], "model_versions": []}
+    return AuditRow, values | lists | {"at": services_world.NOW, "use_case": None, "status": 200, "latency_ms": 1.0}
+
+
+def test_every_call_is_written_down_with_who_what_and_how(store: Engine, deps: DayAheadDeps) -> None:
+    key = access_world.key(store)
+    assert deps.access.keys is not None
+    deps.access.keys.read()
+    traced = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
+    with TestClient(build_app(deps), raise_server_exceptions=False) as client:
+        client.get(DE, headers={"Authorization": f"Bearer {token()}", **traced})
+        client.get(f"{DE}?delivery_date=x", headers={"X-API-Key": key})
+        client.get(DE.replace("DE", "XX"), headers={"Authorization": f"Bearer {token()}"})
+        client.post(DE)
+        client.get("/health/live")
+    found = rows(store)
+    assert [(r.method, r.status, r.identity.partition("/")[0][:8]) for r in found] == [
+        ("GET", 200, "jwt:desk"),
+        ("GET", 422, f"key:{key[4:8]}"),
+        ("GET", 403, "jwt:desk"),
+        ("POST", 401, "nobody"),
+    ]
+    assert (found[0].service, found[0].path, found[0].use_case) == ("da-svc", DE, "de_load")
+    assert (found[0].entities, found[0].model_versions) == ('["DE"]', '["model_da_de_load/1"]')
+    assert (found[0].trace_id, found[0].address) == (TRACE, "testclient")
+    assert 0 < found[0].latency_ms < 10_000
+    assert [r.entities for r in found[1:]] == ['["DE"]', '["XX"]', "[]"]
+
+
+def test_a_failure_inside_is_written_down_as_such(
+    store: Engine, deps: DayAheadDeps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deps.curves, "days", lambda *_: 1 / 0)
+    with capture_logs(), TestClient(build_app(deps), raise_server_exceptions=False) as client:
+        assert client.get(DE, headers={"Authorization": f"Bearer {token()}"}).status_code == 500
+    assert [r.status for r in rows(store)] == [500]
+
+
+def test_no_secret_is_written_down_wherever_it_was_put(store: Engine, deps: DayAheadDeps) -> None:
+    key, mine = access_world.key(store), token()
+    with TestClient(build_app(deps)) as client:
+        for secret in (key, mine):
+            client.get(f"/api/v1/forecasts/day-ahead/{secret}", headers={"X-API-Key": secret})
+            client.get(f"{DE}?key={secret}&use_case={secret}", headers={"Authorization": f"Bearer {secret}"})
+            client.get(f"/api/v1/history/{secret}", headers={"Authorization": f"Bearer {mine}"})
+    written = str(rows(store))
+    assert len(rows(store)) == 6
+    assert key.split("_", 2)[2] not in written
+    assert mine.rpartition(".")[2] not in written
+
+
+def test_a_curve_made_for_a_call_is_kept_once_for_the_same_numbers(store: Engine) -> None:
+    trail, curve = AuditTrail(store), services_world.intraday(services_world.NOW)
+    who = {"at": services_world.NOW, "identity": "jwt:desk", "trace_id": TRACE}
+    later = replace(curve, issued_at=curve.issued_at.replace(second=1))
+    for forecast in (curve, curve, later, services_world.intraday(services_world.NOW, ratio=1.2), curve):
+        trail.add_computed(forecast, "previous_version", who)
+    trail.start()
+    trail.stop()
+    kept = rows(store, "predictions")
+    assert [(r.model_version, r.fallback, r.trace_id) for r in kept] == [("1", "previous_version", TRACE)] * 3
+    assert str(curve.points[0].values[1]) in kept[0].points
+
+
+def test_nobody_waits_for_a_store_that_hangs_and_what_spills_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "_IDLE_SECONDS", 0.001)
+    hanging, written = threading.Event(), []
+
+    def write(_: Any, entries: list[Any]) -> None:
+        hanging.wait(10)
+        written.extend(entries)
+
+    trail = AuditTrail(None, write, longest=10)  # type: ignore[arg-type]
+    trail.start()
+    with capture_logs() as logs:
+        started = time.perf_counter()
+        for number in range(1_000):
+            trail.add(row(number))
+        took = time.perf_counter() - started
+        hanging.set()
+        trail.stop()
+    assert took < 1.0
+    assert trail.spilled + len(written) == 1_000
+    assert trail.spilled >= 900
+    assert [log["event"] for log in logs] == ["the audit trail loses entries"]
+
+
+def test_a_store_that_comes_back_gets_what_waited(store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "_IDLE_SECONDS", 0.001)
+    monkeypatch.setattr(audit, "_RETRY_SECONDS", 0.01)
+    away = [True] * 3
+
+    def write(engine: Engine, entries: list[Any]) -> None:
+        if away:
+            away.pop()
+            raise StoreAwayError("away")
+        append(engine, entries)
+
+    trail = AuditTrail(store, write)
+    with capture_logs():
+        trail.start()
+        for number in range(5):
+            trail.add(row(number))
+        deadline = time.monotonic() + 10
+        while len(rows(store)) < 5 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        trail.stop()
+    assert ([r.path for r in rows(store)], trail.spilled) == ([str(n) for n in range(5)], 0)
+
+
+def test_an_entry_that_the_store_refuses_does_not_take_others_with_it(store: Engine) -> None:
+    trail = AuditTrail(store)
+    kind, values = row(1)
+    for entry in (row(0), (kind, values | {"path": None}), row(2)):
+        trail.add(entry)
+    with capture_logs():
+        trail.start()
+        trail.stop()
+    assert ([r.path for r in rows(store)], trail.spilled) == (["0", "2"], 1)

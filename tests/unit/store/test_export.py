@@ -1,0 +1,58 @@
+"""Exports of the store hold every point, however often they are made, and no half files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from uuid import uuid4
+
+import pandas as pd
+import psycopg
+import pytest
+from sqlalchemy import Engine
+
+from dualcast.adapters.store.forecasts import Span, save
+from dualcast.records import forecast_frame
+from services.store_export import export
+from tests import services_world as world
+from tests.databases import fresh_database
+
+CURVES = [world.day_ahead(date(2022, 5, day)) for day in (3, 4)]
+SPAN = Span("de_load", "day-ahead")
+
+
+@pytest.fixture
+def filled(store: Engine) -> Engine:
+    save(store, [*CURVES, world.intraday(world.NOW)], world.NOW)
+    return store
+
+
+def test_files_hold_the_published_points(filled: Engine, tmp_path: Path) -> None:
+    files = [tmp_path / "out" / name for name in ("curves.parquet", "curves.csv")]
+    assert [export(filled, SPAN, str(file)) for file in files] == [2, 2]
+    published = forecast_frame(CURVES)
+    pd.testing.assert_frame_equal(pd.read_parquet(files[0]), published)
+    from_csv = pd.read_csv(files[1], parse_dates=["valid_time"])
+    assert from_csv["q50"].to_list() == pytest.approx(published["q50"].to_list(), rel=1e-12)
+    assert (from_csv["valid_time"] == published["valid_time"]).all()
+
+
+def test_what_fails_half_way_leaves_no_file(filled: Engine, tmp_path: Path) -> None:
+    thinner = replace(CURVES[0], entity_id="XX", quantile_levels=[0.5], points=[])
+    save(filled, [thinner], world.NOW)
+    with pytest.raises(ValueError, match="quantile levels"):
+        export(filled, SPAN, str(tmp_path / "curves.csv"))
+    with pytest.raises(ValueError, match="ends in"):
+        export(filled, SPAN, str(tmp_path / "curves.xlsx"))
+    assert [file.name for file in tmp_path.iterdir() if "curves" in file.name] == []
+
+
+def test_a_database_gets_each_point_once(filled: Engine, postgres_server: str) -> None:
+    target = fresh_database(postgres_server, uuid4().hex)
+    assert [export(filled, SPAN, target) for _ in range(2)] == [2, 2]
+    with psycopg.connect(target) as connection:
+        rows = connection.execute(
+            "SELECT valid_time, value FROM forecast_points WHERE quantile = 0.5 ORDER BY valid_time"
+        ).fetchall()
+    assert rows == [(p.valid_time, p.values[1]) for curve in CURVES for p in curve.points]

@@ -1,0 +1,70 @@
+"""The recorder keeps what came, through an outage of the store and past what makes no sense."""
+
+from __future__ import annotations
+
+import threading
+from datetime import date
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+from structlog.testing import capture_logs
+
+from dualcast.adapters.store import forecasts
+from dualcast.adapters.store.engine import StoreAwayError
+from dualcast.adapters.store.forecasts import Span, stored
+from services import recorder
+from services.recorder import Recorder
+from tests import services_world as world
+
+DAYS = [date(2022, 5, day) for day in (3, 4, 5)]
+CURVES = [world.day_ahead(day) for day in DAYS]
+
+
+def kept(store: Engine) -> list[Any]:
+    return list(stored(store, Span("de_load", "day-ahead")))
+
+
+def test_what_comes_twice_is_kept_once(store: Engine) -> None:
+    records = [curve.to_record() for curve in CURVES]
+    for _ in range(2):
+        assert Recorder(store, world.frozen()).take(records, threading.Event())
+    assert kept(store) == CURVES
+
+
+def test_one_record_that_makes_no_sense_does_not_hold_up_the_others(store: Engine) -> None:
+    no_curve = {"entity_id": "DE"}
+    unstorable = world.day_ahead(DAYS[1], entity_id=None)
+    records = [CURVES[0].to_record(), no_curve, unstorable.to_record(), CURVES[2].to_record()]
+    with capture_logs() as logs:
+        assert Recorder(store, world.frozen()).take(records, threading.Event())
+    assert kept(store) == [CURVES[0], CURVES[2]]
+    assert [log["event"] for log in logs] == ["curve refused"] * 2
+
+
+def test_a_store_that_comes_back_gets_what_waited(store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "_RETRY_SECONDS", 0.01)
+    answers = iter([StoreAwayError("away"), StoreAwayError("away"), None])
+
+    def save(*arguments: Any) -> int:
+        error = next(answers)
+        if error is not None:
+            raise error
+        return forecasts.save(*arguments)
+
+    monkeypatch.setattr(recorder, "save", save)
+    with capture_logs() as logs:
+        assert Recorder(store, world.frozen()).take([CURVES[0].to_record()], threading.Event())
+    assert kept(store) == CURVES[:1]
+    assert [log["event"] for log in logs] == ["store away"]
+
+
+def test_told_to_stop_while_the_store_is_away_it_claims_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: Any) -> int:
+        raise StoreAwayError("away")
+
+    monkeypatch.setattr(recorder, "save", away)
+    stop = threading.Event()
+    stop.set()
+    with capture_logs():
+        assert not Recorder(None, world.frozen()).take([CURVES[0].to_record()], stop)  # type: ignore[arg-type]
