@@ -11,11 +11,13 @@ from fastapi import Depends, Request
 from dualcast.catalogue import UseCase
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock
+from services.id_svc.batching import Batcher
 from services.id_svc.forecaster import IntradayForecaster
 from services.id_svc.publisher import Publisher
 from services.id_svc.shelf import ModelShelf
 from services.shared.memory.curves import CurveBook
 from services.shared.memory.feeds import Background, Feed
+from services.shared.memory.series import SeriesBook
 from services.shared.security import ApiKeys
 
 
@@ -28,10 +30,14 @@ class IntradayDeps:
     forecaster: IntradayForecaster
     shelf: ModelShelf
     curves: CurveBook
+    series: SeriesBook
     publisher: Publisher | None = None
     keys: ApiKeys = field(default_factory=ApiKeys)
     feeds: Sequence[Feed] = ()
     background: Sequence[Background] = ()
+
+    def __post_init__(self) -> None:
+        self.scoring = Batcher(self.forecaster.on_request)
 
     @property
     def clock(self) -> Clock:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Protocol
 
-from fastapi import APIRouter, FastAPI, Query, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
 
@@ -14,13 +14,12 @@ from dualcast import __version__
 from dualcast.catalogue import Entity, UseCase
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock
+from services.shared.memory.curves import CurveBook
 from services.shared.memory.feeds import Background, Feed
+from services.shared.memory.series import SeriesBook
 from services.shared.problems import MEDIA_TYPE, ProblemError, install, problem_response
 from services.shared.schemas import ClockStatus, FeedStatus, Health, UseCaseStatus
 from services.shared.security import ApiKeys, SecurityHeaders
-
-UseCaseName = Annotated[str | None, Query(description="the use case; without it, the service's own", max_length=64)]
-Format = Annotated[Literal["json", "csv"] | None, Query(description="without it, the Accept header decides")]
 
 
 class SharedDeps(Protocol):
@@ -28,9 +27,15 @@ class SharedDeps(Protocol):
 
     settings: Settings
     catalogue: Mapping[str, UseCase]
+    curves: CurveBook
+    series: SeriesBook
     keys: ApiKeys
     feeds: Sequence[Feed]
     background: Sequence[Background]
+
+    @property
+    def clock(self) -> Clock:
+        """The one clock."""
 
     def missing(self) -> tuple[bool, list[str]]:
         """Whether the service can answer, and what is not there."""
@@ -59,11 +64,16 @@ def application(deps: SharedDeps, title: str, summary: str) -> FastAPI:
 def find(deps: SharedDeps, use_case: str | None, entity_id: str) -> tuple[UseCase, Entity]:
     """The use case and the entity that a request names. Raises ProblemError 404."""
     found = find_use_case(deps, use_case)
+    return found, entity_of(found, entity_id)
+
+
+def entity_of(use_case: UseCase, entity_id: str) -> Entity:
+    """An entity of a use case. Raises ProblemError 404."""
     try:
-        return found, found.entity(entity_id)
+        return use_case.entity(entity_id)
     except KeyError:
-        known = ", ".join(entity.id for entity in found.entities[:10])
-        text = f"{entity_id[:64]!r} is not an entity of {found.use_case}; it has {known}"
+        known = ", ".join(entity.id for entity in use_case.entities[:10])
+        text = f"{entity_id[:64]!r} is not an entity of {use_case.use_case}; it has {known}"
         raise ProblemError(404, "unknown-entity", text) from None
 
 
@@ -74,6 +84,22 @@ def find_use_case(deps: SharedDeps, use_case: str | None) -> UseCase:
         text = f"{name[:64]!r} is not a use case; there are {', '.join(deps.catalogue)}"
         raise ProblemError(404, "unknown-use-case", text)
     return deps.catalogue[name]
+
+
+def find_intraday_case(deps: SharedDeps, use_case: str | None) -> UseCase:
+    """As ``find_use_case``, one that has an intraday path. Raises ProblemError 404."""
+    found = find_use_case(deps, use_case)
+    if "intraday" not in found.paths:
+        raise ProblemError(404, "no-such-path", f"{found.use_case} is not forecast intraday")
+    return found
+
+
+async def _shared_deps(request: Request) -> SharedDeps:
+    deps: SharedDeps = request.app.state.deps
+    return deps
+
+
+Shared = Annotated[SharedDeps, Depends(_shared_deps)]
 
 
 def clock_status(clock: Clock) -> ClockStatus:
