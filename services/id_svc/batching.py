@@ -34,6 +34,7 @@ class Batcher(Generic[Q, A]):
     async def _run(self) -> None:
         try:
             while self._waiting:
+                await asyncio.sleep(0)  # let in all that has come by now
                 batch = self._next()
                 asked = [question for questions, _ in batch for question in questions]
                 try:

@@ -31,7 +31,7 @@ async def predict(deps: Deps, ask: PredictRequest) -> Response:
 
 @router.post("/predict/batch", response_model=PredictedBatch[IntradayForecast], tags=["predict"])
 async def predict_batch(request: Request, deps: Deps, batch: PredictBatch) -> Response:
-    """Several curves in one call: read at once, and scored at once by each model. One problem spoils no other answer."""
+    """Several curves in one call, read and scored at once. One problem spoils no other answer."""
     return predicted_batch(request, await _results(deps, batch.requests))
 
 

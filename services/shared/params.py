@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Annotated
 
@@ -50,38 +51,25 @@ Cursor = Annotated[
 ]
 
 
+@dataclass(frozen=True, slots=True)
 class AnswerForm:
-    """How the asker wants curves: the parameters that every forecast has in common."""
+    """How the asker wants curves."""
 
-    __slots__ = ("confidence", "format", "horizon")
-
-    def __init__(
-        self,
-        horizon: Horizon = None,
-        include_confidence: IncludeConfidence = True,
-        format_: FormatName = None,
-        accept: Accept = None,
-    ) -> None:
-        self.horizon = None if horizon is None else span(horizon)
-        self.confidence = include_confidence
-        self.format: Format = wanted_format(format_, accept)
+    horizon: timedelta | None
+    confidence: bool
+    format: Format
 
     def shape(self, resolution: timedelta) -> Shape:
         """The same for curves of a resolution. Raises ProblemError 422 where nothing would be left."""
         return Shape(self.format, points_within(self.horizon, resolution), self.confidence)
 
 
-Form = Annotated[AnswerForm, Depends()]
-
-
+@dataclass(frozen=True, slots=True)
 class Page:
-    """How much of a long answer is wanted."""
+    """How much of a long answer is wanted, behind which cursor."""
 
-    __slots__ = ("cursor", "limit")
-
-    def __init__(self, limit: Limit = 100, cursor: Cursor = None) -> None:
-        self.limit = limit
-        self.cursor = cursor
+    limit: int
+    cursor: str | None
 
     def of(self, use_case: UseCase, entity_ids: list[str] | None) -> tuple[list[str], str | None]:
         """The entities of this page in the order of asking, which may be unknown ones, and the next page's cursor."""
@@ -94,26 +82,44 @@ class Page:
         return page, page[-1] if len(wanted) > self.limit else None
 
 
+@dataclass(frozen=True, slots=True)
 class Window:
-    """Which intervals are wanted, by their starts."""
+    """Which intervals are wanted, by their starts; None where that is not said."""
 
-    __slots__ = ("_from", "_to")
-
-    def __init__(self, from_: From = None, to: To = None) -> None:
-        self._from = from_
-        self._to = to
+    first: datetime | None
+    end: datetime | None
 
     def bounds(self, clock: Clock) -> tuple[datetime, datetime]:
         """The first moment and the end. Raises ProblemError 422."""
         now = clock.now()
-        first, last = self._from or now - _USUAL, self._to or now + _USUAL
-        if not timedelta(0) < last - first <= _LONGEST:
+        first, end = self.first or now - _USUAL, self.end or now + _USUAL
+        if not timedelta(0) < end - first <= _LONGEST:
             raise ProblemError(422, "invalid-request", "'to' must be after 'from', by at most 31 days")
-        return first, last
+        return first, end
 
 
-Paging = Annotated[Page, Depends()]
-Within = Annotated[Window, Depends()]
+# These are async, since FastAPI sends other dependencies to a thread, which takes longer than most answers.
+async def _form(
+    horizon: Horizon = None,
+    include_confidence: IncludeConfidence = True,
+    format_: FormatName = None,
+    accept: Accept = None,
+) -> AnswerForm:
+    span_ = None if horizon is None else span(horizon)
+    return AnswerForm(span_, include_confidence, wanted_format(format_, accept))
+
+
+async def _page(limit: Limit = 100, cursor: Cursor = None) -> Page:
+    return Page(limit, cursor)
+
+
+async def _window(from_: From = None, to: To = None) -> Window:
+    return Window(from_, to)
+
+
+Form = Annotated[AnswerForm, Depends(_form)]
+Paging = Annotated[Page, Depends(_page)]
+Within = Annotated[Window, Depends(_window)]
 
 
 def span(text: str) -> timedelta:
