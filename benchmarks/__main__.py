@@ -10,10 +10,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks import features, growth, inference
+from benchmarks import features, growth, inference, services
 from benchmarks.results import table
 
-MEASURES = {"features": features.measure, "inference": inference.measure, "growth": growth.measure}
+MEASURES = {
+    "features": features.measure,
+    "inference": inference.measure,
+    "growth": growth.measure,
+    "services": services.measure,
+}
 
 
 def main() -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Protocol
 
 from fastapi import APIRouter, Depends, FastAPI, Request
-from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
 
 from dualcast import __version__
@@ -57,7 +56,6 @@ def application(deps: SharedDeps, title: str, summary: str) -> FastAPI:
     app.add_middleware(SecurityHeaders)
     install(app)
     app.include_router(_health(deps))
-    app.openapi = _described(app)  # type: ignore[method-assign]
     return app
 
 
@@ -147,17 +145,3 @@ def _health(deps: SharedDeps) -> APIRouter:
         return problem_response(request.url.path, 503, "; ".join(missing), "not-ready", {"Retry-After": "2"})
 
     return router
-
-
-def _described(app: FastAPI) -> Callable[[], dict[str, Any]]:
-    """OpenAPI without the validation error that FastAPI documents by itself: ours are problems."""
-
-    def describe() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            schema = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
-            for name in ("HTTPValidationError", "ValidationError"):
-                schema.get("components", {}).get("schemas", {}).pop(name, None)
-            app.openapi_schema = schema
-        return app.openapi_schema
-
-    return describe

@@ -22,10 +22,12 @@ from services.shared.bodies import WHOLE, fallback_of, with_fields
 from services.shared.memory.curves import CurveBook, StoredCurve
 from services.shared.params import EntityIds, UseCaseName
 from services.shared.problems import ProblemError
+from services.shared.security import check_socket
 
 _UNKNOWN = 4404
 PathOption = Annotated[Path_, Query(description="which of the two paths")]
 router = APIRouter()
+sockets = APIRouter(prefix="/api/v1", dependencies=[Depends(check_socket)])
 
 
 class Subscription:
@@ -104,7 +106,7 @@ async def events(
             )
 
 
-@router.websocket("/ws")
+@sockets.websocket("/ws")
 async def websocket(
     socket: WebSocket, use_case: UseCaseName = None, path: PathOption = "intraday", entity_id: EntityIds = None
 ) -> None:

@@ -7,7 +7,7 @@ import hmac
 from collections.abc import Iterable
 from typing import Annotated, Self
 
-from fastapi import Request, Security
+from fastapi import Request, Security, WebSocket, WebSocketException
 from fastapi.security import APIKeyHeader
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -78,6 +78,13 @@ async def check_key(request: Request, key: Annotated[str | None, Security(_HEADE
         raise ProblemError(
             401, "unknown-key", "send a valid key in the X-API-Key header", {"WWW-Authenticate": "X-API-Key"}
         )
+
+
+async def check_socket(socket: WebSocket) -> None:
+    """The same for a WebSocket, which is then refused before it is accepted. Raises WebSocketException."""
+    keys: ApiKeys = socket.app.state.deps.keys
+    if not keys.accepts(socket.headers.get(_HEADER.model.name)):
+        raise WebSocketException(1008, "send a valid key in the X-API-Key header")
 
 
 class SecurityHeaders:
