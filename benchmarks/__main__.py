@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks import features, growth, inference, streaming
+from benchmarks import features, growth, inference, services, streaming
 from benchmarks.results import table
 
 MEASURES = {
@@ -18,6 +18,7 @@ MEASURES = {
     "streaming": streaming.measure,
     "inference": inference.measure,
     "growth": growth.measure,
+    "services": services.measure,
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -111,6 +111,7 @@ def local_moment(day: date, at: time, zone: str) -> datetime:
     return datetime.combine(day, at, tzinfo=ZoneInfo(zone)).astimezone(UTC)
 
 
+@lru_cache(maxsize=4096)  # asked for at every request, of the same few days
 def cutoff_of(delivery_day: date, at: time, zone: str) -> datetime:
     """The moment the day-ahead forecast for a delivery day is made: a wall-clock time on the day before."""
     return local_moment(delivery_day - timedelta(days=1), at, zone)

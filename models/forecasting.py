@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import date, datetime
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from functools import cache
 from pathlib import Path
 from typing import cast
@@ -17,6 +17,7 @@ import pandas as pd
 from dualcast import __version__
 from dualcast.adapters.model_registry import PREVIOUS, RegisteredModel
 from dualcast.catalogue import Path_, UseCase
+from dualcast.features.plan import FeaturePlan
 from dualcast.records import FeatureRow, Forecast, Point
 from dualcast.timegrid import iso_duration
 from models.adaptive import entity_factors
@@ -41,8 +42,10 @@ __all__ = [
     "day_ahead_forecast",
     "day_ahead_forecasts",
     "interval_factors",
+    "intraday_curves",
     "intraday_forecast",
     "intraday_forecasts",
+    "prove_intraday",
 ]
 
 
@@ -115,12 +118,14 @@ class DayAheadCurves:
 
 @dataclass(frozen=True)
 class _Origin:
-    """Where an intraday curve begins, what it knew, and when it is issued."""
+    """Where an intraday curve begins, what it knew, when it is issued, and why it is degraded."""
 
     entity_id: str
     valid_time: datetime
     as_of: datetime
     issued_at: datetime
+    data_version: str
+    reasons: Sequence[str] = ()
 
 
 def day_ahead_forecasts(
@@ -233,27 +238,56 @@ def day_ahead_forecast(
 
 
 def intraday_forecast(
+    model: RegisteredModel, use_case: UseCase, row: FeatureRow, issued_at: datetime, *, reasons: Sequence[str] = ()
+) -> Forecast:
+    """The curve from one row of the stream: see ``intraday_curves``. Raises FeatureMismatchError, NoForecastError."""
+    (made,) = intraday_curves(model, use_case, [row], [issued_at], reasons=reasons)
+    return _said(made)
+
+
+def intraday_curves(
     model: RegisteredModel,
     use_case: UseCase,
-    row: FeatureRow,
-    issued_at: datetime,
+    rows: Sequence[FeatureRow],
+    issued_at: Sequence[datetime],
     *,
-    data_version: str = "",
-    simulated: bool = False,
     reasons: Sequence[str] = (),
-) -> Forecast:
-    """The curve from one row of the stream; targets that began before ``issued_at`` are left out.
+) -> list[Forecast | NoForecastError]:
+    """The curve from each row of the stream, or why there is none; predicted at once.
 
-    ``data_version`` is the row's feature set and time unless given. Raises FeatureMismatchError, NoForecastError.
+    Targets that began before a curve is issued are left out. The data version is the row's feature set and time.
+    ``reasons`` say why the caller thinks that the curves are degraded. Raises FeatureMismatchError.
     """
+    if not rows:
+        return []
     raw = _raw(model)
-    raw.assembler.enter(use_case.entity(row.entity_id))
-    other = [OTHER_FEATURE_SET] if row.feature_set != raw.feature_set else []
-    version = data_version or f"{row.feature_set}@{row.as_of.isoformat()}"
-    origins = [_Origin(row.entity_id, row.valid_time, row.as_of, issued_at)]
-    inputs = raw.assembler.from_row(row)
-    (made,) = _intraday(model, use_case, origins, inputs, version, [*other, *_version_reasons(model), *reasons])
-    return replace(made, simulated=simulated)
+    for entity_id in {row.entity_id for row in rows}:
+        raw.assembler.enter(use_case.entity(entity_id))
+    origins = [
+        _Origin(
+            row.entity_id,
+            row.valid_time,
+            row.as_of,
+            moment,
+            f"{row.feature_set}@{row.as_of.isoformat()}",
+            [OTHER_FEATURE_SET] if row.feature_set != raw.feature_set else [],
+        )
+        for row, moment in zip(rows, issued_at, strict=True)
+    ]
+    inputs = raw.assembler.from_rows(rows)
+    return list(_intraday(model, use_case, origins, inputs, [*_version_reasons(model), *reasons]))
+
+
+def prove_intraday(model: RegisteredModel, use_case: UseCase) -> None:
+    """Score a made-up row, so that a model is warm before it serves. Raises whatever a broken model raises."""
+    raw, part, moment = _raw(model), use_case.part("intraday"), datetime(2024, 1, 1, tzinfo=UTC)
+    plan = FeaturePlan.of(use_case, "intraday")
+    ones = {n: [1.0] * (part.horizons if n in plan.per_target else 1) for n in plan.names}
+    row = FeatureRow(use_case.use_case, use_case.entities[0].id, moment, moment, raw.feature_set, ones)
+    made = intraday_forecast(model, use_case, row, moment)
+    levels = len(part.quantiles)
+    if len(made.points) != part.horizons or any(len(p.values) != levels for p in made.points):
+        raise NoForecastError(f"{model.name} {model.version} does not make {part.horizons} points of {levels} levels")
 
 
 def intraday_forecasts(
@@ -268,39 +302,45 @@ def intraday_forecasts(
     for entity_id in rows["entity_id"].unique():
         raw.assembler.enter(use_case.entity(entity_id))
     heads = zip(rows["entity_id"], _moments(rows["valid_time"]), _moments(rows["event_timestamp"]), strict=True)
-    origins = [_Origin(entity_id, origin, known_at, known_at) for entity_id, origin, known_at in heads]
+    origins = [_Origin(entity_id, origin, known_at, known_at, data_version) for entity_id, origin, known_at in heads]
     inputs = raw.assembler.from_frame(rows)
-    return _intraday(model, use_case, origins, inputs, data_version, _version_reasons(model))
+    return map(_said, _intraday(model, use_case, origins, inputs, _version_reasons(model)))
+
+
+def _said(made: Forecast | NoForecastError) -> Forecast:
+    if isinstance(made, NoForecastError):
+        raise made
+    return made
 
 
 def _intraday(
-    model: RegisteredModel,
-    use_case: UseCase,
-    origins: Sequence[_Origin],
-    inputs: Inputs,
-    data_version: str,
-    reasons: Sequence[str],
-) -> Iterator[Forecast]:
-    """The curve of each origin, without the targets that began before it was issued."""
+    model: RegisteredModel, use_case: UseCase, origins: Sequence[_Origin], inputs: Inputs, reasons: Sequence[str]
+) -> Iterator[Forecast | NoForecastError]:
+    """The curve of each origin, without the targets that began before it was issued, or why there is none."""
     raw, part = _raw(model), use_case.part("intraday")
     quantiles = _bounded(use_case, raw.quantiles(inputs))
     missing = raw.missing(inputs)
     for i, origin in enumerate(origins):
         passed = max(-((origin.valid_time - origin.issued_at) // part.resolution), 0)
         if passed >= part.horizons:
-            raise NoForecastError(f"the newest features of {origin.entity_id} are of {origin.valid_time.isoformat()}")
+            text = f"the newest features of {origin.entity_id} are of {origin.valid_time.isoformat()}"
+            yield NoForecastError(text)
+            continue
         lacking = [f"{MISSING}{v}" for v, where in missing.items() if where[i]]
         stale = [STALE_FEATURES] if origin.issued_at - origin.as_of > part.max_feature_age else []
         curve = _Curve(
             issued_at=origin.issued_at,
             newest_input_at=origin.as_of,
-            data_version=data_version,
-            reasons=[*lacking, *stale, *reasons],
+            data_version=origin.data_version,
+            reasons=[*lacking, *stale, *origin.reasons, *reasons],
             times=[origin.valid_time + k * part.resolution for k in range(passed, part.horizons)],
             quantiles=quantiles[i, passed:],
             simulated=False,
         )
-        yield _forecast(model, use_case, "intraday", origin.entity_id, curve)
+        try:
+            yield _forecast(model, use_case, "intraday", origin.entity_id, curve)
+        except NoForecastError as error:
+            yield error
 
 
 @cache

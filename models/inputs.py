@@ -21,6 +21,7 @@ from dualcast.features.holidays import SlotCalendar
 from dualcast.features.plan import FeaturePlan
 from dualcast.features.special_days import FIRST_NAMED
 from dualcast.records import FeatureRow
+from dualcast.timegrid import micros
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -168,7 +169,7 @@ class Assembler:
         """
         which, entities = pd.factorize(frame["entity_id"])
         code = np.array([self._codes.get(e, -1) for e in entities], dtype=np.int64)[which]
-        clock = self._clocks(which, entities, pd.DatetimeIndex(frame["valid_time"]))
+        clock = self._clocks(which, entities, _seconds(frame["valid_time"]))
         return self.assemble(
             {n: per_target(frame[n], self._layout.horizons) for n in self._layout.features if n in frame}, clock, code
         )
@@ -176,13 +177,20 @@ class Assembler:
     def clock(self, entity_id: pd.Series, valid_time: pd.Series) -> Ints:
         """The slot of the local day of each target of some rows (n,), (n, H). Raises KeyError as ``from_frame``."""
         which, entities = pd.factorize(entity_id)
-        return self._clocks(which, entities, pd.DatetimeIndex(valid_time))
+        return self._clocks(which, entities, _seconds(valid_time))
 
     def from_row(self, row: FeatureRow) -> Inputs:
         """From one record of the stream. Raises as ``from_frame`` does."""
-        clock = self._clocks(np.zeros(1, np.int64), [row.entity_id], pd.DatetimeIndex([row.valid_time]))
-        code = np.array([self._codes.get(row.entity_id, -1)])
-        columns = {n: np.array([v]) for n, v in row.features.items() if n in self._layout.column}
+        return self.from_rows([row])
+
+    def from_rows(self, rows: Sequence[FeatureRow]) -> Inputs:
+        """From records of the stream, which may be of several entities. Raises as ``from_frame`` does."""
+        entities = list(dict.fromkeys(row.entity_id for row in rows))
+        which = np.array([entities.index(row.entity_id) for row in rows], dtype=np.int64)
+        code = np.array([self._codes.get(e, -1) for e in entities], dtype=np.int64)[which]
+        clock = self._clocks(which, entities, np.array([micros(row.valid_time) // 10**6 for row in rows]))
+        given = set.intersection(*(set(row.features) for row in rows))
+        columns = {n: np.array([row.features[n] for row in rows]) for n in self._layout.features if n in given}
         return self.assemble(columns, clock, code)
 
     def assemble(self, columns: Mapping[str, Floats], clock: Ints, entity: Ints) -> Inputs:
@@ -198,18 +206,23 @@ class Assembler:
             values[:, :, i] = columns[name] / scale[:, np.newaxis] if self._level[i] else columns[name]
         return Inputs(values, scale, clock, entity)
 
-    def _clocks(self, which: Ints, entities: Sequence[str], origins: pd.DatetimeIndex) -> Ints:
-        """The slot of the local day of each target of some origins, (n, H); ``which`` entity each belongs to, (n,)."""
+    def _clocks(self, which: Ints, entities: Sequence[str], origins: Ints) -> Ints:
+        """The slot of the local day of each target of origins in seconds (n,), (n, H); ``which`` entity each has."""
         step, horizons = self._layout.step_seconds, self._layout.horizons
         if step >= _DAY_SECONDS:
             return np.zeros((len(origins), horizons), dtype=np.int64)
-        targets = origins.as_unit("s").asi8[:, np.newaxis] // step + np.arange(horizons)
+        targets = origins[:, np.newaxis] // step + np.arange(horizons)
         clock = np.empty(targets.shape, dtype=np.int64)
         order = np.argsort(which, kind="stable")
         for mine in np.split(order, np.flatnonzero(np.diff(which[order])) + 1) if len(order) else ():
             local = self._calendars[entities[which[mine[0]]]].local_seconds(targets[mine])
             clock[mine] = (local % _DAY_SECONDS) // step
         return clock
+
+
+def _seconds(times: pd.Series) -> Ints:
+    found: Ints = pd.DatetimeIndex(times).as_unit("s").asi8
+    return found
 
 
 def _positive(scale: Floats) -> Floats:

@@ -67,6 +67,11 @@ class LakePaths:
         """Parquet: the forecasts of one path and use case, below it issue_date=<date>."""
         return f"{self.root}/forecasts/path={_GOLD[path]}/use_case={use_case}"
 
+    @property
+    def predictions(self) -> str:
+        """Parquet: what was forecast on request and from which features, below it use_case=<name>/issue_date=<date>."""
+        return f"{self.root}/predictions"
+
 
 def lake_paths(settings: Settings) -> LakePaths:
     """Where the tables of these settings' lake lie."""

@@ -6,13 +6,18 @@ from fastapi import FastAPI
 
 from services.da_svc import routes
 from services.da_svc.deps import DayAheadDeps
+from services.shared import events
 from services.shared.api import application
 from services.shared.assets import serve_files
+from services.shared.described import described
 
 
 def build_app(deps: DayAheadDeps) -> FastAPI:
     """da-svc. Its background work starts and stops with the application."""
     app = application(deps, "da-svc", "Day-ahead forecasts, precomputed, and the page")
     app.include_router(routes.router)
+    app.include_router(events.sockets)
+    shown = deps.catalogue.get(deps.settings.use_case) or next(iter(deps.catalogue.values()))
+    app.openapi = described(app, shown, "day-ahead", what_if=False)  # type: ignore[method-assign]
     serve_files(app, "index.html")
     return app

@@ -2,105 +2,148 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
-from typing import Annotated, Any
+from datetime import datetime, timedelta
 
 import numpy as np
-from fastapi import Header, Query
-from pydantic import AwareDatetime
+from fastapi import Request
 from starlette.responses import Response
 
 from dualcast.catalogue import Entity, UseCase
 from dualcast.timegrid import Grid, from_micros, iso_duration
+from services.da_svc import published
 from services.da_svc.deps import DayAheadDeps, Deps
-from services.da_svc.selection import select
+from services.da_svc.published import published_day_ahead
 from services.da_svc.status import status_of
-from services.shared.access.call import answered
-from services.shared.api import Format, UseCaseName, api_router, find, find_use_case
-from services.shared.bodies import CSV, age_seconds, csv_response, fallback_of, forecast_body, wants_csv, with_fields
-from services.shared.problems import ProblemError, documented
-from services.shared.schemas import DayAheadForecast, DayAheadStatus, History, HistoryPoint, IntradayForecast
+from services.shared import events, issued
+from services.shared.answers import CURVE_RESPONSES, LIST_RESPONSES, each, many, one, published_intraday
+from services.shared.api import api_router, entity_of, find, find_intraday_case, find_use_case
+from services.shared.params import (
+    AsOf,
+    DeliveryDate,
+    EntityId,
+    EntityIds,
+    Form,
+    IfNoneMatch,
+    Paging,
+    UseCaseName,
+    Within,
+)
+from services.shared.problems import documented
+from services.shared.schemas import (
+    DayAheadForecast,
+    DayAheadForecasts,
+    DayAheadStatus,
+    History,
+    HistoryPoint,
+    IntradayForecast,
+    IntradayForecasts,
+)
 
-_LONGEST = timedelta(days=31)
-_CSV: dict[str, Any] = {"content": {CSV: {"schema": {"type": "string"}}}}
 router = api_router()
+router.include_router(published.router)
+router.include_router(issued.router)
+router.include_router(events.router)
+
+
+@router.get(
+    "/forecasts/day-ahead",
+    response_model=DayAheadForecasts,
+    responses=LIST_RESPONSES,
+    tags=["forecasts"],
+)
+async def day_ahead_of_many(
+    request: Request,
+    deps: Deps,
+    form: Form,
+    paging: Paging,
+    entity_id: EntityIds = None,
+    use_case: UseCaseName = None,
+    delivery_date: DeliveryDate = None,
+    as_of: AsOf = None,
+) -> Response:
+    """The curves of several entities, each as the address of one would answer it."""
+    found = find_use_case(deps, use_case)
+    shape = form.shape(found.day_ahead.resolution)
+    page, next_cursor = paging.of(found, entity_id)
+    answers, problems = each(
+        request, page, lambda name: published_day_ahead(deps, found, entity_of(found, name), delivery_date, as_of)
+    )
+    return many(request, answers, problems, shape, next_cursor)
 
 
 @router.get(
     "/forecasts/day-ahead/{entity_id}",
     response_model=DayAheadForecast,
-    responses={200: _CSV, **documented(503)},
+    responses=CURVE_RESPONSES | documented(503),
     tags=["forecasts"],
 )
 async def day_ahead(
     deps: Deps,
-    entity_id: str,
+    form: Form,
+    entity_id: EntityId,
     use_case: UseCaseName = None,
-    delivery_date: Annotated[date | None, Query(description="local day; without it, the newest curve")] = None,
-    format: Format = None,  # noqa: A002 - the name of the parameter
-    accept: Annotated[str | None, Header(include_in_schema=False)] = None,
+    delivery_date: DeliveryDate = None,
+    as_of: AsOf = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """The curve of a delivery day: every interval of it, 23, 24 or 25 hours, and where it holds more days, of those.
 
     Without a date, the newest; where a newer one is overdue, the last stored one answers and says `stale`.
     """
     found, entity = find(deps, use_case, entity_id)
-    selected = select(deps.curves, found, entity, deps.clock, delivery_date)
-    forecast = selected.curve.forecast
-    answered(forecast)
-    if wants_csv(format, accept):
-        return csv_response(forecast)
-    fields = {
-        "delivery_date": selected.curve.delivery_day,
-        "stale": selected.stale,
-        "input_age_seconds": age_seconds(forecast.newest_input_at, deps.clock.now()),
-        "fallback": selected.fallback or fallback_of(forecast),
-    }
-    return Response(with_fields(selected.curve.body, fields), media_type="application/json")
+    answered = published_day_ahead(deps, found, entity, delivery_date, as_of)
+    return one(answered, form.shape(found.day_ahead.resolution), deps.clock, if_none_match)
+
+
+@router.get(
+    "/forecasts/intraday",
+    response_model=IntradayForecasts,
+    responses=LIST_RESPONSES,
+    tags=["forecasts"],
+)
+async def intraday_of_many(
+    request: Request,
+    deps: Deps,
+    form: Form,
+    paging: Paging,
+    entity_id: EntityIds = None,
+    use_case: UseCaseName = None,
+    as_of: AsOf = None,
+) -> Response:
+    """The intraday curves of several entities, each as the address of one would answer it."""
+    found = find_intraday_case(deps, use_case)
+    shape = form.shape(found.part("intraday").resolution)
+    page, next_cursor = paging.of(found, entity_id)
+    answers, problems = each(request, page, lambda name: published_intraday(deps, found, entity_of(found, name), as_of))
+    return many(request, answers, problems, shape, next_cursor)
 
 
 @router.get(
     "/forecasts/intraday/{entity_id}",
     response_model=IntradayForecast,
-    responses={200: _CSV, **documented(503)},
+    responses=CURVE_RESPONSES | documented(503),
     tags=["forecasts"],
 )
 async def intraday(
     deps: Deps,
-    entity_id: str,
+    form: Form,
+    entity_id: EntityId,
     use_case: UseCaseName = None,
-    format: Format = None,  # noqa: A002 - the name of the parameter
-    accept: Annotated[str | None, Header(include_in_schema=False)] = None,
+    as_of: AsOf = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """The newest intraday curve that was published. id-svc computes one on request."""
-    found, entity = find(deps, use_case, entity_id)
-    forecast = deps.curves.intraday(found.use_case, entity.id)
-    if forecast is None:
-        raise ProblemError(503, "no-forecast", f"no intraday curve of {entity.id} yet", {"Retry-After": "5"})
-    answered(forecast)
-    if wants_csv(format, accept):
-        return csv_response(forecast)
-    fields = {
-        "input_age_seconds": age_seconds(forecast.newest_input_at, deps.clock.now()),
-        "fallback": fallback_of(forecast),
-    }
-    return Response(with_fields(forecast_body(forecast), fields), media_type="application/json")
+    found = find_intraday_case(deps, use_case)
+    entity = entity_of(found, entity_id)
+    answered = published_intraday(deps, found, entity, as_of)
+    return one(answered, form.shape(found.part("intraday").resolution), deps.clock, if_none_match)
 
 
 @router.get("/history/{entity_id}", tags=["history"])
-async def history(
-    deps: Deps,
-    entity_id: str,
-    use_case: UseCaseName = None,
-    from_: Annotated[AwareDatetime | None, Query(alias="from", description="two days ago, unless told")] = None,
-    to: Annotated[AwareDatetime | None, Query(description="in two days, unless told; at most 31 days later")] = None,
-) -> History:
+async def history(deps: Deps, entity_id: EntityId, within: Within, use_case: UseCaseName = None) -> History:
     """What came true, in its newest vintage, and the reference, on the use case's grid. The last two weeks are kept."""
     found, entity = find(deps, use_case, entity_id)
-    now = deps.clock.now()
-    start, end = from_ or now - timedelta(days=2), to or now + timedelta(days=2)
-    if not timedelta(0) < end - start <= _LONGEST:
-        raise ProblemError(422, "invalid-request", "'to' must be after 'from', by at most 31 days")
+    start, end = within.bounds(deps.clock)
     return History(
         use_case=found.use_case,
         entity_id=entity.id,

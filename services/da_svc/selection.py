@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from dualcast.catalogue import Entity, UseCase
 from dualcast.timegrid import Clock, local_date
@@ -25,17 +25,35 @@ class Selected:
     fallback: str | None
 
 
-def select(curves: CurveBook, use_case: UseCase, entity: Entity, clock: Clock, wanted: date | None) -> Selected:
-    """The curve of the delivery day that is asked for, or else the newest.
+def select(
+    curves: CurveBook,
+    use_case: UseCase,
+    entity: Entity,
+    clock: Clock,
+    wanted: date | None = None,
+    as_of: datetime | None = None,
+) -> Selected:
+    """The curve of the delivery day that is asked for, or else the newest; of those issued by ``as_of``.
 
     Raises ProblemError 404 where the day that is asked for has no curve, 503 where there is none at all.
     """
     if wanted is not None:
-        curve = curves.day_ahead(use_case.use_case, entity.id, wanted)
+        curve = curves.day_ahead(use_case.use_case, entity.id, wanted, as_of)
         if curve is None:
             raise ProblemError(404, "no-forecast", _why_not(use_case, entity, clock, wanted))
         return Selected(curve, stale=False, fallback=None)
+    if as_of is not None:
+        known = curves.days(use_case.use_case, entity.id, as_of)
+        if not known:
+            text = f"no curve of {entity.id} that was issued by {as_of.isoformat()} is kept"
+            raise ProblemError(404, "no-forecast", text)
+        return Selected(known[-1], stale=False, fallback=None)
     return _newest(curves, use_case, entity, clock)
+
+
+def next_curve_at(use_case: UseCase, entity: Entity, newest: date) -> datetime:
+    """When the curve after that of ``newest`` is made."""
+    return use_case.cutoff(entity, newest + timedelta(days=1))
 
 
 def due_day(use_case: UseCase, entity: Entity, clock: Clock) -> date:

@@ -35,7 +35,7 @@ def _entity(deps: DayAheadDeps, use_case: UseCase, entity: Entity) -> EntityStat
         newest_actual_at=newest,
         actual_age_seconds=None if newest is None else age_seconds(newest, deps.clock.now()),
         day_ahead=_days(deps, use_case, entity),
-        intraday=None if intraday is None else CurveState(**_state(deps, intraday)),
+        intraday=None if intraday is None else CurveState(**_state(deps, intraday.forecast)),
         errors=deps.scores.errors(use_case, entity.id),
     )
 

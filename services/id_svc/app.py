@@ -6,13 +6,18 @@ from fastapi import FastAPI
 
 from services.id_svc import routes
 from services.id_svc.deps import IntradayDeps
+from services.shared import events
 from services.shared.api import application
 from services.shared.assets import serve_files
+from services.shared.described import described
 
 
 def build_app(deps: IntradayDeps) -> FastAPI:
     """id-svc. Its background work starts and stops with the application."""
     app = application(deps, "id-svc", "Intraday forecasts, scored on request from the newest features")
     app.include_router(routes.router)
+    app.include_router(events.sockets)
+    shown = deps.catalogue.get(deps.settings.use_case) or next(iter(deps.catalogue.values()))
+    app.openapi = described(app, shown, "intraday", what_if=True)  # type: ignore[method-assign]
     serve_files(app, "docs.html")
     return app

@@ -11,12 +11,14 @@ from fastapi import Depends, Request
 from dualcast.catalogue import UseCase
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock
+from services.id_svc.batching import Batcher
 from services.id_svc.forecaster import IntradayForecaster
 from services.id_svc.publisher import Publisher
 from services.id_svc.shelf import ModelShelf
 from services.shared.access.control import Access
 from services.shared.memory.curves import CurveBook
 from services.shared.memory.feeds import Background, Feed
+from services.shared.memory.series import SeriesBook
 
 
 @dataclass
@@ -28,10 +30,14 @@ class IntradayDeps:
     forecaster: IntradayForecaster
     shelf: ModelShelf
     curves: CurveBook
+    series: SeriesBook
     publisher: Publisher | None = None
     access: Access = field(default_factory=Access.everybody)
     feeds: Sequence[Feed] = ()
     background: Sequence[Background] = ()
+
+    def __post_init__(self) -> None:
+        self.scoring = Batcher(self.forecaster.on_request)
 
     @property
     def clock(self) -> Clock:

@@ -1,11 +1,12 @@
 """The order of answers: champion, previous version, shifted day-ahead curve, last stored curve, none.
 
-Which fallbacks are allowed, and in what order, is the catalogue's. Each answer names the one it used.
+Which fallbacks are allowed, and in what order, is the catalogue's. Each answer names the one it used. Whatever is asked
+at once is answered by one read of the feature store and one prediction of each model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -15,7 +16,8 @@ from opentelemetry import metrics
 from dualcast.catalogue import Entity, UseCase
 from dualcast.records import FeatureRow, Forecast
 from dualcast.timegrid import Clock, floor
-from services.id_svc.ports import Features, Score
+from services.id_svc.freshness import InputAges, Inputs
+from services.id_svc.ports import Features, Log, Score
 from services.id_svc.shelf import CHAMPION, PREVIOUS, ModelShelf
 from services.id_svc.shifted import shifted_day_ahead
 from services.shared.bodies import FALLBACK_REASON
@@ -23,6 +25,10 @@ from services.shared.memory.curves import CurveBook
 from services.shared.memory.series import SeriesBook
 
 LAST_STORED = "last_stored"
+OVERRIDDEN = "overridden:"
+_SHIFTED = "shifted_day_ahead"
+# The fallbacks that are models, by the alias that they have in the registry.
+_ALIASES = {CHAMPION: CHAMPION, "previous_version": PREVIOUS}
 _log = structlog.get_logger(__name__)
 
 
@@ -30,21 +36,35 @@ class NoForecastError(LookupError):
     """Nothing could answer. The text says what was tried and why it failed."""
 
 
-@dataclass
-class _Question:
+@dataclass(frozen=True)
+class Ask:
+    """What is asked: the curve of an entity; by one model alone, or as if some features were others."""
+
     use_case: UseCase
     entity: Entity
-    row: FeatureRow | None
-    issued_at: datetime
-    why: list[str] = field(default_factory=list)
+    model: str | None = None
+    features: dict[str, list[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A curve, and the fallback that it came from, if any."""
+    """A curve, the fallback that it came from, if any, and up to when the inputs of a scored one were known."""
 
     forecast: Forecast
     fallback: str | None
+    inputs: Inputs = field(default_factory=dict)
+
+
+@dataclass
+class _Question:
+    ask: Ask
+    issued_at: datetime
+    steps: list[str]
+    row: FeatureRow | None = None
+    inputs: Inputs = field(default_factory=dict)
+    overdue: list[str] = field(default_factory=list)
+    why: list[str] = field(default_factory=list)
+    answer: Answer | None = None
 
 
 class IntradayForecaster:
@@ -58,6 +78,8 @@ class IntradayForecaster:
         curves: CurveBook,
         series: SeriesBook,
         clock: Clock,
+        ages: InputAges,
+        log: Log | None = None,
     ) -> None:
         self._features = features
         self._shelf = shelf
@@ -65,90 +87,142 @@ class IntradayForecaster:
         self._curves = curves
         self._series = series
         self._clock = clock
+        self._ages = ages
+        self._kept = log
         self._fallbacks = metrics.get_meter(__name__).create_counter(
             "dualcast.fallbacks", description="answers that did not come from the champion, by fallback"
         )
 
-    def on_request(self, use_case: UseCase, entity: Entity) -> Answer:
-        """The curve as of now, from the newest features in the store. Raises NoForecastError."""
-        question = _Question(use_case, entity, None, self._clock.now())
-        question.row = self._row(question)
-        return self._answer(question, (CHAMPION, *use_case.part("intraday").fallbacks))
+    def on_request(self, asks: Sequence[Ask]) -> list[Answer | NoForecastError]:
+        """The curves as of now, from the newest features in the store, or why there is none, in the order of asking."""
+        now = self._clock.now()
+        questions = [_Question(ask, now, _steps(ask)) for ask in asks]
+        for use_case, mine in _grouped(questions):
+            self._read(use_case, mine)
+            self._answer(use_case, mine)
+        return [question.answer or _nothing(question) for question in questions]
 
     def on_arrival(self, use_case: UseCase, entity: Entity, row: FeatureRow) -> Answer:
         """The curve of a row that has just arrived, issued as of the row. Raises NoForecastError."""
-        question = _Question(use_case, entity, row, row.as_of)
+        ask = Ask(use_case, entity)
         # a stored curve was published already
-        steps = [step for step in use_case.part("intraday").fallbacks if step != LAST_STORED]
-        return self._answer(question, (CHAMPION, *steps))
+        question = _Question(ask, row.as_of, [step for step in _steps(ask) if step != LAST_STORED], row)
+        self._answer(use_case, [question])
+        if question.answer is None:
+            raise _nothing(question)
+        return question.answer
 
-    def _row(self, question: _Question) -> FeatureRow | None:
-        name, entity_id = question.use_case.use_case, question.entity.id
+    def _read(self, use_case: UseCase, questions: Sequence[_Question]) -> None:
+        """Give each question its row, with the features that it wants to be others."""
+        ids = list(dict.fromkeys(question.ask.entity.id for question in questions))
         try:
-            row = self._features[name].read([entity_id])[entity_id]
+            rows = self._features[use_case.use_case].read(ids)
         except OSError as error:
-            _log.warning("feature store away", use_case=name, error=str(error)[:200])
-            question.why.append("the feature store is away")
-            return None
-        if row is None:
-            question.why.append("there are no features yet")
-        return row
+            _log.warning("feature store away", use_case=use_case.use_case, error=str(error)[:200])
+            for question in questions:
+                question.why.append("the feature store is away")
+            return
+        for question in questions:
+            row = rows[question.ask.entity.id]
+            if row is None:
+                question.why.append("there are no features yet")
+                continue
+            question.row = replace(row, features=row.features | question.ask.features) if question.ask.features else row
+            question.inputs = self._ages.of(use_case, row)
+            question.overdue = self._ages.overdue(use_case, question.ask.entity, question.inputs, question.issued_at)
 
-    def _answer(self, question: _Question, steps: tuple[str, ...]) -> Answer:
-        for step in steps:
-            forecast = self._attempt(step, question)
-            if forecast is not None and forecast.points:
-                return self._named(forecast, step, question)
-        tried = "; ".join(question.why)
-        raise NoForecastError(f"no forecast of {question.entity.id}: {tried}")
+    def _answer(self, use_case: UseCase, questions: Sequence[_Question]) -> None:
+        """Try one step after the other; those that stand at the same step are tried together."""
+        while waiting := [q for q in questions if q.answer is None and q.steps]:
+            step = waiting[0].steps[0]
+            together = [q for q in waiting if q.steps[0] == step]
+            for question in together:
+                question.steps.pop(0)
+            self._attempt(step, use_case, together)
 
-    def _attempt(self, step: str, question: _Question) -> Forecast | None:
-        if step == CHAMPION:
-            return self._scored(question, CHAMPION)
-        if step == "previous_version":
-            return self._scored(question, PREVIOUS)
-        if step == "shifted_day_ahead":
-            return self._shifted(question)
-        return self._last_stored(question)
+    def _attempt(self, step: str, use_case: UseCase, questions: Sequence[_Question]) -> None:
+        if step in (_SHIFTED, LAST_STORED):
+            make = self._shifted if step == _SHIFTED else self._last_stored
+            for question in questions:
+                forecast = make(question)
+                if forecast is not None:
+                    self._take(question, step, forecast)
+        else:
+            self._scored(step, use_case, [question for question in questions if question.row is not None])
 
-    def _scored(self, question: _Question, alias: str) -> Forecast | None:
-        if question.row is None:
-            return None
-        model = self._shelf.get(question.use_case.use_case, alias)
-        if model is None:
-            question.why.append(f"no {alias} model is loaded")
-            return None
+    def _scored(self, step: str, use_case: UseCase, questions: Sequence[_Question]) -> None:
+        name = _ALIASES.get(step, step)
+        model = self._shelf.get(use_case.use_case, name)
+        if model is None or not questions:
+            for question in questions:
+                question.why.append(f"no {name} model is loaded")
+            return
+        rows, moments = [q.row for q in questions if q.row is not None], [q.issued_at for q in questions]
         try:
-            forecast = self._score(model, question.use_case, question.row, question.issued_at)
+            made = self._score(model, use_case, rows, moments)
         except Exception as error:  # noqa: BLE001 - whatever a model does, the next fallback answers
+            if len(questions) > 1:  # one row must not spoil the others
+                for question in questions:
+                    self._scored(step, use_case, [question])
+                return
             _log.warning("model failed", name=model.name, version=model.version, error=repr(error)[:200])
-            question.why.append(f"the {alias} model {model.version} failed")
-            return None
-        if not forecast.points:
-            question.why.append("the features are too old")
-        return forecast
+            questions[0].why.append(f"the {name} model {model.version} failed")
+            return
+        for question, row, forecast in zip(questions, rows, made, strict=True):
+            if isinstance(forecast, Exception):
+                question.why.append(str(forecast))
+                continue
+            self._take(question, step, forecast)
+            if self._kept is not None and question.answer is not None:
+                self._kept.add(row, question.answer.forecast)
 
     def _shifted(self, question: _Question) -> Forecast | None:
-        forecast = shifted_day_ahead(self._curves, self._series, question.use_case, question.entity, question.issued_at)
+        ask = question.ask
+        forecast = shifted_day_ahead(self._curves, self._series, ask.use_case, ask.entity, question.issued_at)
         if forecast is None:
             question.why.append("no day-ahead curve reaches the coming interval")
         return forecast
 
     def _last_stored(self, question: _Question) -> Forecast | None:
-        stored = self._curves.intraday(question.use_case.use_case, question.entity.id)
-        first = floor(question.issued_at, question.use_case.part("intraday").resolution)
-        ahead = [p for p in stored.points if p.valid_time >= first] if stored is not None else []
+        use_case = question.ask.use_case
+        stored = self._curves.intraday(use_case.use_case, question.ask.entity.id)
+        first = floor(question.issued_at, use_case.part("intraday").resolution)
+        ahead = [p for p in stored.forecast.points if p.valid_time >= first] if stored is not None else []
         if stored is None or not ahead:
             question.why.append("no stored curve reaches the coming interval")
             return None
-        return replace(stored, points=ahead)
+        return replace(stored.forecast, points=ahead)
 
-    def _named(self, forecast: Forecast, step: str, question: _Question) -> Answer:
-        simulated = forecast.simulated or self._series.simulated(question.entity.id)
-        if step == CHAMPION:
-            return Answer(replace(forecast, simulated=simulated), None)
-        self._fallbacks.add(1, {"use_case": question.use_case.use_case, "fallback": step})
+    def _take(self, question: _Question, step: str, forecast: Forecast) -> None:
+        """Answer a question with a curve that names why it is degraded and which fallback it is."""
+        use_case, ask = question.ask.use_case, question.ask
+        fallback = None if step in (CHAMPION, ask.model) else step
         reasons = [r for r in forecast.degraded_reasons if not r.startswith(FALLBACK_REASON)]
-        reasons += [f"{FALLBACK_REASON}{step}", *question.why]
-        named = replace(forecast, degraded=True, degraded_reasons=reasons, simulated=simulated)
-        return Answer(named, step)
+        scored = step not in (_SHIFTED, LAST_STORED)
+        if scored:
+            reasons += [*question.overdue, *(f"{OVERRIDDEN}{name}" for name in ask.features)]
+        if fallback is not None:
+            self._fallbacks.add(1, {"use_case": use_case.use_case, "fallback": fallback})
+            reasons += [f"{FALLBACK_REASON}{fallback}", *question.why]
+        simulated = forecast.simulated or self._series.simulated(ask.entity.id)
+        named = replace(forecast, degraded=bool(reasons), degraded_reasons=reasons, simulated=simulated)
+        question.answer = Answer(named, fallback, question.inputs if scored else {})
+
+
+def _steps(ask: Ask) -> list[str]:
+    """What is tried, in order. A model that is named answers alone, and only models know other features."""
+    if ask.model is not None:
+        return [ask.model]
+    steps: list[str] = [CHAMPION, *ask.use_case.part("intraday").fallbacks]
+    return [step for step in steps if step in _ALIASES] if ask.features else steps
+
+
+def _grouped(questions: Sequence[_Question]) -> list[tuple[UseCase, list[_Question]]]:
+    groups: dict[str, list[_Question]] = {}
+    for question in questions:
+        groups.setdefault(question.ask.use_case.use_case, []).append(question)
+    return [(mine[0].ask.use_case, mine) for mine in groups.values()]
+
+
+def _nothing(question: _Question) -> NoForecastError:
+    return NoForecastError(f"no forecast of {question.ask.entity.id}: {'; '.join(question.why)}")

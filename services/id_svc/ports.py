@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, Self
 from dualcast.catalogue import UseCase
 from dualcast.records import FeatureRow, Forecast
 
-ServingAlias = Literal["champion", "previous"]
+ServingAlias = Literal["champion", "previous", "challenger"]
 
 
 class Model(Protocol):
@@ -29,10 +29,13 @@ class Models(Protocol):
     """The model registry."""
 
     def version(self, name: str, alias: ServingAlias) -> str | None:
-        """The version an alias stands for; None where there is none. Raises OSError where the registry is away."""
+        """The version an alias stands for; None where there is none.
+
+        Raises ConnectionError where the registry is away.
+        """
 
     def load(self, name: str, alias: ServingAlias) -> Model:
-        """That version, ready to predict. Raises OSError, or whatever a broken model raises."""
+        """That version, ready to predict. Raises ConnectionError, or whatever a broken model raises."""
 
 
 class Features(Protocol):
@@ -43,10 +46,26 @@ class Features(Protocol):
 
 
 class Score(Protocol):
-    """Makes a curve of a feature row."""
+    """Makes curves of feature rows, all by one prediction."""
 
-    def __call__(self, model: Any, use_case: UseCase, row: FeatureRow, issued_at: datetime) -> Forecast:
-        """Raises whatever the model raises."""
+    def __call__(
+        self, model: Any, use_case: UseCase, rows: Sequence[FeatureRow], issued_at: Sequence[datetime]
+    ) -> Sequence[Forecast | Exception]:
+        """The curve of each row, or why there is none. Raises whatever the model raises."""
+
+
+class Prove(Protocol):
+    """Tries a model before it serves, which also warms it up."""
+
+    def __call__(self, model: Any, use_case: UseCase) -> None:
+        """Raises whatever a broken model raises."""
+
+
+class Log(Protocol):
+    """Where scored curves are kept for audit."""
+
+    def add(self, row: FeatureRow, forecast: Forecast) -> None:
+        """Keep a curve and the row that it was made of; returns at once."""
 
 
 @dataclass(frozen=True)

@@ -1,88 +1,131 @@
-"""The API of id-svc: an intraday curve as of now, and the state of the path."""
+"""The API of id-svc: intraday curves as of now, and the state of the path."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-from fastapi import Header
+from fastapi import Request
 from starlette.responses import Response
 
-from services.id_svc.deps import Deps
-from services.id_svc.forecaster import NoForecastError
-from services.shared.access.call import computed
+from dualcast.catalogue import Entity, UseCase
+from services.id_svc import predict
+from services.id_svc.deps import Deps, IntradayDeps
+from services.id_svc.forecaster import Ask
+from services.id_svc.scored import scored
+from services.shared import events, issued
+from services.shared.answers import (
+    CURVE_RESPONSES,
+    LIST_RESPONSES,
+    each,
+    many,
+    one,
+    problem_in_list,
+    published_intraday,
+)
 from services.shared.api import (
-    Format,
-    UseCaseName,
     api_router,
     clock_status,
+    entity_of,
     feed_status,
     find,
     find_use_case,
     use_case_status,
     visible_use_cases,
 )
-from services.shared.bodies import CSV, age_seconds, csv_response, forecast_body, wants_csv, with_fields
+from services.shared.bodies import age_seconds
+from services.shared.params import (
+    AsOf,
+    EntityId,
+    EntityIds,
+    Form,
+    IfNoneMatch,
+    Paging,
+    UseCaseName,
+)
 from services.shared.problems import ProblemError, documented
-from services.shared.schemas import IntradayEntityStatus, IntradayForecast, IntradayStatus
+from services.shared.schemas import IntradayEntityStatus, IntradayForecast, IntradayForecasts, IntradayStatus
 
-_CSV: dict[str, Any] = {"content": {CSV: {"schema": {"type": "string"}}}}
 router = api_router()
+router.include_router(predict.router)
+router.include_router(issued.router)
+router.include_router(events.router)
+
+
+@router.get("/forecasts/intraday", response_model=IntradayForecasts, responses=LIST_RESPONSES, tags=["forecasts"])
+async def intraday_of_many(
+    request: Request,
+    deps: Deps,
+    form: Form,
+    paging: Paging,
+    entity_id: EntityIds = None,
+    use_case: UseCaseName = None,
+    as_of: AsOf = None,
+) -> Response:
+    """The coming hours of several entities, read at once and scored at once."""
+    found = find_use_case(deps, use_case)
+    shape = form.shape(found.part("intraday").resolution)
+    page, next_cursor = paging.of(found, entity_id)
+    if as_of is not None:
+        answers, problems = each(request, page, lambda n: published_intraday(deps, found, entity_of(found, n), as_of))
+        return many(request, answers, problems, shape, next_cursor)
+    known, problems = each(request, page, lambda name: entity_of(found, name))
+    answers = []
+    for entity, answer in zip(known, await scored(deps, [Ask(found, entity) for entity in known]), strict=True):
+        if isinstance(answer, ProblemError):
+            problems.append(problem_in_list(request, entity.id, answer))
+        else:
+            answers.append(answer)
+    return many(request, answers, problems, shape, next_cursor)
 
 
 @router.get(
     "/forecasts/intraday/{entity_id}",
     response_model=IntradayForecast,
-    responses={200: _CSV, **documented(503)},
+    responses=CURVE_RESPONSES | documented(503),
     tags=["forecasts"],
 )
-def intraday(
+async def intraday(
     deps: Deps,
-    entity_id: str,
+    form: Form,
+    entity_id: EntityId,
     use_case: UseCaseName = None,
-    format: Format = None,  # noqa: A002 - the name of the parameter
-    accept: Annotated[str | None, Header(include_in_schema=False)] = None,
+    as_of: AsOf = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """The coming hours, scored now from the newest features.
+    """The coming hours, scored now from the newest features; with `as_of`, the curve that had been published then.
 
     Where the champion cannot answer, `fallback` names what did.
     """
     found, entity = find(deps, use_case, entity_id)
-    try:
-        answer = deps.forecaster.on_request(found, entity)
-    except NoForecastError as error:
-        raise ProblemError(503, "no-forecast", str(error), {"Retry-After": "5"}) from error
-    forecast = answer.forecast
-    computed(forecast, answer.fallback)
-    if wants_csv(format, accept):
-        return csv_response(forecast)
-    fields = {
-        "input_age_seconds": age_seconds(forecast.newest_input_at, deps.clock.now()),
-        "fallback": answer.fallback,
-    }
-    return Response(with_fields(forecast_body(forecast), fields), media_type="application/json")
+    shape = form.shape(found.part("intraday").resolution)
+    if as_of is not None:
+        return one(published_intraday(deps, found, entity, as_of), shape, deps.clock, if_none_match)
+    (answer,) = await scored(deps, [Ask(found, entity)])
+    if isinstance(answer, ProblemError):
+        raise answer
+    return one(answer, shape, deps.clock, if_none_match)
 
 
 @router.get("/status", tags=["status"])
-def status(deps: Deps, use_case: UseCaseName = None) -> IntradayStatus:
+async def status(deps: Deps, use_case: UseCaseName = None) -> IntradayStatus:
     """The clock, the models in memory, what was published, and the feeds."""
     found = find_use_case(deps, use_case)
-    now = deps.clock.now()
-    entities = []
-    for entity in found.entities:
-        newest = deps.curves.intraday(found.use_case, entity.id)
-        entities.append(
-            IntradayEntityStatus(
-                entity_id=entity.id,
-                published_until=newest.issued_at if newest else None,
-                input_age_seconds=age_seconds(newest.newest_input_at, now) if newest else None,
-            )
-        )
     return IntradayStatus(
         clock=clock_status(deps.clock),
         use_case=use_case_status(found),
         use_cases=visible_use_cases(deps),
         models=deps.shelf.loaded(),
-        entities=entities,
+        refused=deps.shelf.refused(),
+        entities=[_entity_status(deps, found, entity) for entity in found.entities],
         counters=dict(deps.publisher.counters) if deps.publisher else {},
         feeds=feed_status(deps.feeds),
+    )
+
+
+def _entity_status(deps: IntradayDeps, use_case: UseCase, entity: Entity) -> IntradayEntityStatus:
+    newest = deps.curves.intraday(use_case.use_case, entity.id)
+    if newest is None:
+        return IntradayEntityStatus(entity_id=entity.id, published_until=None, input_age_seconds=None)
+    return IntradayEntityStatus(
+        entity_id=entity.id,
+        published_until=newest.forecast.issued_at,
+        input_age_seconds=age_seconds(newest.forecast.newest_input_at, deps.clock.now()),
     )

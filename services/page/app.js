@@ -21,7 +21,7 @@ async function get(path) {
   const headers = { Accept: "application/json" };
   const key = sessionStorage.getItem("key");
   if (key) headers["X-API-Key"] = key;
-  const answer = await fetch(path, { headers, signal: AbortSignal.timeout(TIMEOUT_MS) });
+  const answer = await fetch(path, { headers, cache: "no-cache", signal: AbortSignal.timeout(TIMEOUT_MS) });
   if (answer.status === 401) throw new KeyNeeded();
   if (!answer.ok) throw new Error((await answer.json()).detail ?? answer.statusText);
   return answer.json();

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Protocol
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request
-from fastapi.openapi.utils import get_openapi
+from fastapi import APIRouter, Depends, FastAPI, Request
 from starlette.responses import Response
 
 from dualcast import __version__
@@ -17,14 +16,13 @@ from dualcast.timegrid import Clock
 from services.shared.access.browser import SecurityHeaders
 from services.shared.access.call import current
 from services.shared.access.control import Access, check_access
-from services.shared.access.gate import Gate, document_gate
+from services.shared.access.gate import Gate
 from services.shared.access.identity import Identity
+from services.shared.memory.curves import CurveBook
 from services.shared.memory.feeds import Background, Feed
+from services.shared.memory.series import SeriesBook
 from services.shared.problems import MEDIA_TYPE, ProblemError, documented, install, problem_response
 from services.shared.schemas import ClockStatus, FeedStatus, Health, UseCaseStatus
-
-UseCaseName = Annotated[str | None, Query(description="the use case; without it, the service's own", max_length=64)]
-Format = Annotated[Literal["json", "csv"] | None, Query(description="without it, the Accept header decides")]
 
 
 class SharedDeps(Protocol):
@@ -33,8 +31,14 @@ class SharedDeps(Protocol):
     settings: Settings
     catalogue: Mapping[str, UseCase]
     access: Access
+    curves: CurveBook
+    series: SeriesBook
     feeds: Sequence[Feed]
     background: Sequence[Background]
+
+    @property
+    def clock(self) -> Clock:
+        """The one clock."""
 
     def missing(self) -> tuple[bool, list[str]]:
         """Whether the service can answer, and what is not there."""
@@ -58,7 +62,6 @@ def application(deps: SharedDeps, title: str, summary: str) -> FastAPI:
     app.add_middleware(SecurityHeaders)
     install(app)
     app.include_router(_health(deps))
-    app.openapi = _described(app)  # type: ignore[method-assign]
     return app
 
 
@@ -70,13 +73,18 @@ def api_router() -> APIRouter:
 
 def find(deps: SharedDeps, use_case: str | None, entity_id: str) -> tuple[UseCase, Entity]:
     """The use case and the entity that a request names. Raises ProblemError 403 or 404."""
-    current().permit(use_case or deps.settings.use_case, entity_id)
     found = find_use_case(deps, use_case)
+    return found, entity_of(found, entity_id)
+
+
+def entity_of(use_case: UseCase, entity_id: str) -> Entity:
+    """An entity of a use case: what all that is said of one goes through. Raises ProblemError 403 or 404."""
+    current().permit(use_case.use_case, entity_id)
     try:
-        return found, found.entity(entity_id)
+        return use_case.entity(entity_id)
     except KeyError:
-        known = ", ".join(entity.id for entity in found.entities[:10])
-        text = f"{entity_id[:64]!r} is not an entity of {found.use_case}; it has {known}"
+        known = ", ".join(entity.id for entity in use_case.entities[:10])
+        text = f"{entity_id[:64]!r} is not an entity of {use_case.use_case}; it has {known}"
         raise ProblemError(404, "unknown-entity", text) from None
 
 
@@ -98,6 +106,22 @@ def find_use_case(deps: SharedDeps, use_case: str | None) -> UseCase:
 def visible_use_cases(deps: SharedDeps) -> list[str]:
     """The use cases of which the caller may see something."""
     return list(filter(current().identity.sees_use_case, deps.catalogue))
+
+
+def find_intraday_case(deps: SharedDeps, use_case: str | None) -> UseCase:
+    """As ``find_use_case``, one that has an intraday path. Raises ProblemError 404."""
+    found = find_use_case(deps, use_case)
+    if "intraday" not in found.paths:
+        raise ProblemError(404, "no-such-path", f"{found.use_case} is not forecast intraday")
+    return found
+
+
+async def _shared_deps(request: Request) -> SharedDeps:
+    deps: SharedDeps = request.app.state.deps
+    return deps
+
+
+Shared = Annotated[SharedDeps, Depends(_shared_deps)]
 
 
 def clock_status(clock: Clock) -> ClockStatus:
@@ -152,18 +176,3 @@ def _health(deps: SharedDeps) -> APIRouter:
         return problem_response(request.url.path, 503, "; ".join(missing), "not-ready", {"Retry-After": "2"})
 
     return router
-
-
-def _described(app: FastAPI) -> Callable[[], dict[str, Any]]:
-    """OpenAPI with what the gate asks for, and without FastAPI's validation error: ours are problems."""
-
-    def describe() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            schema = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
-            for name in ("HTTPValidationError", "ValidationError"):
-                schema.get("components", {}).get("schemas", {}).pop(name, None)
-            document_gate(schema)
-            app.openapi_schema = schema
-        return app.openapi_schema
-
-    return describe

@@ -76,14 +76,18 @@ def problem_response(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """One problem as a response."""
-    problem = Problem(
+    return Response(to_json(problem_of(path, status, detail, kind)), status, dict(headers or {}), MEDIA_TYPE)
+
+
+def problem_of(path: str, status: int, detail: str, kind: str | None = None) -> Problem:
+    """A problem; ``kind`` is the last part of its type."""
+    return Problem(
         type=f"urn:dualcast:problem:{kind}" if kind else "about:blank",
         title=kind.replace("-", " ").capitalize() if kind else HTTPStatus(status).phrase,
         status=status,
         detail=detail,
         instance=path,
     )
-    return Response(to_json(problem), status, dict(headers or {}), MEDIA_TYPE)
 
 
 def _known(request: Request, error: Exception) -> Response:

@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from services.shared.problems import Problem
+
 _TRACE: dict[str, JsonValue] = {
     "use_case": "de_load",
     "entity_id": "DE",
@@ -41,8 +43,8 @@ class PointInfo(BaseModel):
     quantiles: dict[str, float] = Field(description="value by quantile level, in the curve's unit")
 
 
-class CurveInfo(BaseModel):
-    """What both kinds of forecast say."""
+class CurveFacts(BaseModel):
+    """What every curve says for as long as it is kept."""
 
     use_case: str
     entity_id: str
@@ -57,6 +59,11 @@ class CurveInfo(BaseModel):
     degraded: bool
     degraded_reasons: list[str]
     simulated: bool = Field(description="whether the inputs come from a simulator")
+
+
+class CurveInfo(CurveFacts):
+    """What both kinds of forecast say."""
+
     points: list[PointInfo]
     input_age_seconds: float = Field(description="age of the newest input now, by the service's clock")
     fallback: str | None = Field(description="the fallback that made or found this curve; null where none was needed")
@@ -72,6 +79,14 @@ class DayAheadForecast(CurveInfo):
     path: Literal["day_ahead"]
     delivery_date: date = Field(description="the local calendar day that the curve is for")
     stale: bool = Field(description="whether a newer curve is overdue")
+
+
+class InputInfo(BaseModel):
+    """One variable that the features of a curve read."""
+
+    variable: str
+    known_until: datetime | None = Field(description="end of its newest interval; null where nothing was heard of it")
+    age_seconds: float | None = Field(description="how long ago that was; negative where it is a forecast's future")
 
 
 class IntradayForecast(CurveInfo):
@@ -93,6 +108,43 @@ class IntradayForecast(CurveInfo):
     )
 
     path: Literal["intraday"]
+    inputs: list[InputInfo] = Field([], description="of a curve that was scored on request: how old each input is")
+
+
+class DayAheadForecasts(BaseModel):
+    """Curves of several entities, and the problems of those that have none."""
+
+    forecasts: list[DayAheadForecast]
+    problems: list[Problem]
+    next_cursor: str | None = Field(description="send it as `cursor` for the next page; null at the end")
+
+
+class IntradayForecasts(BaseModel):
+    """As above, for the coming hours."""
+
+    forecasts: list[IntradayForecast]
+    problems: list[Problem]
+    next_cursor: str | None = Field(description="send it as `cursor` for the next page; null at the end")
+
+
+class IssuedPoint(PointInfo):
+    """One interval, and what came true."""
+
+    actual: float | None = Field(description="null where that is not known yet")
+
+
+class IssuedForecast(CurveFacts):
+    """A curve as it was issued, beside what came true."""
+
+    path: Literal["day_ahead", "intraday"]
+    points: list[IssuedPoint]
+
+
+class IssuedForecasts(BaseModel):
+    """Curves by time of issue, oldest first."""
+
+    forecasts: list[IssuedForecast]
+    next_cursor: str | None = Field(description="send it as `cursor` for the next page; null at the end")
 
 
 class HistoryPoint(BaseModel):
@@ -222,6 +274,12 @@ class LoadedModel(BaseModel):
     version: str
 
 
+class RefusedModel(LoadedModel):
+    """A version that an alias stands for and that cannot serve: the one before it does."""
+
+    reason: str
+
+
 class IntradayEntityStatus(BaseModel):
     """One entity, as id-svc sees it."""
 
@@ -237,6 +295,7 @@ class IntradayStatus(BaseModel):
     use_case: UseCaseStatus
     use_cases: list[str]
     models: list[LoadedModel]
+    refused: list[RefusedModel]
     entities: list[IntradayEntityStatus]
     counters: dict[str, int] = Field(description="rows published, skipped and failed since the start")
     feeds: list[FeedStatus]

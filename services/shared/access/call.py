@@ -51,14 +51,14 @@ def begin(call: Call) -> None:
     _CALL.set(call)
 
 
-def answered(forecast: Forecast) -> None:
+def note_answer(forecast: Forecast) -> None:
     """Tell which curve answers the current call."""
     _note(current().model_versions, f"{forecast.model_name}/{forecast.model_version}")
 
 
-def computed(forecast: Forecast, fallback: str | None) -> None:
+def note_computed(forecast: Forecast, fallback: str | None) -> None:
     """Tell which curve was made for the current call: it is published nowhere, and therefore logged."""
-    answered(forecast)
+    note_answer(forecast)
     current().computed.append((forecast, fallback))
 
 

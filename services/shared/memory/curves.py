@@ -1,10 +1,11 @@
-"""Curves in memory: the newest of each delivery day, the newest intraday one, and what is needed to score the rest."""
+"""Curves in memory: every issue for the delivery days of weeks, and two weeks of intraday curves as numbers."""
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from threading import Lock
 from typing import Any
@@ -13,22 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dualcast.catalogue import UseCase
-from dualcast.records import Forecast
-from dualcast.timegrid import local_date, micros
-from services.shared.bodies import forecast_body
+from dualcast.records import Forecast, Point
+from dualcast.timegrid import from_micros, local_date, micros
+from services.shared.bodies import Encoded
 
 _KEPT_DAYS = 40
+# A day's curve is made once, and again where an input came late or an operator asks for it.
+_KEPT_ISSUES = 8
 _KEPT_SPAN = timedelta(days=14)
 
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """A curve as numbers: microseconds (n,), values (n, quantiles)."""
+    """A curve as numbers: microseconds (n,), values (n, quantiles); ``head`` is all that it says besides."""
 
-    issued_at: datetime
+    head: Forecast
     times: NDArray[np.int64]
     values: NDArray[np.float64]
-    levels: tuple[float, ...]
 
     @classmethod
     def of(cls, forecast: Forecast) -> Track:
@@ -39,23 +41,40 @@ class Track:
         values = np.array([p.values for p in forecast.points], dtype=np.float64)
         if values.shape != (len(times), len(forecast.quantile_levels)):
             raise ValueError("a curve needs one value for each quantile level")
-        return cls(forecast.issued_at, times, values, tuple(forecast.quantile_levels))
+        return cls(replace(forecast, points=[]), times, values)
+
+    @property
+    def issued_at(self) -> datetime:
+        """When the curve was made."""
+        return self.head.issued_at
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The quantile levels, rising."""
+        return tuple(self.head.quantile_levels)
+
+    def forecast(self) -> Forecast:
+        """The curve again."""
+        points = zip(self.times.tolist(), self.values.tolist(), strict=True)
+        return replace(self.head, points=[Point(from_micros(time), values) for time, values in points])
 
 
 @dataclass(frozen=True, slots=True)
 class StoredCurve:
-    """A day-ahead curve with its response body, written once."""
+    """A curve with its response bodies; ``delivery_day`` is the local day that it begins on."""
 
     delivery_day: date
     forecast: Forecast
     track: Track
-    body: bytes
+    encoded: Encoded
 
 
 @dataclass
 class _Shelf:
-    days: dict[date, StoredCurve] = field(default_factory=dict)
-    newest: Forecast | None = None
+    """``days`` holds every issue of a day, oldest first."""
+
+    days: dict[date, list[StoredCurve]] = field(default_factory=dict)
+    newest: StoredCurve | None = None
     tracks: deque[Track] = field(default_factory=deque)
 
 
@@ -66,6 +85,7 @@ class CurveBook:
         self._catalogue = catalogue
         self._shelves: dict[tuple[str, str], _Shelf] = {}
         self._lock = Lock()
+        self._listeners: list[Callable[[StoredCurve], None]] = []
         self.version = 0
 
     def add_record(self, record: dict[str, Any]) -> None:
@@ -73,46 +93,68 @@ class CurveBook:
         self.add(Forecast.from_record(record))
 
     def add(self, forecast: Forecast, *, only_newer: bool = False) -> None:
-        """Take a curve: the newest issue for a day, or of an entity, wins.
+        """Take a curve. Of equal issues the later to arrive wins, unless ``only_newer``.
 
-        Of equal issues the later to arrive wins, unless ``only_newer``. Raises LookupError or ValueError as above.
+        Raises LookupError or ValueError as above.
         """
         use_case = self._catalogue[forecast.use_case]
         zone = use_case.entity(forecast.entity_id).time_zone
         track = Track.of(forecast)
-        if forecast.path == "intraday":
-            self._add_intraday(forecast, track, use_case)
-            return
-        day = local_date(forecast.points[0].valid_time, zone)
-        stored = StoredCurve(day, forecast, track, forecast_body(forecast))
+        stored = StoredCurve(local_date(forecast.points[0].valid_time, zone), forecast, track, Encoded(forecast))
         with self._lock:
-            days = self._shelf(forecast).days
-            held = days.get(day)
-            newer = held is None or held.forecast.issued_at < forecast.issued_at
-            if newer or (held is not None and held.forecast.issued_at == forecast.issued_at and not only_newer):
-                days[day] = stored
-                self.version += 1
-            while len(days) > _KEPT_DAYS:
-                del days[min(days)]
+            taken = (
+                self._add_intraday(stored, use_case)
+                if forecast.path == "intraday"
+                else self._add_day_ahead(stored, only_newer=only_newer)
+            )
+            self.version += taken
+        if taken:
+            for listener in list(self._listeners):
+                listener(stored)
 
-    def day_ahead(self, use_case: str, entity_id: str, delivery_day: date) -> StoredCurve | None:
-        """The newest curve that holds a delivery day."""
+    def listen(self, listener: Callable[[StoredCurve], None]) -> Callable[[], None]:
+        """Call ``listener`` with every curve that is taken, in the feed's thread; returns what ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def day_ahead(
+        self, use_case: str, entity_id: str, delivery_day: date, as_of: datetime | None = None
+    ) -> StoredCurve | None:
+        """The newest curve that holds a delivery day; of those issued by ``as_of``, where that is given."""
         shelf = self._shelves.get((use_case, entity_id))
         if shelf is None:
             return None
-        begins = (delivery_day - timedelta(days=back) for back in range(self._catalogue[use_case].day_ahead.days))
-        return next((shelf.days[day] for day in begins if day in shelf.days), None)
+        for back in range(self._catalogue[use_case].day_ahead.days):
+            found = _issued_by(shelf.days.get(delivery_day - timedelta(days=back), []), as_of)
+            if found is not None:
+                return found
+        return None
 
-    def days(self, use_case: str, entity_id: str) -> list[StoredCurve]:
-        """Every stored day-ahead curve, by delivery day."""
+    def days(self, use_case: str, entity_id: str, as_of: datetime | None = None) -> list[StoredCurve]:
+        """The newest day-ahead curve of each stored day, of those issued by ``as_of``, by delivery day."""
         with self._lock:
             shelf = self._shelves.get((use_case, entity_id))
-            return sorted(shelf.days.values(), key=lambda c: c.delivery_day) if shelf else []
+            newest = [_issued_by(shelf.days[day], as_of) for day in sorted(shelf.days)] if shelf else []
+        return [curve for curve in newest if curve is not None]
 
-    def intraday(self, use_case: str, entity_id: str) -> Forecast | None:
+    def issues(self, use_case: str, entity_id: str, path: str) -> list[Track]:
+        """Every stored issue of a path, by time of issue."""
+        if path == "intraday":
+            return self.intraday_tracks(use_case, entity_id)
+        with self._lock:
+            shelf = self._shelves.get((use_case, entity_id))
+            found = [curve.track for issues in shelf.days.values() for curve in issues] if shelf else []
+        return sorted(found, key=lambda track: track.issued_at)
+
+    def intraday(self, use_case: str, entity_id: str) -> StoredCurve | None:
         """The newest intraday curve that was published."""
         shelf = self._shelves.get((use_case, entity_id))
         return shelf.newest if shelf else None
+
+    def intraday_as_of(self, use_case: str, entity_id: str, as_of: datetime) -> Forecast | None:
+        """The newest intraday curve that was issued by a moment of the last two weeks."""
+        known = [track for track in self.intraday_tracks(use_case, entity_id) if track.issued_at <= as_of]
+        return known[-1].forecast() if known else None
 
     def intraday_tracks(self, use_case: str, entity_id: str) -> list[Track]:
         """The intraday curves of the last two weeks, by time of issue."""
@@ -125,19 +167,39 @@ class CurveBook:
         with self._lock:
             return any(shelf.days for shelf in self._shelves.values())
 
-    def _add_intraday(self, forecast: Forecast, track: Track, use_case: UseCase) -> None:
+    def _add_day_ahead(self, stored: StoredCurve, *, only_newer: bool) -> bool:
+        days = self._shelf(stored.forecast).days
+        issues = days.setdefault(stored.delivery_day, [])
+        same = [i for i, held in enumerate(issues) if held.forecast.issued_at == stored.forecast.issued_at]
+        if same and only_newer:
+            return False
+        for i in same:
+            del issues[i]
+        insort(issues, stored, key=lambda curve: curve.forecast.issued_at)
+        del issues[:-_KEPT_ISSUES]
+        while len(days) > _KEPT_DAYS:
+            del days[min(days)]
+        return True
+
+    def _add_intraday(self, stored: StoredCurve, use_case: UseCase) -> bool:
         most = int(_KEPT_SPAN / use_case.part("intraday").resolution)
-        with self._lock:
-            shelf = self._shelf(forecast)
-            if shelf.newest is not None and forecast.issued_at < shelf.newest.issued_at:
-                return
-            shelf.newest = forecast
-            if shelf.tracks and shelf.tracks[-1].issued_at == forecast.issued_at:
-                shelf.tracks.pop()
-            shelf.tracks.append(track)
-            if len(shelf.tracks) > most:
-                shelf.tracks.popleft()
-            self.version += 1
+        shelf = self._shelf(stored.forecast)
+        if shelf.newest is not None and stored.forecast.issued_at < shelf.newest.forecast.issued_at:
+            return False
+        shelf.newest = stored
+        if shelf.tracks and shelf.tracks[-1].issued_at == stored.forecast.issued_at:
+            shelf.tracks.pop()
+        shelf.tracks.append(stored.track)
+        if len(shelf.tracks) > most:
+            shelf.tracks.popleft()
+        return True
 
     def _shelf(self, forecast: Forecast) -> _Shelf:
         return self._shelves.setdefault((forecast.use_case, forecast.entity_id), _Shelf())
+
+
+def _issued_by(issues: list[StoredCurve], as_of: datetime | None) -> StoredCurve | None:
+    """The newest of the issues of a day, oldest first, that was there at a moment."""
+    if as_of is None:
+        return issues[-1] if issues else None
+    return next((curve for curve in reversed(issues) if curve.forecast.issued_at <= as_of), None)

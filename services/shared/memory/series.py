@@ -43,6 +43,7 @@ class SeriesBook:
                 self._use_cases.setdefault(entity.id, []).append(use_case)
         self._series: dict[tuple[str, str, str], _Series] = {}
         self._simulated: dict[str, bool] = {}
+        self._known_until: dict[tuple[str, str, str], datetime] = {}
         self._pruned = clock.now()
         self._lock = Lock()
         self.version = 0
@@ -51,6 +52,7 @@ class SeriesBook:
         """Take a record of ``observations.v1``; what breaks a rule is left out, as everywhere."""
         entity_id, oldest = record["entity_id"], self._clock.now() - self._keep
         for use_case in self._use_cases.get(entity_id, ()):
+            self._note(use_case, entity_id, record["observations"])
             wanted = (use_case.target, use_case.reference)
             observations = [
                 o for o in record["observations"] if o["variable"] in wanted and o["published_at"] >= oldest
@@ -67,6 +69,10 @@ class SeriesBook:
         """The end of the newest measured interval."""
         series = self._series.get((use_case.use_case, entity_id, use_case.target))
         return from_micros(series.newest) + use_case.grid if series and series.slots else None
+
+    def known_until(self, use_case: UseCase, entity_id: str, variable: str) -> datetime | None:
+        """The end of the newest interval of any variable that was heard of, sound or not."""
+        return self._known_until.get((use_case.use_case, entity_id, variable))
 
     def values(
         self, use_case: UseCase, entity_id: str, variable: str | None, times: NDArray[np.int64], step: timedelta
@@ -85,6 +91,14 @@ class SeriesBook:
         shaped = np.array(found, dtype=np.float64).reshape(parts.shape)
         total: Floats = shaped.sum(axis=-1)
         return total if use_case.variables[variable].aggregate == "sum" else total / parts.shape[-1]
+
+    def _note(self, use_case: UseCase, entity_id: str, observations: Sequence[dict[str, Any]]) -> None:
+        """Remember how far each variable reaches. A feed is one thread, so that nothing is noted at the same time."""
+        newest = {o["variable"]: o for o in sorted(observations, key=lambda o: o["valid_time"])}
+        for variable, observation in newest.items():
+            key = use_case.use_case, entity_id, variable
+            end = observation["valid_time"] + duration(observation["resolution"])
+            self._known_until[key] = max(end, self._known_until.get(key, end))
 
     def _take(self, use_case: UseCase, entity_id: str, observations: Sequence[dict[str, Any]]) -> None:
         columns = _columns(observations)

@@ -18,7 +18,9 @@ from models.forecasting import (
     code_version,
     day_ahead_forecast,
     day_ahead_forecasts,
+    intraday_curves,
     intraday_forecast,
+    prove_intraday,
 )
 
 SHORT_DAY = date(2022, 3, 27)
@@ -126,6 +128,25 @@ def test_old_features_degrade_a_curve_and_then_make_none(
     assert forecast.degraded_reasons == ["stale_features"]
     with pytest.raises(NoForecastError, match="newest features"):
         intraday_forecast(intraday_model, quick, row, row.as_of + timedelta(hours=6))
+
+
+def test_many_rows_at_once_are_the_curves_of_each(
+    quick: UseCase, intraday_model: RegisteredModel, stream_rows: list[FeatureRow]
+) -> None:
+    rows = stream_rows[-300::60]
+    now = rows[-1].as_of
+    old, *made = intraday_curves(intraday_model, quick, rows[:1] + rows[-2:], [now, rows[-2].as_of, now])
+    assert isinstance(old, NoForecastError)
+    assert made == [
+        intraday_forecast(intraday_model, quick, r, m) for r, m in zip(rows[-2:], (rows[-2].as_of, now), strict=True)
+    ]
+
+
+def test_a_model_is_proven_before_it_serves(quick: UseCase, intraday_model: RegisteredModel) -> None:
+    prove_intraday(intraday_model, quick)
+    longer = quick.model_copy(update={"intraday": quick.part("intraday").model_copy(update={"horizons": 25})})
+    with pytest.raises(ValueError, match="25"):
+        prove_intraday(intraday_model, longer)
 
 
 def test_every_reason_is_named_once(quick: UseCase, intraday_model: RegisteredModel, row: FeatureRow) -> None:

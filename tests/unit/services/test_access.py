@@ -16,6 +16,7 @@ from fastapi import Request, WebSocket
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 from starlette.testclient import WebSocketDenialResponse
+from starlette.websockets import WebSocketDisconnect
 
 from dualcast.adapters.store import keys
 from services.da_svc.app import build_app
@@ -25,6 +26,7 @@ from services.shared.access.settings import AccessSettings, WeakSecretError, ref
 from services.shared.access.tokens import PublishedKeys, SharedKey, Tokens
 from tests import access_world, services_world
 from tests.access_world import claims, private_key, public_pem, token
+from tests.unit.services.test_id_svc import desk_of
 
 DE, XX = (f"/api/v1/forecasts/day-ahead/{entity}" for entity in ("DE", "XX"))
 PROBLEM = "application/problem+json"
@@ -260,6 +262,32 @@ def test_grants_hold_for_use_cases_and_entities_whether_they_exist_or_not(
     assert [client.get(path, headers=every).status_code for path in asked] == [200, 404, 404, 404, 404]
 
 
+@pytest.mark.parametrize("name", ["da-svc", "id-svc"])
+def test_no_route_of_the_document_shows_what_is_not_granted(name: str, deps: DayAheadDeps) -> None:
+    app = build_app(deps) if name == "da-svc" else desk_of(services_world.catalogue()).app
+    app.state.deps.access = deps.access
+    client, stranger = TestClient(app), bearer(token(role="predictor", access=["es_load/*", "de_load/XX"]))
+    routes = [(p, method) for p, ways in app.openapi()["paths"].items() if p.startswith("/api/") for method in ways]
+    assert len(routes) >= 7
+    for path, method in routes:
+        address = path.format(entity_id="DE", path="day-ahead")
+        about = {} if "{entity_id}" in path else {"entity_id": "DE"}
+        if method == "post":
+            body = {"requests": [about]} if path.endswith("batch") else about
+            answer = client.post(address, json=body, headers=stranger)
+        elif path.endswith("status"):
+            answer = client.get(address, headers=stranger)
+        else:
+            answer = client.get(address, params=about, headers=stranger)
+        assert "quantiles" not in answer.text, path
+        shown = answer.json().get("entities", answer.json().get("problems", answer.json().get("results")))
+        assert shown == [] or "not-permitted" in answer.text, path
+    socket = "/api/v1/ws?entity_id=DE"
+    with pytest.raises(WebSocketDisconnect) as ended, client.websocket_connect(socket, headers=stranger) as ws:
+        ws.receive_text()
+    assert ended.value.code == 4403
+
+
 def test_the_status_shows_what_one_may_see(client: TestClient) -> None:
     seen = client.get("/api/v1/status", headers=bearer(token(access=["de_load/XX"]))).json()
     assert (seen["entities"], seen["use_cases"]) == ([], ["de_load"])
@@ -278,7 +306,7 @@ def test_roles_are_asked_for_before_a_body_is_read(deps: DayAheadDeps) -> None:
     app = build_app(deps)
     reads: list[bytes] = []
 
-    @app.post("/api/v1/predict")
+    @app.post("/api/v1/a-body")
     async def predict(request: Request) -> dict[str, int]:
         reads.append(await request.body())
         return {"read": len(reads[-1])}
@@ -289,7 +317,7 @@ def test_roles_are_asked_for_before_a_body_is_read(deps: DayAheadDeps) -> None:
     client = TestClient(app)
     roles = ("reader", "predictor", "operator")
     callers = [bearer(token(role=role)) for role in roles]
-    assert [client.post("/api/v1/predict", content=b"x" * 100, headers=h).status_code for h in ({}, *callers)] == [
+    assert [client.post("/api/v1/a-body", content=b"x" * 100, headers=h).status_code for h in ({}, *callers)] == [
         401,
         403,
         200,

@@ -101,10 +101,18 @@ def test_csv_holds_the_same_numbers(deps: DayAheadDeps) -> None:
     for answer in answers:
         assert answer.headers["content-type"].startswith("text/csv")
         header, first, *rest = answer.text.splitlines()
-        assert header == "entity_id,issued_at,valid_time,q10,q50,q90"
+        assert header == "entity_id,issued_at,valid_time,q10,q50,q90,model_version,degraded_reasons,simulated"
         assert len(rest) == 23
         values = world.day_ahead(date(2022, 5, 4)).points[0].values
-        assert first.split(",") == ["DE", "2022-05-03T09:00:00Z", "2022-05-03T22:00:00Z", *map(str, values)]
+        assert first.split(",") == [
+            "DE",
+            "2022-05-03T09:00:00Z",
+            "2022-05-03T22:00:00Z",
+            *map(str, values),
+            "1",
+            "",
+            "True",
+        ]
 
 
 def test_history_has_actuals_to_now_and_the_reference_beyond(deps: DayAheadDeps) -> None:
@@ -218,7 +226,7 @@ def test_the_browser_is_told_to_load_nothing_from_elsewhere(deps: DayAheadDeps) 
 def test_openapi_documents_problems_and_shows_examples(deps: DayAheadDeps) -> None:
     document = client_of(deps).get("/openapi.json").json()
     operation = document["paths"]["/api/v1/forecasts/day-ahead/{entity_id}"]["get"]
-    assert set(operation["responses"]) == {"200", "401", "403", "404", "422", "429", "503"}
+    assert set(operation["responses"]) == {"200", "304", "401", "403", "404", "422", "429", "503"}
     assert list(operation["responses"]["422"]["content"]) == [PROBLEM]
     example = document["components"]["schemas"]["DayAheadForecast"]["example"]
     # FastAPI leaves nulls out of the document

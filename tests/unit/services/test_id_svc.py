@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from dualcast.catalogue import UseCase
@@ -15,6 +16,7 @@ from dualcast.records import FeatureRow, Forecast
 from services.id_svc.app import build_app
 from services.id_svc.deps import IntradayDeps
 from services.id_svc.forecaster import IntradayForecaster
+from services.id_svc.freshness import InputAges
 from services.id_svc.shelf import ModelShelf
 from services.shared.memory.curves import CurveBook
 from services.shared.memory.series import SeriesBook
@@ -24,7 +26,7 @@ from tests import services_world as world
 INTRADAY = "/api/v1/forecasts/intraday/DE"
 
 
-@dataclass(frozen=True)
+@dataclass
 class FakeModel:
     name: str
     version: str
@@ -69,12 +71,27 @@ def row_at(moment: datetime) -> FeatureRow:
     return FeatureRow("de_load", "DE", moment, moment, "abc", {"load_newest": [1.0]})
 
 
-def score(model: Any, use_case: UseCase, row: FeatureRow, issued_at: datetime) -> Forecast:
-    if not model.works:
+def score(
+    model: Any, use_case: UseCase, rows: Sequence[FeatureRow], issued_at: Sequence[datetime]
+) -> list[Forecast | Exception]:
+    return [curve(model, row, moment) for row, moment in zip(rows, issued_at, strict=True)]
+
+
+def curve(model: Any, row: FeatureRow, issued_at: datetime) -> Forecast | Exception:
+    if not model.works or "poison" in row.features:
         raise ValueError("shape mismatch")
     made = world.intraday(row.valid_time, model_name=model.name, model_version=model.version)
     points = [p for p in made.points if p.valid_time >= issued_at]
-    return replace(made, issued_at=issued_at, newest_input_at=row.as_of, points=points, simulated=False)
+    if not points:
+        return ValueError("the features are too old")
+    return replace(
+        made, entity_id=row.entity_id, issued_at=issued_at, newest_input_at=row.as_of, points=points, simulated=False
+    )
+
+
+def prove(model: Any, use_case: UseCase) -> None:
+    if not model.works:
+        raise ValueError("shape mismatch")
 
 
 @dataclass
@@ -86,7 +103,11 @@ class Desk:
     curves: CurveBook
     series: SeriesBook
     shelf: ModelShelf
-    client: TestClient
+    app: FastAPI
+
+    @property
+    def client(self) -> TestClient:
+        return TestClient(self.app, raise_server_exceptions=False)
 
     def ask(self) -> dict[str, Any]:
         answer = self.client.get(INTRADAY)
@@ -103,11 +124,12 @@ def desk_of(known: Mapping[str, UseCase]) -> Desk:
         {"champion": FakeModel("model_id_de_load", "2"), "previous": FakeModel("model_id_de_load", "1")}
     )
     features = FakeFeatures(row_at(world.NOW))
-    shelf = ModelShelf(models, known)
+    shelf = ModelShelf(models, known, prove)
     shelf.refresh()
-    forecaster = IntradayForecaster({"de_load": features}, shelf, score, curves, series, clock)
-    deps = IntradayDeps(world.settings(clock), known, forecaster, shelf, curves)
-    return Desk(models, features, curves, series, shelf, TestClient(build_app(deps), raise_server_exceptions=False))
+    ages = InputAges(known, series)
+    forecaster = IntradayForecaster({"de_load": features}, shelf, score, curves, series, clock, ages)
+    deps = IntradayDeps(world.settings(clock), known, forecaster, shelf, curves, series)
+    return Desk(models, features, curves, series, shelf, build_app(deps))
 
 
 @pytest.fixture
@@ -133,11 +155,10 @@ def test_it_says_that_data_are_simulated_when_the_observations_are(desk: Desk) -
 
 
 def test_where_the_champion_fails_the_previous_version_answers(desk: Desk) -> None:
-    desk.models.held["champion"] = FakeModel("model_id_de_load", "3", works=False)
-    desk.shelf.refresh()
+    desk.models.held["champion"].works = False
     body = desk.ask()
     assert (body["model"]["version"], body["fallback"], body["degraded"]) == ("1", "previous_version", True)
-    assert body["degraded_reasons"] == ["fallback: previous_version", "the champion model 3 failed"]
+    assert body["degraded_reasons"] == ["fallback: previous_version", "the champion model 2 failed"]
 
 
 def test_without_the_store_the_day_ahead_curve_is_shifted_by_its_recent_error(desk: Desk) -> None:
@@ -225,5 +246,5 @@ def test_status_and_health_tell_what_is_loaded(desk: Desk) -> None:
 def test_unknown_entities_and_csv_are_answered_as_by_da_svc(desk: Desk) -> None:
     assert desk.client.get("/api/v1/forecasts/intraday/XX").json()["type"] == "urn:dualcast:problem:unknown-entity"
     lines = desk.client.get(INTRADAY, params={"format": "csv"}).text.splitlines()
-    assert lines[0] == "entity_id,issued_at,valid_time,q10,q50,q90"
+    assert lines[0] == "entity_id,issued_at,valid_time,q10,q50,q90,model_version,degraded_reasons,simulated"
     assert len(lines) == 1 + 23

@@ -1,0 +1,99 @@
+"""Load on HTTP services: by wrk, and by callers that ask one service and hand its answer to the next.
+
+Requests per second of the wall drift with whatever else the machine does; requests per second of CPU that the serving
+processes spend say what one free core would serve.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+import numpy as np
+import psutil
+
+_UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
+
+
+class NoLoadToolError(RuntimeError):
+    """wrk is not installed."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a service answered: requests per second of the wall and of its CPU, and latencies in milliseconds."""
+
+    rate: float
+    rate_of_cpu: float
+    p50: float
+    p99: float
+
+    @classmethod
+    def middle(cls, rounds: Sequence[Load]) -> Load:
+        """The median of each figure."""
+        names = ("rate", "rate_of_cpu", "p50", "p99")
+        return cls(*(float(np.median([getattr(r, name) for r in rounds])) for name in names))
+
+
+def flood(url: str, pids: Sequence[int], connections: int, seconds: int, pause_ms: int = 0) -> Load:
+    """Ask by so many connections, each as soon as it has its answer, or ``pause_ms`` later.
+
+    Raises NoLoadToolError, and RuntimeError where answers were not all 200.
+    """
+    if shutil.which("wrk") is None:
+        raise NoLoadToolError("wrk is not installed; Debian's package is called wrk")
+    with TemporaryDirectory() as folder:
+        script = Path(folder) / "pause.lua"
+        script.write_text(f"function delay() return {pause_ms} end" if pause_ms else "", encoding="utf-8")
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script), url]
+        before = _cpu_seconds(pids)
+        text = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=True).stdout
+        spent = _cpu_seconds(pids) - before
+    if "Non-2xx" in text or "Socket errors" in text:
+        raise RuntimeError(f"{url} did not always answer:\n{text}")
+    count = int(_found(r"(\d+) requests in", text)[1])
+    return Load(float(_found(r"Requests/sec:\s+([\d.]+)", text)[1]), count / spent, _ms(text, 50), _ms(text, 99))
+
+
+def in_turn(call: Callable[[], None], pids: Sequence[int], callers: int, seconds: float) -> Load:
+    """So many callers, each of which calls again and again."""
+    before, begin = _cpu_seconds(pids), perf_counter()
+
+    def one(_: int) -> list[float]:
+        took = []
+        while perf_counter() - begin < seconds:
+            asked = perf_counter()
+            call()
+            took.append((perf_counter() - asked) * 1e3)
+        return took
+
+    with ThreadPoolExecutor(callers) as pool:
+        took = [ms for found in pool.map(one, range(callers)) for ms in found]
+    wall, spent = perf_counter() - begin, _cpu_seconds(pids) - before
+    p50, p99 = np.quantile(took, [0.5, 0.99]).tolist()
+    return Load(len(took) / wall, len(took) / spent, p50, p99)
+
+
+def _cpu_seconds(pids: Sequence[int]) -> float:
+    """CPU of some processes and all below them."""
+    trees = [tree for pid in pids for tree in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True))]
+    return sum(sum(process.cpu_times()[:2]) for process in trees)
+
+
+def _ms(text: str, percentile: int) -> float:
+    found = _found(rf"{percentile}%\s+([\d.]+)(us|ms|s|m)\b", text)
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def _found(pattern: str, text: str) -> re.Match[str]:
+    found = re.search(pattern, text)
+    if found is None:
+        raise RuntimeError(f"wrk said:\n{text}")
+    return found

@@ -1,0 +1,105 @@
+"""Both services beside what one would use in their place, and beside what they cannot be faster than.
+
+id-svc scores afresh at each request. Its peers are ``feast serve`` and ``mlflow models serve``, called in turn for the
+same features and model; its limit is a bare loop of one pipelined Redis read and the model's own predict. The limit of
+da-svc is a FastAPI route that returns the same bytes. Sides are measured in turn, and the median of
+some rounds counts.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import process_time
+
+import httpx2
+import uvicorn
+from fastapi import FastAPI, Response
+
+from benchmarks.load import Load, flood, in_turn
+from benchmarks.results import Row
+from benchmarks.serving import World, free_port, peers, process, world
+from dualcast.adapters.feature_store import OnlineFeatures
+
+_CONNECTIONS = 8
+_SECONDS = 4
+_ROUNDS = 3
+# 200 requests a second: so many connections, each of which pauses this long after an answer.
+_STEADY_CONNECTIONS, _PAUSE_MS = 40, 197
+_BARE_READS = 500
+
+
+def measure() -> list[Row]:
+    """Requests per second and latencies of both services, of their peers and of their limits."""
+    with world() as found:
+        return [*_intraday(found), *_day_ahead(found)]
+
+
+def _intraday(found: World) -> list[Row]:
+    url, pids = f"{found.settings.id_svc}/api/v1/forecasts/intraday/{found.entity_id}", [found.pids["id-svc"]]
+    bare, ours, theirs, steady = [], [], [], []
+    with peers(found) as (call, peer_pids):
+        call()
+        flood(url, pids, _CONNECTIONS, 1)
+        for _ in range(_ROUNDS):
+            bare.append(_bare_loop(found))
+            ours.append(flood(url, pids, _CONNECTIONS, _SECONDS))
+            theirs.append(in_turn(call, peer_pids, _CONNECTIONS, _SECONDS))
+            steady.append(flood(url, pids, _STEADY_CONNECTIONS, _SECONDS, _PAUSE_MS))
+    mine, peer, calm, limit = Load.middle(ours), Load.middle(theirs), Load.middle(steady), sorted(bare)[_ROUNDS // 2]
+    return [
+        Row("id-svc, a fresh forecast of 24 steps", mine.rate, "requests/s", mine.rate / peer.rate),
+        Row("id-svc, the same by its CPU", mine.rate_of_cpu, "requests/CPU-s", mine.rate_of_cpu / peer.rate_of_cpu),
+        Row(f"id-svc, p99 of {_CONNECTIONS} connections", mine.p99, "ms", mine.p99 / peer.p99),
+        Row("feast serve + mlflow models serve in turn", peer.rate, "requests/s", 1.0),
+        Row("feast serve + mlflow models serve, p99", peer.p99, "ms", 1.0),
+        Row(f"id-svc, p99 at {calm.rate:.0f} requests/s, beside 15 ms", calm.p99, "ms", calm.p99 / 15),
+        Row("a bare loop of Redis read and predict", limit, "loops/CPU-s", mine.rate_of_cpu / limit),
+    ]
+
+
+def _day_ahead(found: World) -> list[Row]:
+    path = f"/api/v1/forecasts/day-ahead/{found.entity_id}"
+    url, pids = found.settings.da_svc + path, [found.pids["da-svc"]]
+    ours, limits = [], []
+    with TemporaryDirectory() as folder:
+        body, port = Path(folder) / "body", free_port()
+        body.write_bytes(httpx2.get(url, timeout=10.0).raise_for_status().content)
+        command = [sys.executable, "-m", "benchmarks.services", str(body), str(port), path]
+        bare = f"http://127.0.0.1:{port}{path}"
+        with process(command, Path(folder) / "log", bare) as pid:
+            for _ in range(_ROUNDS):
+                ours.append(flood(url, pids, _CONNECTIONS, _SECONDS))
+                limits.append(flood(bare, [pid], _CONNECTIONS, _SECONDS))
+    mine, limit = Load.middle(ours), Load.middle(limits)
+    return [
+        Row("da-svc, a whole day with quantiles", mine.rate, "requests/s", mine.rate / limit.rate),
+        Row("da-svc, the same by its CPU", mine.rate_of_cpu, "requests/CPU-s", mine.rate_of_cpu / limit.rate_of_cpu),
+        Row("a bare FastAPI route of the same bytes", limit.rate, "requests/s", 1.0),
+    ]
+
+
+def _bare_loop(found: World) -> float:
+    """Loops per second of CPU: the row's hash read as Feast stores it, and the model's predict of it as it was read."""
+    store = OnlineFeatures(found.settings, found.use_case.use_case)
+    inputs = found.model.assembler.from_rows([row for row in store.read([found.entity_id]).values() if row])
+    begin = process_time()
+    for _ in range(_BARE_READS):
+        store.read([found.entity_id])
+        found.model.quantiles(inputs)
+    return _BARE_READS / (process_time() - begin)
+
+
+def _serve_bare(body: bytes, port: int, path: str) -> None:
+    app = FastAPI()
+
+    @app.get(path)
+    async def route() -> Response:
+        return Response(body, media_type="application/json")
+
+    uvicorn.run(app, port=port, access_log=False, log_level="warning", server_header=False)
+
+
+if __name__ == "__main__":
+    _serve_bare(Path(sys.argv[1]).read_bytes(), int(sys.argv[2]), sys.argv[3])

@@ -1,0 +1,258 @@
+"""What the services are measured on: the real stack with a model, an entity's newest features and a day's curve."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx2
+import numpy as np
+import pandas as pd
+import yaml
+from rich.console import Console
+
+from dualcast.adapters.feature_store import OnlineFeatures, apply_definitions, repo_config
+from dualcast.adapters.kafka import RecordProducer, create_topics
+from dualcast.adapters.model_registry import Run, publish
+from dualcast.catalogue import UseCase, load_use_case
+from dualcast.features.plan import FeaturePlan
+from dualcast.features.state import feature_set
+from dualcast.records import FeatureRow, Forecast, Point, Topic
+from dualcast.settings import Settings, load_settings
+from dualcast.timegrid import floor, iso_duration, local_date
+from infra.local import stack
+from infra.local.state import StateDir
+from models.fitting import Examples, fit_model
+from models.inputs import Floats, Layout
+from models.model import Model
+
+_USE_CASES = Path(__file__).parent.parent / "use_cases"
+_ORIGINS = 6000
+_UP_SECONDS = 180.0
+_LEVEL = 50_000.0
+
+
+@dataclass(frozen=True)
+class World:
+    """Servers that run, and what they hold; pids of the two services."""
+
+    settings: Settings
+    use_case: UseCase
+    model: Model
+    name: str
+    pids: Mapping[str, int]
+
+    @property
+    def entity_id(self) -> str:
+        """Whose forecasts are asked for."""
+        return self.use_case.entities[0].id
+
+
+@contextmanager
+def world() -> Iterator[World]:
+    """Kafka, registry, Redis, MLflow and both services, which can answer; all is gone afterwards."""
+    use_case = load_use_case("de_load", _USE_CASES)
+    model = learned(use_case)
+    with TemporaryDirectory(prefix="dualcast-bench-") as folder, ExitStack() as ends:
+        state = StateDir(Path(folder))
+        before = dict(os.environ)
+        ends.callback(os.environ.update, before)
+        os.environ.update(DUALCAST_STATE_DIR=folder, DUALCAST_USE_CASES=str(_USE_CASES), DUALCAST_USE_CASE="de_load")
+        ends.callback(stack.stop, state)
+        stack.start(state, ("kafka", "registry", "redis", "mlflow"), console=Console(stderr=True))
+        settings = load_settings()
+        create_topics(settings)
+        name = f"model_id_{use_case.use_case}"
+        _publish_model(settings, use_case, model, name)
+        apply_definitions(settings, use_case.use_case)
+        OnlineFeatures(settings, use_case.use_case).write([_newest_row(use_case)])
+        _publish_curve(settings, use_case)
+        stack.start(state, ("da-svc", "id-svc"), console=Console(stderr=True))
+        settings = load_settings()
+        for address in (settings.da_svc, settings.id_svc):
+            until_it_answers(f"{address}/health/ready")
+        found = state.live_status().components
+        pids = {service: int(found[service].pid or 0) for service in ("da-svc", "id-svc")}
+        yield World(settings, use_case, model, name, pids)
+
+
+def learned(use_case: UseCase) -> Model:
+    """The use case's intraday forecaster in its real size, trained on made-up rows."""
+    rng = np.random.default_rng(1)
+    part = use_case.part("intraday")
+    times = pd.date_range("2023-01-01", periods=_ORIGINS, freq=part.resolution, tz="UTC").as_unit("us")
+    columns = {name: list(values) for name, values in _features(use_case, _ORIGINS, rng).items()}
+    for name in FeaturePlan.of(use_case, "intraday").per_origin:
+        columns[name] = [float(values[0]) for values in columns[name]]
+    frame = pd.DataFrame({"entity_id": use_case.entities[0].id, "valid_time": times, **columns})
+    frame["actuals"] = list(_LEVEL * rng.normal(1, 0.1, (_ORIGINS, part.horizons)))
+    layout = Layout.of(use_case, "intraday")
+    examples = Examples.of(layout, use_case, frame, "actuals")
+    return fit_model(use_case, "intraday", layout, examples, os.cpu_count() or 1).model
+
+
+@contextmanager
+def process(command: Sequence[str], log: Path, ready: str, **environment: str) -> Iterator[int]:
+    """A server of our own, which answers at ``ready``; its pid. Ended afterwards. Raises as ``until_it_answers``."""
+    with log.open("wb") as out:
+        started = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env={**os.environ, **environment}
+        )
+        try:
+            until_it_answers(ready, lambda: log.read_text()[-2000:] if started.poll() is not None else "")
+            yield started.pid
+        finally:
+            started.terminate()
+            started.wait(30)
+
+
+@contextmanager
+def peers(found: World) -> Iterator[tuple[Callable[[], None], list[int]]]:
+    """``feast serve`` and ``mlflow models serve``: a call that asks the one and hands its answer to the other."""
+    with TemporaryDirectory(prefix="dualcast-bench-") as folder, ExitStack() as ends:
+        repository, ports = Path(folder), [free_port(), free_port()]
+        described = repo_config(found.settings, found.use_case.use_case).model_dump(mode="json", by_alias=True)
+        kept = ("project", "provider", "registry", "online_store", "offline_store", "entity_key_serialization_version")
+        text = yaml.safe_dump({key: described[key] for key in kept})
+        (repository / "feature_store.yaml").write_text(text, encoding="utf-8")
+        tools = Path(sys.executable).parent
+        serve_features = [
+            str(tools / "feast"), "--chdir", folder, "serve", "--port", str(ports[0]), "--no-access-log",
+            "--max-requests", "1000000",
+        ]  # fmt: skip
+        serve_model = [
+            str(tools / "mlflow"), "models", "serve", "-m", f"models:/{found.name}@champion", "-p", str(ports[1]),
+            "--env-manager", "local", "-w", "1",
+        ]  # fmt: skip
+        answers = [f"http://127.0.0.1:{ports[0]}/health", f"http://127.0.0.1:{ports[1]}/ping"]
+        environment = {
+            "MLFLOW_TRACKING_URI": found.settings.mlflow,
+            "PYTHONPATH": str(Path(__file__).parent.parent),
+            "PATH": f"{tools}:{os.environ['PATH']}",
+        }
+        pids = [
+            ends.enter_context(process(serve_features, repository / "feast.log", answers[0])),
+            ends.enter_context(process(serve_model, repository / "mlflow.log", answers[1], **environment)),
+        ]
+        client = ends.enter_context(httpx2.Client(timeout=30.0, limits=httpx2.Limits(max_connections=64)))
+        yield _in_turn(found, client, ports), pids
+
+
+def until_it_answers(url: str, last_words: Callable[[], str] = lambda: "") -> None:
+    """Wait for a server. Raises TimeoutError, or RuntimeError with the last words of one that has ended."""
+    until = time.monotonic() + _UP_SECONDS
+    while time.monotonic() < until:
+        try:
+            if httpx2.get(url, timeout=5.0).status_code == 200:
+                return
+        except httpx2.TransportError:
+            pass
+        if words := last_words():
+            raise RuntimeError(f"the server of {url} has ended:\n{words}")
+        time.sleep(0.3)
+    raise TimeoutError(f"{url} did not answer within {_UP_SECONDS:.0f} s")
+
+
+def _in_turn(found: World, client: httpx2.Client, ports: Sequence[int]) -> Callable[[], None]:
+    names = list(found.model.features)
+    question = {
+        "features": [f"intraday_latest:{name}" for name in [*names, "valid_time"]],
+        "entities": {"entity_id": [found.entity_id]},
+    }
+
+    def call() -> None:
+        answer = client.post(f"http://127.0.0.1:{ports[0]}/get-online-features", json=question).raise_for_status()
+        read = answer.json()
+        values = {
+            name: result["values"][0]
+            for name, result in zip(read["metadata"]["feature_names"], read["results"], strict=True)
+        }
+        origin = datetime.fromtimestamp(values["valid_time"] / 1e6, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        row = [found.entity_id, origin, *(values[name] for name in names)]
+        split = {"columns": ["entity_id", "valid_time", *names], "data": [row]}
+        answer = client.post(f"http://127.0.0.1:{ports[1]}/invocations", json={"dataframe_split": split})
+        made = answer.raise_for_status().json()["predictions"][0]
+        if len(made["q50"]) != found.use_case.part("intraday").horizons:
+            raise RuntimeError(f"not a curve: {json.dumps(made)[:200]}")
+
+    return call
+
+
+def _features(use_case: UseCase, count: int, rng: np.random.Generator) -> dict[str, Floats]:
+    """Made-up rows: levels around one, codes of two kinds; (count, 1) or (count, horizons)."""
+    plan, horizons = FeaturePlan.of(use_case, "intraday"), use_case.part("intraday").horizons
+    out = {}
+    for name in plan.names:
+        shape = count, horizons if name in plan.per_target else 1
+        out[name] = (
+            _LEVEL * rng.normal(1, 0.1, shape) if name in plan.levels else rng.integers(0, 2, shape).astype(np.float64)
+        )
+    return out
+
+
+def _newest_row(use_case: UseCase) -> FeatureRow:
+    now = datetime.now(UTC)
+    features = {name: values[0].tolist() for name, values in _features(use_case, 1, np.random.default_rng(2)).items()}
+    origin = floor(now, use_case.part("intraday").resolution)
+    return FeatureRow(use_case.use_case, use_case.entities[0].id, origin, now, feature_set(use_case), features)
+
+
+def _publish_model(settings: Settings, use_case: UseCase, model: Model, name: str) -> None:
+    row = _newest_row(use_case)
+    example = pd.DataFrame(
+        {"entity_id": [row.entity_id], "valid_time": [row.valid_time.replace(tzinfo=None)]}
+        | {
+            n: [row.features[n][0]] if n in FeaturePlan.of(use_case, "intraday").per_origin else [row.features[n]]
+            for n in model.features
+        }
+    )
+    run = Run("benchmark", "made up", {}, {}, {}, example, model.predict(example))
+    publish(settings, name, run, model.save, "models.model")
+
+
+def _publish_curve(settings: Settings, use_case: UseCase) -> None:
+    """Tomorrow's day-ahead curve, on its topic."""
+    entity, part = use_case.entities[0], use_case.day_ahead
+    day = local_date(datetime.now(UTC), entity.time_zone) + timedelta(days=1)
+    issued_at = min(use_case.cutoff(entity, day), datetime.now(UTC))
+    points = [Point(t, [_LEVEL * f for f in (0.97123, 1.0, 1.03456)]) for t in use_case.delivery_times(entity, day)]
+    forecast = Forecast(
+        use_case=use_case.use_case,
+        path="day_ahead",
+        entity_id=entity.id,
+        issued_at=issued_at,
+        target=use_case.target,
+        unit=use_case.unit,
+        resolution=iso_duration(part.resolution),
+        model_name=f"model_da_{use_case.use_case}",
+        model_version="1",
+        code_version="benchmark",
+        data_version="made@1",
+        newest_input_at=issued_at,
+        degraded=False,
+        degraded_reasons=[],
+        quantile_levels=[0.1, 0.5, 0.9],
+        points=points,
+        simulated=True,
+    )
+    producer = RecordProducer(settings, "benchmark")
+    producer.send(Topic.FORECASTS_DAY_AHEAD, entity.id, forecast, issued_at)
+    producer.flush(30.0)
+    producer.close()
+
+
+def free_port() -> int:
+    """A port on which nothing listens now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])

@@ -1,0 +1,69 @@
+"""Published day-ahead curves as answers, to GET and to ``POST /api/v1/predict``."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from dualcast.catalogue import Entity, UseCase
+from services.da_svc.deps import DayAheadDeps, Deps
+from services.da_svc.selection import next_curve_at, select
+from services.shared.access.call import note_answer
+from services.shared.answers import Answered
+from services.shared.api import find
+from services.shared.bodies import age_seconds, fallback_of
+from services.shared.predict import PredictBatch, PredictedBatch, PredictRequest, part_of, predicted, predicted_batch
+from services.shared.problems import ProblemError, documented
+from services.shared.schemas import DayAheadForecast
+
+_NEWEST = "champion"
+router = APIRouter()
+
+
+@router.post("/predict", response_model=DayAheadForecast, responses=documented(503), tags=["predict"])
+async def predict(deps: Deps, ask: PredictRequest) -> Response:
+    """One curve, as it was made at the cutoff. A model answers only where it made the curve; id-svc scores what-ifs."""
+    return predicted(_result(deps, ask))
+
+
+@router.post("/predict/batch", response_model=PredictedBatch[DayAheadForecast], tags=["predict"])
+async def predict_batch(request: Request, deps: Deps, batch: PredictBatch) -> Response:
+    """Several curves in one call. One problem spoils no other answer."""
+    return predicted_batch(request, [_result(deps, ask) for ask in batch.requests])
+
+
+def published_day_ahead(
+    deps: DayAheadDeps, use_case: UseCase, entity: Entity, delivery_date: date | None, as_of: datetime | None
+) -> Answered:
+    """The curve of a delivery day, or the newest. Raises ProblemError 404, 503."""
+    selected = select(deps.curves, use_case, entity, deps.clock, delivery_date, as_of)
+    curve, forecast = selected.curve, selected.curve.forecast
+    note_answer(forecast)
+    fields = {
+        "delivery_date": curve.delivery_day,
+        "stale": selected.stale,
+        "input_age_seconds": age_seconds(forecast.newest_input_at, deps.clock.now()),
+        "fallback": selected.fallback or fallback_of(forecast),
+    }
+    tag = f"{curve.encoded.tag}{'s' if selected.stale else ''}"
+    return Answered(forecast, curve.encoded, tag, fields, next_curve_at(use_case, entity, curve.delivery_day))
+
+
+def _result(deps: DayAheadDeps, ask: PredictRequest) -> bytes | ProblemError:
+    try:
+        return _part(deps, ask)
+    except ProblemError as error:
+        return error
+
+
+def _part(deps: DayAheadDeps, ask: PredictRequest) -> bytes:
+    use_case, entity = find(deps, ask.use_case, ask.entity_id)
+    if ask.features:
+        raise ProblemError(422, "invalid-request", "features: day-ahead curves are made at the cutoff; ask id-svc")
+    answered = published_day_ahead(deps, use_case, entity, ask.forecast_date, None)
+    made_by = answered.forecast.model_version
+    if ask.model_version not in (None, _NEWEST, made_by):
+        raise ProblemError(404, "unknown-model", f"the curve of {entity.id} was made by version {made_by}")
+    return part_of(ask, answered, use_case, entity)

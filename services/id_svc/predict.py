@@ -1,0 +1,84 @@
+"""``POST /api/v1/predict`` of id-svc: scored now, by the model that is named, and as if features were others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from dualcast.catalogue import UseCase
+from dualcast.features.plan import FeaturePlan
+from services.id_svc.deps import Deps, IntradayDeps
+from services.id_svc.forecaster import Ask
+from services.id_svc.scored import scored
+from services.shared.answers import Answered
+from services.shared.api import find
+from services.shared.predict import PredictBatch, PredictedBatch, PredictRequest, part_of, predicted, predicted_batch
+from services.shared.problems import ProblemError, documented
+from services.shared.schemas import IntradayForecast
+
+router = APIRouter()
+
+
+@router.post("/predict", response_model=IntradayForecast, responses=documented(503), tags=["predict"])
+async def predict(deps: Deps, ask: PredictRequest) -> Response:
+    """One curve, scored now: by the champion or the model that is named, and as if some features were others."""
+    (result,) = await _results(deps, [ask])
+    return predicted(result)
+
+
+@router.post("/predict/batch", response_model=PredictedBatch[IntradayForecast], tags=["predict"])
+async def predict_batch(request: Request, deps: Deps, batch: PredictBatch) -> Response:
+    """Several curves in one call, read and scored at once. One problem spoils no other answer."""
+    return predicted_batch(request, await _results(deps, batch.requests))
+
+
+async def _results(deps: IntradayDeps, requests: Sequence[PredictRequest]) -> list[bytes | ProblemError]:
+    """A curve's JSON or a problem for each request, in order."""
+    asks: dict[int, Ask] = {}
+    results: list[bytes | ProblemError] = [b""] * len(requests)
+    for i, request in enumerate(requests):
+        try:
+            asks[i] = _ask(deps, request)
+        except ProblemError as error:
+            results[i] = error
+    for i, answer in zip(asks, await scored(deps, list(asks.values())), strict=True):
+        results[i] = answer if isinstance(answer, ProblemError) else _part(requests[i], answer, asks[i])
+    return results
+
+
+def _part(request: PredictRequest, answer: Answered, ask: Ask) -> bytes | ProblemError:
+    try:
+        return part_of(request, answer, ask.use_case, ask.entity)
+    except ProblemError as error:
+        return error
+
+
+def _ask(deps: IntradayDeps, request: PredictRequest) -> Ask:
+    """What is asked of the forecaster. Raises ProblemError 404, 422."""
+    use_case, entity = find(deps, request.use_case, request.entity_id)
+    if request.model_version is not None and deps.shelf.get(use_case.use_case, request.model_version) is None:
+        held = ", ".join(f"{m.alias} {m.version}" for m in deps.shelf.loaded() if m.use_case == use_case.use_case)
+        raise ProblemError(404, "unknown-model", f"no such model is in memory; there are: {held or 'none'}")
+    return Ask(use_case, entity, request.model_version, _features(use_case, request))
+
+
+def _features(use_case: UseCase, request: PredictRequest) -> dict[str, list[float]]:
+    """The features that are to be others, in the form of a row's. Raises ProblemError 422."""
+    if not request.features:
+        return {}
+    plan, horizons = FeaturePlan.of(use_case, "intraday"), use_case.part("intraday").horizons
+    found = {}
+    for name, given in request.features.items():
+        if name not in plan.specs:
+            raise ProblemError(
+                422, "unknown-feature", f"features: {name[:64]!r} is not a feature of {use_case.use_case}"
+            )
+        length = horizons if name in plan.per_target else 1
+        values = given if isinstance(given, list) else [given] * length
+        if len(values) != length:
+            raise ProblemError(422, "invalid-request", f"features: {name} takes {length} values, or one")
+        found[name] = [math.nan if value is None else value for value in values]
+    return found

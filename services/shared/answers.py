@@ -1,0 +1,164 @@
+"""One curve or many as a response: the format, what a cache may do with it, and where the next page is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from fastapi import Request
+from starlette.responses import Response
+
+from dualcast.catalogue import Entity, UseCase
+from dualcast.records import Forecast
+from dualcast.timegrid import Clock
+from services.shared.access.call import note_answer
+from services.shared.api import SharedDeps
+from services.shared.bodies import (
+    MEDIA_TYPES,
+    Encoded,
+    Shape,
+    age_seconds,
+    columns_of,
+    cut,
+    fallback_of,
+    table_body,
+    to_json,
+    with_fields,
+)
+from services.shared.problems import ProblemError, problem_of
+
+Found = TypeVar("Found")
+# What was expected by now may come at any moment.
+_SOON_SECONDS = 1
+_LONGEST_SECONDS = 86_400
+_OF_TABLES: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+
+# How OpenAPI describes the formats and headers of a curve.
+CURVE_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {MEDIA_TYPES["csv"]: {"schema": {"type": "string"}}, MEDIA_TYPES["parquet"]: _OF_TABLES},
+        "headers": {
+            "Cache-Control": {"description": "`max-age`: seconds until a newer one", "schema": {"type": "string"}},
+            "ETag": {"description": "for If-None-Match", "schema": {"type": "string"}},
+        },
+    },
+    304: {"description": "the answer would be the one whose ETag was sent"},
+}
+LIST_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": CURVE_RESPONSES[200]["content"],
+        "headers": {"Link": {"description": '`rel="next"`: the next page', "schema": {"type": "string"}}},
+    }
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A curve to answer with, and what is said of it besides.
+
+    tag: changes with all but the ages; next_at: when a newer one comes
+    """
+
+    forecast: Forecast
+    encoded: Encoded
+    tag: str
+    fields: Mapping[str, Any]
+    next_at: datetime
+
+    def json(self, shape: Shape) -> bytes:
+        """The curve and its fields."""
+        return with_fields(self.encoded.body(shape), self.fields)
+
+
+def one(answered: Answered, shape: Shape, clock: Clock, if_none_match: str | None = None) -> Response:
+    """One curve, fresh until the next one comes; 304 where the asker has it already."""
+    etag = f'W/"{answered.tag}-{shape.format[0]}{shape.points or ""}{"" if shape.confidence else "m"}"'
+    headers = {
+        "ETag": etag,
+        "Cache-Control": f"private, max-age={_seconds_until(answered.next_at, clock)}",
+        "Vary": "Accept",
+    }
+    if if_none_match is not None and _matches(if_none_match, etag):
+        return Response(status_code=304, headers=headers)
+    body = answered.json(shape) if shape.format == "json" else answered.encoded.body(shape)
+    return Response(body, headers=headers, media_type=MEDIA_TYPES[shape.format])
+
+
+def many(
+    request: Request,
+    answers: Sequence[Answered],
+    problems: Sequence[Mapping[str, Any]],
+    shape: Shape,
+    next_cursor: str | None = None,
+) -> Response:
+    """Some curves and the problems of others; as a table the curves alone."""
+    headers = {"Vary": "Accept", "Cache-Control": "private, no-cache"}
+    if next_cursor is not None:
+        headers["Link"] = f'<{request.url.include_query_params(cursor=next_cursor)}>; rel="next"'
+    if shape.format != "json":
+        table = columns_of([cut(answered.forecast, shape) for answered in answers])
+        return Response(table_body(table, shape.format), headers=headers, media_type=MEDIA_TYPES[shape.format])
+    rest = to_json({"problems": problems, "next_cursor": next_cursor})
+    body = b'{"forecasts":[' + b",".join(answered.json(shape) for answered in answers) + b"]," + rest[1:]
+    return Response(body, headers=headers, media_type=MEDIA_TYPES["json"])
+
+
+def each(
+    request: Request, entity_ids: Sequence[str], answer: Callable[[str], Found]
+) -> tuple[list[Found], list[dict[str, Any]]]:
+    """The answers of some entities, and the problems of the others."""
+    answers, problems = [], []
+    for entity_id in entity_ids:
+        try:
+            answers.append(answer(entity_id))
+        except ProblemError as error:
+            problems.append(problem_in_list(request, entity_id, error))
+    return answers, problems
+
+
+def problem_in_list(request: Request, entity_id: str, error: ProblemError) -> dict[str, Any]:
+    """A problem of one entity among others; its instance is the entity's own address."""
+    return problem_of(f"{request.url.path}/{entity_id}", error.status, error.detail, error.kind).model_dump()
+
+
+def published_intraday(deps: SharedDeps, use_case: UseCase, entity: Entity, as_of: datetime | None) -> Answered:
+    """The newest intraday curve that was published, or that had been at a moment. Raises ProblemError 404, 503."""
+    stored = deps.curves.intraday(use_case.use_case, entity.id)
+    if as_of is not None:
+        forecast = deps.curves.intraday_as_of(use_case.use_case, entity.id, as_of)
+        if forecast is None:
+            text = f"no intraday curve of {entity.id} that was issued by {as_of.isoformat()} is kept"
+            raise ProblemError(404, "no-forecast", text)
+        encoded = Encoded(forecast)
+    elif stored is not None:
+        forecast, encoded = stored.forecast, stored.encoded
+    else:
+        raise ProblemError(503, "no-forecast", f"no intraday curve of {entity.id} yet", {"Retry-After": "5"})
+    note_answer(forecast)
+    fields = {
+        "input_age_seconds": age_seconds(forecast.newest_input_at, deps.clock.now()),
+        "fallback": fallback_of(forecast),
+    }
+    return Answered(
+        forecast, encoded, encoded.tag, fields, next_row_at(use_case, entity, forecast.points[0].valid_time)
+    )
+
+
+def next_row_at(use_case: UseCase, entity: Entity, origin: datetime) -> datetime:
+    """When the value of the interval that begins at ``origin`` is published, and with it the next intraday curve."""
+    return use_case.variables[use_case.target].published.published_at(
+        origin, use_case.part("intraday").resolution, entity.time_zone
+    )
+
+
+def _seconds_until(moment: datetime, clock: Clock) -> int:
+    return min(max(math.ceil(clock.wall_seconds_until(moment)), _SOON_SECONDS), _LONGEST_SECONDS)
+
+
+def _matches(if_none_match: str, etag: str) -> bool:
+    """Weak comparison: ages differ between answers that are otherwise the same."""
+    sent = [text.strip().removeprefix("W/") for text in if_none_match.split(",")]
+    return "*" in sent or etag.removeprefix("W/") in sent
