@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from services.id_svc.deps import IntradayDeps
 from services.id_svc.forecaster import Answer, Ask, NoForecastError
 from services.shared.answers import Answered, next_row_at
-from services.shared.bodies import Encoded, age_seconds
+from services.shared.bodies import Encoded
 from services.shared.problems import ProblemError
 
 
@@ -27,7 +27,6 @@ def _answered(deps: IntradayDeps, ask: Ask, answer: Answer) -> Answered:
     forecast, now = answer.forecast, deps.clock.now()
     first = forecast.points[0].valid_time
     fields = {
-        "input_age_seconds": age_seconds(forecast.newest_input_at, now),
         "fallback": answer.fallback,
         "inputs": [
             {

@@ -11,6 +11,7 @@ from fastapi import Request, Security, WebSocket, WebSocketException
 from fastapi.security import APIKeyHeader
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dualcast.settings import Settings
@@ -71,10 +72,16 @@ class ApiKeys:
         return any(matches)
 
 
+def admits(connection: HTTPConnection) -> bool:
+    """Whether whoever is at the other end may ask: the one place that decides, for requests, sockets and memory."""
+    keys: ApiKeys = connection.app.state.deps.keys
+    return keys.accepts(connection.headers.get(_HEADER.model.name))
+
+
 async def check_key(request: Request, key: Annotated[str | None, Security(_HEADER)] = None) -> None:
     """Dependency of every API route; async, since FastAPI sends others to a thread. Raises ProblemError 401."""
-    keys: ApiKeys = request.app.state.deps.keys
-    if not keys.accepts(key):
+    del key  # declared for OpenAPI
+    if not admits(request):
         raise ProblemError(
             401, "unknown-key", "send a valid key in the X-API-Key header", {"WWW-Authenticate": "X-API-Key"}
         )
@@ -82,8 +89,7 @@ async def check_key(request: Request, key: Annotated[str | None, Security(_HEADE
 
 async def check_socket(socket: WebSocket) -> None:
     """The same for a WebSocket, which is then refused before it is accepted. Raises WebSocketException."""
-    keys: ApiKeys = socket.app.state.deps.keys
-    if not keys.accepts(socket.headers.get(_HEADER.model.name)):
+    if not admits(socket):
         raise WebSocketException(1008, "send a valid key in the X-API-Key header")
 
 
