@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from services.da_svc import routes
 from services.da_svc.deps import DayAheadDeps
+from services.da_svc.remembered import Remembered
 from services.shared import events
 from services.shared.api import application
 from services.shared.assets import serve_files
@@ -15,6 +16,7 @@ from services.shared.described import described
 def build_app(deps: DayAheadDeps) -> FastAPI:
     """da-svc. Its background work starts and stops with the application."""
     app = application(deps, "da-svc", "Day-ahead forecasts, precomputed, and the page")
+    Remembered.add_to(app, deps.curves, deps.clock)
     app.include_router(routes.router)
     app.include_router(events.sockets)
     shown = deps.catalogue.get(deps.settings.use_case) or next(iter(deps.catalogue.values()))

@@ -9,11 +9,11 @@ from starlette.responses import Response
 
 from dualcast.catalogue import Entity, UseCase
 from services.da_svc.deps import DayAheadDeps, Deps
-from services.da_svc.selection import next_curve_at, select
+from services.da_svc.selection import select
 from services.shared.access.call import note_answer
 from services.shared.answers import Answered
 from services.shared.api import find
-from services.shared.bodies import age_seconds, fallback_of
+from services.shared.bodies import fallback_of
 from services.shared.predict import PredictBatch, PredictedBatch, PredictRequest, part_of, predicted, predicted_batch
 from services.shared.problems import ProblemError, documented
 from services.shared.schemas import DayAheadForecast
@@ -44,11 +44,10 @@ def published_day_ahead(
     fields = {
         "delivery_date": curve.delivery_day,
         "stale": selected.stale,
-        "input_age_seconds": age_seconds(forecast.newest_input_at, deps.clock.now()),
         "fallback": selected.fallback or fallback_of(forecast),
     }
     tag = f"{curve.encoded.tag}{'s' if selected.stale else ''}"
-    return Answered(forecast, curve.encoded, tag, fields, next_curve_at(use_case, entity, curve.delivery_day))
+    return Answered(forecast, curve.encoded, tag, fields, selected.next_at)
 
 
 def _result(deps: DayAheadDeps, ask: PredictRequest) -> bytes | ProblemError:
@@ -66,4 +65,4 @@ def _part(deps: DayAheadDeps, ask: PredictRequest) -> bytes:
     made_by = answered.forecast.model_version
     if ask.model_version not in (None, _NEWEST, made_by):
         raise ProblemError(404, "unknown-model", f"the curve of {entity.id} was made by version {made_by}")
-    return part_of(ask, answered, use_case, entity)
+    return part_of(ask, answered, use_case, entity, deps.clock.now())

@@ -13,6 +13,7 @@ from dualcast.timegrid import Grid, from_micros, iso_duration
 from services.da_svc import published
 from services.da_svc.deps import DayAheadDeps, Deps
 from services.da_svc.published import published_day_ahead
+from services.da_svc.remembered import remember
 from services.da_svc.status import status_of
 from services.shared import events, issued
 from services.shared.answers import CURVE_RESPONSES, LIST_RESPONSES, each, many, one, published_intraday
@@ -68,7 +69,7 @@ async def day_ahead_of_many(
     answers, problems = each(
         request, page, lambda name: published_day_ahead(deps, found, entity_of(found, name), delivery_date, as_of)
     )
-    return many(request, answers, problems, shape, next_cursor)
+    return many(request, answers, problems, shape, deps.clock.now(), next_cursor)
 
 
 @router.get(
@@ -78,6 +79,7 @@ async def day_ahead_of_many(
     tags=["forecasts"],
 )
 async def day_ahead(
+    request: Request,
     deps: Deps,
     form: Form,
     entity_id: EntityId,
@@ -91,8 +93,12 @@ async def day_ahead(
     Without a date, the newest; where a newer one is overdue, the last stored one answers and says `stale`.
     """
     found, entity = find(deps, use_case, entity_id)
-    answered = published_day_ahead(deps, found, entity, delivery_date, as_of)
-    return one(answered, form.shape(found.day_ahead.resolution), deps.clock, if_none_match)
+    answered, shape = (
+        published_day_ahead(deps, found, entity, delivery_date, as_of),
+        form.shape(found.day_ahead.resolution),
+    )
+    remember(request, answered, shape)
+    return one(answered, shape, deps.clock, if_none_match)
 
 
 @router.get(
@@ -115,7 +121,7 @@ async def intraday_of_many(
     shape = form.shape(found.part("intraday").resolution)
     page, next_cursor = paging.of(found, entity_id)
     answers, problems = each(request, page, lambda name: published_intraday(deps, found, entity_of(found, name), as_of))
-    return many(request, answers, problems, shape, next_cursor)
+    return many(request, answers, problems, shape, deps.clock.now(), next_cursor)
 
 
 @router.get(
@@ -125,6 +131,7 @@ async def intraday_of_many(
     tags=["forecasts"],
 )
 async def intraday(
+    request: Request,
     deps: Deps,
     form: Form,
     entity_id: EntityId,
@@ -135,8 +142,10 @@ async def intraday(
     """The newest intraday curve that was published. id-svc computes one on request."""
     found = find_intraday_case(deps, use_case)
     entity = entity_of(found, entity_id)
+    shape = form.shape(found.part("intraday").resolution)
     answered = published_intraday(deps, found, entity, as_of)
-    return one(answered, form.shape(found.part("intraday").resolution), deps.clock, if_none_match)
+    remember(request, answered, shape)
+    return one(answered, shape, deps.clock, if_none_match)
 
 
 @router.get("/history/{entity_id}", tags=["history"])

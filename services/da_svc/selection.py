@@ -18,11 +18,12 @@ _GRACE_WALL = timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class Selected:
-    """A curve to answer with."""
+    """A curve to answer with; until ``next_at`` only the arrival of another can change that."""
 
     curve: StoredCurve
     stale: bool
     fallback: str | None
+    next_at: datetime
 
 
 def select(
@@ -41,19 +42,14 @@ def select(
         curve = curves.day_ahead(use_case.use_case, entity.id, wanted, as_of)
         if curve is None:
             raise ProblemError(404, "no-forecast", _why_not(use_case, entity, clock, wanted))
-        return Selected(curve, stale=False, fallback=None)
+        return Selected(curve, stale=False, fallback=None, next_at=_next(use_case, entity, curve))
     if as_of is not None:
         known = curves.days(use_case.use_case, entity.id, as_of)
         if not known:
             text = f"no curve of {entity.id} that was issued by {as_of.isoformat()} is kept"
             raise ProblemError(404, "no-forecast", text)
-        return Selected(known[-1], stale=False, fallback=None)
+        return Selected(known[-1], stale=False, fallback=None, next_at=_next(use_case, entity, known[-1]))
     return _newest(curves, use_case, entity, clock)
-
-
-def next_curve_at(use_case: UseCase, entity: Entity, newest: date) -> datetime:
-    """When the curve after that of ``newest`` is made."""
-    return use_case.cutoff(entity, newest + timedelta(days=1))
 
 
 def due_day(use_case: UseCase, entity: Entity, clock: Clock) -> date:
@@ -72,6 +68,11 @@ def is_stale(use_case: UseCase, entity: Entity, clock: Clock, newest: date) -> b
     return newest < due_day(use_case, entity, clock)
 
 
+def _next(use_case: UseCase, entity: Entity, curve: StoredCurve) -> datetime:
+    """When the curve after this one is made."""
+    return use_case.cutoff(entity, curve.delivery_day + timedelta(days=1))
+
+
 def _newest(curves: CurveBook, use_case: UseCase, entity: Entity, clock: Clock) -> Selected:
     days = curves.days(use_case.use_case, entity.id)
     now = clock.now()
@@ -79,11 +80,13 @@ def _newest(curves: CurveBook, use_case: UseCase, entity: Entity, clock: Clock) 
     if not known:
         raise ProblemError(503, "no-forecast", f"no day-ahead curve of {entity.id} is stored", {"Retry-After": "5"})
     curve = known[-1]
+    # a replay may hold curves of its own future
+    next_at = min([_next(use_case, entity, curve), *(c.forecast.issued_at for c in days if c.forecast.issued_at > now)])
     if not is_stale(use_case, entity, clock, curve.delivery_day):
-        return Selected(curve, stale=False, fallback=None)
+        return Selected(curve, stale=False, fallback=None, next_at=next_at)
     if LAST_STORED not in use_case.day_ahead.fallbacks:
         raise ProblemError(503, "no-forecast", f"the curve of {entity.id} is overdue", {"Retry-After": "5"})
-    return Selected(curve, stale=True, fallback=LAST_STORED)
+    return Selected(curve, stale=True, fallback=LAST_STORED, next_at=next_at)
 
 
 def _why_not(use_case: UseCase, entity: Entity, clock: Clock, day: date) -> str:

@@ -45,13 +45,13 @@ async def _results(deps: IntradayDeps, requests: Sequence[PredictRequest]) -> li
         except ProblemError as error:
             results[i] = error
     for i, answer in zip(asks, await scored(deps, list(asks.values())), strict=True):
-        results[i] = answer if isinstance(answer, ProblemError) else _part(requests[i], answer, asks[i])
+        results[i] = answer if isinstance(answer, ProblemError) else _part(deps, requests[i], answer, asks[i])
     return results
 
 
-def _part(request: PredictRequest, answer: Answered, ask: Ask) -> bytes | ProblemError:
+def _part(deps: IntradayDeps, request: PredictRequest, answer: Answered, ask: Ask) -> bytes | ProblemError:
     try:
-        return part_of(request, answer, ask.use_case, ask.entity)
+        return part_of(request, answer, ask.use_case, ask.entity, deps.clock.now())
     except ProblemError as error:
         return error
 

@@ -65,7 +65,7 @@ async def intraday_of_many(
     page, next_cursor = paging.of(found, entity_id)
     if as_of is not None:
         answers, problems = each(request, page, lambda n: published_intraday(deps, found, entity_of(found, n), as_of))
-        return many(request, answers, problems, shape, next_cursor)
+        return many(request, answers, problems, shape, deps.clock.now(), next_cursor)
     known, problems = each(request, page, lambda name: entity_of(found, name))
     answers = []
     for entity, answer in zip(known, await scored(deps, [Ask(found, entity) for entity in known]), strict=True):
@@ -73,7 +73,7 @@ async def intraday_of_many(
             problems.append(problem_in_list(request, entity.id, answer))
         else:
             answers.append(answer)
-    return many(request, answers, problems, shape, next_cursor)
+    return many(request, answers, problems, shape, deps.clock.now(), next_cursor)
 
 
 @router.get(

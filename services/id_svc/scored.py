@@ -9,7 +9,7 @@ from services.id_svc.deps import IntradayDeps
 from services.id_svc.forecaster import Answer, Ask, NoForecastError
 from services.shared.access.call import note_computed
 from services.shared.answers import Answered, next_row_at
-from services.shared.bodies import Encoded, age_seconds
+from services.shared.bodies import Encoded
 from services.shared.problems import ProblemError
 
 
@@ -29,7 +29,6 @@ def _answered(deps: IntradayDeps, ask: Ask, answer: Answer) -> Answered:
     note_computed(forecast, answer.fallback)
     first = forecast.points[0].valid_time
     fields = {
-        "input_age_seconds": age_seconds(forecast.newest_input_at, now),
         "fallback": answer.fallback,
         "inputs": [
             {

@@ -68,9 +68,10 @@ class Answered:
     fields: Mapping[str, Any]
     next_at: datetime
 
-    def json(self, shape: Shape) -> bytes:
-        """The curve and its fields."""
-        return with_fields(self.encoded.body(shape), self.fields)
+    def json(self, shape: Shape, now: datetime) -> bytes:
+        """The curve, its fields, and how old its newest input is."""
+        age = age_seconds(self.forecast.newest_input_at, now)
+        return with_fields(self.encoded.body(shape), {**self.fields, "input_age_seconds": age})
 
 
 def one(answered: Answered, shape: Shape, clock: Clock, if_none_match: str | None = None) -> Response:
@@ -83,7 +84,7 @@ def one(answered: Answered, shape: Shape, clock: Clock, if_none_match: str | Non
     }
     if if_none_match is not None and _matches(if_none_match, etag):
         return Response(status_code=304, headers=headers)
-    body = answered.json(shape) if shape.format == "json" else answered.encoded.body(shape)
+    body = answered.json(shape, clock.now()) if shape.format == "json" else answered.encoded.body(shape)
     return Response(body, headers=headers, media_type=MEDIA_TYPES[shape.format])
 
 
@@ -92,6 +93,7 @@ def many(
     answers: Sequence[Answered],
     problems: Sequence[Mapping[str, Any]],
     shape: Shape,
+    now: datetime,
     next_cursor: str | None = None,
 ) -> Response:
     """Some curves and the problems of others; as a table the curves alone."""
@@ -102,7 +104,7 @@ def many(
         table = columns_of([cut(answered.forecast, shape) for answered in answers])
         return Response(table_body(table, shape.format), headers=headers, media_type=MEDIA_TYPES[shape.format])
     rest = to_json({"problems": problems, "next_cursor": next_cursor})
-    body = b'{"forecasts":[' + b",".join(answered.json(shape) for answered in answers) + b"]," + rest[1:]
+    body = b'{"forecasts":[' + b",".join(answered.json(shape, now) for answered in answers) + b"]," + rest[1:]
     return Response(body, headers=headers, media_type=MEDIA_TYPES["json"])
 
 
@@ -138,10 +140,7 @@ def published_intraday(deps: SharedDeps, use_case: UseCase, entity: Entity, as_o
     else:
         raise ProblemError(503, "no-forecast", f"no intraday curve of {entity.id} yet", {"Retry-After": "5"})
     note_answer(forecast)
-    fields = {
-        "input_age_seconds": age_seconds(forecast.newest_input_at, deps.clock.now()),
-        "fallback": fallback_of(forecast),
-    }
+    fields = {"fallback": fallback_of(forecast)}
     return Answered(
         forecast, encoded, encoded.tag, fields, next_row_at(use_case, entity, forecast.points[0].valid_time)
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Generic, TypeVar
 
 from fastapi import Request
@@ -73,13 +73,13 @@ class PredictedBatch(BaseModel, Generic[Curve]):
     results: list[Predicted[Curve]]
 
 
-def part_of(ask: PredictRequest, answered: Answered, use_case: UseCase, entity: Entity) -> bytes:
+def part_of(ask: PredictRequest, answered: Answered, use_case: UseCase, entity: Entity, now: datetime) -> bytes:
     """The JSON of what was asked of a curve. Raises ProblemError 404 where it holds nothing of the day, and 422."""
     resolution = use_case.part("intraday" if answered.forecast.path == "intraday" else "day-ahead").resolution
     points = points_within(None if ask.horizon is None else span(ask.horizon), resolution)
     if ask.forecast_date is not None:
         answered = replace(answered, encoded=Encoded(_of_day(answered.forecast, ask.forecast_date, entity)))
-    return answered.json(Shape(points=points, confidence=ask.include_confidence))
+    return answered.json(Shape(points=points, confidence=ask.include_confidence), now)
 
 
 def predicted(result: bytes | ProblemError) -> Response:

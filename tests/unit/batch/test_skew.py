@@ -15,7 +15,8 @@ def test_what_differs_is_counted_by_row_and_by_feature() -> None:
     skew = compare(served, plain, ["a", "b"])
     assert (skew.rows, skew.unequal_rows) == (4, 2)
     a, b = skew.features
-    assert (a.feature, a.unequal, a.largest) == ("a", 0.25, pytest.approx(0.1))
+    assert (a.feature, a.unequal) == ("a", 0.25)
+    assert a.largest == pytest.approx(0.1)
     assert b == FeatureSkew("b", 0.25, np.inf)
 
 

@@ -26,7 +26,7 @@ from services.shared.access.settings import AccessSettings, WeakSecretError, ref
 from services.shared.access.tokens import PublishedKeys, SharedKey, Tokens
 from tests import access_world, services_world
 from tests.access_world import claims, private_key, public_pem, token
-from tests.unit.services.test_id_svc import desk_of
+from tests.unit.services.id_desk import desk_of
 
 DE, XX = (f"/api/v1/forecasts/day-ahead/{entity}" for entity in ("DE", "XX"))
 PROBLEM = "application/problem+json"
@@ -286,6 +286,13 @@ def test_no_route_of_the_document_shows_what_is_not_granted(name: str, deps: Day
     with pytest.raises(WebSocketDisconnect) as ended, client.websocket_connect(socket, headers=stranger) as ws:
         ws.receive_text()
     assert ended.value.code == 4403
+
+
+def test_an_answer_that_is_remembered_is_not_for_everybody(client: TestClient) -> None:
+    stranger, friend = bearer(token(sub="stranger", access=["es_load/*"])), bearer(token(sub="friend"))
+    assert [client.get(DE, headers=friend).status_code for _ in range(2)] == [200, 200]
+    assert client.get(DE, headers=stranger).status_code == 403
+    assert client.get(DE).status_code == 401
 
 
 def test_the_status_shows_what_one_may_see(client: TestClient) -> None:

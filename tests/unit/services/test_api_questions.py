@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 
+from dualcast.timegrid import Clock
 from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
 from services.shared.schemas import DayAheadForecasts, IssuedForecasts
@@ -131,6 +132,20 @@ def test_an_answer_that_would_be_the_same_is_not_sent_again(client: TestClient, 
     assert client.get(f"{DAY_AHEAD}/DE?horizon=PT2H", headers={"If-None-Match": etag}).status_code == 200
     deps.curves.add(replace(world.day_ahead(date(2022, 5, 4)), issued_at=NEWER))
     assert client.get(f"{DAY_AHEAD}/DE", headers={"If-None-Match": etag}).status_code == 200
+
+
+def test_what_is_remembered_grows_older_and_gives_way_to_a_newer_curve() -> None:
+    clock = Clock(start=datetime(2022, 5, 3, 8, 0, tzinfo=UTC), epoch=datetime.now(UTC), speed=1000)
+    deps = world.da_deps(clock)
+    deps.curves.add(world.day_ahead(date(2022, 5, 3)))
+    client = TestClient(build_app(deps))
+    first, second = (client.get(f"{DAY_AHEAD}/DE") for _ in range(2))
+    assert second.json()["input_age_seconds"] > first.json()["input_age_seconds"]
+    assert second.json() | {"input_age_seconds": 0} == first.json() | {"input_age_seconds": 0}
+    assert client.get(f"{DAY_AHEAD}/DE", headers={"If-None-Match": first.headers["etag"]}).status_code == 304
+    assert client.get(f"{DAY_AHEAD}/DE", headers={"Accept": "text/csv"}).text.startswith("entity_id")
+    deps.curves.add(replace(world.day_ahead(date(2022, 5, 3)), model_version="2"))
+    assert client.get(f"{DAY_AHEAD}/DE").json()["model"]["version"] == "2"
 
 
 def test_predict_answers_a_day_by_the_model_that_made_it(client: TestClient) -> None:

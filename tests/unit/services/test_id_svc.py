@@ -2,144 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
-from typing import Any
 
 import pytest
-from fastapi import FastAPI
-from fastapi.testclient import TestClient
 
-from dualcast.catalogue import UseCase
-from dualcast.records import FeatureRow, Forecast
-from services.id_svc.app import build_app
-from services.id_svc.deps import IntradayDeps
-from services.id_svc.forecaster import IntradayForecaster
-from services.id_svc.freshness import InputAges
-from services.id_svc.shelf import ModelShelf
-from services.shared.memory.curves import CurveBook
-from services.shared.memory.series import SeriesBook
-from services.shared.schemas import IntradayForecast
 from tests import services_world as world
+from tests.unit.services.id_desk import Desk, FakeModel, desk_of, filled_desk, row_at
 
 INTRADAY = "/api/v1/forecasts/intraday/DE"
 
 
-@dataclass
-class FakeModel:
-    name: str
-    version: str
-    works: bool = True
-
-
-@dataclass
-class FakeModels:
-    """A registry in memory: alias -> model; ``away`` makes it unreachable, a model that is None cannot be loaded."""
-
-    held: dict[str, FakeModel] = field(default_factory=dict)
-    away: bool = False
-    broken: set[str] = field(default_factory=set)
-    loads: int = 0
-
-    def version(self, name: str, alias: str) -> str | None:
-        if self.away:
-            raise ConnectionError("no registry")
-        return self.held[alias].version if alias in self.held else None
-
-    def load(self, name: str, alias: str) -> FakeModel:
-        self.loads += 1
-        if self.held[alias].version in self.broken:
-            raise RuntimeError("cannot be read")
-        return self.held[alias]
-
-
-@dataclass
-class FakeFeatures:
-    """A feature store in memory."""
-
-    row: FeatureRow | None
-    away: bool = False
-
-    def read(self, entity_ids: Sequence[str]) -> Mapping[str, FeatureRow | None]:
-        if self.away:
-            raise ConnectionError("no store")
-        return dict.fromkeys(entity_ids, self.row)
-
-
-def row_at(moment: datetime) -> FeatureRow:
-    return FeatureRow("de_load", "DE", moment, moment, "abc", {"load_newest": [1.0]})
-
-
-def score(
-    model: Any, use_case: UseCase, rows: Sequence[FeatureRow], issued_at: Sequence[datetime]
-) -> list[Forecast | Exception]:
-    return [curve(model, row, moment) for row, moment in zip(rows, issued_at, strict=True)]
-
-
-def curve(model: Any, row: FeatureRow, issued_at: datetime) -> Forecast | Exception:
-    if not model.works or "poison" in row.features:
-        raise ValueError("shape mismatch")
-    made = world.intraday(row.valid_time, model_name=model.name, model_version=model.version)
-    points = [p for p in made.points if p.valid_time >= issued_at]
-    if not points:
-        return ValueError("the features are too old")
-    return replace(
-        made, entity_id=row.entity_id, issued_at=issued_at, newest_input_at=row.as_of, points=points, simulated=False
-    )
-
-
-def prove(model: Any, use_case: UseCase) -> None:
-    if not model.works:
-        raise ValueError("shape mismatch")
-
-
-@dataclass
-class Desk:
-    """id-svc and everything that can be taken away from it."""
-
-    models: FakeModels
-    features: FakeFeatures
-    curves: CurveBook
-    series: SeriesBook
-    shelf: ModelShelf
-    app: FastAPI
-
-    @property
-    def client(self) -> TestClient:
-        return TestClient(self.app, raise_server_exceptions=False)
-
-    def ask(self) -> dict[str, Any]:
-        answer = self.client.get(INTRADAY)
-        assert answer.status_code == 200, answer.text
-        IntradayForecast.model_validate_json(answer.content)
-        body: dict[str, Any] = answer.json()
-        return body
-
-
-def desk_of(known: Mapping[str, UseCase]) -> Desk:
-    clock = world.frozen(world.NOW + timedelta(minutes=5))
-    curves, series = CurveBook(known), SeriesBook(known, clock)
-    models = FakeModels(
-        {"champion": FakeModel("model_id_de_load", "2"), "previous": FakeModel("model_id_de_load", "1")}
-    )
-    features = FakeFeatures(row_at(world.NOW))
-    shelf = ModelShelf(models, known, prove)
-    shelf.refresh()
-    ages = InputAges(known, series)
-    forecaster = IntradayForecaster({"de_load": features}, shelf, score, curves, series, clock, ages)
-    deps = IntradayDeps(world.settings(clock), known, forecaster, shelf, curves, series)
-    return Desk(models, features, curves, series, shelf, build_app(deps))
-
-
 @pytest.fixture
 def desk() -> Desk:
-    """Everything there, with a day of history and today's and tomorrow's day-ahead curves."""
-    found = desk_of(world.catalogue())
-    found.series.add_record(world.observations(world.NOW - timedelta(days=1), world.NOW))
-    for day in (date(2022, 5, 3), date(2022, 5, 4)):
-        found.curves.add(world.day_ahead(day))
-    return found
+    return filled_desk()
 
 
 def test_the_champion_answers_from_the_newest_features(desk: Desk) -> None:
@@ -179,7 +54,7 @@ def test_a_shifted_curve_reaches_only_as_far_as_the_day_ahead_curves(desk: Desk)
     lone = desk_of(world.catalogue())
     lone.features.away = True
     lone.curves.add(world.day_ahead(date(2022, 5, 3)))
-    lone.client.app.state.deps.forecaster._clock = world.frozen(datetime.fromisoformat("2022-05-03T20:00:00Z"))  # type: ignore[attr-defined]
+    lone.forecaster._clock = world.frozen(datetime.fromisoformat("2022-05-03T20:00:00Z"))
     assert [p["valid_time"] for p in lone.ask()["points"]][-1] == "2022-05-03T21:45:00Z"
 
 

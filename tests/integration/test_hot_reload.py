@@ -1,0 +1,148 @@
+"""A new champion in a real MLflow takes over while id-svc answers; a broken one never does."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import pandas as pd
+import pytest
+
+from dualcast.adapters.feature_store import OnlineFeatures
+from dualcast.adapters.model_registry import RegisteredModel, Run, publish
+from dualcast.catalogue import Entity, UseCase
+from dualcast.features.state import IntradayPlan, IntradayState
+from dualcast.records import FeatureRow
+from dualcast.settings import Settings
+from dualcast.timegrid import floor
+from models.conformal import Intervals
+from models.forecasting import intraday_forecast
+from models.model import Model
+from services.id_svc.app import build_app
+from services.id_svc.main import dependencies
+from tests.histories import as_update, history
+from tests.unit.models.conftest import _records, gold_of, small, trained
+
+pytestmark = [
+    pytest.mark.stack,
+    # MLflow's own imports and models warn of their future
+    pytest.mark.filterwarnings("ignore"),
+]
+NAME = "model_id_de_load"
+SECONDS_TO_TAKE_OVER = 10.0
+ASKERS = 4
+
+
+@pytest.fixture(scope="module")
+def rows(use_case: UseCase, entity: Entity) -> list[FeatureRow]:
+    plan = IntradayPlan(use_case, entity)
+    parts, _ = IntradayState(plan).apply(as_update(use_case, plan, history(use_case, entity, "2022-01-01", 40)))
+    return [row for part in parts for row in _records(use_case, entity, part)]
+
+
+@pytest.fixture(scope="module")
+def model(use_case: UseCase, entity: Entity, rows: list[FeatureRow]) -> Model:
+    gold = gold_of(use_case, rows[800::3], history(use_case, entity, "2022-01-01", 40))
+    return trained(small(use_case), "intraday", gold, "actuals")
+
+
+def widened(model: Model, factor: float, levels: int = 3) -> Model:
+    """The same model with intervals that tell it from others; with fewer levels it is broken."""
+    offsets = model.intervals._offsets[:, :, :levels] * factor
+    return replace(model, intervals=Intervals(model.levels[:levels], model.intervals.slots_per_day, offsets))
+
+
+def published(settings: Settings, model: Model, save: Callable[[Path], None]) -> str:
+    example = pd.DataFrame({"entity_id": ["DE"]})
+    return publish(settings, NAME, Run("hot_reload", "a run", {}, {}, {}, example, example), save, "models.model")
+
+
+@asynccontextmanager
+async def asking(settings: Settings) -> AsyncIterator[tuple[httpx2.AsyncClient, list[dict[str, Any]]]]:
+    """id-svc with all its real adapters, and askers that never pause; what they were answered."""
+    app = build_app(dependencies(settings))
+    answers: list[dict[str, Any]] = []
+    async with app.router.lifespan_context(app):
+        transport = httpx2.ASGITransport(app=app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://id-svc", timeout=30) as client:
+
+            async def ask() -> None:
+                while True:
+                    answer = await client.get("/api/v1/forecasts/intraday/DE")
+                    answers.append(answer.json() | {"code": answer.status_code})
+                    await asyncio.sleep(0.01)
+
+            await until(lambda: model_of(client, "champion"))
+            askers = [asyncio.create_task(ask()) for _ in range(ASKERS)]
+            yield client, answers
+            for task in askers:
+                task.cancel()
+            await asyncio.gather(*askers, return_exceptions=True)
+
+
+async def model_of(client: httpx2.AsyncClient, alias: str) -> str | None:
+    status = (await client.get("/api/v1/status")).json()
+    return next((m["version"] for m in status["models"] if m["alias"] == alias), None)
+
+
+async def until(ready: Callable[[], Any], wanted: str | None = None) -> None:
+    deadline = time.monotonic() + SECONDS_TO_TAKE_OVER
+    while True:
+        found = await ready()
+        if found is not None and wanted in (None, found):
+            return
+        assert time.monotonic() < deadline, f"waited in vain for {wanted}, found {found}"
+        await asyncio.sleep(0.05)
+
+
+def test_a_new_champion_takes_over_and_a_broken_one_does_not(
+    stack: Settings, use_case: UseCase, model: Model, rows: list[FeatureRow]
+) -> None:
+    now = datetime.now(UTC)
+    row = replace(rows[-1], valid_time=floor(now, use_case.part("intraday").resolution), as_of=now)
+    OnlineFeatures(stack, "de_load").write([row])
+    wider = widened(model, 2.0)
+    first = published(stack, model, model.save)
+
+    async def story() -> tuple[list[dict[str, Any]], list[str], dict[str, Any]]:
+        async with asking(stack) as (client, answers):
+            second = await asyncio.to_thread(published, stack, wider, wider.save)
+            await until(lambda: model_of(client, "champion"), second)
+            await until(lambda: model_of(client, "previous"), first)
+            broken = widened(model, 1.0, levels=2)
+            third = await asyncio.to_thread(published, stack, broken, broken.save)
+
+            async def refused() -> str | None:
+                found = (await client.get("/api/v1/status")).json()["refused"]
+                return next((r["version"] for r in found if r["alias"] == "champion"), None)
+
+            await until(refused, third)
+            count = len(answers)
+            await asyncio.sleep(0.5)
+            assert len(answers) > count
+            return list(answers), [first, second], (await client.get("/health/ready")).json()
+
+    answers, (old, new), health = asyncio.run(story())
+    assert health["ready"]
+    assert {a["code"] for a in answers} == {200}
+    assert {a["fallback"] for a in answers} == {None}
+    versions = [a["model"]["version"] for a in answers]
+    switch = versions.index(new)
+    # answers that were under way at the moment of the change may end after the first of the new model
+    assert set(versions[: max(switch - ASKERS, 1)]) == {old}
+    assert set(versions[switch + ASKERS :]) == {new}
+    for version, made in ((old, model), (new, wider)):
+        registered = RegisteredModel(NAME, version, "champion", "run", made)
+        answer = next(a for a in answers if a["model"]["version"] == version)
+        issued_at = datetime.fromisoformat(answer["issued_at"])
+        expected = intraday_forecast(registered, use_case, row, issued_at)
+        numbers = [list(p["quantiles"].values()) for p in answer["points"]]
+        np.testing.assert_allclose(numbers, [p.values for p in expected.points])

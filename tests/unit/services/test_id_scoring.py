@@ -1,0 +1,108 @@
+"""What id-svc scores: many at once, by a named model, as if features were others; and what it keeps of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from services.id_svc.batching import Batcher
+from services.id_svc.prediction_log import PredictionLog
+from tests import services_world as world
+from tests.unit.services.id_desk import Desk, desk_of, filled_desk, row_at
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return filled_desk()
+
+
+def test_several_are_read_and_scored_at_once_and_one_poisoned_row_spoils_no_other() -> None:
+    use_case = world.catalogue()["de_load"]
+    more = tuple(use_case.entities[0].model_copy(update={"id": f"E{i}"}) for i in range(3))
+    desk = desk_of({"de_load": use_case.model_copy(update={"entities": (*use_case.entities, *more)})})
+    body = desk.client.get("/api/v1/forecasts/intraday").json()
+    assert [f["entity_id"] for f in body["forecasts"]] == ["DE", "E0", "E1", "E2"]
+    assert (desk.features.reads, desk.scored) == (1, [4])
+    desk.features.poisoned = {"E1"}
+    body = desk.client.get("/api/v1/forecasts/intraday", params={"entity_id": ["E0", "E1", "XX"]}).json()
+    assert [f["entity_id"] for f in body["forecasts"]] == ["E0"]
+    assert [(p["status"], p["instance"][-2:]) for p in body["problems"]] == [(404, "XX"), (503, "E1")]
+
+
+def test_every_input_has_an_age_and_one_that_should_have_come_is_named(desk: Desk) -> None:
+    ages = {i["variable"]: i["age_seconds"] for i in desk.ask()["inputs"]}
+    assert ages["load"] == 300
+    assert ages["load_forecast_tso"] < 0
+    late = world.frozen(world.NOW + timedelta(days=2))
+    desk.forecaster._clock = late
+    desk.features.row = row_at(late.now())
+    body = desk.ask()
+    assert (body["fallback"], body["degraded"]) == (None, True)
+    assert body["degraded_reasons"] == ["stale_input:load_forecast_tso"]
+
+
+def test_a_what_if_is_scored_with_other_features_and_says_so(desk: Desk) -> None:
+    asked = {"entity_id": "DE", "features": {"load_newest": 7.0, "tso": [None] * 24}, "horizon": "PT1H"}
+    body = desk.client.post("/api/v1/predict", json=asked).json()
+    assert len(body["points"]) == 4
+    assert body["degraded_reasons"] == ["overridden:load_newest", "overridden:tso"]
+    assert desk.seen[-1]["load_newest"] == [7.0]
+    assert len(desk.seen[-1]["tso"]) == 24
+    for wrong in ({"nothing": 1}, {"tso": [1, 2]}, {"load_newest": "much"}):
+        assert desk.client.post("/api/v1/predict", json=asked | {"features": wrong}).status_code == 422
+
+
+def test_a_model_that_is_named_answers_alone(desk: Desk) -> None:
+    def ask(model: str) -> dict[str, Any]:
+        answer = desk.client.post("/api/v1/predict", json={"entity_id": "DE", "model_version": model})
+        body: dict[str, Any] = answer.json() | {"code": answer.status_code}
+        return body
+
+    old = ask("previous")
+    assert (old["model"]["version"], old["fallback"], old["degraded"]) == ("1", None, False)
+    assert ask("1")["model"]["version"] == "1"
+    assert ask("challenger")["code"] == 404
+    desk.models.held["champion"].works = False
+    assert ask("champion")["code"] == 503
+
+
+def test_a_day_that_the_curve_does_not_reach_is_not_there(desk: Desk) -> None:
+    asked = {"requests": [{"entity_id": "DE", "forecast_date": day} for day in ("2022-05-03", "2022-05-09")]}
+    today, later = desk.client.post("/api/v1/predict/batch", json=asked).json()["results"]
+    assert len(today["forecast"]["points"]) == 23
+    assert later["problem"]["status"] == 404
+
+
+def test_what_was_scored_is_kept_once_with_its_features(tmp_path: Path, desk: Desk) -> None:
+    log = PredictionLog(world.settings(world.frozen(), lake=str(tmp_path)))
+    desk.forecaster._kept = log
+    made = desk.ask()
+    desk.ask()
+    desk.client.post("/api/v1/predict", json={"entity_id": "DE", "features": {"load_newest": 7}})
+    log.flush()
+    rows = pq.read_table(tmp_path / "predictions/use_case=de_load/issue_date=2022-05-03").to_pylist()
+    assert [json.loads(r["features"]) for r in rows] == [{"load_newest": [1.0]}, {"load_newest": [7.0]}]
+    assert rows[0]["values"] == [list(p["quantiles"].values()) for p in made["points"]]
+    assert rows[0]["model_version"] == "2"
+
+
+def test_requests_that_wait_are_answered_together_and_each_its_own() -> None:
+    batches: list[list[int]] = []
+
+    def work(asked: Sequence[int]) -> list[int]:
+        batches.append(list(asked))
+        return [10 * number for number in asked]
+
+    async def ask_all() -> list[Sequence[int]]:
+        batcher = Batcher(work)
+        return await asyncio.gather(*(batcher.ask([i, i + 100]) for i in range(5)))
+
+    assert asyncio.run(ask_all()) == [[10 * i, 10 * (i + 100)] for i in range(5)]
+    assert batches == [[0, 100, 1, 101, 2, 102, 3, 103, 4, 104]]
