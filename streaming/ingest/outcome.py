@@ -19,8 +19,8 @@ from streaming.ingest.signals import Stop, Stopped
 _log = structlog.get_logger(__name__)
 
 
-def progress() -> Progress:
-    """A bar with how many observations were published: the task's field ``observations``."""
+def progress(*, quiet: bool = False) -> Progress:
+    """A bar with how many observations were published: the task's field ``observations``; none where ``quiet``."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -28,6 +28,7 @@ def progress() -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
+        disable=quiet,
     )
 
 

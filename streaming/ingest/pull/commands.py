@@ -89,7 +89,7 @@ def pull(
                 turns = _Turns(settings, case, Pull(case, puller, publisher, known), known, stop)
                 failed = turns.take(start, end, history=begin is not None)
                 while follow and not stop.wait(every.total_seconds()):
-                    failed = turns.take(settings.clock.now() - last, None, history=False)
+                    failed = turns.take(settings.clock.now() - last, None, history=False, quiet=True)
         if failed and stop.signal is None:
             raise typer.Exit(1)
 
@@ -104,7 +104,7 @@ class _Turns:
         self._known = known
         self._stop = stop
 
-    def take(self, start: datetime, end: datetime | None, *, history: bool) -> int:
+    def take(self, start: datetime, end: datetime | None, *, history: bool, quiet: bool = False) -> int:
         """Pull once; the number of series that failed. An unreachable topic fails all of them."""
         from dualcast.adapters.forecast_store import UnreachableError  # noqa: PLC0415
         from streaming.ingest.pull.run import Span  # noqa: PLC0415
@@ -117,7 +117,7 @@ class _Turns:
         except UnreachableError as error:
             _log.error("cannot read what was sent", error=str(error))
             return 1
-        with progress() as shown:
+        with progress(quiet=quiet) as shown:
             task = shown.add_task("pull", total=(span.end - span.start).total_seconds(), observations=0)
             for pulled in self._pull.run(span, clock.now, history=history):
                 observations += pulled.observations
