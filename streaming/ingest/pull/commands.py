@@ -13,8 +13,8 @@ from dualcast import telemetry
 from dualcast.catalogue import UseCase, load_use_case
 from dualcast.observations import SourceError
 from dualcast.settings import Settings, load_settings
-from dualcast.timegrid import DAY, duration, parse_moment
-from streaming.ingest.outcome import exit_code, known_mistakes, progress
+from dualcast.timegrid import DAY, parse_moment
+from streaming.ingest.console import UseCaseName, exit_code, known_mistakes, parse_duration, progress
 from streaming.ingest.signals import Stop
 from streaming.ingest.sources import PULLERS, open_puller
 
@@ -26,11 +26,6 @@ app = typer.Typer()
 _log = structlog.get_logger(__name__)
 
 
-def _duration(text: str) -> timedelta:
-    return duration(text)
-
-
-UseCaseName = Annotated[str | None, typer.Option("--use-case", "-u", help="Use case; default: that of the settings.")]
 From = Annotated[
     datetime | None,
     typer.Option(
@@ -48,11 +43,14 @@ To = Annotated[
         show_default=False,
     ),
 ]  # fmt: skip
-Every = Annotated[timedelta, typer.Option("--every", parser=_duration, metavar="DURATION", help="With --follow.")]
+Every = Annotated[timedelta, typer.Option("--every", parser=parse_duration, metavar="DURATION", help="With --follow.")]
 Last = Annotated[
     timedelta,
     typer.Option(
-        "--last", parser=_duration, metavar="DURATION", help="Ask again for this long each time: gaps and corrections."
+        "--last",
+        parser=parse_duration,
+        metavar="DURATION",
+        help="Ask again for this long each time: gaps and corrections.",
     ),
 ]
 
