@@ -53,11 +53,11 @@ def feature_job(use_case: str, log: Path, parallelism: int = 1) -> Iterator[Feat
         job.kill()
 
 
-def wait_caught_up(use_case: str, until: str, log: Path) -> None:
+def wait_caught_up(use_case: str, until: str, log: Path, seconds: float = PATIENCE_SECONDS) -> None:
     """Until the job has dealt with all that was published. Fails with the end of its log."""
     command = [str(_DUALCAST), "stream", "wait-caught-up", "--use-case", use_case, "--until", until]
-    command += ["--timeout", str(PATIENCE_SECONDS)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE_SECONDS + 60)
+    command += ["--timeout", str(seconds)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=seconds + 60)
     assert done.returncode == 0, f"ended with {done.returncode}\n{done.stdout}{done.stderr}\n{log.read_text()[-3000:]}"
 
 

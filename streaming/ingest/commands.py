@@ -15,9 +15,9 @@ from dualcast import telemetry
 from dualcast.catalogue import UseCase, load_use_case
 from dualcast.observations import SourceError
 from dualcast.settings import Settings, load_settings
-from dualcast.timegrid import duration, parse_moment
+from dualcast.timegrid import parse_moment
+from streaming.ingest.console import UseCaseName, exit_code, known_mistakes, parse_duration, progress
 from streaming.ingest.memory import Memory, Published
-from streaming.ingest.outcome import exit_code, known_mistakes, progress
 from streaming.ingest.replay import publish_history, publish_replay, resume_after
 from streaming.ingest.signals import Stop
 from streaming.ingest.source import Source
@@ -31,11 +31,6 @@ app = typer.Typer()
 _log = structlog.get_logger(__name__)
 
 
-def _duration(text: str) -> timedelta:
-    return duration(text)
-
-
-UseCaseName = Annotated[str | None, typer.Option("--use-case", "-u", help="Use case; default: that of the settings.")]
 DataFile = Annotated[
     Path | None, typer.Option("--data", help="CSV or Parquet file; without it, the simulator.", show_default=False)
 ]
@@ -72,7 +67,7 @@ Overlap = Annotated[
     timedelta,
     typer.Option(
         "--overlap",
-        parser=_duration,
+        parser=parse_duration,
         metavar="DURATION",
         help="With the wall's clock and no memory of an earlier run: begin this long before now.",
     ),

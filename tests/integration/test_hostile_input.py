@@ -24,7 +24,14 @@ from dualcast.features.asof import intraday_features
 from dualcast.records import FeatureRow, Topic
 from dualcast.settings import Settings
 from tests.batch_runs import delta_rows
-from tests.feature_job import as_observations, dead_letters, feature_job, published_rows, wait_caught_up
+from tests.feature_job import (
+    PATIENCE_SECONDS,
+    as_observations,
+    dead_letters,
+    feature_job,
+    published_rows,
+    wait_caught_up,
+)
 from tests.histories import history
 from tests.hostile import Hostility, Sent
 
@@ -32,6 +39,7 @@ pytestmark = pytest.mark.stack
 
 START, DAYS, UNTIL = "2024-03-20", 20, "2024-04-08T23:00:00Z"
 _CHUNK = 20
+_FEWEST_A_SECOND = 50
 _VINTAGE = ["variable", "valid_time", "published_at"]
 
 Where = tuple[int, int]
@@ -60,7 +68,7 @@ def world(
     sent = _send(stack, entity.id, use_case.target, past, int(pytestconfig.getoption("--hostile")))
     log = tmp_path_factory.mktemp("job") / "job.log"
     with feature_job(use_case.use_case, log):
-        wait_caught_up(use_case.use_case, UNTIL, log)
+        wait_caught_up(use_case.use_case, UNTIL, log, max(PATIENCE_SECONDS, len(sent) / _FEWEST_A_SECOND))
         rows = published_rows(stack)[entity.id]
         print(f"{len(sent)} messages through the stream: {time.monotonic() - begun:.0f} s")  # noqa: T201 -- for -s
     spark = spark_session(stack)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import structlog
 import typer
@@ -14,8 +14,8 @@ from dualcast.catalogue import load_use_case
 from dualcast.observations import SourceError
 from dualcast.records import DeadLetter
 from dualcast.settings import load_settings
+from streaming.ingest.console import UseCaseName, exit_code, known_mistakes
 from streaming.ingest.mqtt.payloads import NAME, Mapping, PayloadError, Repeats
-from streaming.ingest.outcome import exit_code, known_mistakes
 from streaming.ingest.signals import Stop
 
 if TYPE_CHECKING:
@@ -29,11 +29,7 @@ _log = structlog.get_logger(__name__)
 
 
 @app.command()
-def mqtt(
-    use_case: Annotated[
-        str | None, typer.Option("--use-case", "-u", help="Use case; default: that of the settings.")
-    ] = None,
-) -> None:
+def mqtt(use_case: UseCaseName = None) -> None:
     """Publish what comes over MQTT until stopped: the broker is DUALCAST_MQTT_HOST, topics are in the use case.
 
     A message is acknowledged when Kafka has it, and comes again where that was not told.

@@ -13,8 +13,8 @@ from dualcast import telemetry
 from dualcast.catalogue import UseCase, load_use_case
 from dualcast.observations import SourceError
 from dualcast.settings import Settings, load_settings
-from dualcast.timegrid import DAY, duration, parse_moment
-from streaming.ingest.outcome import exit_code, known_mistakes, progress
+from dualcast.timegrid import DAY, parse_moment
+from streaming.ingest.console import UseCaseName, exit_code, known_mistakes, parse_duration, progress
 from streaming.ingest.signals import Stop
 from streaming.ingest.sources import PULLERS, open_puller
 
@@ -26,11 +26,6 @@ app = typer.Typer()
 _log = structlog.get_logger(__name__)
 
 
-def _duration(text: str) -> timedelta:
-    return duration(text)
-
-
-UseCaseName = Annotated[str | None, typer.Option("--use-case", "-u", help="Use case; default: that of the settings.")]
 From = Annotated[
     datetime | None,
     typer.Option(
@@ -48,11 +43,14 @@ To = Annotated[
         show_default=False,
     ),
 ]  # fmt: skip
-Every = Annotated[timedelta, typer.Option("--every", parser=_duration, metavar="DURATION", help="With --follow.")]
+Every = Annotated[timedelta, typer.Option("--every", parser=parse_duration, metavar="DURATION", help="With --follow.")]
 Last = Annotated[
     timedelta,
     typer.Option(
-        "--last", parser=_duration, metavar="DURATION", help="Ask again for this long each time: gaps and corrections."
+        "--last",
+        parser=parse_duration,
+        metavar="DURATION",
+        help="Ask again for this long each time: gaps and corrections.",
     ),
 ]
 
@@ -89,7 +87,7 @@ def pull(
                 turns = _Turns(settings, case, Pull(case, puller, publisher, known), known, stop)
                 failed = turns.take(start, end, history=begin is not None)
                 while follow and not stop.wait(every.total_seconds()):
-                    failed = turns.take(settings.clock.now() - last, None, history=False)
+                    failed = turns.take(settings.clock.now() - last, None, history=False, quiet=True)
         if failed and stop.signal is None:
             raise typer.Exit(1)
 
@@ -104,7 +102,7 @@ class _Turns:
         self._known = known
         self._stop = stop
 
-    def take(self, start: datetime, end: datetime | None, *, history: bool) -> int:
+    def take(self, start: datetime, end: datetime | None, *, history: bool, quiet: bool = False) -> int:
         """Pull once; the number of series that failed. An unreachable topic fails all of them."""
         from dualcast.adapters.forecast_store import UnreachableError  # noqa: PLC0415
         from streaming.ingest.pull.run import Span  # noqa: PLC0415
@@ -117,7 +115,7 @@ class _Turns:
         except UnreachableError as error:
             _log.error("cannot read what was sent", error=str(error))
             return 1
-        with progress() as shown:
+        with progress(quiet=quiet) as shown:
             task = shown.add_task("pull", total=(span.end - span.start).total_seconds(), observations=0)
             for pulled in self._pull.run(span, clock.now, history=history):
                 observations += pulled.observations

@@ -12,7 +12,7 @@ from dualcast import telemetry
 from dualcast.catalogue import load_catalogue
 from dualcast.observations import SourceError
 from dualcast.settings import load_settings
-from streaming.ingest.outcome import known_mistakes
+from streaming.ingest.console import known_mistakes
 
 app = typer.Typer()
 _SHORTEST_KEY = 16

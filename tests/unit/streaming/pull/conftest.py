@@ -15,7 +15,7 @@ from dualcast.timegrid import Clock
 from streaming.ingest.pull.http import Patience
 from streaming.ingest.signals import Stop
 
-QUICK = Patience(attempts=4, wait_first=0.001, wait_most=0.002, most=2.0)
+QUICK = Patience(attempts=4, wait_first=0.001, wait_most=0.002, most=150.0)
 ROOT = Path(__file__).parents[4]
 
 Serve = Callable[..., None]

@@ -15,7 +15,7 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
-from dualcast.catalogue import UseCase
+from dualcast.catalogue import UseCase, load_catalogue
 from dualcast.observations import SourceError
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock, day_bounds
@@ -27,7 +27,7 @@ from streaming.ingest.pull.smard import SmardPuller
 from streaming.ingest.signals import Stop
 from streaming.ingest.source import Puller, Values
 from streaming.ingest.sources import open_puller
-from tests.unit.streaming.pull.conftest import DAY, HOUR, QUARTER, QUICK
+from tests.unit.streaming.pull.conftest import DAY, HOUR, QUARTER, QUICK, ROOT
 
 SPRING, AUTUMN = (datetime(2022, 3, 27, tzinfo=UTC).date(), 23), (datetime(2022, 10, 30, tzinfo=UTC).date(), 25)
 
@@ -353,3 +353,12 @@ def test_a_source_that_the_use_case_lacks_is_the_users_mistake(
 ) -> None:
     with pytest.raises(SourceError, match="has no series of 'smard' in its 'sources'; it has: esios"):
         open_puller("smard", es_load, settings, stop)
+
+
+def test_every_use_case_asks_for_what_its_sources_have(settings: Settings, stop: Stop) -> None:
+    batches = []
+    for use_case in load_catalogue(ROOT / "use_cases").values():
+        for name in use_case.sources:
+            with closing(open_puller(name, use_case, settings, stop)) as puller:
+                batches.append((name, len(puller.batches)))
+    assert batches == [("smard", 3), ("entsoe", 2), ("open_meteo", 1), ("esios", 2), ("entsoe", 2), ("open_meteo", 1)]

@@ -1,10 +1,12 @@
-"""How a command that feeds Kafka shows its progress and how it ends."""
+"""What the commands that feed Kafka share: an option, how they show their progress, and how they end."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from typing import Annotated
 
 import structlog
 import typer
@@ -14,13 +16,20 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from dualcast.catalogue import CatalogueError
 from dualcast.observations import SourceError
+from dualcast.timegrid import duration
 from streaming.ingest.signals import Stop, Stopped
 
+UseCaseName = Annotated[str | None, typer.Option("--use-case", "-u", help="Use case; default: that of the settings.")]
 _log = structlog.get_logger(__name__)
 
 
-def progress() -> Progress:
-    """A bar with how many observations were published: the task's field ``observations``."""
+def parse_duration(text: str) -> timedelta:
+    """A duration as an option has it; ``timegrid.duration`` under a signature that typer can read."""
+    return duration(text)
+
+
+def progress(*, quiet: bool = False) -> Progress:
+    """A bar with how many observations were published: the task's field ``observations``; none where ``quiet``."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -28,6 +37,7 @@ def progress() -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
+        disable=quiet,
     )
 
 
