@@ -32,7 +32,7 @@ _TIMEOUT_SECONDS = 30.0
 _PATIENCE_SECONDS = 60.0
 _SAVING_SECONDS, _SAVING_POLL_SECONDS = 8.0, 0.05
 _JAVA_OPTIONS = (
-    "-Xms128m -Xmx448m -Xmn256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+    "-Xms128m -Xmx448m -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
     " -XX:MaxMetaspaceSize=256m -XX:+ExitOnOutOfMemoryError"
 )
 _LOG4J = """\
