@@ -29,8 +29,8 @@ from batch.gold import silver_version
 from dualcast.adapters.lake import lake_paths
 from dualcast.catalogue import UseCase
 from dualcast.features.asof import target_values
+from dualcast.features.intraday_plan import feature_set
 from dualcast.features.plan import FeaturePlan
-from dualcast.features.state import feature_set
 from dualcast.records import Topic
 from dualcast.settings import Settings
 from dualcast.timegrid import from_micros

@@ -19,9 +19,9 @@ from batch.gold import silver_version
 from dualcast.adapters.lake import exists, lake_paths
 from dualcast.catalogue import Entity, UseCase
 from dualcast.features.asof import intraday_features_at
+from dualcast.features.intraday_plan import feature_set
 from dualcast.features.plan import FeaturePlan
 from dualcast.features.registry import Floats
-from dualcast.features.state import feature_set
 from dualcast.settings import Settings
 from dualcast.timegrid import DAY, day_bounds
 

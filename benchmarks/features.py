@@ -14,7 +14,8 @@ import numpy as np
 
 from benchmarks.results import Row
 from dualcast.catalogue import load_use_case
-from dualcast.features.state import IntradayPlan, IntradayState, Update
+from dualcast.features.intraday_plan import IntradayPlan
+from dualcast.features.state import IntradayState, Update
 from dualcast.timegrid import micros
 
 _DAYS = 120

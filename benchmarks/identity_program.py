@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from pyflink.common import Row
 from pyflink.datastream import KeyedProcessFunction, StreamExecutionEnvironment
@@ -31,6 +32,7 @@ def main() -> None:
     configuration = runtime.configure(settings, use_case, parallelism=1)
     configuration.set_string("execution.checkpointing.dir", (settings.state_dir / "identity").resolve().as_uri())
     env = StreamExecutionEnvironment.get_execution_environment(configuration)
+    env.add_jars(*(Path(p).as_uri() for p in settings.flink_jar_paths))
     pipeline.start(env, settings, Identity(), group="identity", exactly_once=True).get_job_execution_result().result()
 
 

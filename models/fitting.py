@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dualcast import metrics
 from dualcast.catalogue import Path_, UseCase
 from dualcast.features.holidays import SATURDAY, SUNDAY, WORKDAY
-from dualcast.features.state import feature_set
+from dualcast.features.intraday_plan import feature_set
 from dualcast.records import quantile_column
 from models.conformal import Intervals
 from models.forecasters.registry import Forecaster, Weights, make_forecaster

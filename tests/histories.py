@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from dualcast.catalogue import Entity, UseCase
-from dualcast.features.state import IntradayPlan, Update, update_of
+from dualcast.features.intraday_plan import IntradayPlan
+from dualcast.features.state import Update, update_of
 
 
 def history(use_case: UseCase, entity: Entity, start: str, days: int, seed: int = 7) -> pd.DataFrame:

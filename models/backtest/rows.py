@@ -12,7 +12,8 @@ import pandas as pd
 from dualcast.adapters.lake import target_column
 from dualcast.catalogue import Entity, Path_, UseCase
 from dualcast.features.asof import day_ahead_features, target_values
-from dualcast.features.state import IntradayPlan, IntradayState, Rows, update_of
+from dualcast.features.intraday_plan import IntradayPlan
+from dualcast.features.state import IntradayState, Rows, update_of
 from dualcast.timegrid import day_bounds, duration
 from models.inputs import Floats
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from dualcast.catalogue import UseCase
-from dualcast.features.state import feature_set
+from dualcast.features.intraday_plan import feature_set
 from dualcast.settings import Settings
 
 # Raise when operators are added, removed or rewired, or the state is stored otherwise: checkpoints then fit no longer.

@@ -32,8 +32,7 @@ _TIMEOUT_SECONDS = 30.0
 _PATIENCE_SECONDS = 60.0
 _SAVING_SECONDS, _SAVING_POLL_SECONDS = 8.0, 0.05
 _JAVA_OPTIONS = (
-    "-Xms128m -Xmx448m -Xmn256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
-    " -XX:MaxMetaspaceSize=256m -XX:+ExitOnOutOfMemoryError"
+    "-Xms128m -Xmx448m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:MaxMetaspaceSize=256m -XX:+ExitOnOutOfMemoryError"
 )
 _LOG4J = """\
 rootLogger.level = WARN
@@ -68,6 +67,8 @@ def run(settings: Settings, use_case: UseCase, *, parallelism: int, exactly_once
     configuration = configure(settings, use_case, parallelism=parallelism)
     _resume(settings, use_case, configuration)
     env = StreamExecutionEnvironment.get_execution_environment(configuration)
+    # `flink run` has put jars of its own there
+    env.add_jars(*(Path(p).as_uri() for p in settings.flink_jar_paths))
     function = IntradayFeatures(settings, use_case)
     client = pipeline.start(env, settings, function, group=name, exactly_once=exactly_once)
     _log.info("job started", job=name, id=str(client.get_job_id()))
@@ -99,7 +100,6 @@ def configure(settings: Settings, use_case: UseCase, *, parallelism: int) -> Con
     """Flink's settings for this job."""
     values: dict[str, Any] = {
         "parallelism.default": parallelism,
-        "pipeline.jars": ";".join(Path(p).as_uri() for p in settings.flink_jar_paths),
         "pipeline.name": checkpoints.job_name(use_case),
         "python.executable": sys.executable,
         "python.client.executable": sys.executable,

@@ -11,7 +11,8 @@ import numpy as np
 
 from dualcast.adapters.kafka import Codec
 from dualcast.catalogue import UseCase
-from dualcast.features.state import IntradayPlan, IntradayState, Rows, update_of
+from dualcast.features.intraday_plan import IntradayPlan
+from dualcast.features.state import IntradayState, Rows, update_of
 from dualcast.features.window import Slots
 from dualcast.records import DeadLetter, FeatureRow, Topic
 from dualcast.settings import Settings

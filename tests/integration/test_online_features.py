@@ -10,8 +10,8 @@ import pytest
 
 from dualcast.adapters.feature_store import OnlineFeatures, apply_definitions, open_store
 from dualcast.catalogue import Entity, UseCase
+from dualcast.features.intraday_plan import feature_set
 from dualcast.features.plan import FeaturePlan
-from dualcast.features.state import feature_set
 from dualcast.records import FeatureRow
 from dualcast.settings import Settings
 

@@ -20,8 +20,8 @@ from batch.steps import Steps
 from dualcast.adapters.kafka import RecordProducer
 from dualcast.catalogue import Entity, UseCase
 from dualcast.features.asof import day_ahead_features, intraday_features
+from dualcast.features.intraday_plan import feature_set
 from dualcast.features.plan import FeaturePlan
-from dualcast.features.state import feature_set
 from dualcast.records import FeatureRow, Topic
 from dualcast.settings import Settings
 from tests.feature_job import publish

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from dualcast.catalogue import Entity, UseCase
 from dualcast.features.asof import intraday_features, intraday_features_at
+from dualcast.features.intraday_plan import IntradayPlan
 from dualcast.features.registry import Floats
-from dualcast.features.state import IntradayPlan, IntradayState, Rows
+from dualcast.features.state import IntradayState, Rows
 from tests.histories import as_update, history, in_canonical_order
 
 STEP = 15 * 60 * 1_000_000

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from dualcast.catalogue import Entity, UseCase, load_use_case
 from dualcast.features.asof import intraday_features
+from dualcast.features.intraday_plan import IntradayPlan
 from dualcast.features.registry import Floats
-from dualcast.features.state import IntradayPlan, IntradayState, Rows
+from dualcast.features.state import IntradayState, Rows
 from tests.conftest import ROOT
 from tests.histories import as_update, history, in_canonical_order
 

@@ -11,8 +11,9 @@ import pytest
 from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import Entity, ForecasterSpec, Path_, UseCase
 from dualcast.features.asof import day_ahead_features, target_values
+from dualcast.features.intraday_plan import IntradayPlan, feature_set
 from dualcast.features.plan import FeaturePlan
-from dualcast.features.state import IntradayPlan, IntradayState, Rows, feature_set
+from dualcast.features.state import IntradayState, Rows
 from dualcast.records import FeatureRow
 from dualcast.timegrid import from_micros
 from models.fitting import Examples, fit_model
