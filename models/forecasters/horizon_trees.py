@@ -1,8 +1,9 @@
 """``horizon_trees``: every horizon at once, by trees that know the lead time, on top of linear regressions.
 
-A ridge for each time of day and horizon says most; one ensemble of trees over all horizons learns what the ridges
-leave, in units of each horizon's usual error. Where the ridges lack an input, trees that predict the distance from the
-newest measured value answer alone.
+A ridge for each time of day and horizon says most: one that knows the forecast of others and one that does not, weighed
+by how each did on days that neither saw. One ensemble of trees over all horizons learns what the ridges leave, in units
+of each horizon's usual error. Where the ridges lack an input, trees that predict the distance from the newest measured
+value answer alone.
 """
 
 from __future__ import annotations
@@ -17,22 +18,30 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.forecasters.registry import Weights, forecaster
 from models.inputs import Floats, Inputs, Layout
-from models.learners.average import known_mean
+from models.learners.average import convex_weights, known_mean
 from models.learners.feature_sets import FeatureSet, feature_sets, known_features
 from models.learners.linear import GroupedRidge
 from models.learners.trees import Growth, Matrix, TreeParams, Trees, grow
+
+# The median distance of normally distributed values from their mean, in standard deviations.
+_MEDIAN_OF_NORMAL = 0.6745
 
 
 class HorizonTreesParams(BaseModel):
     """Parameters of ``horizon_trees``.
 
+    alpha: the ridges' penalty at the last horizon, proportionally less before: close ahead, the newest values say most
+    outlier: what lies so many times the usual error from what the ridges say is a wrong value, and not learned from
+    caution: how much learned weights of the ridges are drawn towards equal ones
     tree_rows: trees learn from origins spread evenly, of about so many rows
     tree_share: how much of what the trees find is believed; all of it cost accuracy in the season after a break
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    alpha: float = Field(10.0, gt=0)
+    alpha: float = Field(3.0, gt=0)
+    outlier: float = Field(6.0, gt=1)
+    caution: float = Field(3.0, ge=0)
     most_unknown: float = Field(0.2, gt=0, le=1)
     tree_rows: int = Field(300_000, gt=0)
     tree_share: float = Field(0.5, ge=0, le=1)
@@ -53,29 +62,40 @@ class HorizonTrees:
         self._trees = Trees(self._params.trees)
         self._fallback = Trees(self._params.fallback_trees)
         self._unit: Floats = np.ones(layout.horizons)
+        self._weights: dict[str, float] = {}
 
-    def fit(self, inputs: Inputs, target: Floats, threads: int, weights: Weights | None = None) -> None:  # noqa: ARG002
+    def fit(self, inputs: Inputs, target: Floats, threads: int, weights: Weights | None = None) -> None:
         """Learn the ridges from every origin, the trees from origins spread evenly."""
         linear = set(known_features(self._layout, inputs, self._params.most_unknown))
         self._enter([(s, tuple(n for n in s.features if n in linear)) for s in feature_sets(self._layout, inputs)])
+        if weights is not None and set(weights) == set(self._weights):
+            self._weights = dict(weights)
         for features, ridge in zip(self._sets, self._ridges, strict=True):
             ridge.fit(inputs, np.where(features.usable(self._layout, inputs), target, np.nan))
         base = self._combine([ridge.fitted for ridge in self._ridges], inputs)
         residual = target - base
-        self._unit = _rms(residual)
+        self._unit = _usual(residual)
+        residual = np.clip(residual / self._unit, -self._params.outlier, self._params.outlier)
         spread = self._spread(len(inputs))
         sample = inputs.take(spread)
         grow(
             [
-                Growth(self._trees, self._with_base(sample, base[spread]), (residual / self._unit)[spread].ravel()),
+                Growth(self._trees, self._with_base(sample, base[spread]), residual[spread].ravel()),
                 Growth(self._fallback, self._matrix(sample), (target - self._anchor(inputs))[spread].ravel()),
             ],
             threads,
         )
 
-    def weigh(self, inputs: Inputs, target: Floats) -> Weights:  # noqa: ARG002 -- the parts' shares are parameters
-        """Nothing is weighed."""
-        return {}
+    def weigh(self, inputs: Inputs, target: Floats) -> Weights:
+        """How much each ridge counts: what would have been best on rows that they have not seen."""
+        said = np.stack([r.predict(inputs) for s, r in zip(self._sets, self._ridges, strict=True) if not s.fallback])
+        errors = (said - target) / self._unit
+        known = np.abs(errors).min(axis=0) < self._params.outlier
+        errors = np.where(known, errors, np.nan).reshape(len(said), -1).T
+        equal = np.array(list(self._weights.values())) / len(said)
+        learned = convex_weights(errors, np.zeros(len(errors)), equal, self._params.caution)
+        self._weights = dict(zip(self._weights, learned.tolist(), strict=True))
+        return self._weights
 
     def predict(self, inputs: Inputs) -> Floats:
         """(n, H) predictions; the fallback's where the ridges lack an input."""
@@ -93,6 +113,7 @@ class HorizonTrees:
         index = {
             "sets": [{"features": vars(s), "linear": names} for s, names in zip(self._sets, self._linear, strict=True)],
             "unit": self._unit.tolist(),
+            "weights": self._weights,
         }
         (folder / "horizon_trees.json").write_text(json.dumps(index), encoding="utf-8")
         for features, ridge in zip(self._sets, self._ridges, strict=True):
@@ -104,7 +125,7 @@ class HorizonTrees:
         """Read what ``save`` wrote."""
         index = json.loads((folder / "horizon_trees.json").read_text(encoding="utf-8"))
         self._enter([(FeatureSet.of(entry["features"]), tuple(entry["linear"])) for entry in index["sets"]])
-        self._unit = np.array(index["unit"])
+        self._unit, self._weights = np.array(index["unit"]), index["weights"]
         for features, ridge in zip(self._sets, self._ridges, strict=True):
             ridge.load(folder / f"ridge_{features.name}.npz")
         self._trees.load(folder / "trees.txt")
@@ -113,16 +134,18 @@ class HorizonTrees:
     def _enter(self, sets: list[tuple[FeatureSet, tuple[str, ...]]]) -> None:
         self._sets = [features for features, _ in sets]
         self._linear = [names for _, names in sets]
-        self._ridges = [GroupedRidge(self._layout, names, self._params.alpha) for names in self._linear]
+        self._weights = {s.name: 1.0 for s in self._sets if not s.fallback}
+        alpha = self._params.alpha * np.arange(1, self._layout.horizons + 1) / self._layout.horizons
+        self._ridges = [GroupedRidge(self._layout, n, alpha.tolist(), self._params.outlier) for n in self._linear]
 
     def _combine(self, said: list[Floats], inputs: Inputs) -> Floats:
-        """The mean of the usual ridges where their inputs are known, else the fallback's."""
+        """The weighted mean of the usual ridges where their inputs are known, else the fallback's."""
         usual = [
             np.where(s.usable(self._layout, inputs), p, np.nan)
             for s, p in zip(self._sets, said, strict=True)
             if not s.fallback
         ]
-        out = known_mean(np.stack(usual))
+        out = known_mean(np.stack(usual), np.array(list(self._weights.values())))
         for features, prediction in zip(self._sets, said, strict=True):
             if features.fallback:
                 out = np.where(np.isnan(out), prediction, out)
@@ -154,8 +177,8 @@ class HorizonTrees:
         return slice(None, None, stride)
 
 
-def _rms(residual: Floats) -> Floats:
-    """Root mean square of what is known in each column; 1 where nothing is, or all is zero."""
-    known = np.isfinite(residual)
-    mean = (np.nan_to_num(residual) ** 2).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    return np.where(mean > 0, np.sqrt(mean), 1.0)
+def _usual(residual: Floats) -> Floats:
+    """The usual size of each column's residuals, by the median, which wrong values do not move; 1 where it is 0."""
+    known = [np.abs(column[np.isfinite(column)]) for column in residual.T]
+    size = np.array([np.median(column) if len(column) else 0.0 for column in known]) / _MEDIAN_OF_NORMAL
+    return np.where(size > 0, size, 1.0)
