@@ -62,14 +62,15 @@ class HorizonTrees:
         self._trees = Trees(self._params.trees)
         self._fallback = Trees(self._params.fallback_trees)
         self._unit: Floats = np.ones(layout.horizons)
-        self._weights: dict[str, float] = {}
+        self._weights: Floats = np.empty((0, layout.horizons))
 
     def fit(self, inputs: Inputs, target: Floats, threads: int, weights: Weights | None = None) -> None:
         """Learn the ridges from every origin, the trees from origins spread evenly."""
         linear = set(known_features(self._layout, inputs, self._params.most_unknown))
         self._enter([(s, tuple(n for n in s.features if n in linear)) for s in feature_sets(self._layout, inputs)])
-        if weights is not None and set(weights) == set(self._weights):
-            self._weights = dict(weights)
+        usual = self._named_weights()
+        if weights is not None and set(weights) == set(usual):
+            self._weights = np.array([weights[name] for name in usual]).reshape(self._weights.shape)
         for features, ridge in zip(self._sets, self._ridges, strict=True):
             ridge.fit(inputs, np.where(features.usable(self._layout, inputs), target, np.nan))
         base = self._combine([ridge.fitted for ridge in self._ridges], inputs)
@@ -87,15 +88,15 @@ class HorizonTrees:
         )
 
     def weigh(self, inputs: Inputs, target: Floats) -> Weights:
-        """How much each ridge counts: what would have been best on rows that they have not seen."""
+        """How much each ridge counts at each horizon: what would have been best on rows that they have not seen."""
         said = np.stack([r.predict(inputs) for s, r in zip(self._sets, self._ridges, strict=True) if not s.fallback])
         errors = (said - target) / self._unit
-        known = np.abs(errors).min(axis=0) < self._params.outlier
-        errors = np.where(known, errors, np.nan).reshape(len(said), -1).T
-        equal = np.array(list(self._weights.values())) / len(said)
-        learned = convex_weights(errors, np.zeros(len(errors)), equal, self._params.caution)
-        self._weights = dict(zip(self._weights, learned.tolist(), strict=True))
-        return self._weights
+        errors = np.where(np.abs(errors).min(axis=0) < self._params.outlier, errors, np.nan)
+        equal, nothing = np.full(len(said), 1 / len(said)), np.zeros(len(target))
+        for horizon in range(self._layout.horizons):
+            of_horizon = errors[:, :, horizon].T
+            self._weights[:, horizon] = convex_weights(of_horizon, nothing, equal, self._params.caution)
+        return self._named_weights()
 
     def predict(self, inputs: Inputs) -> Floats:
         """(n, H) predictions; the fallback's where the ridges lack an input."""
@@ -108,12 +109,19 @@ class HorizonTrees:
             out = np.where(np.isnan(out), alone, out)
         return out
 
+    def _named_weights(self) -> dict[str, float]:
+        """The weights by ridge and place in the curve."""
+        names = [s.name for s in self._sets if not s.fallback]
+        steps = range(1, self._layout.horizons + 1)
+        keys = [f"{name}_{step:02d}" for name in names for step in steps]
+        return dict(zip(keys, self._weights.ravel().tolist(), strict=True))
+
     def save(self, folder: Path) -> None:
         """Write ridges, trees, and which features each ridge knows."""
         index = {
             "sets": [{"features": vars(s), "linear": names} for s, names in zip(self._sets, self._linear, strict=True)],
             "unit": self._unit.tolist(),
-            "weights": self._weights,
+            "weights": self._weights.tolist(),
         }
         (folder / "horizon_trees.json").write_text(json.dumps(index), encoding="utf-8")
         for features, ridge in zip(self._sets, self._ridges, strict=True):
@@ -125,7 +133,7 @@ class HorizonTrees:
         """Read what ``save`` wrote."""
         index = json.loads((folder / "horizon_trees.json").read_text(encoding="utf-8"))
         self._enter([(FeatureSet.of(entry["features"]), tuple(entry["linear"])) for entry in index["sets"]])
-        self._unit, self._weights = np.array(index["unit"]), index["weights"]
+        self._unit, self._weights = np.array(index["unit"]), np.array(index["weights"])
         for features, ridge in zip(self._sets, self._ridges, strict=True):
             ridge.load(folder / f"ridge_{features.name}.npz")
         self._trees.load(folder / "trees.txt")
@@ -134,7 +142,7 @@ class HorizonTrees:
     def _enter(self, sets: list[tuple[FeatureSet, tuple[str, ...]]]) -> None:
         self._sets = [features for features, _ in sets]
         self._linear = [names for _, names in sets]
-        self._weights = {s.name: 1.0 for s in self._sets if not s.fallback}
+        self._weights = np.ones((sum(not s.fallback for s in self._sets), self._layout.horizons))
         alpha = self._params.alpha * np.arange(1, self._layout.horizons + 1) / self._layout.horizons
         self._ridges = [GroupedRidge(self._layout, n, alpha.tolist(), self._params.outlier) for n in self._linear]
 
@@ -145,7 +153,7 @@ class HorizonTrees:
             for s, p in zip(self._sets, said, strict=True)
             if not s.fallback
         ]
-        out = known_mean(np.stack(usual), np.array(list(self._weights.values())))
+        out = known_mean(np.stack(usual), self._weights[:, np.newaxis])
         for features, prediction in zip(self._sets, said, strict=True):
             if features.fallback:
                 out = np.where(np.isnan(out), prediction, out)

@@ -101,8 +101,10 @@ def test_an_intraday_forecast_of_others_counts_as_much_as_it_is_worth(
         learned = make_forecaster("horizon_trees", layout, quick.part("intraday").forecaster.params)
         learned.fit(early.inputs, early.target, 2)
         weights[name] = learned.weigh(late.inputs, late.target)
-        assert sum(weights[name].values()) == pytest.approx(1)
-    assert weights["good"]["all"] > max(0.7, weights["poor"]["all"])
+    for step in range(1, 25):
+        good, poor = (weights[name][f"all_{step:02d}"] for name in ("good", "poor"))
+        assert good + weights["good"][f"own_{step:02d}"] == pytest.approx(1)
+        assert good > max(0.7, poor)
 
 
 def test_features_that_the_data_never_has_do_no_harm(quick: UseCase, day_ahead_frame: pd.DataFrame) -> None:
