@@ -1,9 +1,9 @@
 """Intervals that follow the errors: wider or narrower than calibrated, as the last weeks of published curves ask.
 
-Seasons and crises change how far off a forecast is. Each interval of a model is scaled by a factor of its entity and
-level: a quantile of the errors of the last weeks, at a level that is itself moved by how often actuals fell outside
-(adaptive conformal inference: Gibbs and Candes, 2021). It is a pure function of published forecasts and of what came
-true, so there is no state to lose.
+Seasons and crises change how far off a forecast is. Each interval of a model is scaled by a factor of its entity,
+horizon and level: a quantile of the errors of the last weeks, at a level that is itself moved by how often actuals fell
+outside (adaptive conformal inference: Gibbs and Candes, 2021). It is a pure function of published forecasts and of what
+came true, so there is no state to lose.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ _SHAPE_DAYS, _LEVEL_DAYS = 60, 120
 MEMORY = timedelta(days=_LEVEL_DAYS + 2)
 # With a shorter record, intervals stay as they were calibrated.
 _FEWEST_DAYS = 20
+# Of intraday curves one an hour is looked at: those between are nearly its copies.
+_CURVES_A_DAY = 24
+_HOUR = "1h"
 # How fast the level follows, and how far it and the factor may go.
 _GAIN = 0.05
 _LEVEL_RANGE = (0.2, 3.0)
@@ -35,10 +38,11 @@ _FACTOR_RANGE = (0.3, 4.0)
 def entity_factors(
     intervals: Intervals, assembler: Assembler, past: pd.DataFrame, scale: str | None, cutoff: datetime
 ) -> dict[str, Floats]:
-    """Entity -> factors of its levels (levels,), from published points that have come true; see ``TrackRecord``.
+    """Entity -> factors of its horizons and levels (H, levels), from published points that have come true.
 
-    ``past`` has entity_id, issued_at, valid_time, the quantiles as published, ``scale`` where there is one, and actual.
-    Points that lack any of these, and those of long ago, are left out.
+    ``past`` has entity_id, issued_at, valid_time, horizon (the place in the curve, 0 day-ahead), the quantiles as
+    published, ``scale`` where there is one, and actual. Points that lack any of these, and those of long ago, are left
+    out. See ``TrackRecord``.
     """
     columns = [quantile_column(level) for level in intervals.levels]
     needed = [*columns, "actual", *([scale] if scale is not None else [])]
@@ -46,24 +50,34 @@ def entity_factors(
     past = past.assign(age=age)[past[needed].notna().all(axis=1) & (age >= 0) & (age < _LEVEL_DAYS)]
     if past.empty:
         return {}
-    row, entities = pd.factorize(past["entity_id"])
+    entity, entities = pd.factorize(past["entity_id"])
+    horizon = past["horizon"].to_numpy(dtype=np.int64)
     # errors of many entities side by side, so that thousands cost no more than a sort
+    row = entity * intervals.horizons + horizon
     place = row, past.groupby(row).cumcount().to_numpy()
-    shape = len(entities), int(place[1].max()) + 1
+    shape = len(entities) * intervals.horizons, int(place[1].max()) + 1
     published = past[columns].to_numpy(dtype=np.float64)
     actual = past["actual"].to_numpy(dtype=np.float64)
     unit = past[scale].to_numpy(dtype=np.float64) if scale is not None else np.ones(len(past))
     low = np.array(intervals.levels) < MEDIAN
     missed = np.where(low, actual[:, np.newaxis] < published, actual[:, np.newaxis] > published)
-    clock = assembler.clock(past["entity_id"], past["valid_time"])[:, :1]
+    # the clock of the target itself is that of the first target of a curve that begins there
+    clock = assembler.clock(past["entity_id"], past["valid_time"])[:, 0]
     record = TrackRecord(
         age=_placed(past["age"].to_numpy(dtype=np.int64), place, shape, -1),
         error=_placed((actual - published[:, intervals.levels.index(MEDIAN)]) / unit, place, shape, np.nan),
-        offset=_placed(intervals.offsets(clock)[:, 0], place, shape, 0.0),
+        offset=_placed(intervals.offsets_at(horizon, clock), place, shape, 0.0),
         missed=_placed(missed, place, shape, False),
-        per_day=intervals.slots_per_day,
+        per_day=intervals.slots_per_day if intervals.horizons == 1 else min(intervals.slots_per_day, _CURVES_A_DAY),
     )
-    return dict(zip(entities.tolist(), record.factors(intervals.levels), strict=True))
+    factors = record.factors(intervals.levels).reshape(len(entities), intervals.horizons, -1)
+    return dict(zip(entities.tolist(), factors, strict=True))
+
+
+def one_an_hour(curves: pd.DataFrame) -> pd.DataFrame:
+    """Of long-form curves the first that was issued for each entity in each hour."""
+    hour = curves["issued_at"].dt.floor(_HOUR)
+    return curves[curves["issued_at"] == curves.groupby(["entity_id", hour])["issued_at"].transform("min")]
 
 
 def _placed(values: NDArray[Any], place: tuple[Ints, Ints], shape: tuple[int, int], nothing: Any) -> NDArray[Any]:
@@ -75,7 +89,7 @@ def _placed(values: NDArray[Any], place: tuple[Ints, Ints], shape: tuple[int, in
 
 @dataclass(frozen=True)
 class TrackRecord:
-    """Past forecasts of E entities and what came true, M of each.
+    """Past forecasts of E entities, or horizons of entities, and what came true, M of each.
 
     age: (E, M) days since they were issued, -1 where there is none
     error: (E, M) actual less median, in units of the scale

@@ -52,18 +52,26 @@ class Intervals:
     def apply(self, point: Floats, scale: Floats, clock: Ints, factors: Floats | None = None) -> Floats:
         """Point forecasts (n, H) in the unit of the target as quantiles (n, H, levels) that rise with the level.
 
-        ``factors`` (n, levels) widen or narrow them.
+        ``factors`` (n, 1 or H, levels) widen or narrow them.
         """
         offsets = self.offsets(clock) * scale[:, np.newaxis, np.newaxis]
         if factors is not None:
-            offsets = offsets * factors[:, np.newaxis]
+            offsets = offsets * factors
         quantiles: Floats = np.sort(point[:, :, np.newaxis] + offsets, axis=2)
         return quantiles
 
+    @property
+    def horizons(self) -> int:
+        """How many horizons there are."""
+        return len(self._offsets)
+
     def offsets(self, clock: Ints) -> Floats:
         """The offsets at slots of the day (n, H), in units of the scale: (n, H, levels)."""
-        part = clock * self._offsets.shape[1] // self.slots_per_day
-        found: Floats = self._offsets[np.arange(clock.shape[1]), part]
+        return self.offsets_at(np.arange(clock.shape[1]), clock)
+
+    def offsets_at(self, horizon: Ints, clock: Ints) -> Floats:
+        """The offsets of some horizons at slots of the day, which broadcast: (..., levels)."""
+        found: Floats = self._offsets[horizon, clock * self._offsets.shape[1] // self.slots_per_day]
         return found
 
     def save(self, path: Path) -> None:

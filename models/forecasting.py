@@ -6,7 +6,7 @@ import os
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import cast
@@ -20,7 +20,7 @@ from dualcast.catalogue import Path_, UseCase
 from dualcast.features.plan import FeaturePlan
 from dualcast.records import FeatureRow, Forecast, Point
 from dualcast.timegrid import iso_duration
-from models.adaptive import entity_factors
+from models.adaptive import entity_factors, one_an_hour
 from models.inputs import FeatureMismatchError, Floats, Inputs, Ints
 from models.model import Model
 
@@ -29,7 +29,7 @@ OTHER_FEATURE_SET = "other_feature_set"
 PREVIOUS_VERSION = "fallback: previous_version"
 MISSING = "missing:"
 
-# Entity and cutoff -> what the offsets of its levels are multiplied with, (levels,).
+# Entity and cutoff, or another moment -> what the offsets of its horizons and levels are multiplied with, (H, levels).
 Factors = Mapping[tuple[str, datetime], Floats]
 
 __all__ = [
@@ -197,20 +197,36 @@ def interval_factors(
 ) -> Factors:
     """How wide the intervals of some curves are to be, by what was known of earlier ones at the cutoff of each.
 
+    Intraday the factors of a moment hold until the next is worked out: once a day is enough.
+
     ``past`` are published points of the last ``adaptive.MEMORY``: entity_id, issued_at, valid_time, the quantiles as
     published, the feature that is the scale, and actual (NaN where unknown). Curves of a short record are left out.
     """
     raw = _raw(model)
+    past = _with_horizon(use_case, raw, past)
     by_cutoff: dict[datetime, list[str]] = {}
     for entity_id, cutoff in curves:
         raw.assembler.enter(use_case.entity(entity_id))
         by_cutoff.setdefault(cutoff, []).append(entity_id)
     out: dict[tuple[str, datetime], Floats] = {}
     for cutoff, entities in by_cutoff.items():
-        known = past["entity_id"].isin(entities) & (past["valid_time"] <= use_case.newest_known("day-ahead", cutoff))
+        known = past["entity_id"].isin(entities) & (
+            past["valid_time"] <= use_case.newest_known(raw.layout.path, cutoff)
+        )
         found = entity_factors(raw.intervals, raw.assembler, past[known], raw.layout.scale, cutoff)
         out |= {(entity_id, cutoff): factors for entity_id, factors in found.items()}
     return out
+
+
+def _with_horizon(use_case: UseCase, raw: Model, past: pd.DataFrame) -> pd.DataFrame:
+    """Published points with the place in their curve; intraday of one curve an hour."""
+    if raw.layout.path == "day-ahead":
+        return past.assign(horizon=0)
+    past, step = one_an_hour(past), pd.Timedelta(use_case.part("intraday").resolution)
+    # an origin is issued when its newest value is published, or a little later
+    delay = use_case.variables[use_case.target].published.delay or timedelta(0)
+    horizon = -((past["issued_at"] - delay - past["valid_time"]) // step)
+    return past.assign(horizon=horizon)[horizon.between(0, raw.layout.horizons - 1)]
 
 
 def day_ahead_forecast(
@@ -291,9 +307,15 @@ def prove_intraday(model: RegisteredModel, use_case: UseCase) -> None:
 
 
 def intraday_forecasts(
-    model: RegisteredModel, use_case: UseCase, rows: pd.DataFrame, data_version: str
+    model: RegisteredModel,
+    use_case: UseCase,
+    rows: pd.DataFrame,
+    data_version: str,
+    factors: Mapping[str, Floats] | None = None,
 ) -> Iterator[Forecast]:
     """The curves of many origins, each issued when its row became known; predicted at once.
+
+    ``factors`` (H, levels) of each entity widen or narrow the intervals: see ``interval_factors``.
 
     ``rows`` are Gold's: entity_id, valid_time (the origin), event_timestamp and the features of the model's own set.
     Raises FeatureMismatchError, and NoForecastError for the first curve of which nothing can be said.
@@ -304,7 +326,9 @@ def intraday_forecasts(
     heads = zip(rows["entity_id"], _moments(rows["valid_time"]), _moments(rows["event_timestamp"]), strict=True)
     origins = [_Origin(entity_id, origin, known_at, known_at, data_version) for entity_id, origin, known_at in heads]
     inputs = raw.assembler.from_frame(rows)
-    return map(_said, _intraday(model, use_case, origins, inputs, _version_reasons(model)))
+    usual = np.ones((raw.layout.horizons, len(raw.levels)))
+    widths = np.array([factors.get(o.entity_id, usual) for o in origins]) if factors else None
+    return map(_said, _intraday(model, use_case, origins, inputs, _version_reasons(model), widths))
 
 
 def _said(made: Forecast | NoForecastError) -> Forecast:
@@ -314,11 +338,16 @@ def _said(made: Forecast | NoForecastError) -> Forecast:
 
 
 def _intraday(
-    model: RegisteredModel, use_case: UseCase, origins: Sequence[_Origin], inputs: Inputs, reasons: Sequence[str]
+    model: RegisteredModel,
+    use_case: UseCase,
+    origins: Sequence[_Origin],
+    inputs: Inputs,
+    reasons: Sequence[str],
+    widths: Floats | None = None,
 ) -> Iterator[Forecast | NoForecastError]:
     """The curve of each origin, without the targets that began before it was issued, or why there is none."""
     raw, part = _raw(model), use_case.part("intraday")
-    quantiles = _bounded(use_case, raw.quantiles(inputs))
+    quantiles = _bounded(use_case, raw.quantiles(inputs, widths))
     missing = raw.missing(inputs)
     for i, origin in enumerate(origins):
         passed = max(-((origin.valid_time - origin.issued_at) // part.resolution), 0)
@@ -393,10 +422,10 @@ def _cutoffs(use_case: UseCase, times: pd.DatetimeIndex, heads: pd.DataFrame) ->
 def _row_factors(
     raw: Model, heads: pd.DataFrame, cutoffs: Sequence[datetime], factors: Factors | None
 ) -> Floats | None:
-    """The factors of each row, (n, levels)."""
+    """The factors of each row, (n, H, levels)."""
     if not factors:
         return None
-    usual = np.ones(len(raw.levels))
+    usual = np.ones((raw.layout.horizons, len(raw.levels)))
     of_curves = [factors.get(key, usual) for key in zip(heads["entity_id"], cutoffs, strict=True)]
     return np.repeat(np.array(of_curves), heads["end"] - heads["begin"], axis=0)
 

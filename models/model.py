@@ -56,7 +56,7 @@ class Model:
     def quantiles(self, inputs: Inputs, factors: Floats | None = None) -> Floats:
         """(n, H, levels) in the unit of the target; 0 where nothing can happen, NaN where nothing can be said.
 
-        ``factors`` (n, levels) widen or narrow the intervals: see ``adaptive``.
+        ``factors`` (n, 1 or H, levels) widen or narrow the intervals: see ``adaptive``.
         """
         point = self.forecaster.predict(inputs) * inputs.scale[:, np.newaxis]
         quantiles = self.intervals.apply(point, inputs.scale, inputs.clock, factors)

@@ -57,13 +57,15 @@ def mean_change(window: Window, variable: str, over: timedelta, by: timedelta) -
 @feature("origin", level=True)
 def typical_error(window: Window, variable: str, over: timedelta, count: int, within: int = 21) -> Floats:
     """How far the values of the time before the origin lay, on average, from what ``same_day_type`` says of them."""
-    width = window.periods(over.total_seconds())
-    past = replace(window, target=window.origin - np.arange(width, 0, -1))
-    error = past.at(variable, past.target) - same_day_type(past, variable, count, within)
-    known = np.isfinite(error)
-    found = known.sum(axis=1, keepdims=True)
-    total = np.where(known, error, 0.0).sum(axis=1, keepdims=True)
-    return np.where(2 * found >= width, total / np.maximum(found, 1), np.nan)
+    past = _before_origin(window, over)
+    return _mean_known(past.at(variable, past.target) - same_day_type(past, variable, count, within))
+
+
+@feature("origin", level=True)
+def mean_rise(window: Window, variable: str, over: timedelta, by: timedelta) -> Floats:
+    """The mean of the time before the origin less that of the same local time whole days before."""
+    past = _before_origin(window, over)
+    return _mean_known(past.at(variable, past.target) - lag(past, variable, by))
 
 
 @feature("target", level=True)
@@ -86,6 +88,12 @@ def same_day_type(window: Window, variable: str, count: int, within: int = 21) -
 
 
 @feature("target", level=True)
+def slope(window: Window, variable: str, by: int) -> Floats:
+    """How much the value ``by`` slots after the target differs from that at the target; negative for before."""
+    return window.at(variable, window.target + by) - window.at(variable, window.target)
+
+
+@feature("target", level=True)
 def day_mean(window: Window, variable: str, by: timedelta = timedelta(0)) -> Floats:
     """The mean over the slots of a row's targets, or of as many whole days before: for a delivery day, its level."""
     values = window.at(variable, window.same_local_time(by.days))
@@ -93,3 +101,16 @@ def day_mean(window: Window, variable: str, by: timedelta = timedelta(0)) -> Flo
     total = np.where(known, values, 0.0).sum(axis=1, keepdims=True)
     count = known.sum(axis=1, keepdims=True)
     return np.broadcast_to(np.where(count > 0, total / np.maximum(count, 1), np.nan), values.shape)
+
+
+def _before_origin(window: Window, over: timedelta) -> Window:
+    """The window with the slots of the time before the origin as targets."""
+    return replace(window, target=window.origin - np.arange(window.periods(over.total_seconds()), 0, -1))
+
+
+def _mean_known(values: Floats) -> Floats:
+    """The mean of each row, (n, 1); NaN where fewer than half of it is known."""
+    known = np.isfinite(values)
+    found = known.sum(axis=1, keepdims=True)
+    total = np.where(known, values, 0.0).sum(axis=1, keepdims=True)
+    return np.where(2 * found >= values.shape[1], total / np.maximum(found, 1), np.nan)

@@ -76,16 +76,23 @@ def with_targets(
     use_case: UseCase, path: Path_, rows: pd.DataFrame, on_grid: pd.DataFrame, until: datetime
 ) -> pd.DataFrame:
     """Rows with the column ``target_column(path)``: what had come true, in the vintage known before ``until``."""
+    horizons = use_case.part("intraday").horizons if path == "intraday" else 1
+    actual = came_true(use_case, rows, on_grid, until, use_case.part(path).resolution, horizons)
+    return rows.assign(**{target_column(path): actual[:, 0] if path == "day-ahead" else list(actual)})
+
+
+def came_true(
+    use_case: UseCase, rows: pd.DataFrame, on_grid: pd.DataFrame, until: datetime, step: timedelta, horizons: int = 1
+) -> Floats:
+    """The target at the valid_time of rows and the steps after it, in the vintage known before ``until``, (n, H)."""
     known = on_grid[(on_grid["variable"] == use_case.target) & (on_grid["published_at"] < until)]
     of_entity = dict(iter(known.groupby("entity_id")))
-    part = use_case.part(path)
-    horizons = use_case.part("intraday").horizons if path == "intraday" else 1
     actual = np.full((len(rows), horizons), np.nan)
     for entity_id, where in rows.reset_index(drop=True).groupby("entity_id").groups.items():
         if entity_id in of_entity:
-            series = target_values(use_case, of_entity[entity_id], part.resolution)
-            actual[where] = _ahead(series, rows["valid_time"].iloc[where], part.resolution, horizons)
-    return rows.assign(**{target_column(path): actual[:, 0] if path == "day-ahead" else list(actual)})
+            series = target_values(use_case, of_entity[entity_id], step)
+            actual[where] = _ahead(series, rows["valid_time"].iloc[where], step, horizons)
+    return actual
 
 
 def _ahead(series: pd.Series, starts: pd.Series, step: timedelta, horizons: int) -> Floats:

@@ -78,7 +78,7 @@ def _forecasts(
     """The curves of a fold, day by day; an entity and day of which nothing can be said is left out."""
     wanted = rows[rows["delivery_day"].isin(question.issue_days(fold))]
     for day, of_day in wanted.groupby("delivery_day", sort=True):
-        factors = record.factors(model, of_day) if question.path == "day-ahead" else None
+        factors = record.factors(model, of_day)
         try:
             made = _of_day(question, history, of_day, model, factors)
         except NoForecastError:
@@ -88,13 +88,12 @@ def _forecasts(
                     made += _of_day(question, history, part, model, factors)
                 except NoForecastError as error:
                     _log.warning("no forecast", entity=entity_id, day=str(day), reason=str(error))
-        if question.path == "day-ahead":
-            record.add(made)
+        record.add(made)
         yield from made
 
 
 def _of_day(
-    question: Question, history: History, rows: pd.DataFrame, model: RegisteredModel, factors: Factors | None
+    question: Question, history: History, rows: pd.DataFrame, model: RegisteredModel, factors: Factors
 ) -> list[Forecast]:
     """All curves of some rows of one day, or none. Raises NoForecastError."""
     if question.path == "day-ahead":
@@ -102,4 +101,5 @@ def _of_day(
     # of values that became known together, and of a value that came again, one forecast was made
     issued = rows.drop_duplicates(["entity_id", "event_timestamp"], keep="last")
     issued = issued.drop_duplicates(["entity_id", "valid_time"], keep="first")
-    return list(intraday_forecasts(model, question.use_case, issued, history.data_version))
+    widths = {entity_id: found for (entity_id, _), found in factors.items()}
+    return list(intraday_forecasts(model, question.use_case, issued, history.data_version, widths))

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 
 import numpy as np
 import pandas as pd
 
 from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.records import Forecast, forecast_frame
-from dualcast.timegrid import micros
-from models.adaptive import MEMORY
+from dualcast.timegrid import day_bounds, micros
+from models.adaptive import MEMORY, one_an_hour
 from models.backtest.history import History
 from models.backtest.question import Question
-from models.backtest.rows import with_targets
+from models.backtest.rows import came_true
 from models.forecasting import Factors, interval_factors
 
-_KEY = ["entity_id", "issued_at", "valid_time"]
+# By what a published point finds the row that it was made from.
+_KEY = {"day-ahead": ["entity_id", "issued_at", "valid_time"], "intraday": ["entity_id", "issued_at"]}
 
 
 class TrackRecord:
-    """The day-ahead curves of a backtest, oldest first, as ``interval_factors`` takes them."""
+    """The curves of a backtest, oldest first, as ``interval_factors`` takes them."""
 
     def __init__(self, question: Question, history: History, rows: pd.DataFrame, stored: pd.DataFrame) -> None:
         """``rows`` hold the scale of every interval; ``stored`` are the forecasts of folds that were done before."""
         self._question = question
-        scale = question.use_case.day_ahead.scale
-        self._scales = rows.rename(columns={"event_timestamp": "issued_at"})[[*_KEY, *([scale] if scale else [])]]
+        scale = question.use_case.part(question.path).scale
+        self._key = _KEY[question.path]
+        known = rows.assign(issued_at=rows["event_timestamp"])[[*self._key, *([scale] if scale else [])]]
+        self._scales = known.drop_duplicates(self._key, keep="last")
         target = history.on_grid[history.on_grid["variable"] == question.use_case.target]
         self._observed = target
         self._published_at = target["published_at"].dt.as_unit("us").astype("int64").to_numpy()
@@ -36,16 +39,29 @@ class TrackRecord:
     def add(self, forecasts: Sequence[Forecast]) -> None:
         """Enter the curves of one more day."""
         if forecasts:
-            self._days.append(forecast_frame(forecasts))
+            made = forecast_frame(forecasts)
+            self._days.append(made if self._question.path == "day-ahead" else one_an_hour(made))
 
     def factors(self, model: RegisteredModel, rows: pd.DataFrame) -> Factors:
         """How wide the intervals of the curves of some rows are to be."""
         if not self._days:
             return {}
-        curves = rows[["entity_id", "event_timestamp"]].drop_duplicates()
-        cutoffs = pd.DatetimeIndex(curves["event_timestamp"]).to_pydatetime()
-        past = self._past(max(cutoffs))
-        return interval_factors(model, self._question.use_case, past, zip(curves["entity_id"], cutoffs, strict=True))
+        curves = self._curves(rows)
+        past = self._past(max(cutoff for _, cutoff in curves))
+        return interval_factors(model, self._question.use_case, past, curves)
+
+    def _curves(self, rows: pd.DataFrame) -> list[tuple[str, datetime]]:
+        """Entities, and as of when the curves of their rows of one day get their width: the cutoff, or midnight."""
+        if self._question.path == "day-ahead":
+            heads = rows[["entity_id", "event_timestamp"]].drop_duplicates()
+            cutoffs = pd.DatetimeIndex(heads["event_timestamp"]).to_pydatetime()
+            return list(zip(heads["entity_id"], cutoffs, strict=True))
+        heads = rows[["entity_id", "delivery_day"]].drop_duplicates()
+        return [(entity_id, self._midnight(entity_id, day)) for entity_id, day in heads.itertuples(index=False)]
+
+    def _midnight(self, entity_id: str, day: date) -> datetime:
+        """When a local day begins, UTC."""
+        return day_bounds(day, self._question.use_case.entity(entity_id).time_zone)[0]
 
     def _past(self, cutoff: datetime) -> pd.DataFrame:
         """The curves of the last ``MEMORY`` with scale and actual, in the vintage known before ``cutoff``."""
@@ -53,8 +69,9 @@ class TrackRecord:
         curves = pd.concat(self._days, ignore_index=True)
         recent = curves[curves["issued_at"] >= begin].reset_index(drop=True)
         self._days = [recent]
-        known = with_targets(self._question.use_case, "day-ahead", recent, self._since(begin), cutoff)
-        return known.merge(self._scales, on=_KEY, how="left")
+        use_case, step = self._question.use_case, self._question.use_case.part(self._question.path).resolution
+        known = came_true(use_case, recent, self._since(begin), cutoff, step)
+        return recent.assign(actual=known[:, 0]).merge(self._scales, on=self._key, how="left")
 
     def _since(self, begin: datetime) -> pd.DataFrame:
         """The target's values that were published from a moment on."""

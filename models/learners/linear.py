@@ -22,6 +22,8 @@ _MAX_LEVERAGE = 0.9
 _ROWS_PER_COEFFICIENT = 3
 # Below this nothing is learned at all.
 _FEWEST_ROWS = 30
+# Rows are looked through for outliers at most so many times.
+_ROUNDS = 3
 # An unknown regressor counts as its mean; a row that lacks more than this share of them gets no prediction.
 _MOST_UNKNOWN = 0.3
 
@@ -45,9 +47,16 @@ class GroupedRidge:
     rows in closed form (the hat matrix), so that another learner can be trained on honest residuals.
     """
 
-    def __init__(self, layout: Layout, features: Sequence[str], alpha: float) -> None:
+    def __init__(
+        self, layout: Layout, features: Sequence[str], alpha: float | Sequence[float], outlier: float = np.inf
+    ) -> None:
+        """``alpha`` is the penalty, one or of each horizon.
+
+        A row whose leave-one-out residual is more than ``outlier`` times the usual one is not learned from.
+        """
         self._layout = layout
-        self._alpha = alpha
+        self._alpha = np.broadcast_to(alpha, layout.horizons)
+        self._outlier = outlier
         self._plain = layout.columns([n for n in features if n not in layout.codes])
         self._coded = [(layout.column[n], layout.codes[n]) for n in features if n in layout.codes]
         # of each group: the coefficients with the constant last, and the means of the regressors
@@ -139,8 +148,8 @@ class GroupedRidge:
         known = np.isfinite(group)
         means = np.where(known, group, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
         out.means[where] = means
-        out.coefficients[where], self.fitted[rows, horizon] = _ridge(
-            np.where(known, group, means), y[rows], self._alpha
+        out.coefficients[where], self.fitted[rows, horizon] = _robust_ridge(
+            np.where(known, group, means), y[rows], float(self._alpha[horizon]), self._outlier
         )
 
     def _design(self, inputs: Inputs, horizon: int) -> Floats:
@@ -158,6 +167,25 @@ def _groups(keys: Ints, rows: Ints) -> Iterator[tuple[int, Ints]]:
     order = np.argsort(keys, kind="stable")
     found, begin = np.unique(keys[order], return_index=True)
     yield from zip(found.tolist(), np.split(rows[order], begin[1:]), strict=False)
+
+
+def _robust_ridge(design: Floats, y: Floats, alpha: float, outlier: float) -> tuple[Floats, Floats]:
+    """As ``_ridge``, without the rows that lie far from what the others say of them: a wrong value ruins a regression.
+
+    What is said of these rows is the prediction of a regression that did not learn from them.
+    """
+    kept = np.ones(len(y), dtype=bool)
+    weights, fitted = _ridge(design, y, alpha)
+    for _ in range(_ROUNDS - 1 if np.isfinite(outlier) else 0):
+        residual = np.abs(y - fitted)
+        usual = residual <= outlier * np.sqrt(np.mean(residual[kept] ** 2))
+        if (usual == kept).all() or usual.sum() < _FEWEST_ROWS:
+            break
+        kept = usual
+        weights, of_kept = _ridge(design[kept], y[kept], alpha)
+        fitted = design @ weights[:-1] + weights[-1]
+        fitted[kept] = of_kept
+    return weights, fitted
 
 
 def _ridge(design: Floats, y: Floats, alpha: float) -> tuple[Floats, Floats]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from dualcast.catalogue import Entity
 from dualcast.features.errors import corrected, error_lag, moved_lag
 from dualcast.features.holidays import SlotCalendar
-from dualcast.features.levels import day_mean, mean_change, same_day_type, typical_error
+from dualcast.features.levels import day_mean, mean_change, mean_rise, same_day_type, slope, typical_error
 from dualcast.features.plans import near, planned, run_length, same_plan
 from dualcast.features.weather import degrees_above, degrees_below, smoothed
 from dualcast.features.window import Window
@@ -53,6 +54,29 @@ def test_the_typical_error_is_that_of_same_day_type_and_sees_no_target(window: W
     window.values["load"][-24:] = 1e9
     assert typical_error(window, "load", DAY, count=1).item() == pytest.approx(24)
     assert same_day_type(window, "load", count=1)[0, 0] == window.values["load"][-48]
+
+
+def test_a_rise_compares_with_the_same_local_time_also_after_the_clock_changed(entity: Entity) -> None:
+    # the hour from 02:00 was left out on Sunday, 2022-03-27: local midnight of Monday is 23 hours after that of Sunday
+    monday = int(pd.Timestamp("2022-03-28T00:00", tz="Europe/Berlin").timestamp()) // HOUR
+    start = monday - LOOKBACK
+    values = {"load": np.arange(LOOKBACK + 24, dtype=float)}
+    origin, target = np.array([[monday + 12]]), np.arange(monday + 12, monday + 18)[np.newaxis]
+    window = Window(values, frozenset({"load"}), start, origin, target, LOOKBACK, HOUR, SlotCalendar(entity, HOUR))
+    assert mean_rise(window, "load", timedelta(hours=6), DAY).item() == pytest.approx(24)
+    assert mean_rise(window, "load", timedelta(hours=6), 2 * DAY).item() == pytest.approx(47)
+
+
+def test_a_rise_is_unknown_where_most_of_the_time_is(window: Window) -> None:
+    window.values["load"][-24 - 3 : -24] = np.nan
+    assert mean_rise(window, "load", timedelta(hours=6), DAY).item() == pytest.approx(24)
+    assert np.isnan(mean_rise(window, "load", timedelta(hours=4), DAY).item())
+
+
+def test_a_slope_is_that_of_forecasts_around_the_target_and_sees_nothing_measured(window: Window) -> None:
+    np.testing.assert_array_equal(slope(window, "forecast", -2), np.full((1, 24), -2.0))
+    assert slope(window, "forecast", 1)[0, :-1].tolist() == [1.0] * 23
+    assert np.isnan(slope(window, "load", 1)).all()
 
 
 def test_the_typical_error_is_unknown_where_half_of_the_time_is(window: Window) -> None:

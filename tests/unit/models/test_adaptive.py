@@ -10,8 +10,9 @@ import pytest
 
 from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import UseCase
-from models.adaptive import TrackRecord
-from models.forecasting import day_ahead_forecasts, interval_factors
+from dualcast.records import forecast_frame
+from models.adaptive import TrackRecord, one_an_hour
+from models.forecasting import day_ahead_forecasts, interval_factors, intraday_forecasts
 from models.inputs import Floats
 
 LEVELS = (0.1, 0.5, 0.9)
@@ -128,3 +129,63 @@ def test_points_without_actual_and_other_entities_are_left_out(
         issued_at=past["issued_at"] - timedelta(days=400), valid_time=past["valid_time"] - timedelta(days=400)
     )
     np.testing.assert_array_equal(widths(quick, day_ahead_model, last_day, old), plain)
+
+
+@pytest.fixture(scope="module")
+def spoken(quick: UseCase, intraday_model: RegisteredModel, intraday_frame: pd.DataFrame) -> pd.DataFrame:
+    """What the intraday model said, as published, with what came true."""
+    rows = intraday_frame.iloc[:-32]
+    frame = forecast_frame(list(intraday_forecasts(intraday_model, quick, rows, "test")))
+    scale = rows.assign(issued_at=rows["event_timestamp"])[["issued_at", str(quick.part("intraday").scale)]]
+    actual = rows.explode("actuals")["actuals"].to_numpy(dtype=np.float64)
+    assert len(actual) == len(frame)
+    return frame.assign(actual=actual).merge(scale, on="issued_at")
+
+
+def horizon_factors(quick: UseCase, model: RegisteredModel, past: pd.DataFrame) -> Floats:
+    """The factors of Germany at the end of the record, (H, levels)."""
+    moment = past["issued_at"].max().to_pydatetime() + timedelta(days=1)
+    return interval_factors(model, quick, past, [(quick.entities[0].id, moment)])[quick.entities[0].id, moment]
+
+
+def test_each_horizon_follows_its_own_errors(
+    quick: UseCase, intraday_model: RegisteredModel, spoken: pd.DataFrame
+) -> None:
+    calm = horizon_factors(quick, intraday_model, spoken)
+    assert calm.shape == (24, 3)
+    hit = spoken["valid_time"] - spoken["issued_at"] == timedelta(hours=5)
+    wild = spoken.assign(actual=spoken["actual"].where(~hit, spoken["q50"] + 3 * (spoken["actual"] - spoken["q50"])))
+    moved = horizon_factors(quick, intraday_model, wild)
+    assert (moved[20, [0, 2]] > 1.5 * calm[20, [0, 2]]).all()
+    np.testing.assert_array_equal(np.delete(moved, 20, axis=0), np.delete(calm, 20, axis=0))
+
+
+def test_curves_issued_a_little_late_count_by_their_origin(
+    quick: UseCase, intraday_model: RegisteredModel, spoken: pd.DataFrame
+) -> None:
+    # what was issued seconds after the first target had begun says nothing of it, and the same of all others
+    late = spoken.assign(issued_at=spoken["issued_at"] + timedelta(seconds=3))
+    late = late[late["valid_time"] >= late["issued_at"]]
+    np.testing.assert_array_equal(
+        horizon_factors(quick, intraday_model, late)[1:], horizon_factors(quick, intraday_model, spoken)[1:]
+    )
+    assert (horizon_factors(quick, intraday_model, late)[0] == 1).all()
+
+
+def test_intraday_intervals_take_the_factors_of_their_horizon(
+    quick: UseCase, intraday_model: RegisteredModel, intraday_frame: pd.DataFrame
+) -> None:
+    rows, factors = intraday_frame.tail(1), np.ones((24, 3))
+    factors[5] = 2
+    entity = quick.entities[0].id
+    (plain,) = (c.to_frame() for c in intraday_forecasts(intraday_model, quick, rows, "test"))
+    (wide,) = (c.to_frame() for c in intraday_forecasts(intraday_model, quick, rows, "test", {entity: factors}))
+    ratio = (wide["q90"] - wide["q10"]) / (plain["q90"] - plain["q10"])
+    np.testing.assert_allclose(ratio, np.where(np.arange(24) == 5, 2.0, 1.0))
+    np.testing.assert_array_equal(wide["q50"], plain["q50"])
+
+
+def test_of_curves_of_one_hour_the_first_is_kept(spoken: pd.DataFrame) -> None:
+    kept = one_an_hour(spoken)
+    assert not kept.drop_duplicates("issued_at")["issued_at"].dt.floor("1h").duplicated().any()
+    assert kept["issued_at"].dt.floor("1h").nunique() == spoken["issued_at"].dt.floor("1h").nunique()

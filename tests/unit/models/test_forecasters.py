@@ -83,10 +83,28 @@ def test_a_gap_in_the_newest_values_leaves_no_hole_in_an_intraday_curve(
     intraday_model: RegisteredModel, intraday_frame: pd.DataFrame
 ) -> None:
     model = _raw(intraday_model)
-    rows = _last_days(intraday_frame, 5).assign(load_back_3=np.nan, load_change_1h=np.nan)
+    rows = _last_days(intraday_frame, 5).assign(load_back_3=np.nan, load_rise_1d_1h=np.nan)
     quantiles = np.stack([np.stack(model.predict(rows)[c].to_list()) for c in ("q10", "q50", "q90")])
     assert np.isfinite(quantiles).all()
     assert (np.diff(quantiles, axis=0) >= 0).all()
+
+
+def test_an_intraday_forecast_of_others_counts_as_much_as_it_is_worth(
+    quick: UseCase, intraday_frame: pd.DataFrame
+) -> None:
+    layout = Layout.of(quick, "intraday")
+    truth = intraday_frame.assign(tso=intraday_frame["actuals"])
+    weights = {}
+    for name, frame in (("good", truth), ("poor", intraday_frame)):
+        examples = Examples.of(layout, quick, frame.iloc[:-100], "actuals")
+        early, late = examples.take(slice(None, 1500)), examples.take(slice(1600, None))
+        learned = make_forecaster("horizon_trees", layout, quick.part("intraday").forecaster.params)
+        learned.fit(early.inputs, early.target, 2)
+        weights[name] = learned.weigh(late.inputs, late.target)
+    for step in range(1, 25):
+        good, poor = (weights[name][f"all_{step:02d}"] for name in ("good", "poor"))
+        assert good + weights["good"][f"own_{step:02d}"] == pytest.approx(1)
+        assert good > max(0.7, poor)
 
 
 def test_features_that_the_data_never_has_do_no_harm(quick: UseCase, day_ahead_frame: pd.DataFrame) -> None:

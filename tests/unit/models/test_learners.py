@@ -43,6 +43,35 @@ def test_each_hour_of_each_entity_has_its_own_slope(layout: Layout) -> None:
     np.testing.assert_allclose(ridge.predict(fresh), truth, atol=1e-3)
 
 
+@pytest.mark.parametrize("wrong", ["target", "input"])
+def test_a_wrong_value_is_not_learned_from(layout: Layout, wrong: str) -> None:
+    inputs, target = _examples()
+    row = int(np.flatnonzero((inputs.clock[:, 0] == 20) & (inputs.entity == 0))[5])
+    if wrong == "target":
+        target[row] = 1e4
+    else:
+        inputs.values[row, 0, 0] = 15
+    fresh, truth = _examples(seed=4)
+    mine = (fresh.clock[:, 0] == 20) & (fresh.entity == 0)
+    errors = []
+    for outlier in (6.0, np.inf):
+        ridge = GroupedRidge(layout, ["a", "b"], alpha=1e-6, outlier=outlier)
+        ridge.fit(inputs, target)
+        errors.append(np.abs(ridge.predict(fresh) - truth)[mine].max())
+    assert errors[0] < 0.01
+    assert errors[1] > 1
+
+
+def test_each_horizon_has_its_own_penalty(layout: Layout) -> None:
+    inputs, target = _examples()
+    two = Inputs(np.repeat(inputs.values, 2, axis=1), inputs.scale, np.repeat(inputs.clock, 2, axis=1), inputs.entity)
+    ridge = GroupedRidge(layout.model_copy(update={"horizons": 2}), ["a", "b"], alpha=[1e-6, 1e6])
+    ridge.fit(two, np.repeat(target, 2, axis=1))
+    near, far = (ridge.predict(two)[:, horizon].std() for horizon in (0, 1))
+    assert near == pytest.approx(target.std(), rel=0.01)
+    assert far < 0.7 * near
+
+
 def test_an_unknown_entity_gets_what_all_share(layout: Layout) -> None:
     inputs, target = _examples()
     ridge = GroupedRidge(layout, ["a", "b"], alpha=1e-6)
