@@ -103,6 +103,16 @@ def test_no_secret_is_written_down_wherever_it_was_put(store: Engine, deps: DayA
     assert mine.rpartition(".")[2] not in written
 
 
+def test_no_path_is_written_that_a_database_would_refuse(store: Engine, deps: DayAheadDeps) -> None:
+    mine = {"Authorization": f"Bearer {token()}"}
+    with TestClient(build_app(deps)) as client:
+        for path in ("/api/v1/history/%00", "/api/v1/%1b%5b2J", "/api/v1/history/%ed%a0%80%ff", f"/api/{'x' * 5000}"):
+            client.get(path, headers=mine)
+    written = rows(store)
+    assert len(written) == 4
+    assert all(r.path.isprintable() and r.entities.isprintable() and len(r.path) <= 256 for r in written)
+
+
 def test_a_curve_made_for_a_call_is_kept_once_for_the_same_numbers(store: Engine) -> None:
     trail, curve = AuditTrail(store), services_world.intraday(services_world.NOW)
     who = {"at": services_world.NOW, "identity": "jwt:desk", "trace_id": TRACE}
