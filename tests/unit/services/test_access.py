@@ -12,7 +12,7 @@ from typing import Any
 
 import jwt
 import pytest
-from fastapi import Request, WebSocket
+from fastapi import FastAPI, Request, WebSocket
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 from starlette.testclient import WebSocketDenialResponse
@@ -25,6 +25,7 @@ from services.shared.access.settings import AccessSettings, WeakSecretError, ref
 from services.shared.access.tokens import PublishedKeys, SharedKey, Tokens
 from tests import access_world, services_world
 from tests.access_world import claims, private_key, public_pem, token
+from tests.unit.services.test_id_svc import desk_of
 
 DE, XX = (f"/api/v1/forecasts/day-ahead/{entity}" for entity in ("DE", "XX"))
 PROBLEM = "application/problem+json"
@@ -47,6 +48,13 @@ def deps(store: Engine) -> DayAheadDeps:
 @pytest.fixture
 def client(deps: DayAheadDeps) -> TestClient:
     return TestClient(build_app(deps), raise_server_exceptions=False)
+
+
+class AnyName(dict[str, str]):
+    """A value for every parameter of a path."""
+
+    def __missing__(self, name: str) -> str:
+        return "DE"
 
 
 def bearer(text: str) -> dict[str, str]:
@@ -314,6 +322,22 @@ def test_a_websocket_passes_the_same_gate(deps: DayAheadDeps) -> None:
     with pytest.raises(WebSocketDenialResponse) as refused, client.websocket_connect("/api/v1/live"):
         pass
     assert refused.value.status_code == 401
+
+
+@pytest.mark.parametrize("service", ["da", "id"])
+def test_no_route_of_the_api_passes_by_the_gate(service: str, store: Engine, deps: DayAheadDeps) -> None:
+    app = build_app(deps) if service == "da" else desk_of(services_world.catalogue()).client.app
+    assert isinstance(app, FastAPI)
+    app.state.deps.access = access_world.access(store, tokens=access_world.tokens())
+    client, other = TestClient(app, raise_server_exceptions=False), bearer(token(role="operator", access=["es_load/*"]))
+    paths = client.get("/openapi.json").json()["paths"]
+    calls = [(method, path) for path, operations in paths.items() if path.startswith("/api/") for method in operations]
+    assert calls
+    assert {client.request(method, path.format_map(AnyName())).status_code for method, path in calls} == {401}
+    asked = [(method, path) for method, path in calls if "{entity_id}" in path]
+    assert {
+        client.request(method, path.format_map(AnyName()), headers=other).status_code for method, path in asked
+    } == {403}
 
 
 def test_the_page_health_and_documentation_stay_open(client: TestClient) -> None:
