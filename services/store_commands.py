@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from dualcast.catalogue import load_catalogue
@@ -163,7 +164,7 @@ def _opened(settings: Settings, *, migrated: bool = True) -> Iterator[Engine]:
         finally:
             engine.dispose()
     except (ConnectionError, UnmigratedStoreError, UnknownKeyError, ValueError) as error:
-        Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
 
 
