@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import jwt
@@ -81,10 +82,20 @@ def tokens() -> Tokens:
 @contextmanager
 def store(folder: Path) -> Iterator[Engine]:
     """An SQLite store with its tables."""
+    (folder / "store.db").write_bytes(_migrated())
     engine = open_store(world.settings(world.frozen(), state_dir=folder))
-    migrate(engine)
     yield engine
     engine.dispose()
+
+
+@cache
+def _migrated() -> bytes:
+    """A store with tables and nothing in them, made once."""
+    with TemporaryDirectory() as folder:
+        engine = open_store(world.settings(world.frozen(), state_dir=Path(folder)))
+        migrate(engine)
+        engine.dispose()
+        return (Path(folder) / "store.db").read_bytes()
 
 
 def key(engine: Engine, role: str = "reader", *access: str, days: int | None = None) -> str:
