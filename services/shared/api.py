@@ -14,11 +14,11 @@ from dualcast import __version__
 from dualcast.catalogue import Entity, UseCase
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock
-from services.shared.access.browser import SecurityHeaders
 from services.shared.access.call import current
 from services.shared.access.control import Access, check_access
 from services.shared.access.gate import Gate, document_gate
 from services.shared.access.identity import Identity
+from services.shared.browser import SecurityHeaders
 from services.shared.memory.feeds import Background, Feed
 from services.shared.problems import MEDIA_TYPE, ProblemError, documented, install, problem_response
 from services.shared.schemas import ClockStatus, FeedStatus, Health, UseCaseStatus
