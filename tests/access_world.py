@@ -48,11 +48,13 @@ def public_pem(name: str = "first") -> bytes:
 
 def published(*names: str) -> list[PyJWK]:
     """The issuer's set of keys."""
-    keys_ = []
-    for name in names:
-        fields = RSAAlgorithm.to_jwk(private_key(name).public_key(), as_dict=True)
-        keys_.append(PyJWK({**fields, "kid": name, "use": "sig", "alg": "RS256"}))
-    return keys_
+    return [PyJWK(public_jwk(name)) for name in names]
+
+
+def public_jwk(name: str) -> dict[str, Any]:
+    """One of them as it is published."""
+    fields = RSAAlgorithm.to_jwk(private_key(name).public_key(), as_dict=True)
+    return {**fields, "kid": name, "use": "sig", "alg": "RS256"}
 
 
 def claims(**more: Any) -> dict[str, Any]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +194,28 @@ def test_a_shared_key_takes_its_own_algorithm_alone(deps: DayAheadDeps, client: 
     other = jwt.encode(claims(), access_world.SECRET + "x" * 40, algorithm="HS512")
     statuses = [client.get(DE, headers=bearer(text)).status_code for text in (shared, other, token(), unsigned("none"))]
     assert statuses == [200, 401, 401, 401]
+
+
+def test_keys_are_read_where_the_issuer_publishes_them(deps: DayAheadDeps, client: TestClient) -> None:
+    symmetric = {"kty": "oct", "kid": "shared", "k": part(access_world.SECRET.encode())}
+    body = json.dumps({"keys": [access_world.public_jwk("first"), symmetric]}).encode()
+
+    class Issuer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Issuer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/keys"
+        deps.access.tokens = Tokens(access_world.token_settings(jwt_jwks_url=url))
+        assert client.get(DE, headers=bearer(token())).status_code == 200
+        forged = jwt.encode(claims(), access_world.SECRET, headers={"kid": "shared"})
+        assert client.get(DE, headers=bearer(forged)).status_code == 401
+        server.shutdown()
 
 
 def test_an_issuer_that_changes_keys_is_followed_and_not_overrun(deps: DayAheadDeps, client: TestClient) -> None:
