@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from dualcast.catalogue import load_use_case
 from dualcast.records import Topic
@@ -84,5 +85,5 @@ def _start(run: Callable[[], None]) -> None:
     try:
         run()
     except (ConnectionError, UnmigratedStoreError, WeakSecretError, ValueError) as error:
-        Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from dualcast.catalogue import load_catalogue
 from dualcast.settings import Settings, load_settings
 from services.shared.access.identity import Grant, Role
 
@@ -126,14 +128,24 @@ def revoke_key(key_id: Annotated[str, typer.Argument(help="The id that `dualcast
 def retention(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, and delete nothing")] = False,
 ) -> None:
-    """Delete what the store has held long enough: forecasts and answers for 2 years, the audit trail for 7."""
-    from dualcast.adapters.store.retention import expired, prune  # noqa: PLC0415 - slow, of no use to other commands
+    """Delete what store and lake have held long enough: forecasts and answers for 2 years, the audit trail for 7."""
+    from dualcast.adapters import lake  # noqa: PLC0415 - slow, and of no use to other commands
+    from dualcast.adapters.store import retention as kept  # noqa: PLC0415 - as above
 
-    settings = load_settings()
+    settings, done = load_settings(), "would be deleted" if dry_run else "deleted"
+    now = settings.clock.now()
     with _opened(settings) as engine:
-        counts = (expired if dry_run else prune)(engine, settings.clock.now())
+        counts = (kept.expired if dry_run else kept.prune)(engine, now)
     for table, count in counts.items():
-        typer.echo(f"{table}: {count} rows {'would be deleted' if dry_run else 'deleted'}")
+        typer.echo(f"{table}: {count} rows {done}")
+    first = kept.years_before(now, kept.FORECAST_YEARS).date()
+    for use_case, found in load_catalogue(settings.use_cases).items():
+        for path in found.paths:
+            days = lake.days_of_forecasts(settings, use_case, path)
+            old = [folder for day, folder in days.items() if day < first]
+            for folder in () if dry_run else old:
+                lake.delete(folder)
+            typer.echo(f"lake, {use_case} {path}: {len(old)} days {done}")
 
 
 @contextmanager
@@ -152,7 +164,7 @@ def _opened(settings: Settings, *, migrated: bool = True) -> Iterator[Engine]:
         finally:
             engine.dispose()
     except (ConnectionError, UnmigratedStoreError, UnknownKeyError, ValueError) as error:
-        Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import jwt
@@ -47,11 +48,13 @@ def public_pem(name: str = "first") -> bytes:
 
 def published(*names: str) -> list[PyJWK]:
     """The issuer's set of keys."""
-    keys_ = []
-    for name in names:
-        fields = RSAAlgorithm.to_jwk(private_key(name).public_key(), as_dict=True)
-        keys_.append(PyJWK({**fields, "kid": name, "use": "sig", "alg": "RS256"}))
-    return keys_
+    return [PyJWK(public_jwk(name)) for name in names]
+
+
+def public_jwk(name: str) -> dict[str, Any]:
+    """One of them as it is published."""
+    fields = RSAAlgorithm.to_jwk(private_key(name).public_key(), as_dict=True)
+    return {**fields, "kid": name, "use": "sig", "alg": "RS256"}
 
 
 def claims(**more: Any) -> dict[str, Any]:
@@ -81,10 +84,20 @@ def tokens() -> Tokens:
 @contextmanager
 def store(folder: Path) -> Iterator[Engine]:
     """An SQLite store with its tables."""
+    (folder / "store.db").write_bytes(_migrated())
     engine = open_store(world.settings(world.frozen(), state_dir=folder))
-    migrate(engine)
     yield engine
     engine.dispose()
+
+
+@cache
+def _migrated() -> bytes:
+    """A store with tables and nothing in them, made once."""
+    with TemporaryDirectory() as folder:
+        engine = open_store(world.settings(world.frozen(), state_dir=Path(folder)))
+        migrate(engine)
+        engine.dispose()
+        return (Path(folder) / "store.db").read_bytes()
 
 
 def key(engine: Engine, role: str = "reader", *access: str, days: int | None = None) -> str:

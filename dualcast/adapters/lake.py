@@ -21,6 +21,7 @@ from dualcast.settings import Settings
 _GOLD = {"day-ahead": "day_ahead", "intraday": "intraday"}
 _TARGETS = {"day-ahead": "actual", "intraday": "actuals"}
 _KEYS = ["entity_id", "valid_time", "event_timestamp"]
+_ISSUED = "issue_date="
 _CURVE = ["entity_id", "delivery_day"]
 
 
@@ -122,8 +123,23 @@ def gold_curves(settings: Settings, use_case: str, curves: Sequence[tuple[str, d
 def forecast_rows(settings: Settings, use_case: str, path: Path_, issue_date: date | None = None) -> pd.DataFrame:
     """The stored forecasts as ``Forecast.to_frame`` writes them; of one issue date (UTC), or all; empty where none."""
     root = lake_paths(settings).forecasts(path, use_case)
-    folder = root if issue_date is None else f"{root}/issue_date={issue_date.isoformat()}"
+    folder = root if issue_date is None else f"{root}/{_ISSUED}{issue_date.isoformat()}"
     return _read(folder) if exists(folder) else pd.DataFrame(columns=["entity_id", "issued_at", "valid_time"])
+
+
+def days_of_forecasts(settings: Settings, use_case: str, path: Path_) -> dict[date, str]:
+    """The issue dates (UTC) of which there are stored forecasts, each with the URI of its folder."""
+    root = lake_paths(settings).forecasts(path, use_case)
+    filesystem, folder = fsspec.core.url_to_fs(root)
+    names = [str(entry).rpartition("/")[2] for entry in filesystem.ls(folder, detail=False)] if exists(root) else []
+    days = [name.removeprefix(_ISSUED) for name in names if name.startswith(_ISSUED)]
+    return {date.fromisoformat(day): f"{root}/{_ISSUED}{day}" for day in sorted(days)}
+
+
+def delete(uri: str) -> None:
+    """Delete a folder and all in it."""
+    filesystem, path = fsspec.core.url_to_fs(uri)
+    filesystem.rm(path, recursive=True)
 
 
 def exists(uri: str) -> bool:

@@ -13,11 +13,11 @@ from dualcast import __version__
 from dualcast.catalogue import Entity, UseCase
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock
-from services.shared.access.browser import SecurityHeaders
 from services.shared.access.call import current
 from services.shared.access.control import Access, check_access
 from services.shared.access.gate import Gate
 from services.shared.access.identity import Identity
+from services.shared.browser import SecurityHeaders
 from services.shared.memory.curves import CurveBook
 from services.shared.memory.feeds import Background, Feed
 from services.shared.memory.series import SeriesBook

@@ -70,6 +70,13 @@ def transaction(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
+def take_time(connection: Connection) -> None:
+    """Let the statements of this transaction take as long as they need: those of a migration or a clean-up do."""
+    if connection.dialect.name == "postgresql":
+        for limit in ("statement_timeout", "lock_timeout"):
+            connection.exec_driver_sql(f"SET LOCAL {limit} = 0")
+
+
 def _sqlite(url: URL) -> Engine:
     if url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)

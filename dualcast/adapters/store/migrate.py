@@ -10,7 +10,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 
-from dualcast.adapters.store.engine import IMMEDIATE, reaching, shown, transaction
+from dualcast.adapters.store.engine import IMMEDIATE, reaching, shown, take_time, transaction
 from dualcast.settings import Settings
 
 # any number that no other program takes for its own advisory locks
@@ -27,6 +27,7 @@ def migrate(engine: Engine) -> str:
     Raises StoreAwayError.
     """
     with reaching(engine), engine.execution_options(**IMMEDIATE).begin() as connection:
+        take_time(connection)
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         config = _config()

@@ -53,7 +53,8 @@ class Gate:
 
 
 def _redacted(text: str) -> str:
-    return _SECRETS.sub("***", text)
+    """Without secrets, and without what a database would refuse or a terminal would obey."""
+    return "".join(c if c.isprintable() else "?" for c in _SECRETS.sub("***", text))
 
 
 def document_gate(openapi: dict[str, Any]) -> None:

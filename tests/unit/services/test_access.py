@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
-from fastapi import Request, WebSocket
+from fastapi import FastAPI, Request, WebSocket
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 from starlette.testclient import WebSocketDenialResponse
@@ -49,6 +51,13 @@ def deps(store: Engine) -> DayAheadDeps:
 @pytest.fixture
 def client(deps: DayAheadDeps) -> TestClient:
     return TestClient(build_app(deps), raise_server_exceptions=False)
+
+
+class AnyName(dict[str, str]):
+    """A value for every parameter of a path."""
+
+    def __missing__(self, name: str) -> str:
+        return "DE"
 
 
 def bearer(text: str) -> dict[str, str]:
@@ -186,6 +195,28 @@ def test_a_shared_key_takes_its_own_algorithm_alone(deps: DayAheadDeps, client: 
     other = jwt.encode(claims(), access_world.SECRET + "x" * 40, algorithm="HS512")
     statuses = [client.get(DE, headers=bearer(text)).status_code for text in (shared, other, token(), unsigned("none"))]
     assert statuses == [200, 401, 401, 401]
+
+
+def test_keys_are_read_where_the_issuer_publishes_them(deps: DayAheadDeps, client: TestClient) -> None:
+    symmetric = {"kty": "oct", "kid": "shared", "k": part(access_world.SECRET.encode())}
+    body = json.dumps({"keys": [access_world.public_jwk("first"), symmetric]}).encode()
+
+    class Issuer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Issuer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/keys"
+        deps.access.tokens = Tokens(access_world.token_settings(jwt_jwks_url=url))
+        assert client.get(DE, headers=bearer(token())).status_code == 200
+        forged = jwt.encode(claims(), access_world.SECRET, headers={"kid": "shared"})
+        assert client.get(DE, headers=bearer(forged)).status_code == 401
+        server.shutdown()
 
 
 def test_an_issuer_that_changes_keys_is_followed_and_not_overrun(deps: DayAheadDeps, client: TestClient) -> None:
@@ -349,6 +380,22 @@ def test_a_websocket_passes_the_same_gate(deps: DayAheadDeps) -> None:
     with pytest.raises(WebSocketDenialResponse) as refused, client.websocket_connect("/api/v1/live"):
         pass
     assert refused.value.status_code == 401
+
+
+@pytest.mark.parametrize("service", ["da", "id"])
+def test_no_route_of_the_api_passes_by_the_gate(service: str, store: Engine, deps: DayAheadDeps) -> None:
+    app = build_app(deps) if service == "da" else desk_of(services_world.catalogue()).client.app
+    assert isinstance(app, FastAPI)
+    app.state.deps.access = access_world.access(store, tokens=access_world.tokens())
+    client, other = TestClient(app, raise_server_exceptions=False), bearer(token(role="operator", access=["es_load/*"]))
+    paths = client.get("/openapi.json").json()["paths"]
+    calls = [(method, path) for path, operations in paths.items() if path.startswith("/api/") for method in operations]
+    assert calls
+    assert {client.request(method, path.format_map(AnyName())).status_code for method, path in calls} == {401}
+    asked = [(method, path) for method, path in calls if "{entity_id}" in path]
+    assert {
+        client.request(method, path.format_map(AnyName()), headers=other).status_code for method, path in asked
+    } == {403}
 
 
 def test_the_page_health_and_documentation_stay_open(client: TestClient) -> None:

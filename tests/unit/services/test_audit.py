@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, text
 from structlog.testing import capture_logs
@@ -24,6 +25,7 @@ from services.shared.access import audit
 from services.shared.access.audit import AuditTrail
 from tests import access_world, services_world
 from tests.access_world import token
+from tests.unit.services.test_id_svc import desk_of
 
 DE = "/api/v1/forecasts/day-ahead/DE"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -103,17 +105,31 @@ def test_no_secret_is_written_down_wherever_it_was_put(store: Engine, deps: DayA
     assert mine.rpartition(".")[2] not in written
 
 
-def test_a_curve_made_for_a_call_is_kept_once_for_the_same_numbers(store: Engine) -> None:
-    trail, curve = AuditTrail(store), services_world.intraday(services_world.NOW)
-    who = {"at": services_world.NOW, "identity": "jwt:desk", "trace_id": TRACE}
-    later = replace(curve, issued_at=curve.issued_at.replace(second=1))
-    for forecast in (curve, curve, later, services_world.intraday(services_world.NOW, ratio=1.2), curve):
-        trail.add_computed(forecast, "previous_version", who)
-    trail.start()
-    trail.stop()
-    kept = rows(store, "predictions")
-    assert [(r.model_version, r.fallback, r.trace_id) for r in kept] == [("1", "previous_version", TRACE)] * 3
-    assert str(curve.points[0].values[1]) in kept[0].points
+def test_no_path_is_written_that_a_database_would_refuse(store: Engine, deps: DayAheadDeps) -> None:
+    mine = {"Authorization": f"Bearer {token()}"}
+    with TestClient(build_app(deps)) as client:
+        for path in ("/api/v1/history/%00", "/api/v1/%1b%5b2J", "/api/v1/history/%ed%a0%80%ff", f"/api/{'x' * 5000}"):
+            client.get(path, headers=mine)
+    written = rows(store)
+    assert len(written) == 4
+    assert all(r.path.isprintable() and r.entities.isprintable() and len(r.path) <= 256 for r in written)
+
+
+def test_id_svc_logs_what_it_computes_for_a_call(store: Engine) -> None:
+    desk = desk_of(services_world.catalogue())
+    app = desk.client.app
+    assert isinstance(app, FastAPI)
+    app.state.deps.access = access_world.access(store)
+    with desk.client as client:
+        answers = [
+            client.get("/api/v1/forecasts/intraday/DE", headers={"Authorization": f"Bearer {token()}"})
+            for _ in range(3)
+        ]
+    (kept,) = rows(store, "predictions")
+    values = [point["quantiles"]["0.5"] for point in answers[0].json()["points"]]
+    assert [row[1] for row in json.loads(kept.points)["values"]] == values
+    assert (kept.identity, kept.model_name, kept.model_version) == ("jwt:desk", "model_id_de_load", "2")
+    assert [r.model_versions for r in rows(store)] == ['["model_id_de_load/2"]'] * 3
 
 
 def test_nobody_waits_for_a_store_that_hangs_and_what_spills_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,14 +176,3 @@ def test_a_store_that_comes_back_gets_what_waited(store: Engine, monkeypatch: py
             time.sleep(0.01)
         trail.stop()
     assert ([r.path for r in rows(store)], trail.spilled) == ([str(n) for n in range(5)], 0)
-
-
-def test_an_entry_that_the_store_refuses_does_not_take_others_with_it(store: Engine) -> None:
-    trail = AuditTrail(store)
-    kind, values = row(1)
-    for entry in (row(0), (kind, values | {"path": None}), row(2)):
-        trail.add(entry)
-    with capture_logs():
-        trail.start()
-        trail.stop()
-    assert ([r.path for r in rows(store)], trail.spilled) == (["0", "2"], 1)

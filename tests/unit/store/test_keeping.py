@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
 from typer.testing import CliRunner, Result
 
+from dualcast.adapters.lake import lake_paths
 from dualcast.adapters.store.forecasts import Span, save, stored
 from dualcast.adapters.store.keys import digest, listed
 from dualcast.adapters.store.retention import years_before
@@ -74,9 +76,24 @@ def test_retention_deletes_what_is_too_old_and_nothing_else(run: Run, store: Eng
     assert len(list(stored(store, Span("de_load", "intraday")))) == 3
     deleted = run("retention").stdout
     assert counted.replace("would be ", "") == deleted
-    assert deleted.splitlines() == ["forecasts: 1 rows deleted", "predictions: 0 rows deleted", "audit: 1 rows deleted"]
+    rows = ["forecasts: 1 rows deleted", "predictions: 0 rows deleted", "audit: 1 rows deleted"]
+    assert deleted.splitlines()[:3] == rows
     assert list(stored(store, Span("de_load", "intraday"))) == curves[1:]
     assert run("retention").stdout.count(": 0 rows") == 3
+
+
+def test_retention_deletes_the_days_of_the_lake_too(run: Run, store: Engine, settings: Settings) -> None:
+    first = years_before(world.NOW, 2).date()
+    days = [first - timedelta(days=1), first, first + timedelta(days=1)]
+    root = Path(lake_paths(settings).forecasts("day-ahead", "de_load"))
+    for day in days:
+        folder = root / f"issue_date={day.isoformat()}"
+        folder.mkdir(parents=True)
+        (folder / "part-0.parquet").touch()
+    assert "lake, de_load day-ahead: 1 days would be deleted" in run("retention", "--dry-run").stdout
+    assert len(list(root.iterdir())) == 3
+    assert "lake, de_load day-ahead: 1 days deleted" in run("retention").stdout
+    assert sorted(folder.name[-10:] for folder in root.iterdir()) == [day.isoformat() for day in days[1:]]
 
 
 def test_two_years_before_a_leap_day_is_the_end_of_february() -> None:

@@ -1,0 +1,52 @@
+"""The audit trail on both databases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Engine, select
+from structlog.testing import capture_logs
+
+from dualcast.adapters.store.tables import AuditRow, PredictionRow
+from services.shared.access.audit import AuditTrail
+from tests import services_world as world
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+def written(store: Engine, table: type[AuditRow | PredictionRow]) -> list[Any]:
+    with store.connect() as connection:
+        return list(connection.execute(select(table.__table__).order_by(table.__table__.c.id)))
+
+
+def call(**more: Any) -> tuple[type[AuditRow], dict[str, Any]]:
+    texts: dict[str, Any] = dict.fromkeys(("service", "identity", "address", "method", "path", "trace_id"), "x")
+    others = {"at": world.NOW, "use_case": None, "entities": ["DE"], "model_versions": [], "status": 200}
+    return AuditRow, texts | others | {"latency_ms": 1.25} | more
+
+
+def test_a_curve_made_for_a_call_is_kept_once_for_the_same_numbers(store: Engine) -> None:
+    trail, curve = AuditTrail(store), world.intraday(world.NOW)
+    who = {"at": world.NOW, "identity": "jwt:desk", "trace_id": TRACE}
+    later = replace(curve, issued_at=curve.issued_at.replace(second=1))
+    for forecast in (curve, curve, later, world.intraday(world.NOW, ratio=1.2), curve):
+        trail.add_computed(forecast, "previous_version", who)
+    trail.start()
+    trail.stop()
+    kept = written(store, PredictionRow)
+    assert [(r.model_version, r.fallback, r.trace_id) for r in kept] == [("1", "previous_version", TRACE)] * 3
+    assert kept[0].points["values"] == [p.values for p in curve.points]
+    assert (kept[0].issued_at, kept[0].at) == (curve.issued_at, world.NOW)
+
+
+def test_an_entry_that_the_store_refuses_does_not_take_others_with_it(store: Engine) -> None:
+    trail = AuditTrail(store)
+    for entry in (call(path="first"), call(path=None), call(path="last")):
+        trail.add(entry)
+    with capture_logs():
+        trail.start()
+        trail.stop()
+    found = [(r.path, r.entities, r.latency_ms, r.at) for r in written(store, AuditRow)]
+    assert found == [(path, ["DE"], 1.25, world.NOW) for path in ("first", "last")]
+    assert trail.spilled == 1
