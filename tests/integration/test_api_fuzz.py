@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
+from schemathesis import Case
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 
 from services.da_svc.app import build_app as build_da
@@ -39,11 +41,11 @@ of_intraday = schemathesis.pytest.from_fixture("intraday").exclude(path=_ENDLESS
 
 @of_day_ahead.parametrize()
 @_FEW
-def test_da_svc_answers_as_documented(case: schemathesis.Case) -> None:
+def test_da_svc_answers_as_documented(case: Case[Any]) -> None:
     case.call_and_validate()
 
 
 @of_intraday.parametrize()
 @_FEW
-def test_id_svc_answers_as_documented(case: schemathesis.Case) -> None:
+def test_id_svc_answers_as_documented(case: Case[Any]) -> None:
     case.call_and_validate()

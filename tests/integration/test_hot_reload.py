@@ -19,7 +19,8 @@ import pytest
 from dualcast.adapters.feature_store import OnlineFeatures
 from dualcast.adapters.model_registry import RegisteredModel, Run, publish
 from dualcast.catalogue import Entity, UseCase
-from dualcast.features.state import IntradayPlan, IntradayState
+from dualcast.features.intraday_plan import IntradayPlan
+from dualcast.features.state import IntradayState
 from dualcast.records import FeatureRow
 from dualcast.settings import Settings
 from dualcast.timegrid import floor
