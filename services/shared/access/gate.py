@@ -54,7 +54,8 @@ class Gate:
 
 def _redacted(text: str) -> str:
     """Without secrets, and without what a database would refuse or a terminal would obey."""
-    return "".join(c if c.isprintable() else "?" for c in _SECRETS.sub("***", text))
+    told = _SECRETS.sub("***", text)
+    return told if told.isprintable() else "".join(c if c.isprintable() else "?" for c in told)
 
 
 def document_gate(openapi: dict[str, Any]) -> None:
@@ -156,7 +157,7 @@ class _Passage:
 
     def _trace_id(self) -> str:
         context = trace.get_current_span().get_span_context()
-        if not context.is_valid:
-            carrier = propagate.extract(Headers(scope=self._scope))
-            context = trace.get_current_span(carrier).get_span_context()
+        headers = Headers(scope=self._scope)
+        if not context.is_valid and "traceparent" in headers:
+            context = trace.get_current_span(propagate.extract(headers)).get_span_context()
         return f"{context.trace_id:032x}" if context.is_valid else ""

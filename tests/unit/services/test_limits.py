@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from structlog.testing import capture_logs
 
 from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
+from services.shared.access.limits import RateLimits
 from tests import access_world, services_world
 from tests.access_world import token
 
@@ -78,6 +80,18 @@ def test_a_busy_caller_is_counted_in_advance_and_never_gets_more(store: Engine, 
     # what one replica has in advance is lost to the other: at most a fiftieth of the limit
     assert 192 <= statuses.count(200) <= 200
     assert statuses[-10:] == [429] * 10
+
+
+def test_calls_at_the_same_moment_are_each_counted() -> None:
+    async def at_once() -> list[bool]:
+        limits = RateLimits(access_world.NO_REDIS, "200/minute")
+        limits._retry_at = float("inf")
+        rounds = [await asyncio.gather(*(limits.hit("desk") for _ in range(25))) for _ in range(12)]
+        return [verdict.allowed for verdicts in rounds for verdict in verdicts]
+
+    allowed = asyncio.run(at_once())
+    assert 196 <= sum(allowed) <= 200
+    assert not any(allowed[-50:])
 
 
 def test_with_redis_away_the_limit_holds_in_the_process(store: Engine) -> None:

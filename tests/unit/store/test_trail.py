@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Engine, select
 from structlog.testing import capture_logs
 
+from dualcast.adapters.store.engine import open_store
+from dualcast.adapters.store.keys import listed
 from dualcast.adapters.store.tables import AuditRow, PredictionRow
+from dualcast.adapters.store.trail import append
+from dualcast.settings import Settings
 from services.shared.access.audit import AuditTrail
 from tests import services_world as world
 
@@ -24,6 +29,19 @@ def call(**more: Any) -> tuple[type[AuditRow], dict[str, Any]]:
     texts: dict[str, Any] = dict.fromkeys(("service", "identity", "address", "method", "path", "trace_id"), "x")
     others = {"at": world.NOW, "use_case": None, "entities": ["DE"], "model_versions": [], "status": 200}
     return AuditRow, texts | others | {"latency_ms": 1.25} | more
+
+
+def test_processes_that_write_at_once_wait_for_each_other(settings: Settings, store: Engine) -> None:
+    def write(number: int) -> None:
+        engine = open_store(settings)
+        for call_ in range(25):
+            append(engine, [call(path=f"{number}/{call_}")] * 4)
+            listed(engine)
+        engine.dispose()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    assert len(written(store, AuditRow)) == 4 * 25 * 4
 
 
 def test_a_curve_made_for_a_call_is_kept_once_for_the_same_numbers(store: Engine) -> None:
