@@ -38,6 +38,12 @@ def holiday(window: Window, days: int = 0) -> Floats:
 
 
 @feature("target", level=False)
+def school_holiday(window: Window, days: int = 0) -> Floats:
+    """Share of the population with school holidays ``days`` after the target's day; negative for before."""
+    return window.calendar.school_holiday_share(window.calendar.local_day(window.target) + days)
+
+
+@feature("target", level=False)
 def workday_lost(window: Window, days: int = 0) -> Floats:
     """How much work a holiday costs ``days`` after the target's day: all of it on workdays, nothing on a Sunday."""
     day = window.calendar.local_day(window.target) + days

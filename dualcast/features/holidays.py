@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import holidays as holidays_library
 import numpy as np
 import pandas as pd
+from holidays.constants import SCHOOL
 
 from dualcast.features.registry import Floats
 from dualcast.features.special_days import special_days
@@ -43,6 +44,7 @@ class SlotCalendar:
     def __init__(self, entity: Entity, step: int) -> None:
         self._shares = holiday_shares(entity.holidays)
         self._special = special_day_codes(entity.holidays)
+        self._calendar = entity.holidays
         self._step = step
         # where slots are days they are local days already
         self._changes, self._offsets = _utc_offsets("UTC" if step >= _DAY_SECONDS else entity.time_zone)
@@ -69,6 +71,10 @@ class SlotCalendar:
     def holiday_share(self, day: Slots) -> Floats:
         """How much of a holiday local days (days since 1970-01-01) are, 0 to 1."""
         return self._shares[self._index(day)]
+
+    def school_holiday_share(self, day: Slots) -> Floats:
+        """The share of the population whose schools are closed on local days, NaN where that is not known."""
+        return school_holiday_shares(self._calendar)[self._index(day)]
 
     def special_day(self, day: Slots) -> Slots:
         """The codes of ``special_days`` for local days (days since 1970-01-01)."""
@@ -109,6 +115,14 @@ def holiday_shares(calendar: HolidayCalendar) -> Floats:
     return _holiday_shares(calendar.country, *key)
 
 
+def school_holiday_shares(calendar: HolidayCalendar) -> Floats:
+    """For each day from 2000 to 2100: the share of the population that has school holidays, (days,).
+
+    NaN in years of which the library knows none: schools' plans are made a few years ahead.
+    """
+    return _school_holiday_shares(calendar.country, tuple(sorted(calendar.subdivisions.items())))
+
+
 def special_day_codes(calendar: HolidayCalendar) -> Slots:
     """For each day from 2000 to 2100: the code of its kind, (days,)."""
     key = tuple(sorted(calendar.subdivisions.items())), tuple(sorted(calendar.special_days.items()))
@@ -146,6 +160,27 @@ def _holiday_shares(
     shares = np.minimum(shares, 1.0)
     shares.setflags(write=False)
     return shares
+
+
+@lru_cache(maxsize=256)
+def _school_holiday_shares(country: str, subdivisions: tuple[tuple[str, float], ...]) -> Floats:
+    first = date(_FIRST_YEAR, 1, 1)
+    shares = np.zeros((date(_LAST_YEAR, 12, 31) - first).days + 1)
+    year = (np.datetime64(first) + np.arange(len(shares))).astype("datetime64[Y]")
+    for subdivision, share in subdivisions or ((None, 1.0),):
+        closed = np.zeros(len(shares), dtype=bool)
+        for day in _school_holidays(country, subdivision):
+            closed[(day - first).days] = True
+        shares += np.where(np.isin(year, year[closed]), share * closed, np.nan)
+    shares.setflags(write=False)
+    return shares
+
+
+def _school_holidays(country: str, subdivision: str | None) -> list[date]:
+    years = range(_FIRST_YEAR, _LAST_YEAR + 1)
+    if SCHOOL not in holidays_library.country_holidays(country).supported_categories:
+        return []
+    return list(holidays_library.country_holidays(country, subdiv=subdivision, years=years, categories=SCHOOL))
 
 
 @lru_cache(maxsize=64)

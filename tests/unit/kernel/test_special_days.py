@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dualcast.catalogue import HolidayCalendar
-from dualcast.features.holidays import day_number, holiday_shares, special_day_codes
+from dualcast.features.holidays import day_number, holiday_shares, school_holiday_shares, special_day_codes
 from dualcast.features.special_days import (
     BRIDGE,
     DAY_AFTER,
@@ -75,3 +75,16 @@ def test_codes_are_shared_and_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="read-only"):
         special_day_codes(GERMANY)[0] = 1
     assert np.issubdtype(special_day_codes(GERMANY).dtype, np.integer)
+
+
+@pytest.mark.parametrize(
+    ("day", "share"),
+    [(date(2022, 7, 4), 0.0), (date(2022, 7, 20), 0.4), (date(2022, 8, 10), 1.0), (date(2022, 9, 5), 0.6)],
+)
+def test_school_holidays_are_those_of_the_people_of_each_state(day: date, share: float) -> None:
+    assert school_holiday_shares(GERMANY)[day_number(day) - day_number(date(2000, 1, 1))] == pytest.approx(share)
+
+
+def test_school_holidays_that_nobody_has_set_yet_are_unknown() -> None:
+    assert np.isnan(school_holiday_shares(GERMANY)[-366:]).all()
+    assert np.isnan(school_holiday_shares(HolidayCalendar(country="ES"))).all()
