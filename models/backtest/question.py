@@ -39,7 +39,7 @@ class Question:
 
     use_case: as it is to be, ``what_if`` applied; refit: an ISO 8601 duration of days or longer
     without: the variables that were taken from the use case
-    every: a curve is made every so many days, counted from ``first``; models learn from the curves of all days
+    every: a curve is made, and learned from, every so many days, counted from ``first``
     """
 
     use_case: UseCase
@@ -74,12 +74,10 @@ class Question:
 
     def days(self) -> list[date]:
         """Every day that a row is needed of: those of the window, and those that the first model learns from."""
-        begin = self.first - timedelta(days=self.use_case.part(self.path).training_days)
-        return _days(begin, self.last)
-
-    def issue_days(self, fold: Fold) -> list[date]:
-        """The days of a fold that a forecast is made for; of a curve of several days, the first."""
-        return [day for day in _days(fold.first, fold.last) if (day - self.first).days % self.every == 0]
+        part = self.use_case.part(self.path)
+        before = part.training_days // self.every * self.every
+        begin = self.first - timedelta(days=before)
+        return [begin + timedelta(days=i) for i in range(0, (self.last - begin).days + 1, self.every)]
 
     def facts(self) -> dict[str, str]:
         """What a forecast file must have been made with to be gone on with."""
@@ -96,10 +94,6 @@ class Question:
             "definition of the use case": _fingerprint(definition),
             "mapping of the file": _fingerprint(self.use_case.replay.model_dump_json()),
         }
-
-
-def _days(first: date, last: date) -> list[date]:
-    return [first + timedelta(days=i) for i in range((last - first).days + 1)]
 
 
 def _fingerprint(text: str) -> str:

@@ -22,7 +22,7 @@ from models.learners.feature_sets import FeatureSet, feature_sets, known_feature
 from models.learners.linear import GroupedRidge
 from models.learners.trees import Growth, Matrix, TreeParams, Trees, grow
 
-# Few and fast: three times as many trees of finer bins and all features were no better by 0.01 points of MAPE.
+# Few and fast: as accurate as three times as many slower ones, within what another seed changes.
 _TREES = TreeParams(rounds=100, learning_rate=0.15, feature_fraction=0.3, max_bin=63)
 _RESIDUAL_TREES = _TREES.model_copy(update={"learning_rate": 0.1, "num_leaves": 15, "min_data_in_leaf": 40})
 # The learners of a member, in the order in which they speak.

@@ -299,13 +299,10 @@ def test_an_intraday_forecast_for_every_origin(tmp_path: Path, case: UseCase, da
     assert by_horizon["00.00 h"].n == 188
 
 
-def test_curves_of_every_week_are_those_of_a_model_that_learned_from_all_days(
-    tmp_path: Path, question: Question, data: Path, forecasts: pd.DataFrame
-) -> None:
-    weekly = made(replace(question, every=7), data, tmp_path)
-    days = weekly["valid_time"].dt.tz_convert("Europe/Berlin").dt.date
-    assert days.unique().tolist() == [date(2022, 3, 18), date(2022, 3, 25)]
-    daily = forecasts[forecasts["valid_time"].isin(weekly["valid_time"])].reset_index(drop=True)
-    pd.testing.assert_frame_equal(weekly[QUANTILES], daily[QUANTILES], check_exact=True)
+def test_curves_of_every_week_keep_their_weekday(case: UseCase) -> None:
+    weekly = Question(case, "day-ahead", date(2022, 3, 7), date(2022, 3, 29), "P3M", every=7)
+    assert {day.weekday() for day in weekly.days()} == {0}
+    assert weekly.days()[-1] == date(2022, 3, 28)
+    assert len(weekly.days()) == 50 // 7 + 4
     with pytest.raises(QuestionError, match="every"):
-        replace(question, path="intraday", every=7)
+        Question(case, "intraday", date(2022, 3, 7), date(2022, 3, 29), "P3M", every=7)
