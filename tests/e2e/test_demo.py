@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,17 +18,14 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from dualcast.adapters.feature_store import OnlineFeatures
-from dualcast.adapters.kafka import RecordConsumer
 from dualcast.catalogue import UseCase
-from dualcast.records import Forecast, Topic
+from dualcast.records import Topic
 from dualcast.settings import Settings, load_settings
-from tests.conftest import ROOT, clean_environment
+from tests.demo_process import READY, demo, published_curves
 
 pytestmark = [pytest.mark.stack, pytest.mark.e2e, pytest.mark.timeout(1200)]
 
 DAYS = 2
-READY = "The services keep running"
-END_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -46,36 +40,10 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     state = tmp_path_factory.mktemp("demo") / "state"
-    command = [
-        str(Path(sys.executable).with_name("dualcast")),
-        "demo",
-        "--keep",
-        "--days",
-        str(DAYS),
-        "--speed",
-        "3600",
-    ]
-    with pytest.MonkeyPatch.context() as patch:
-        clean_environment(patch, state)
-        demo = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        try:
-            output = _read_until(demo, READY)
-            yield World(load_settings(), state / "exports", output)
-        finally:
-            demo.send_signal(signal.SIGINT)
-            demo.communicate(timeout=END_SECONDS)
-    assert demo.returncode == 130, "Ctrl-C is answered"
+    with demo(state, DAYS) as running:
+        output = running.read_until(READY)
+        yield World(load_settings(), state / "exports", output)
     assert _processes_that_name(state) == [], "nothing is left behind"
-
-
-def _read_until(demo: subprocess.Popen[str], text: str) -> str:
-    assert demo.stdout is not None
-    lines: list[str] = []
-    for line in demo.stdout:
-        lines.append(line)
-        if text in line:
-            return "".join(lines)
-    pytest.fail("the demo ended early:\n" + "".join(lines[-60:]))
 
 
 def _processes_that_name(folder: Path) -> list[str]:
@@ -88,12 +56,6 @@ def _processes_that_name(folder: Path) -> list[str]:
     return found
 
 
-def _curves(settings: Settings, topic: Topic) -> list[Forecast]:
-    with RecordConsumer(settings, topic, group=f"e2e-{topic}", from_beginning=True) as consumer:
-        batches = [consumer.poll(1.0) for _ in range(15)]
-    return [Forecast.from_record(record) for batch in batches for _, record in batch]
-
-
 def _get(settings: Settings, service: str, path: str) -> dict[str, Any]:
     answer = httpx2.get(f"{getattr(settings, service)}/api/v1/{path}", timeout=10)
     assert answer.status_code == 200, answer.text
@@ -102,7 +64,7 @@ def _get(settings: Settings, service: str, path: str) -> dict[str, Any]:
 
 
 def test_every_delivery_day_has_one_whole_curve_on_kafka(world: World, use_case: UseCase) -> None:
-    curves = _curves(world.settings, Topic.FORECASTS_DAY_AHEAD)
+    curves = published_curves(world.settings, Topic.FORECASTS_DAY_AHEAD)
     entity = use_case.entities[0]
     assert len(curves) >= DAYS
     assert len({c.key for c in curves}) == len(curves), "a curve was published twice"
@@ -116,7 +78,7 @@ def test_every_delivery_day_has_one_whole_curve_on_kafka(world: World, use_case:
 
 
 def test_intraday_curves_follow_each_other_on_kafka(world: World, use_case: UseCase) -> None:
-    curves = sorted(_curves(world.settings, Topic.FORECASTS_INTRADAY), key=lambda c: c.issued_at)
+    curves = sorted(published_curves(world.settings, Topic.FORECASTS_INTRADAY), key=lambda c: c.issued_at)
     assert len({c.key for c in curves}) == len(curves), "a curve was published twice"
     assert len(curves) > 0.9 * DAYS * 96
     assert all(len(c.points) == use_case.part("intraday").horizons for c in curves)

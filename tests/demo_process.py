@@ -1,0 +1,66 @@
+"""``dualcast demo`` as a user starts it, for tests: read until it says something, and stopped by Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from dualcast.adapters.kafka import RecordConsumer
+from dualcast.records import Forecast, Topic
+from dualcast.settings import Settings
+from tests.conftest import ROOT, clean_environment
+
+READY = "The services keep running"
+_END_SECONDS = 60
+_POLLS = 15
+
+
+class DemoProcess:
+    """A demo that keeps serving at its end."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def read_until(self, text: str) -> str:
+        """What it prints until it says this. Fails with its last lines where it ends before."""
+        assert self._process.stdout is not None
+        lines: list[str] = []
+        for line in self._process.stdout:
+            lines.append(line)
+            if text in line:
+                return "".join(lines)
+        pytest.fail("the demo ended early:\n" + "".join(lines[-60:]))
+
+    def interrupt(self) -> int:
+        """Press Ctrl-C, and wait; the status that it ends with."""
+        self._process.send_signal(signal.SIGINT)
+        self._process.communicate(timeout=_END_SECONDS)
+        return self._process.returncode
+
+
+@contextmanager
+def demo(state: Path, days: int) -> Iterator[DemoProcess]:
+    """A demo in a state folder of its own, whose environment the test has meanwhile. Ends on its last word, Ctrl-C."""
+    command = [str(Path(sys.executable).with_name("dualcast")), "demo", "--keep", "--days", str(days)]
+    with pytest.MonkeyPatch.context() as patch:
+        clean_environment(patch, state)
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        running = DemoProcess(process)
+        try:
+            yield running
+        finally:
+            status = running.interrupt()
+    assert status == 130, "Ctrl-C is answered"
+
+
+def published_curves(settings: Settings, topic: Topic) -> list[Forecast]:
+    """Every curve on a topic."""
+    with RecordConsumer(settings, topic, group=f"test-{topic}", from_beginning=True) as consumer:
+        batches = [consumer.poll(1.0) for _ in range(_POLLS)]
+    return [Forecast.from_record(record) for batch in batches for _, record in batch]

@@ -1,0 +1,170 @@
+"""A replayed week in which every component is killed once: what was accepted counts, once, and somebody always answers.
+
+Takes ten minutes: ``make test ARGS="-m soak tests/load"``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import httpx2
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from dualcast.adapters.kafka import RecordConsumer
+from dualcast.catalogue import UseCase
+from dualcast.features.asof import intraday_features
+from dualcast.features.plan import FeaturePlan
+from dualcast.records import ObservationBatch, Topic
+from dualcast.settings import Settings, load_settings
+from infra.local.state import Phase, StateDir
+from tests.demo_process import READY, demo, published_curves
+from tests.feature_job import published_rows
+
+pytestmark = [pytest.mark.stack, pytest.mark.soak, pytest.mark.timeout(1800)]
+
+DAYS = 7
+VICTIMS = ("redis", "features", "id-svc", "day-ahead", "kafka", "registry", "da-svc", "mlflow")
+RECOVERY_SECONDS = 30.0
+CALM_SECONDS = 10.0
+ASKED = {"da-svc": "forecasts/day-ahead", "id-svc": "forecasts/intraday"}
+
+
+@dataclass
+class Watch:
+    """Asks both services twice a second, and keeps how long each gave no forecast."""
+
+    state: StateDir
+    entity_id: str
+    silent_since: dict[str, float] = field(default_factory=dict)
+    longest: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    answers: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    done: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        """Until it is done."""
+        while not self.done.wait(0.5):
+            for service, path in ASKED.items():
+                self._ask(service, path)
+
+    def _ask(self, service: str, path: str) -> None:
+        now = time.monotonic()
+        address = self.state.live_status().components[service].address
+        try:
+            good = httpx2.get(f"{address}/api/v1/{path}/{self.entity_id}", timeout=5).status_code == 200
+        except httpx2.HTTPError:
+            good = False
+        self.answers[service] += good
+        if good:
+            self.silent_since.pop(service, None)
+        elif self.answers.get(service):  # it takes a while until there is a first forecast
+            begin = self.silent_since.setdefault(service, now)
+            self.longest[service] = max(self.longest[service], time.monotonic() - begin)
+
+
+@dataclass(frozen=True)
+class Week:
+    """What is left of the week: topics to be read, and what was seen meanwhile."""
+
+    settings: Settings
+    watch: Watch
+    recovered: dict[str, float]
+
+
+@pytest.fixture(scope="module")
+def week(tmp_path_factory: pytest.TempPathFactory, use_case: UseCase) -> Iterator[Week]:
+    root = tmp_path_factory.mktemp("week") / "state"
+    with demo(root, DAYS) as running:
+        running.read_until("replay at")
+        state = StateDir(root)
+        watch = Watch(state, use_case.entities[0].id)
+        asking = threading.Thread(target=watch.run)
+        asking.start()
+        recovered = {victim: _kill(state, victim) for victim in VICTIMS}
+        running.read_until(READY)
+        watch.done.set()
+        asking.join()
+        yield Week(load_settings(), watch, recovered)
+
+
+def _kill(state: StateDir, victim: str) -> float:
+    """Kill a component with all its processes; the seconds until it is healthy again."""
+    pid = state.live_status().components[victim].pid
+    assert pid is not None, f"{victim} does not run"
+    os.killpg(pid, signal.SIGKILL)
+    begin = time.monotonic()
+    while True:
+        now = state.live_status().components[victim]
+        if now.phase == Phase.HEALTHY and now.pid != pid:
+            break
+        assert time.monotonic() - begin < 4 * RECOVERY_SECONDS, f"{victim} does not come back"
+        time.sleep(0.1)
+    seconds = time.monotonic() - begin
+    time.sleep(CALM_SECONDS)
+    return seconds
+
+
+def _observations(settings: Settings) -> pd.DataFrame:
+    """Everything that was accepted, in the order of the topic."""
+    rows, silent = [], 0
+    with RecordConsumer(settings, Topic.OBSERVATIONS, group="soak-observations", from_beginning=True) as consumer:
+        while silent < 3:
+            found = consumer.poll(1.0)
+            silent = 0 if found else silent + 1
+            for _, record in found:
+                rows += ObservationBatch.from_record(record).observations
+    frame = pd.DataFrame([(o.variable, o.valid_time, o.published_at, o.value, o.unit, o.resolution) for o in rows])
+    frame.columns = pd.Index(["variable", "valid_time", "published_at", "value", "unit", "resolution"])
+    for name in ("valid_time", "published_at"):
+        frame[name] = pd.to_datetime(frame[name], utc=True).dt.as_unit("us")
+    return frame
+
+
+def test_every_component_is_back_in_time(week: Week) -> None:
+    Console(stderr=True).print("seconds to recover:", week.recovered, "longest silence:", dict(week.watch.longest))
+    assert max(week.recovered.values()) < RECOVERY_SECONDS
+
+
+def test_the_services_answer_throughout(week: Week) -> None:
+    for service in ASKED:
+        assert week.watch.answers[service] > 0
+        assert week.watch.longest[service] < RECOVERY_SECONDS, service
+
+
+def test_every_feature_row_is_there_once_as_the_plain_function_makes_it(week: Week, use_case: UseCase) -> None:
+    entity, start = use_case.entities[0], week.settings.clock.start
+    assert start is not None
+    observations = _observations(week.settings)
+    plan = FeaturePlan.of(use_case, "intraday")
+    seen = timedelta(seconds=plan.lookback * plan.step) + timedelta(days=2)
+    recent = observations[observations["valid_time"] >= start - seen]
+    expected = intraday_features(use_case, entity, recent, start)
+    rows = [row for row in published_rows(week.settings)[entity.id] if row.as_of >= start]
+    keys = [(row.valid_time, row.as_of) for row in rows]
+    assert len(keys) == len(set(keys)), "a row was published twice"
+    assert keys == list(zip(expected["valid_time"], expected["as_of"], strict=True))
+    for name in plan.names:
+        ours = np.array([row.features[name] for row in rows])
+        theirs = np.array([np.atleast_1d(cell) for cell in expected[name]])
+        np.testing.assert_array_equal(ours, theirs, err_msg=name)
+
+
+def test_every_curve_was_published_once(week: Week, use_case: UseCase) -> None:
+    entity = use_case.entities[0]
+    for topic in (Topic.FORECASTS_DAY_AHEAD, Topic.FORECASTS_INTRADAY):
+        keys = [curve.key for curve in published_curves(week.settings, topic)]
+        assert len(keys) == len(set(keys)), topic
+    days = {curve.points[0].valid_time for curve in published_curves(week.settings, Topic.FORECASTS_DAY_AHEAD)}
+    clock = week.settings.clock
+    assert clock.start is not None
+    wanted = [clock.start.date() + timedelta(days=n + 1) for n in range(DAYS)]
+    assert {use_case.delivery_times(entity, day)[0] for day in wanted} <= days
