@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dualcast.catalogue import UseCase
 from dualcast.features.intraday_plan import feature_set
+from dualcast.features.plan import FeaturePlan
 from dualcast.settings import Settings
 
 # Raise when operators are added, removed or rewired, or the state is stored otherwise: checkpoints then fit no longer.
@@ -19,8 +20,10 @@ SAVEPOINTS = "savepoints"
 
 
 def job_name(use_case: UseCase) -> str:
-    """The job's name, consumer group and transaction prefix; another for each set of features, whose state differs."""
-    version = hashlib.sha256(f"{feature_set(use_case)} {_TOPOLOGY}".encode()).hexdigest()[:8]
+    """The job's name, consumer group and transaction prefix; another for each form of the state."""
+    variables = FeaturePlan.of(use_case, "intraday").variables
+    form = f"{feature_set(use_case)} {variables} {use_case.part('intraday').ahead} {_TOPOLOGY}"
+    version = hashlib.sha256(form.encode()).hexdigest()[:8]
     return f"dualcast-features-{use_case.use_case}-{version}"
 
 

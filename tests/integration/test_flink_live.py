@@ -31,7 +31,8 @@ TRACEPARENT = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 @pytest.fixture
 def online(stack: Settings, use_case: UseCase, monkeypatch: pytest.MonkeyPatch) -> OnlineFeatures:
-    """The online store of a platform whose clock shows the end of the history from now on."""
+    """The online store of a platform whose clock shows the end of the history from now on, with state on disk."""
+    monkeypatch.setenv("DUALCAST_FLINK_STATE", "rocksdb")
     clock = Clock(start=END, epoch=datetime.now(UTC), speed=SPEED)
     monkeypatch.setenv("DUALCAST_CLOCK", clock.model_dump_json(exclude_none=True))
     return OnlineFeatures(stack, use_case.use_case)

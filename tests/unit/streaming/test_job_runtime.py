@@ -34,11 +34,29 @@ def test_a_run_goes_on_from_the_newest_complete_checkpoint(tmp_path: Path) -> No
     assert [run.name for run in tmp_path.iterdir()] == ["second"]
 
 
-def test_changed_features_start_a_job_of_their_own(tmp_path: Path, use_case: UseCase) -> None:
+def test_a_savepoint_is_as_good_as_a_checkpoint(tmp_path: Path) -> None:
+    checkpoint(tmp_path, "first", 9, age=60)
+    for name, age in (("savepoint-1", 30), ("savepoint-2", 10)):
+        made = tmp_path / checkpoints.SAVEPOINTS / name
+        made.mkdir(parents=True)
+        (made / "_metadata").write_bytes(b"")
+        os.utime(made / "_metadata", (1e9 - age, 1e9 - age))
+    newest = checkpoints.newest(tmp_path)
+    assert newest == tmp_path / checkpoints.SAVEPOINTS / "savepoint-2"
+    checkpoints.forget_others(tmp_path, newest)
+    assert [path.name for path in tmp_path.glob("*/*")] == ["savepoint-2"]
+
+
+def test_a_state_of_another_form_starts_a_job_of_its_own(tmp_path: Path, use_case: UseCase) -> None:
     settings = Settings(state_dir=tmp_path)
-    intraday = use_case.part("intraday").model_copy(update={"horizons": use_case.part("intraday").horizons + 1})
-    changed = use_case.model_copy(update={"intraday": intraday})
-    assert checkpoints.folder(settings, changed) != checkpoints.folder(settings, use_case)
+    part = use_case.part("intraday")
+    others = [
+        use_case.model_copy(update={"intraday": part.model_copy(update={"horizons": part.horizons + 1})}),
+        use_case.model_copy(update={"intraday": part.model_copy(update={"ahead": 2 * part.ahead})}),
+        use_case.model_copy(update={"variables": dict(reversed(use_case.variables.items()))}),
+    ]
+    folders = {checkpoints.folder(settings, changed) for changed in [use_case, *others]}
+    assert len(folders) == 4
     assert checkpoints.folder(settings, use_case) == checkpoints.folder(settings, use_case.model_copy())
 
 
