@@ -43,12 +43,13 @@ def value(stack: Settings) -> Iterator[bytes]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _letters(stack: Settings, value: bytes) -> None:
-    """Two components refuse one message, one refuses another, and one was too large to be kept."""
+    """Two components refuse one message, one refuses another, one was too large to be kept, one is not from Kafka."""
     letters = [
         DeadLetter("unknown_entity", "no XX", "stream-features", "observations.v1", 1, 7, NOON, b"XX", value),
         DeadLetter("unknown_entity", "no XX", "batch.bronze", "observations.v1", 1, 7, NOON, b"XX", value),
         DeadLetter("not_avro", "[junk]", "batch.bronze", "observations.v1", 0, 3, NOON, b"\xff", b"junk"),
         DeadLetter("not_avro", "big", "batch.bronze", "observations.v1", 0, 4, NOON + timedelta(hours=1), b"XX"),
+        DeadLetter("not_json", "?", "ingest-mqtt", "mqtt:scada/XX", -1, 5, NOON, None, b"{"),
     ]
     with RecordProducer(stack, "test") as producer:
         for letter in letters:
@@ -65,12 +66,12 @@ def replays(settings: Settings) -> list[Message]:
 
 
 def test_list_filters_and_counts(stack: Settings) -> None:
-    assert len(listed()) == 4
+    assert len(listed()) == 5
     assert {letter["value_bytes"] for letter in listed("--reason", "not_avro")} == {4, None}
     (late,) = listed("--since", "2022-03-27T12:30Z")
     assert (late["detail"], late["value_bytes"], late["replayed"]) == ("big", None, False)
     table = run("list").stdout
-    assert "4 dead letters" in table
+    assert "5 dead letters" in table
     assert "unknown_entity" in table
     assert "[junk]" in table
 
@@ -94,7 +95,7 @@ def test_a_letter_is_sent_again_once_as_it_came(stack: Settings, value: bytes) -
     assert "0 sent again, 2 were before" in again.output
     rest = run("replay", "--all")
     assert rest.exit_code == 1
-    assert "1 sent again, 2 were before, 1 cannot be" in rest.output
+    assert "1 sent again, 2 were before, 2 cannot be" in rest.output
     assert [m.value() for m in replays(stack)].count(b"junk") == 1
     assert len(replays(stack)) == 2
     assert [letter["replayed"] for letter in listed()].count(True) == 3
