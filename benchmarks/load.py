@@ -43,7 +43,7 @@ class Load:
 
 
 def flood(url: str, pids: Sequence[int], connections: int, seconds: int, pause_ms: int = 0) -> Load:
-    """Ask by so many connections, each as soon as it has its answer, or ``pause_ms`` later.
+    """Ask by so many connections, each as soon as it has its answer, or later: by chance, ``pause_ms`` in the mean.
 
     Raises NoLoadToolError, and RuntimeError where answers were not all 200.
     """
@@ -51,7 +51,9 @@ def flood(url: str, pids: Sequence[int], connections: int, seconds: int, pause_m
         raise NoLoadToolError("wrk is not installed; Debian's package is called wrk")
     with TemporaryDirectory() as folder:
         script = Path(folder) / "pause.lua"
-        script.write_text(f"function delay() return {pause_ms} end" if pause_ms else "", encoding="utf-8")
+        script.write_text(
+            f"function delay() return math.random(0, {2 * pause_ms}) end" if pause_ms else "", encoding="utf-8"
+        )
         command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script), url]
         before = _cpu_seconds(pids)
         text = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=True).stdout

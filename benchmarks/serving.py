@@ -103,10 +103,18 @@ def learned(use_case: UseCase) -> Model:
 
 @contextmanager
 def process(command: Sequence[str], log: Path, ready: str, **environment: str) -> Iterator[int]:
-    """A server of our own, which answers at ``ready``; its pid. Ended afterwards. Raises as ``until_it_answers``."""
+    """A server of our own, which answers at ``ready``; its pid. Ended afterwards. Raises as ``until_it_answers``.
+
+    It has a session of its own, as the stack's have: Linux shares a busy machine out by session.
+    """
     with log.open("wb") as out:
         started = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env={**os.environ, **environment}
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            env={**os.environ, **environment},
+            start_new_session=True,
         )
         try:
             until_it_answers(ready, lambda: log.read_text()[-2000:] if started.poll() is not None else "")

@@ -22,13 +22,15 @@ _NEWEST = "champion"
 router = APIRouter()
 
 
-@router.post("/predict", response_model=DayAheadForecast, responses=documented(503), tags=["predict"])
+@router.post("/predict", response_model=DayAheadForecast, responses=documented(400, 503), tags=["predict"])
 async def predict(deps: Deps, ask: PredictRequest) -> Response:
     """One curve, as it was made at the cutoff. A model answers only where it made the curve; id-svc scores what-ifs."""
     return predicted(_result(deps, ask))
 
 
-@router.post("/predict/batch", response_model=PredictedBatch[DayAheadForecast], tags=["predict"])
+@router.post(
+    "/predict/batch", response_model=PredictedBatch[DayAheadForecast], responses=documented(400), tags=["predict"]
+)
 async def predict_batch(request: Request, deps: Deps, batch: PredictBatch) -> Response:
     """Several curves in one call. One problem spoils no other answer."""
     return predicted_batch(request, [_result(deps, ask) for ask in batch.requests])

@@ -100,6 +100,8 @@ class IntradayForecaster:
         for use_case, mine in _grouped(questions):
             self._read(use_case, mine)
             self._answer(use_case, mine)
+        for question in questions:
+            self._keep(question)
         return [question.answer or _nothing(question) for question in questions]
 
     def on_arrival(self, use_case: UseCase, entity: Entity, row: FeatureRow) -> Answer:
@@ -168,13 +170,17 @@ class IntradayForecaster:
             _log.warning("model failed", name=model.name, version=model.version, error=repr(error)[:200])
             questions[0].why.append(f"the {name} model {model.version} failed")
             return
-        for question, row, forecast in zip(questions, rows, made, strict=True):
+        for question, forecast in zip(questions, made, strict=True):
             if isinstance(forecast, Exception):
                 question.why.append(str(forecast))
                 continue
             self._take(question, step, forecast)
-            if self._kept is not None and question.answer is not None:
-                self._kept.add(row, question.answer.forecast)
+
+    def _keep(self, question: _Question) -> None:
+        """Log what a model made of a row; what is scored on arrival is on the topics."""
+        row, answer = question.row, question.answer
+        if self._kept is not None and row is not None and answer is not None and answer.inputs:
+            self._kept.add(row, answer.forecast)
 
     def _shifted(self, question: _Question) -> Forecast | None:
         ask = question.ask

@@ -22,14 +22,16 @@ from services.shared.schemas import IntradayForecast
 router = APIRouter()
 
 
-@router.post("/predict", response_model=IntradayForecast, responses=documented(503), tags=["predict"])
+@router.post("/predict", response_model=IntradayForecast, responses=documented(400, 503), tags=["predict"])
 async def predict(deps: Deps, ask: PredictRequest) -> Response:
     """One curve, scored now: by the champion or the model that is named, and as if some features were others."""
     (result,) = await _results(deps, [ask])
     return predicted(result)
 
 
-@router.post("/predict/batch", response_model=PredictedBatch[IntradayForecast], tags=["predict"])
+@router.post(
+    "/predict/batch", response_model=PredictedBatch[IntradayForecast], responses=documented(400), tags=["predict"]
+)
 async def predict_batch(request: Request, deps: Deps, batch: PredictBatch) -> Response:
     """Several curves in one call, read and scored at once. One problem spoils no other answer."""
     return predicted_batch(request, await _results(deps, batch.requests))

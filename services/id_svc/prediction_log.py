@@ -53,7 +53,7 @@ class PredictionLog:
         self._worker.stop()
 
     def add(self, row: FeatureRow, forecast: Forecast) -> None:
-        """Keep a curve that was not kept before. Called by one thread."""
+        """Keep a curve that was not kept before. Called by one thread at a time."""
         key = forecast.entity_id, forecast.use_case, row.as_of, forecast.model_version, *forecast.degraded_reasons
         if any(reason.startswith(OVERRIDDEN) for reason in forecast.degraded_reasons):
             key = *key, repr(row.features)

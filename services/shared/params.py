@@ -16,7 +16,7 @@ from services.shared.problems import ProblemError
 
 _LONGEST = timedelta(days=31)
 _USUAL = timedelta(days=2)
-ISO_DURATION = r"^P(\d{1,3}D)?(T(\d{1,4}H)?(\d{1,5}M)?)?$"
+ISO_DURATION = r"^P(\d{1,3}D|(\d{1,3}D)?T(\d{1,4}H|(\d{1,4}H)?\d{1,5}M))$"
 
 UseCaseName = Annotated[str | None, Query(description="the use case; without it, the service's own", max_length=64)]
 EntityId = Annotated[str, Path(description="the entity, as the catalogue names it", max_length=64)]
