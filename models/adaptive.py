@@ -21,18 +21,31 @@ from dualcast.records import quantile_column
 from models.conformal import MEDIAN, Intervals
 from models.inputs import Assembler, Floats, Ints
 
-# Errors of so many days shape the intervals; hits and misses of so many days move the level.
-_SHAPE_DAYS, _LEVEL_DAYS = 60, 120
-MEMORY = timedelta(days=_LEVEL_DAYS + 2)
-# With a shorter record, intervals stay as they were calibrated.
-_FEWEST_DAYS = 20
 # Of intraday curves one an hour is looked at: those between are nearly its copies.
 _CURVES_A_DAY = 24
 _HOUR = "1h"
-# How fast the level follows, and how far it and the factor may go.
-_GAIN = 0.05
+# How far the level and the factor may go.
 _LEVEL_RANGE = (0.2, 3.0)
 _FACTOR_RANGE = (0.3, 4.0)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast intervals follow: errors of ``shape_days`` shape them, misses of ``level_days`` move the level.
+
+    With a record of fewer than ``fewest_days``, intervals stay as they were calibrated.
+    """
+
+    shape_days: int
+    level_days: int
+    gain: float
+    fewest_days: int
+
+
+DAY_AHEAD = Pace(shape_days=60, level_days=120, gain=0.05, fewest_days=20)
+# many curves a day say the same sooner
+INTRADAY = Pace(shape_days=28, level_days=56, gain=0.1, fewest_days=10)
+MEMORY = timedelta(days=max(DAY_AHEAD.level_days, INTRADAY.level_days) + 2)
 
 
 def entity_factors(
@@ -47,7 +60,8 @@ def entity_factors(
     columns = [quantile_column(level) for level in intervals.levels]
     needed = [*columns, "actual", *([scale] if scale is not None else [])]
     age = (pd.Timestamp(cutoff) - past["issued_at"]).dt.days
-    past = past.assign(age=age)[past[needed].notna().all(axis=1) & (age >= 0) & (age < _LEVEL_DAYS)]
+    pace = DAY_AHEAD if intervals.horizons == 1 else INTRADAY
+    past = past.assign(age=age)[past[needed].notna().all(axis=1) & (age >= 0) & (age < pace.level_days)]
     if past.empty:
         return {}
     entity, entities = pd.factorize(past["entity_id"])
@@ -69,6 +83,7 @@ def entity_factors(
         offset=_placed(intervals.offsets_at(horizon, clock), place, shape, 0.0),
         missed=_placed(missed, place, shape, False),
         per_day=intervals.slots_per_day if intervals.horizons == 1 else min(intervals.slots_per_day, _CURVES_A_DAY),
+        pace=pace,
     )
     factors = record.factors(intervals.levels).reshape(len(entities), intervals.horizons, -1)
     return dict(zip(entities.tolist(), factors, strict=True))
@@ -103,11 +118,13 @@ class TrackRecord:
     offset: Floats
     missed: NDArray[np.bool_]
     per_day: int
+    pace: Pace = DAY_AHEAD
 
     def factors(self, levels: Sequence[float]) -> Floats:
         """What the calibrated offsets are to be multiplied with, (E, levels); 1 where the record is short."""
-        days = [self.age == age for age in range(_LEVEL_DAYS)]
-        enough = (self.age >= 0).sum(axis=1) >= _FEWEST_DAYS * self.per_day
+        pace, (lowest, highest) = self.pace, _LEVEL_RANGE
+        days = [self.age == age for age in range(pace.level_days)]
+        enough = (self.age >= 0).sum(axis=1) >= pace.fewest_days * self.per_day
         out = np.ones((len(self.age), len(levels)))
         for i, level in enumerate(levels):
             nominal = min(level, 1 - level)
@@ -117,9 +134,9 @@ class TrackRecord:
             for known in reversed(days):
                 count = known.sum(axis=1)
                 share = (self.missed[:, :, i] & known).sum(axis=1) / np.maximum(count, 1)
-                moved = np.clip(tail + _GAIN * (nominal - share), nominal * _LEVEL_RANGE[0], nominal * _LEVEL_RANGE[1])
+                moved = np.clip(tail + pace.gain * (nominal - share), lowest * nominal, highest * nominal)
                 tail = np.where(count > 0, moved, tail)
-            recent = (self.age >= 0) & (self.age < _SHAPE_DAYS) & (self.offset[:, :, i] != 0)
+            recent = (self.age >= 0) & (self.age < pace.shape_days) & (self.offset[:, :, i] != 0)
             ratio = np.where(recent, self.error / np.where(recent, self.offset[:, :, i], 1.0), np.nan)
             out[:, i] = np.where(enough, np.clip(_row_quantiles(ratio, 1 - tail), *_FACTOR_RANGE), 1.0)
         return out

@@ -38,7 +38,7 @@ def test_training_and_serving_build_identical_matrices(
 def test_only_levels_are_divided_by_the_scale(use_case: UseCase, layout: Layout, stream_rows: list[FeatureRow]) -> None:
     row = stream_rows[2000]
     values = Assembler(layout, use_case.entities).from_row(row).values[0, 0]
-    scale = row.features["load_mean_1d"][0]
+    scale = row.features[str(layout.scale)][0]
     assert values[layout.column["load_newest"]] == pytest.approx(row.features["load_newest"][0] / scale)
     assert values[layout.column["local_hour"]] == pytest.approx(row.features["local_hour"][0])
 
@@ -62,7 +62,7 @@ def test_a_row_without_a_feature_is_refused_by_name(
 def test_a_level_of_zero_or_less_cannot_be_a_scale(
     use_case: UseCase, layout: Layout, stream_rows: list[FeatureRow]
 ) -> None:
-    features = stream_rows[2000].features | {"load_mean_1d": [0.0]}
+    features = stream_rows[2000].features | {str(layout.scale): [0.0]}
     inputs = Assembler(layout, use_case.entities).from_row(replace(stream_rows[2000], features=features))
     assert np.isnan(inputs.scale[0])
 
