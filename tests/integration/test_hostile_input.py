@@ -122,7 +122,7 @@ def test_the_features_are_those_of_a_clean_run(world: World, use_case: UseCase, 
 def test_the_stream_refuses_each_bad_message_for_its_reason_and_no_other(world: World) -> None:
     expected = {where: Counter(message.stream) for where, message in world.sent.items() if message.stream}
     assert _by_message(world.letters, "stream-features") == expected
-    assert len({reason for counts in expected.values() for reason in counts}) == 12
+    assert len({reason for counts in expected.values() for reason in counts}) == 13
 
 
 def test_the_lake_cannot_read_what_is_no_message(world: World) -> None:
