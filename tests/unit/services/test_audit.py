@@ -25,7 +25,7 @@ from services.shared.access import audit
 from services.shared.access.audit import AuditTrail
 from tests import access_world, services_world
 from tests.access_world import token
-from tests.unit.services.test_id_svc import desk_of
+from tests.unit.services.id_desk import desk_of
 
 DE = "/api/v1/forecasts/day-ahead/DE"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
