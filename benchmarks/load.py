@@ -51,9 +51,8 @@ def flood(url: str, pids: Sequence[int], connections: int, seconds: int, pause_m
         raise NoLoadToolError("wrk is not installed; Debian's package is called wrk")
     with TemporaryDirectory() as folder:
         script = Path(folder) / "pause.lua"
-        script.write_text(
-            f"function delay() return math.random(0, {2 * pause_ms}) end" if pause_ms else "", encoding="utf-8"
-        )
+        pause = f"function delay() return math.random(0, {2 * pause_ms}) end" if pause_ms else ""
+        script.write_text(pause, encoding="utf-8")
         command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script), url]
         before = _cpu_seconds(pids)
         text = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=True).stdout
