@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import date, datetime
 from typing import Any, Self
 
-import httpx
+import httpx2
 import numpy as np
 import pandas as pd
 import structlog
@@ -23,7 +23,7 @@ from dualcast.timegrid import iso_duration
 
 _TIMEOUT_SECONDS = 10.0
 # What a broker or registry that is away, or coming back, makes the clients raise.
-_OUTAGES = (KafkaException, DeliveryError, SchemaRegistryError, httpx.HTTPError, OSError)
+_OUTAGES = (KafkaException, DeliveryError, SchemaRegistryError, httpx2.HTTPError, OSError)
 _log = structlog.get_logger(__name__)
 
 

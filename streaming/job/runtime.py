@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-import httpx
+import httpx2
 import stamina
 import structlog
 from confluent_kafka import KafkaException
@@ -79,7 +79,9 @@ def run(settings: Settings, use_case: UseCase, *, parallelism: int, exactly_once
     _stop(client, checkpoints.folder(settings, use_case))
 
 
-@stamina.retry(on=(KafkaException, SchemaRegistryError, httpx.TransportError), attempts=None, timeout=_PATIENCE_SECONDS)
+@stamina.retry(
+    on=(KafkaException, SchemaRegistryError, httpx2.TransportError), attempts=None, timeout=_PATIENCE_SECONDS
+)
 def _create_topics(settings: Settings) -> None:
     create_topics(settings)
 

@@ -11,7 +11,7 @@ from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import fastavro
-import httpx
+import httpx2
 import numpy as np
 import stamina
 from confluent_kafka.schema_registry import SchemaRegistryClient
@@ -98,7 +98,7 @@ class ObservationReader:
         """Let go of the registry."""
         self._client.close()
 
-    @stamina.retry(on=(httpx.TransportError, SchemaRegistryError), attempts=None, timeout=_PATIENCE_SECONDS)
+    @stamina.retry(on=(httpx2.TransportError, SchemaRegistryError), attempts=None, timeout=_PATIENCE_SECONDS)
     def _fetched(self, schema_id: int) -> _Schemas | str:
         """The schemas behind an id, or why there are none."""
         try:

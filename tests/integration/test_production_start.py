@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -64,7 +64,7 @@ def dualcast(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def da_svc(folder: Path, client: httpx.Client) -> Iterator[subprocess.Popen[bytes]]:
+def da_svc(folder: Path, client: httpx2.Client) -> Iterator[subprocess.Popen[bytes]]:
     with (folder / "log").open("wb") as log:
         command = [str(Path(sys.executable).with_name("dualcast")), "serve", "da"]
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=dict(os.environ))
@@ -74,7 +74,7 @@ def da_svc(folder: Path, client: httpx.Client) -> Iterator[subprocess.Popen[byte
             try:
                 client.get("/health/live").raise_for_status()
                 break
-            except httpx.TransportError:
+            except httpx2.TransportError:
                 time.sleep(0.1)
         yield process
     finally:
@@ -90,7 +90,7 @@ def test_from_an_empty_store_to_an_audited_answer_over_tls(port: int, tmp_path: 
     key = dualcast("keys", "create", "desk", "--role", "reader", "--access", "de_load/*").stdout.strip()
     trust = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
     with (
-        httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=trust, timeout=5) as client,
+        httpx2.Client(base_url=f"https://127.0.0.1:{port}", verify=trust, timeout=5) as client,
         da_svc(tmp_path, client) as process,
     ):
         assert client.get(STATUS).status_code == 401
@@ -105,8 +105,8 @@ def test_from_an_empty_store_to_an_audited_answer_over_tls(port: int, tmp_path: 
         assert client.get(STATUS, headers={"X-API-Key": key}).status_code == 401
         process.terminate()
         assert process.wait(20) in (0, -15), (tmp_path / "log").read_text()
-    with pytest.raises(httpx.TransportError):
-        httpx.get(f"http://127.0.0.1:{port}/health/live", timeout=2)
+    with pytest.raises(httpx2.TransportError):
+        httpx2.get(f"http://127.0.0.1:{port}/health/live", timeout=2)
     engine = open_store(services_world.settings(services_world.frozen(), state_dir=tmp_path))
     with engine.connect() as connection:
         found = connection.execute(text("SELECT identity, status FROM audit ORDER BY id")).all()

@@ -31,7 +31,11 @@ def line_of(text: str, part: str) -> int:
     [
         ('cutoff: "11:00"', 'cuttof: "11:00"', "day_ahead.cuttof: Extra inputs are not permitted"),
         ("time_zone: Europe/Berlin", "time_zone: Europe/Berlin\n    colour: red", "colour: Extra inputs"),
-        ("function: lag, variable: load_forecast_tso, by: P7D", "function: lagg, variable: load", "unknown function 'lagg'"),
+        (
+            "function: lag, variable: load_forecast_tso, by: P7D",
+            "function: lagg, variable: load",
+            "unknown function 'lagg'",
+        ),
         ("variable: load_forecast_tso, by: P7D", "variable: load, bye: P2D", "unknown ['bye'], missing ['by']"),
         ("variable: load_forecast_tso, by: P7D", "variable: load, by: often", "tso_lag_7d"),
         (
