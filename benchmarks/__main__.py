@@ -1,4 +1,4 @@
-"""Run every benchmark and write ``benchmarks/results.md``; with names, run those and only print."""
+"""Run every benchmark, or those that are named, and enter what was measured in ``benchmarks/results.md``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks import features, growth, inference, services, streaming
-from benchmarks.results import table
+from benchmarks.results import entered, table
 
 MEASURES = {
     "features": features.measure,
@@ -20,18 +20,17 @@ MEASURES = {
     "growth": growth.measure,
     "services": services.measure,
 }
+RESULTS = Path(__file__).parent / "results.md"
 
 
 def main() -> None:
-    """Measure, print and keep."""
+    """Measure, print and keep; what is not measured anew stays as it was."""
     console = Console()
-    names = sys.argv[1:] or list(MEASURES)
-    rows = [row for name in track(names, "measuring", console=console) for row in MEASURES[name]()]
     machine = f"Python {platform.python_version()}, {os.cpu_count()} cores"
-    text = f"# Measured\n\n{machine}. The ratios count; single figures drift.\n\n{table(rows)}"
-    if names == list(MEASURES):
-        (Path(__file__).parent / "results.md").write_text(text, encoding="utf-8")
-    console.print(text, highlight=False)
+    for name in track(sys.argv[1:] or list(MEASURES), "measuring", console=console):
+        measured = table(MEASURES[name]())
+        RESULTS.write_text(entered(RESULTS.read_text(encoding="utf-8"), name, f"{machine}\n\n{measured}"), "utf-8")
+        console.print(measured, highlight=False)
 
 
 main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -21,3 +22,11 @@ def table(rows: Iterable[Row]) -> str:
     lines = ["| what | measured | | ratio to the peer |", "|---|---:|---|---:|"]
     lines += [f"| {r.name} | {r.value:,.0f} | {r.unit} | {r.ratio:.2f} |" for r in rows]
     return "\n".join(lines) + "\n"
+
+
+def entered(page: str, name: str, text: str) -> str:
+    """The page of results with a section in place of the one of that name, or at its end."""
+    head, *sections = re.split(r"^## ", page, flags=re.MULTILINE)
+    kept = {section.split("\n", 1)[0]: section.split("\n", 1)[1].strip() for section in sections}
+    kept[name] = text.strip()
+    return head.rstrip() + "".join(f"\n\n## {title}\n\n{body}" for title, body in kept.items()) + "\n"

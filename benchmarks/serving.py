@@ -25,8 +25,8 @@ from dualcast.adapters.feature_store import OnlineFeatures, apply_definitions, r
 from dualcast.adapters.kafka import RecordProducer, create_topics
 from dualcast.adapters.model_registry import Run, publish
 from dualcast.catalogue import UseCase, load_use_case
+from dualcast.features.intraday_plan import feature_set
 from dualcast.features.plan import FeaturePlan
-from dualcast.features.state import feature_set
 from dualcast.records import FeatureRow, Forecast, Point, Topic
 from dualcast.settings import Settings, load_settings
 from dualcast.timegrid import floor, iso_duration, local_date
