@@ -66,10 +66,11 @@ def found_factors(
             {
                 "entity_id": [entity_id for entity_id, _ in found],
                 "issued_at": pa.array([cutoff for _, cutoff in found], pa.timestamp("us", "UTC")),
-                "factors": [factors.tolist() for factors in found.values()],
+                # of a day-ahead curve all intervals have the same
+                "factors": [factors[0].tolist() for factors in found.values()],
             }
         )
 
     rows = past.where(F.col("entity_id").isin(sorted({e for e, _ in curves}))).repartition("entity_id")
     found = rows.mapInArrow(in_worker, _FOUND).withColumn("issued_at", F.unix_micros("issued_at")).collect()
-    return {(row.entity_id, from_micros(row.issued_at)): np.array(row.factors) for row in found}
+    return {(row.entity_id, from_micros(row.issued_at)): np.array([row.factors]) for row in found}

@@ -217,7 +217,7 @@ def test_the_intervals_follow_what_was_stored_and_came_true(job: DayAheadJob, tw
     model = load(job.settings, model_name(two.use_case, "day-ahead"))
     factors = interval_factors(model, two, past, [(e.id, two.cutoff(e, new)) for e in two.entities])
     assert len(factors) == 2
-    assert all(((f[[0, 2]] != 1) & np.isfinite(f[[0, 2]])).all() for f in factors.values())
+    assert all(((f[0, [0, 2]] != 1) & np.isfinite(f[0, [0, 2]])).all() for f in factors.values())
     of_day = rows[rows["delivery_day"] == new]
     for curve in day_ahead_forecasts(model, two, of_day, "test", factors=factors):
         there = said[(said["entity_id"] == curve.entity_id) & (said["issued_at"] == pd.Timestamp(curve.issued_at))]
