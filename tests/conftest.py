@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from dualcast import telemetry
 from dualcast.adapters.kafka import create_topics
 from dualcast.catalogue import Entity, UseCase, load_use_case
 from dualcast.settings import Settings, load_settings
@@ -72,3 +73,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
             yield settings
         finally:
             embedded.stop(state)
+
+
+@pytest.fixture(autouse=True)
+def _logs_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that run inside a test must not send later tests' logs to a stream that is closed by then."""
+    monkeypatch.setattr(telemetry, "configure", lambda _settings, _service: None)
