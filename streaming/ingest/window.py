@@ -14,7 +14,7 @@ from streaming.ingest.source import Source
 # The clock starts this long before the first cutoff, so that the day's inputs arrive while it runs.
 _LEAD = timedelta(hours=1)
 # A source without a beginning gives so many days of history at most, so that a first look does not take all day.
-_LONGEST_HISTORY = 1095
+_LONGEST_HISTORY = 730
 
 
 class ReplayWindow(BaseModel):

@@ -207,4 +207,4 @@ def test_the_window_of_the_simulator_ends_yesterday(use_case: UseCase) -> None:
     found = replay_window(open_simulator(use_case), use_case, now, 3, None)
     assert found.until == datetime(2022, 6, 14, 22, tzinfo=UTC)
     assert found.start == datetime(2022, 6, 11, 8, tzinfo=UTC)
-    assert found.start - found.history_start == timedelta(days=min(use_case.day_ahead.training_days, 1095))
+    assert found.start - found.history_start == timedelta(days=min(use_case.day_ahead.training_days, 730))
