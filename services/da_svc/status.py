@@ -8,7 +8,7 @@ from dualcast.catalogue import Entity, UseCase
 from dualcast.records import Forecast
 from services.da_svc.deps import DayAheadDeps
 from services.da_svc.selection import LAST_STORED, is_stale
-from services.shared.api import clock_status, feed_status, use_case_status, visible_use_cases
+from services.shared.api import clock_status, feed_status, use_case_status, visible_entities, visible_use_cases
 from services.shared.bodies import age_seconds, fallback_of
 from services.shared.schemas import CurveState, DayAheadState, DayAheadStatus, EntityStatus, ModelInfo
 
@@ -19,7 +19,7 @@ def status_of(deps: DayAheadDeps, use_case: UseCase) -> DayAheadStatus:
         clock=clock_status(deps.clock),
         use_case=use_case_status(use_case),
         use_cases=visible_use_cases(deps),
-        entities=[_entity(deps, use_case, entity) for entity in use_case.entities],
+        entities=[_entity(deps, use_case, entity) for entity in visible_entities(use_case)],
         feeds=feed_status(deps.feeds),
     )
 

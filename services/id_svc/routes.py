@@ -28,6 +28,7 @@ from services.shared.api import (
     find,
     find_use_case,
     use_case_status,
+    visible_entities,
     visible_use_cases,
 )
 from services.shared.bodies import age_seconds
@@ -114,7 +115,7 @@ async def status(deps: Deps, use_case: UseCaseName = None) -> IntradayStatus:
         use_cases=visible_use_cases(deps),
         models=deps.shelf.loaded(),
         refused=deps.shelf.refused(),
-        entities=[_entity_status(deps, found, entity) for entity in found.entities],
+        entities=[_entity_status(deps, found, entity) for entity in visible_entities(found)],
         counters=dict(deps.publisher.counters) if deps.publisher else {},
         feeds=feed_status(deps.feeds),
     )

@@ -16,7 +16,6 @@ from dualcast.timegrid import Clock
 from services.shared.access.call import current
 from services.shared.access.control import Access, check_access
 from services.shared.access.gate import Gate
-from services.shared.access.identity import Identity
 from services.shared.browser import SecurityHeaders
 from services.shared.memory.curves import CurveBook
 from services.shared.memory.feeds import Background, Feed
@@ -83,24 +82,25 @@ def entity_of(use_case: UseCase, entity_id: str) -> Entity:
     try:
         return use_case.entity(entity_id)
     except KeyError:
-        known = ", ".join(entity.id for entity in use_case.entities[:10])
+        known = ", ".join(entity.id for entity in visible_entities(use_case)[:10])
         text = f"{entity_id[:64]!r} is not an entity of {use_case.use_case}; it has {known}"
         raise ProblemError(404, "unknown-entity", text) from None
 
 
 def find_use_case(deps: SharedDeps, use_case: str | None) -> UseCase:
-    """The use case that a request names, or the service's own, with those entities that its caller may see.
-
-    Raises ProblemError 403 or 404.
-    """
+    """The use case that a request names, or the service's own. Raises ProblemError 403 or 404."""
     name = use_case or deps.settings.use_case
-    call = current()
-    call.permit_use_case(name)
+    current().permit_use_case(name)
     if name not in deps.catalogue:
         text = f"{name[:64]!r} is not a use case; there are {', '.join(visible_use_cases(deps))}"
         raise ProblemError(404, "unknown-use-case", text)
-    found = deps.catalogue[name]
-    return found if call.identity.sees_all else _visible(found, call.identity)
+    return deps.catalogue[name]
+
+
+def visible_entities(use_case: UseCase) -> list[Entity]:
+    """The entities of a use case that the caller may see: what every list is made of."""
+    identity = current().identity
+    return [entity for entity in use_case.entities if identity.sees(use_case.use_case, entity.id)]
 
 
 def visible_use_cases(deps: SharedDeps) -> list[str]:
@@ -150,13 +150,6 @@ def feed_status(feeds: Sequence[Feed]) -> list[FeedStatus]:
         FeedStatus(topic=f.topic, state=f.state, records=f.records, undecodable=f.undecodable, refused=f.refused)
         for f in feeds
     ]
-
-
-def _visible(use_case: UseCase, identity: Identity) -> UseCase:
-    fields = {name: getattr(use_case, name) for name in UseCase.model_fields}
-    seen = tuple(entity for entity in use_case.entities if identity.sees(use_case.use_case, entity.id))
-    # of values that were valid, and without what the whole one has computed from its entities
-    return UseCase.model_construct(**fields | {"entities": seen})
 
 
 def _health(deps: SharedDeps) -> APIRouter:

@@ -18,7 +18,7 @@ from dualcast.catalogue import Path_, UseCase
 from dualcast.records import Forecast
 from dualcast.timegrid import micros
 from services.shared.access.control import check_access
-from services.shared.api import Shared, SharedDeps, entity_of, find_use_case
+from services.shared.api import Shared, SharedDeps, entity_of, find_use_case, visible_entities
 from services.shared.bodies import WHOLE, fallback_of, with_fields
 from services.shared.memory.curves import CurveBook, StoredCurve
 from services.shared.params import EntityIds, UseCaseName
@@ -89,7 +89,7 @@ async def _subscription(
 
 def _subscribed(deps: SharedDeps, use_case: str | None, path: Path_, entity_id: list[str] | None) -> Subscription:
     found = find_use_case(deps, use_case)
-    wanted = [entity_of(found, name).id for name in entity_id or [e.id for e in found.entities]]
+    wanted = [entity_of(found, name).id for name in entity_id or [e.id for e in visible_entities(found)]]
     return Subscription(found, path, wanted)
 
 

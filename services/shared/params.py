@@ -11,6 +11,7 @@ from pydantic import AwareDatetime
 
 from dualcast.catalogue import Path_, UseCase
 from dualcast.timegrid import Clock, duration
+from services.shared.api import visible_entities
 from services.shared.bodies import Format, Shape, wanted_format
 from services.shared.problems import ProblemError
 
@@ -73,7 +74,7 @@ class Page:
 
     def of(self, use_case: UseCase, entity_ids: list[str] | None) -> tuple[list[str], str | None]:
         """The entities of this page in the order of asking, which may be unknown ones, and the next page's cursor."""
-        wanted = list(dict.fromkeys(entity_ids)) if entity_ids else [entity.id for entity in use_case.entities]
+        wanted = list(dict.fromkeys(entity_ids)) if entity_ids else [entity.id for entity in visible_entities(use_case)]
         if self.cursor is not None:
             if self.cursor not in wanted:
                 raise ProblemError(422, "invalid-request", "cursor: not one of this question")

@@ -69,11 +69,6 @@ class Identity:
         """From the texts of a key or a token. Raises ValueError where they make no sense."""
         return cls(name, Role(role), tuple(Grant.parse(text) for text in access))
 
-    @property
-    def sees_all(self) -> bool:
-        """Whether nothing is kept from it."""
-        return any(grant.use_case == grant.entity_id == _ANY for grant in self.grants)
-
     def sees_use_case(self, use_case: str) -> bool:
         """Whether it may see anything of a use case."""
         return any(grant.use_case in (_ANY, use_case) for grant in self.grants)

@@ -82,6 +82,8 @@ def row_at(moment: datetime) -> FeatureRow:
 def score(
     model: Any, use_case: UseCase, rows: Sequence[FeatureRow], issued_at: Sequence[datetime]
 ) -> list[Forecast | Exception]:
+    for row in rows:
+        use_case.entity(row.entity_id)  # as the model does, which knows entities by their use case
     return [curve(model, row, moment) for row, moment in zip(rows, issued_at, strict=True)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from contextvars import copy_context
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from services.id_svc.batching import Batcher
+from services.id_svc.forecaster import Answer, Ask
 from services.id_svc.prediction_log import PredictionLog
+from services.shared.access.call import Call, begin
+from services.shared.access.identity import Identity
+from services.shared.api import find, visible_entities
 from tests import services_world as world
 from tests.unit.services.id_desk import Desk, desk_of, filled_desk, row_at
 
@@ -34,6 +39,22 @@ def test_several_are_read_and_scored_at_once_and_one_poisoned_row_spoils_no_othe
     body = desk.client.get("/api/v1/forecasts/intraday", params={"entity_id": ["E0", "E1", "XX"]}).json()
     assert [f["entity_id"] for f in body["forecasts"]] == ["E0"]
     assert [(p["status"], p["instance"][-2:]) for p in body["problems"]] == [(404, "XX"), (503, "E1")]
+
+
+def test_callers_who_see_different_entities_are_scored_together() -> None:
+    use_case = world.catalogue()["de_load"]
+    more = use_case.entities[0].model_copy(update={"id": "E0"})
+    desk = desk_of({"de_load": use_case.model_copy(update={"entities": (*use_case.entities, more)})})
+
+    def asked(entity_id: str) -> Ask:
+        begin(Call(world.NOW, Identity.of(f"reader of {entity_id}", "reader", [f"de_load/{entity_id}"])))
+        found, entity = find(desk.app.state.deps, None, entity_id)
+        assert visible_entities(found) == [entity]
+        return Ask(found, entity)
+
+    asks = [copy_context().run(asked, entity_id) for entity_id in ("DE", "E0")]
+    answers = desk.forecaster.on_request(asks)
+    assert [isinstance(answer, Answer) and answer.fallback for answer in answers] == [None, None]
 
 
 def test_every_input_has_an_age_and_one_that_should_have_come_is_named(desk: Desk) -> None:
