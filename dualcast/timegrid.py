@@ -127,7 +127,11 @@ def parse_moment(text: str) -> datetime:
 
     Raises ValueError where the text is not one.
     """
-    moment = datetime.fromisoformat(text)
+    return as_utc(datetime.fromisoformat(text))
+
+
+def as_utc(moment: datetime) -> datetime:
+    """A time in UTC, which a time without zone is taken to be in already."""
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 

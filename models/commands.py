@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +17,7 @@ from rich.table import Table
 from dualcast import telemetry
 from dualcast.catalogue import Path_, load_use_case
 from dualcast.settings import load_settings
+from dualcast.timegrid import as_utc
 from models.fitting import TooFewExamplesError
 from models.forecasters.registry import ForecasterError
 from models.score_table import score_table
@@ -83,7 +84,7 @@ def _train(path: Path_, use_case: str | None, until: datetime | None, *, as_json
     settings = load_settings()
     telemetry.configure(settings, "training")
     case = load_use_case(use_case or settings.use_case, settings.use_cases)
-    moment = settings.clock.now() if until is None else _utc(until)
+    moment = settings.clock.now() if until is None else as_utc(until)
     console = Console(stderr=True)
     with _known_mistakes(FeatureStoreError), console.status("starting") as spinner:
         done = train(settings, case, path, moment, spinner.update)
@@ -113,10 +114,6 @@ def _metrics_table(found: dict[str, float], unit: str, rows: int) -> Table:
         if not any(part in name for part in ("_slot_", "_month_")):
             table.add_row(name.replace("_", " "), f"{value:.2f} {units.get(name.split('_')[0], '')}")
     return table
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 @contextmanager

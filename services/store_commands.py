@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -16,6 +16,7 @@ from rich.table import Table
 
 from dualcast.catalogue import load_catalogue
 from dualcast.settings import Settings, load_settings
+from dualcast.timegrid import as_utc
 from services.shared.access.identity import Grant, Role
 
 if TYPE_CHECKING:
@@ -64,7 +65,9 @@ def export_store(
     from services.store_export import export  # noqa: PLC0415 - as above
 
     settings = load_settings()
-    span = Span(use_case or settings.use_case, path, _utc(start), _utc(end))
+    span = Span(
+        use_case or settings.use_case, path, *(None if moment is None else as_utc(moment) for moment in (start, end))
+    )
     with _opened(settings) as engine:
         count = export(engine, span, to)
     Console(stderr=True).print(f"{count:,} curves")
@@ -166,7 +169,3 @@ def _opened(settings: Settings, *, migrated: bool = True) -> Iterator[Engine]:
     except (ConnectionError, UnmigratedStoreError, UnknownKeyError, ValueError) as error:
         Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    return None if moment is None else moment.replace(tzinfo=UTC)

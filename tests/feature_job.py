@@ -90,17 +90,18 @@ def as_observations(frame: pd.DataFrame) -> list[Observation]:
 def published_rows(settings: Settings, *, uncommitted: bool = False) -> dict[str, list[FeatureRow]]:
     """All feature rows on the topic, in its order, by the key of their messages."""
     rows: dict[str, list[FeatureRow]] = defaultdict(list)
-    for key, record in _records(settings, Topic.FEATURES_INTRADAY, uncommitted=uncommitted):
+    for key, record in records(settings, Topic.FEATURES_INTRADAY, uncommitted=uncommitted):
         rows[key].append(FeatureRow.from_record(record))
     return dict(rows)
 
 
 def dead_letters(settings: Settings) -> Sequence[dict[str, object]]:
     """All dead letters."""
-    return [record for _, record in _records(settings, Topic.DEAD_LETTERS)]
+    return [record for _, record in records(settings, Topic.DEAD_LETTERS)]
 
 
-def _records(settings: Settings, topic: Topic, *, uncommitted: bool = False) -> Iterator[tuple[str, dict[str, object]]]:
+def records(settings: Settings, topic: Topic, *, uncommitted: bool = False) -> Iterator[tuple[str, dict[str, object]]]:
+    """The key and the record of each message of a topic, to its end."""
     with RecordConsumer(
         settings, topic, group=f"test-{uuid4()}", from_beginning=True, uncommitted=uncommitted
     ) as consumer:

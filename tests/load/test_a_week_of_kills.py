@@ -20,7 +20,6 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from dualcast.adapters.kafka import RecordConsumer
 from dualcast.catalogue import UseCase
 from dualcast.features.asof import intraday_features
 from dualcast.features.plan import FeaturePlan
@@ -28,7 +27,7 @@ from dualcast.records import ObservationBatch, Topic
 from dualcast.settings import Settings, load_settings
 from infra.local.state import Phase, StateDir
 from tests.demo_process import READY, demo, published_curves
-from tests.feature_job import published_rows
+from tests.feature_job import published_rows, records
 
 pytestmark = [pytest.mark.stack, pytest.mark.soak, pytest.mark.timeout(1800)]
 
@@ -115,13 +114,8 @@ def _kill(state: StateDir, victim: str) -> float:
 
 def _observations(settings: Settings) -> pd.DataFrame:
     """Everything that was accepted, in the order of the topic."""
-    rows, silent = [], 0
-    with RecordConsumer(settings, Topic.OBSERVATIONS, group="soak-observations", from_beginning=True) as consumer:
-        while silent < 3:
-            found = consumer.poll(1.0)
-            silent = 0 if found else silent + 1
-            for _, record in found:
-                rows += ObservationBatch.from_record(record).observations
+    found = (ObservationBatch.from_record(record) for _, record in records(settings, Topic.OBSERVATIONS))
+    rows = [observation for batch in found for observation in batch.observations]
     frame = pd.DataFrame([(o.variable, o.valid_time, o.published_at, o.value, o.unit, o.resolution) for o in rows])
     frame.columns = pd.Index(["variable", "valid_time", "published_at", "value", "unit", "resolution"])
     for name in ("valid_time", "published_at"):

@@ -10,6 +10,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
+from dualcast.timegrid import as_utc
+
 _Json = JSON().with_variant(JSONB(), "postgresql")
 _Id = BigInteger().with_variant(Integer(), "sqlite")
 
@@ -32,7 +34,7 @@ class Moment(TypeDecorator[datetime]):
         """After it was read."""
         if value is None:
             return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        return as_utc(value)
 
 
 class Base(DeclarativeBase):
