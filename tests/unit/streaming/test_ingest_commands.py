@@ -27,7 +27,7 @@ def test_window_prints_json() -> None:
     result = run("window", "--start", "2022-03-27", "--days", "2")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout) == {
-        "history_start": "2019-03-27T09:00:00Z",
+        "history_start": "2020-03-26T09:00:00Z",
         "start": "2022-03-26T09:00:00Z",
         "until": "2022-03-28T22:00:00Z",
     }
