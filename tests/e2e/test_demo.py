@@ -21,6 +21,7 @@ from dualcast.adapters.feature_store import OnlineFeatures
 from dualcast.catalogue import UseCase
 from dualcast.records import Topic
 from dualcast.settings import Settings, load_settings
+from tests.client_example import run_client_example
 from tests.demo_process import READY, demo, published_curves
 
 pytestmark = [pytest.mark.stack, pytest.mark.e2e, pytest.mark.timeout(1200)]
@@ -130,6 +131,11 @@ def test_both_services_answer(world: World, use_case: UseCase) -> None:
     intraday = _get(world.settings, "id_svc", f"forecasts/intraday/{entity_id}")
     assert intraday["fallback"] is None
     assert intraday["model"]["name"] == f"model_id_{use_case.use_case}"
+
+
+def test_the_client_reads_both(world: World) -> None:
+    shown = run_client_example(world.settings.da_svc, world.settings.id_svc)
+    assert "404 unknown-entity" in shown
 
 
 def test_the_page_draws_both_forecasts(world: World, browser: Browser) -> None:

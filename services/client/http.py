@@ -1,0 +1,130 @@
+"""One service over HTTP: a key or token, retries, and problems as exceptions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Any, Self
+
+import httpx2
+import stamina
+
+# What passes by itself: over the limit, a service that starts, a proxy whose service is away.
+_PASSING = {429, 502, 503, 504}
+_LONGEST_WAIT_SECONDS = 30.0
+# Services say something every 15 seconds on an open stream, also where there is no new curve.
+_SILENCE_SECONDS = 45.0
+_PAUSE_SECONDS = 1.0
+
+
+class AnswerError(Exception):
+    """A service has answered with a problem (RFC 9457).
+
+    ``status`` is the HTTP status, ``kind`` the last part of the problem's type, such as ``unknown-entity``.
+    """
+
+    def __init__(self, problem: Mapping[str, Any], retry_after_seconds: float | None = None) -> None:
+        self.status = int(problem["status"])
+        self.kind = str(problem.get("type", "about:blank")).rsplit(":", 1)[-1]
+        self.title = str(problem.get("title", ""))
+        self.detail = str(problem.get("detail", ""))
+        self.instance = str(problem.get("instance", ""))
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(problem, retry_after_seconds)
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.title}: {self.detail}"
+
+
+class Service:
+    """One service by its address. What fails in passing is asked again, for ``patience`` at most.
+
+    Only questions are ever sent, so that each may be asked twice.
+    """
+
+    def __init__(self, address: str, headers: Mapping[str, str], patience: timedelta, timeout: timedelta) -> None:
+        seconds = timeout.total_seconds()
+        self._http = httpx2.Client(base_url=address, headers=dict(headers), timeout=seconds)
+        self._listening = httpx2.Timeout(seconds, read=max(seconds, _SILENCE_SECONDS))
+        self._retrying = stamina.RetryingCaller(timeout=patience, attempts=None).on(_wait)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._http.close()
+
+    def get(self, address: str, **parameters: Any) -> Any:
+        """The JSON at an address; parameters that are None are left out. Raises AnswerError, httpx2.TransportError."""
+        return self._retrying(self._ask, "GET", address, params=_given(parameters))
+
+    def post(self, address: str, body: Mapping[str, Any]) -> Any:
+        """The JSON that answers a body. Raises AnswerError, httpx2.TransportError."""
+        return self._retrying(self._ask, "POST", address, json=_given(body))
+
+    def events(self, address: str, **parameters: Any) -> Iterator[Any]:
+        """The JSON of each server-sent event, over broken connections.
+
+        Raises AnswerError, httpx2.TransportError: where the service stays away for longer than the patience.
+        """
+        while True:
+            yield from self._retrying(self._listen, address, _given(parameters))
+            time.sleep(_PAUSE_SECONDS)
+
+    def _ask(self, method: str, address: str, **more: Any) -> Any:
+        answer = self._http.request(method, address, **more)
+        _check(answer)
+        return answer.json()
+
+    def _listen(self, address: str, parameters: Mapping[str, Any]) -> Iterator[Any]:
+        """Connect: that is what may be tried again; events come while the answer is read."""
+        request = self._http.build_request("GET", address, params=dict(parameters), timeout=self._listening)
+        answer = self._http.send(request, stream=True)
+        if answer.is_error:
+            answer.read()
+            answer.close()
+        _check(answer)
+        return _events(answer)
+
+
+def _events(answer: httpx2.Response) -> Iterator[Any]:
+    """The events of one connection; its break is the end."""
+    try:
+        for event in httpx2.EventSource(answer):
+            yield event.json()
+    except httpx2.TransportError:
+        return
+    finally:
+        answer.close()
+
+
+def _given(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in parameters.items() if value is not None}
+
+
+def _check(answer: httpx2.Response) -> None:
+    if not answer.is_error:
+        return
+    try:
+        problem = answer.json()
+    except ValueError:  # not from a service: a proxy, or another server
+        problem = {"detail": answer.text[:200]}
+    if not isinstance(problem, dict):
+        problem = {}
+    usual = {"status": answer.status_code, "title": HTTPStatus(answer.status_code).phrase}
+    after = answer.headers.get("Retry-After", "")
+    raise AnswerError(usual | problem, float(after) if after.isdecimal() else None)
+
+
+def _wait(error: Exception) -> bool | float:
+    """How long to wait before asking again; False where that would be of no use."""
+    if isinstance(error, AnswerError) and error.status in _PASSING:
+        after = error.retry_after_seconds
+        return True if after is None else min(after, _LONGEST_WAIT_SECONDS)
+    return isinstance(error, httpx2.TransportError)

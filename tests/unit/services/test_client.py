@@ -1,0 +1,156 @@
+"""The Python client against both services over real sockets, and against a server that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+
+import httpx2
+import pandas as pd
+import pytest
+from pytest_httpserver import HTTPServer
+
+from dualcast.records import Forecast
+from services.client import AnswerError, Dualcast
+from services.da_svc.app import build_app
+from services.da_svc.deps import DayAheadDeps
+from services.shared.bodies import WHOLE, Encoded, with_fields
+from tests import services_world as world
+from tests.client_example import run_client_example
+from tests.unit.services.id_desk import desk_of
+from tests.unit.services.test_events import served
+
+PROBLEM = {"type": "urn:dualcast:problem:no-forecast", "title": "No forecast", "status": 503, "detail": "none yet"}
+
+
+@pytest.fixture
+def deps() -> DayAheadDeps:
+    made = world.da_deps()
+    world.fill(made)
+    return made
+
+
+@pytest.fixture
+def desk(deps: DayAheadDeps) -> Iterator[Dualcast]:
+    intraday = desk_of(world.catalogue())
+    with served(build_app(deps)) as da_svc, served(intraday.app) as id_svc, Dualcast(da_svc, id_svc) as client:
+        yield client
+
+
+def test_a_day_is_a_frame_with_its_quantiles_and_what_it_says_of_itself(desk: Dualcast) -> None:
+    day = desk.day_ahead("DE", date(2022, 5, 4))
+    assert len(day) == 24
+    assert day["valid_time"].iloc[0] == pd.Timestamp("2022-05-03T22:00:00Z")
+    assert (day["q10"] < day["q50"]).all()
+    assert (day["q50"] < day["q90"]).all()
+    first = day.iloc[0]
+    assert (first["unit"], first["model_version"], first["stale"], first["degraded"]) == ("MW", "1", False, False)
+    assert first["input_age_seconds"] == 3 * 3600
+    assert first["delivery_date"] == date(2022, 5, 4)
+
+
+def test_parameters_reach_the_service(desk: Dualcast) -> None:
+    earlier = desk.day_ahead("DE", as_of=datetime(2022, 5, 2, 12, tzinfo=UTC), horizon=timedelta(hours=2))
+    assert len(earlier) == 2
+    assert earlier["issued_at"].iloc[0] == pd.Timestamp("2022-05-02T09:00:00Z")
+    median = desk.intraday("DE", include_confidence=False)
+    assert "q50" in median
+    assert "q10" not in median
+
+
+def test_intraday_is_scored_now_or_read_as_published(desk: Dualcast) -> None:
+    scored, published = desk.intraday("DE"), desk.intraday("DE", published=True)
+    assert scored["model_version"].iloc[0] == "2"
+    assert published["model_version"].iloc[0] == "1"
+    assert desk.predict("DE", model_version="previous")["model_version"].iloc[0] == "1"
+
+
+def test_a_what_if_says_that_it_is_one(desk: Dualcast) -> None:
+    answer = desk.predict("DE", features={"load_newest": None})
+    assert answer["degraded"].all()
+    assert "overridden:load_newest" in answer["degraded_reasons"].iloc[0]
+
+
+def test_entities_without_a_curve_are_beside_the_frame(desk: Dualcast) -> None:
+    every = desk.day_ahead(["DE", "XX"])
+    assert every["entity_id"].unique().tolist() == ["DE"]
+    (problem,) = every.attrs["problems"]
+    assert (problem["status"], problem["title"]) == (404, "Unknown entity")
+
+
+def test_all_pages_of_what_was_issued_come_with_what_came_true(desk: Dualcast) -> None:
+    record = desk.issued("intraday", "DE", world.NOW - timedelta(hours=6), world.NOW)
+    assert record["issued_at"].nunique() > 24
+    known = record.dropna(subset="actual")
+    ratio = known["q50"] / known["actual"]
+    assert ratio.between(1.0049, 1.0051).all()
+    true = desk.history("DE", world.NOW - timedelta(hours=6), world.NOW)
+    assert len(true) == 24
+    assert (true["reference"] / true["actual"]).between(1.039, 1.041).all()
+
+
+def test_problems_are_errors(desk: Dualcast) -> None:
+    with pytest.raises(AnswerError, match="XX") as caught:
+        desk.day_ahead("XX")
+    assert (caught.value.status, caught.value.kind) == (404, "unknown-entity")
+    with pytest.raises(ValueError, match="no time zone"):
+        desk.day_ahead("DE", as_of=datetime(2022, 5, 2, 12))  # noqa: DTZ001
+
+
+def test_the_example_in_the_readme_runs(deps: DayAheadDeps) -> None:
+    with served(build_app(deps)) as da_svc, served(desk_of(world.catalogue()).app) as id_svc:
+        shown = run_client_example(da_svc, id_svc)
+    assert "404 unknown-entity" in shown
+
+
+def test_what_fails_in_passing_is_asked_again(httpserver: HTTPServer) -> None:
+    httpserver.expect_ordered_request("/api/v1/status").respond_with_json(PROBLEM, 503, {"Retry-After": "0"})
+    httpserver.expect_ordered_request("/api/v1/status").respond_with_data("no such host", 502)
+    httpserver.expect_ordered_request("/api/v1/status").respond_with_json({"clock": {}})
+    with Dualcast(httpserver.url_for("/")) as client:
+        assert client.status() == {"clock": {}}
+
+
+def test_patience_ends(httpserver: HTTPServer) -> None:
+    httpserver.expect_request("/api/v1/status").respond_with_json(PROBLEM, 503, {"Retry-After": "0"})
+    with (
+        Dualcast(httpserver.url_for("/"), patience=timedelta(seconds=0.2)) as client,
+        pytest.raises(AnswerError, match="none yet"),
+    ):
+        client.status()
+    with (
+        Dualcast("http://127.0.0.1:9", patience=timedelta(seconds=0.2)) as client,
+        pytest.raises(httpx2.TransportError),
+    ):
+        client.status()
+
+
+def test_a_stream_goes_on_over_a_break_without_repeating(httpserver: HTTPServer) -> None:
+    curves = [world.day_ahead(date(2022, 5, day)) for day in (3, 4)]
+    bodies = [_event(curve) for curve in curves]
+    address, kind = "/api/v1/events", "text/event-stream"
+    httpserver.expect_ordered_request(address).respond_with_data(bodies[0], content_type=kind)
+    httpserver.expect_ordered_request(address).respond_with_json(PROBLEM, 503, {"Retry-After": "0"})
+    httpserver.expect_ordered_request(address).respond_with_data(bodies[0] + bodies[1], content_type=kind)
+    with Dualcast(httpserver.url_for("/")) as client:
+        stream = client.stream("day-ahead", "DE")
+        issues = [next(stream)["issued_at"].iloc[0] for _ in range(2)]
+    assert issues == [pd.Timestamp("2022-05-02T09:00:00Z"), pd.Timestamp("2022-05-03T09:00:00Z")]
+    assert httpserver.log[0][0].args["path"] == "day-ahead"
+
+
+def test_a_key_or_a_token_is_sent(httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    httpserver.expect_request("/api/v1/status").respond_with_json({})
+    monkeypatch.setenv("DUALCAST_API_KEY", "from-the-environment")
+    for client in (Dualcast(httpserver.url_for("/")), Dualcast(httpserver.url_for("/"), token="abc")):
+        with client:
+            client.status()
+    first, second = (request.headers for request, _ in httpserver.log)
+    assert first["X-API-Key"] == "from-the-environment"
+    assert second["Authorization"] == "Bearer abc"
+    assert "X-API-Key" not in second
+
+
+def _event(curve: Forecast) -> str:
+    body = with_fields(Encoded(curve).body(WHOLE), {"fallback": None}).decode()
+    return f"event: day_ahead\nid: DE@1\ndata: {body}\n\n"
