@@ -1,7 +1,8 @@
 """New curves as they are published, by server-sent events and by WebSocket.
 
 Whoever connects first gets the newest curve of each entity, so that nothing has to be asked for besides, after a break
-either. A slow reader skips curves that a newer one of the same entity has replaced, and holds nobody up.
+either. A slow reader skips curves that a newer one of the same entity has replaced, and holds nobody up. Whoever loses
+access gets no further curve: the connection ends in its place.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import contextmanager, suppress
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, Depends, Query, Request, WebSocket, WebSocketDisconnect
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from dualcast.catalogue import Path_, UseCase
 from dualcast.records import Forecast
 from dualcast.timegrid import micros
-from services.shared.access.control import check_access
+from services.shared.access.control import check_access, check_again
 from services.shared.api import Shared, SharedDeps, entity_of, find_use_case, visible_entities
 from services.shared.bodies import WHOLE, fallback_of, with_fields
 from services.shared.memory.curves import CurveBook, StoredCurve
@@ -95,13 +96,14 @@ def _subscribed(deps: SharedDeps, use_case: str | None, path: Path_, entity_id: 
 
 @router.get("/events", response_class=EventSourceResponse, tags=["events"])
 async def events(
-    deps: Shared, subscription: Annotated[Subscription, Depends(_subscription)]
+    request: Request, deps: Shared, subscription: Annotated[Subscription, Depends(_subscription)]
 ) -> AsyncIterator[ServerSentEvent]:
     """Curves as server-sent events, as long as the connection lasts: first the newest, then each new one."""
-    with subscription.open(deps.curves):
+    with subscription.open(deps.curves), suppress(ProblemError):
         while True:
             stored = await subscription.next()
             forecast = stored.forecast
+            await check_again(request, forecast.use_case, forecast.entity_id)
             yield ServerSentEvent(
                 raw_data=_body(stored).decode(), event=forecast.path, id=f"{forecast.entity_id}@{_mark(forecast)}"
             )
@@ -113,14 +115,15 @@ async def websocket(
 ) -> None:
     """The same by WebSocket, one text message a curve.
 
-    Closes with 4404 where there is no such entity, and with 4403 where the caller may not see it.
+    Closes with 4404 where there is no such entity, with 4403 where the caller may not see it, and with 4401 where a key
+    or token has ended.
     """
     deps: SharedDeps = socket.app.state.deps
     await socket.accept()
     try:
         subscription = _subscribed(deps, use_case, path, entity_id)
     except ProblemError as error:
-        await socket.close(_PROBLEMS + error.status, error.detail[:120])
+        await _refuse(socket, error)
         return
     with subscription.open(deps.curves):
         sending = asyncio.create_task(_send(socket, subscription))
@@ -135,7 +138,17 @@ async def websocket(
 async def _send(socket: WebSocket, subscription: Subscription) -> None:
     with suppress(WebSocketDisconnect, RuntimeError):  # it left while something was on its way
         while True:
-            await socket.send_text(_body(await subscription.next()).decode())
+            stored = await subscription.next()
+            try:
+                await check_again(socket, stored.forecast.use_case, stored.forecast.entity_id)
+            except ProblemError as error:
+                await _refuse(socket, error)
+                return
+            await socket.send_text(_body(stored).decode())
+
+
+async def _refuse(socket: WebSocket, error: ProblemError) -> None:
+    await socket.close(_PROBLEMS + error.status, error.detail[:120])
 
 
 def _body(stored: StoredCurve) -> bytes:

@@ -98,3 +98,15 @@ async def check_access(connection: HTTPConnection) -> None:
     if entity_id is not None:
         use_case = connection.query_params.get("use_case") or connection.app.state.deps.settings.use_case
         call.permit(use_case, entity_id)
+
+
+async def check_again(connection: HTTPConnection, use_case: str, entity_id: str) -> None:
+    """May the caller of a connection that stays open still see an entity? Keys are revoked, and tokens end.
+
+    Raises ProblemError 401 or 403.
+    """
+    access: Access = connection.app.state.deps.access
+    call = current()
+    if not access.is_open:
+        call.identity = await access.identify(connection.headers)
+    call.permit(use_case, entity_id)

@@ -7,11 +7,13 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import jwt
 import pytest
 from fastapi import FastAPI, Request, WebSocket
@@ -29,6 +31,7 @@ from services.shared.access.tokens import PublishedKeys, SharedKey, Tokens
 from tests import access_world, services_world
 from tests.access_world import claims, private_key, public_pem, token
 from tests.unit.services.id_desk import desk_of
+from tests.unit.services.test_events import served, told
 
 DE, XX = (f"/api/v1/forecasts/day-ahead/{entity}" for entity in ("DE", "XX"))
 PROBLEM = "application/problem+json"
@@ -257,6 +260,43 @@ def test_a_key_is_good_until_it_ends(store: Engine, deps: DayAheadDeps, client: 
     keys.revoke(store, key_id, services_world.NOW)
     deps.access.keys.read()
     assert client.get(DE, headers={"X-API-Key": good}).status_code == 401
+
+
+def test_an_open_socket_ends_with_its_key(store: Engine, deps: DayAheadDeps) -> None:
+    key = access_world.key(store)
+    key_id = keys.id_of(key)
+    assert deps.access.keys is not None
+    assert key_id is not None
+    deps.access.keys.read()
+    app = build_app(deps)
+    app.state.deps.access = replace(deps.access, background=())  # keys are read when the test says
+    with (
+        TestClient(app) as client,
+        client.websocket_connect("/api/v1/ws?path=day-ahead", headers={"X-API-Key": key}) as socket,
+    ):
+        assert socket.receive_json()["entity_id"] == "DE"
+        keys.revoke(store, key_id, services_world.NOW)
+        deps.access.keys.read()
+        deps.curves.add(services_world.day_ahead(date(2022, 5, 5)))
+        assert socket.receive()["code"] == 4401
+
+
+def test_open_events_end_with_their_key(store: Engine, deps: DayAheadDeps) -> None:
+    key = access_world.key(store)
+    key_id = keys.id_of(key)
+    assert deps.access.keys is not None
+    assert key_id is not None
+    deps.access.keys.read()
+    app = build_app(deps)
+    app.state.deps.access = replace(deps.access, background=())
+    ask: dict[str, Any] = {"params": {"path": "day-ahead"}, "headers": {"X-API-Key": key}, "timeout": 10.0}
+    with served(app) as url, httpx2.stream("GET", f"{url}/api/v1/events", **ask) as answer:
+        lines = answer.iter_lines()
+        assert told(lines)[0] == "day_ahead"
+        keys.revoke(store, key_id, services_world.NOW)
+        deps.access.keys.read()
+        deps.curves.add(services_world.day_ahead(date(2022, 5, 5)))
+        assert not [line for line in lines if line.startswith("data:")], "a curve came after the key had ended"
 
 
 def test_hostile_keys_let_nobody_in(store: Engine, deps: DayAheadDeps, client: TestClient) -> None:
