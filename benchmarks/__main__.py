@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks import features, growth, inference, services, streaming
+from benchmarks import endurance, features, growth, inference, services, streaming
 from benchmarks.results import entered, table
 
 MEASURES = {
@@ -20,6 +20,8 @@ MEASURES = {
     "growth": growth.measure,
     "services": services.measure,
 }
+# half an hour: by name alone
+LONG = {"endurance": endurance.measure}
 RESULTS = Path(__file__).parent / "results.md"
 
 
@@ -28,7 +30,7 @@ def main() -> None:
     console = Console()
     machine = f"Python {platform.python_version()}, {os.cpu_count()} cores"
     for name in track(sys.argv[1:] or list(MEASURES), "measuring", console=console):
-        measured = table(MEASURES[name]())
+        measured = table((MEASURES | LONG)[name]())
         RESULTS.write_text(entered(RESULTS.read_text(encoding="utf-8"), name, f"{machine}\n\n{measured}"), "utf-8")
         console.print(measured, highlight=False)
 
