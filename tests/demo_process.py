@@ -11,14 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from dualcast.adapters.kafka import RecordConsumer
-from dualcast.records import Forecast, Topic
-from dualcast.settings import Settings
 from tests.conftest import ROOT, clean_environment
 
 READY = "The services keep running"
 _END_SECONDS = 60
-_POLLS = 15
 
 
 class DemoProcess:
@@ -57,10 +53,3 @@ def demo(state: Path, days: int) -> Iterator[DemoProcess]:
         finally:
             status = running.interrupt()
     assert status == 130, "Ctrl-C is answered"
-
-
-def published_curves(settings: Settings, topic: Topic) -> list[Forecast]:
-    """Every curve on a topic."""
-    with RecordConsumer(settings, topic, group=f"test-{topic}", from_beginning=True) as consumer:
-        batches = [consumer.poll(1.0) for _ in range(_POLLS)]
-    return [Forecast.from_record(record) for batch in batches for _, record in batch]

@@ -25,6 +25,8 @@ from dualcast.settings import Settings
 
 _TIMEOUT_SECONDS = 30.0
 _REGISTRY_SECONDS = 120.0
+# After so long the broker gives the place of a consumer that was killed to the one that was started for it.
+_SESSION_MILLISECONDS = 10_000
 _PARTITIONS = 4
 _MAX_MESSAGE_BYTES = 8 * 2**20
 # What was observed and forecast is the history that models learn from: it is kept.
@@ -237,6 +239,7 @@ class RecordConsumer:
                 "auto.offset.reset": "earliest" if from_beginning else "latest",
                 "enable.auto.commit": False,
                 "isolation.level": "read_uncommitted" if uncommitted else "read_committed",
+                "session.timeout.ms": _SESSION_MILLISECONDS,
             }
         )
         self._consumer.subscribe([topic.value])

@@ -18,11 +18,12 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from dualcast.adapters.feature_store import OnlineFeatures
+from dualcast.adapters.forecast_store import published_forecasts
 from dualcast.catalogue import UseCase
 from dualcast.records import Topic
 from dualcast.settings import Settings, load_settings
 from tests.client_example import run_client_example
-from tests.demo_process import READY, demo, published_curves
+from tests.demo_process import READY, demo
 
 pytestmark = [pytest.mark.stack, pytest.mark.e2e, pytest.mark.timeout(1200)]
 
@@ -65,7 +66,7 @@ def _get(settings: Settings, service: str, path: str) -> dict[str, Any]:
 
 
 def test_every_delivery_day_has_one_whole_curve_on_kafka(world: World, use_case: UseCase) -> None:
-    curves = published_curves(world.settings, Topic.FORECASTS_DAY_AHEAD)
+    curves = list(published_forecasts(world.settings, Topic.FORECASTS_DAY_AHEAD))
     entity = use_case.entities[0]
     assert len(curves) >= DAYS
     assert len({c.key for c in curves}) == len(curves), "a curve was published twice"
@@ -79,7 +80,7 @@ def test_every_delivery_day_has_one_whole_curve_on_kafka(world: World, use_case:
 
 
 def test_intraday_curves_follow_each_other_on_kafka(world: World, use_case: UseCase) -> None:
-    curves = sorted(published_curves(world.settings, Topic.FORECASTS_INTRADAY), key=lambda c: c.issued_at)
+    curves = sorted(published_forecasts(world.settings, Topic.FORECASTS_INTRADAY), key=lambda c: c.issued_at)
     assert len({c.key for c in curves}) == len(curves), "a curve was published twice"
     assert len(curves) > 0.9 * DAYS * 96
     assert all(len(c.points) == use_case.part("intraday").horizons for c in curves)

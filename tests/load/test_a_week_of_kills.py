@@ -20,13 +20,14 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from dualcast.adapters.forecast_store import published_forecasts
 from dualcast.catalogue import UseCase
 from dualcast.features.asof import intraday_features
 from dualcast.features.plan import FeaturePlan
 from dualcast.records import ObservationBatch, Topic
 from dualcast.settings import Settings, load_settings
 from infra.local.state import Phase, StateDir
-from tests.demo_process import READY, demo, published_curves
+from tests.demo_process import READY, demo
 from tests.feature_job import published_rows, records
 
 pytestmark = [pytest.mark.stack, pytest.mark.soak, pytest.mark.timeout(1800)]
@@ -155,9 +156,9 @@ def test_every_feature_row_is_there_once_as_the_plain_function_makes_it(week: We
 def test_every_curve_was_published_once(week: Week, use_case: UseCase) -> None:
     entity = use_case.entities[0]
     for topic in (Topic.FORECASTS_DAY_AHEAD, Topic.FORECASTS_INTRADAY):
-        keys = [curve.key for curve in published_curves(week.settings, topic)]
+        keys = [curve.key for curve in published_forecasts(week.settings, topic)]
         assert len(keys) == len(set(keys)), topic
-    days = {curve.points[0].valid_time for curve in published_curves(week.settings, Topic.FORECASTS_DAY_AHEAD)}
+    days = {curve.points[0].valid_time for curve in published_forecasts(week.settings, Topic.FORECASTS_DAY_AHEAD)}
     clock = week.settings.clock
     assert clock.start is not None
     wanted = [clock.start.date() + timedelta(days=n + 1) for n in range(DAYS)]
