@@ -22,7 +22,7 @@ from streaming.ingest.replay import publish_history, publish_replay, resume_afte
 from streaming.ingest.signals import Stop
 from streaming.ingest.source import Source
 from streaming.ingest.sources import open_source
-from streaming.ingest.window import replay_window
+from streaming.ingest.window import history_start, replay_window
 
 if TYPE_CHECKING:
     from streaming.ingest.publisher import Publisher
@@ -81,7 +81,7 @@ def history(
     """Publish the past in bulk: big messages of each entity, in order of publication."""
     with known_mistakes():
         settings, case, source = _open(use_case, data, mapping, "ingest-history")
-        begin = start or source.extent.first or until - timedelta(days=case.day_ahead.training_days)
+        begin = start or history_start(source, case, until)
         if begin > until:
             raise SourceError(f"{source.name} begins at {begin:%Y-%m-%d %H:%M}Z, after {until:%Y-%m-%d %H:%M}Z")
         with Stop() as stop, exit_code(stop), _publisher(settings, source, stop) as publisher:

@@ -38,10 +38,14 @@ def replay_window(source: Source, use_case: UseCase, now: datetime, days: int, f
     last = first + timedelta(days=days - 1)
     start = floor(min(use_case.cutoff(e, first) for e in use_case.entities) - _LEAD, timedelta(hours=1))
     until = max(_known_by_the_end_of(last, use_case, e.time_zone) for e in use_case.entities)
-    known_from = source.extent.first
     _check(source, start, until, first, last)
-    history_start = known_from or start - timedelta(days=min(use_case.day_ahead.training_days, _LONGEST_HISTORY))
-    return ReplayWindow(history_start=history_start, start=start, until=until)
+    return ReplayWindow(history_start=history_start(source, use_case, start), start=start, until=until)
+
+
+def history_start(source: Source, use_case: UseCase, until: datetime) -> datetime:
+    """Where the history that ends at ``until`` begins."""
+    longest = timedelta(days=min(use_case.day_ahead.training_days, _LONGEST_HISTORY))
+    return source.extent.first or until - longest
 
 
 def _last_whole_day(source: Source, use_case: UseCase, now: datetime) -> date:
