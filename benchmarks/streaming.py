@@ -109,7 +109,8 @@ def _stack() -> Iterator[tuple[Settings, UseCase]]:
         root = Path(__file__).parent.parent / "use_cases"
         definition = yaml.safe_load((root / "de_load.yaml").read_text(encoding="utf-8"))
         definition["entities"] = [definition["entities"][0] | {"id": f"Z{n}"} for n in range(_ZONES)]
-        definition.pop("replay")
+        for name in ("replay", "sources"):  # they name the one zone
+            definition.pop(name, None)
         (Path(folder) / "de_load.yaml").write_text(yaml.safe_dump(definition), encoding="utf-8")
         os.environ |= {"DUALCAST_STATE_DIR": str(state.root), "DUALCAST_USE_CASES": folder}
         try:

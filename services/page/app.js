@@ -41,6 +41,13 @@ function address(kind, entity, parameters) {
   return `${api}/${kind}/${encodeURIComponent(entity.entity_id)}?${new URLSearchParams({ use_case: status.use_case.use_case, ...parameters })}`;
 }
 
+// As a list, which is empty rather than a problem where there was none yet.
+function hourBefore(entity) {
+  const asOf = new Date(Date.parse(entity.intraday.issued_at) - HOUR).toISOString();
+  const wanted = { use_case: status.use_case.use_case, entity_id: entity.entity_id, as_of: asOf, include_confidence: "false" };
+  return `${api}/forecasts/intraday?${new URLSearchParams(wanted)}`;
+}
+
 async function load() {
   status = await get(`${api}/status${chosen.useCase ? `?use_case=${encodeURIComponent(chosen.useCase)}` : ""}`);
   receivedAt = performance.now();
@@ -53,12 +60,15 @@ async function load() {
   const intraday = entity.intraday
     ? once(`${scope}/intraday`, `${entity.intraday.issued_at}${entity.intraday.model.version}`, address("forecasts/intraday", entity, {}))
     : null;
+  const before = entity.intraday
+    ? once(`${scope}/before`, `${entity.intraday.issued_at}${entity.intraday.model.version}`, hourBefore(entity)).then((found) => found.forecasts[0])
+    : null;
   const span = { from: new Date(now - 48 * HOUR).toISOString(), to: new Date(now + 40 * HOUR).toISOString() };
   const history = once(`${scope}/history`, `${entity.newest_actual_at}/${Math.floor(now / HOUR)}/${wanted.at(-1)?.issued_at}`, address("history", entity, span));
   const { unit, target, reference } = status.use_case;
   return {
     entityId: scope, zone: entity.time_zone, now, unit, target, reference,
-    dayAhead: await Promise.all(dayAhead), intraday: await intraday, history: await history,
+    dayAhead: await Promise.all(dayAhead), intraday: await intraday, before: await before, history: await history,
   };
 }
 

@@ -21,10 +21,11 @@ export function drawDayAhead(element, model, colors) {
 }
 
 export function drawIntraday(element, model, colors) {
-  const { now, history, intraday } = model;
+  const { now, history, intraday, before } = model;
   const axis = axisOf(model, now - 5 * HOUR, now + 6.5 * HOUR);
   const traces = [referenceLine(history, axis, colors)];
   if (intraday) traces.push(...band(intraday, axis, colors.intraday, colors["intraday-band"], "Intraday"));
+  if (before) traces.push(medianLine(before, axis, colors.intraday, "An hour before"));
   traces.push(actualLine(history, axis, colors));
   draw(element, traces, axis, model, colors, 2);
 }
@@ -69,6 +70,12 @@ function band(curve, axis, color, fill, name) {
     { ...high, ...edge, fill: "tonexty", fillcolor: fill },
     { ...median, mode: "lines", name, text, line: { color, width: 2.4 }, hovertemplate: `${name} %{text}<extra></extra>` },
   ];
+}
+
+// What a curve said that a newer one has replaced.
+function medianLine(curve, axis, color, name) {
+  const median = points(curve.points, resolutionMs(curve.resolution), axis, (p) => p.quantiles["0.5"]);
+  return { ...median, mode: "lines", name, text: median.y.map(quantity), opacity: 0.6, line: { color, width: 1.4, dash: "dot" }, hovertemplate: `${name} %{text}<extra></extra>` };
 }
 
 function line(history, axis, key, style) {

@@ -82,8 +82,9 @@ def test_both_forecasts_are_drawn_with_what_came_true(browser: Browser, address:
     page, watch = opened(browser, address, scheme, width)
     day_ahead, intraday = drawn(page, "day-ahead-chart"), drawn(page, "intraday-chart")
     assert set(day_ahead) == {"Day-ahead", "Actual", "Reference"}
-    assert set(intraday) == {"Intraday", "Actual", "Reference"}
-    newest = world.intraday(world.NOW)
+    assert set(intraday) == {"Intraday", "An hour before", "Actual", "Reference"}
+    newest, before = world.intraday(world.NOW), world.intraday(world.NOW - timedelta(hours=1))
+    assert intraday["An hour before"] == [p.values[1] for p in before.points]
     assert intraday["Intraday"] == [p.values[1] for p in newest.points]
     tomorrow = [p.values[1] for p in world.day_ahead(date(2022, 5, 4)).points]
     assert day_ahead["Day-ahead"][-24:] == tomorrow
