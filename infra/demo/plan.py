@@ -19,8 +19,8 @@ from infra.demo.steps import Step, StepError
 from infra.local import stack
 from infra.local.state import ProcessId, StateDir
 
-# the services and the batch daemon, whose Spark has to warm up, get this long before the replay's clock starts
-_LEAD = timedelta(seconds=30)
+# the services get this long before the replay's clock starts; the batch daemon, whose Spark has to warm up, catches up
+_LEAD = timedelta(seconds=15)
 _ANSWER_SECONDS = 120.0
 
 
