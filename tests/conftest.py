@@ -15,14 +15,16 @@ from dualcast.catalogue import Entity, UseCase, load_use_case
 from dualcast.settings import Settings, load_settings
 from infra.local import stack as embedded
 from infra.local.components import DEFAULT
+from infra.local.java import artifacts
 from infra.local.state import StateDir
 from tests.databases import NoPostgresError, postgres
 
 ROOT = Path(__file__).parent.parent
+_JAR_SETS = {"spark", "flink"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--hostile", default="5000", help="how many hostile messages a replay has to bear")
+    parser.addoption("--hostile", default="2000", help="how many hostile messages a replay has to bear")
 
 
 @pytest.fixture(scope="session")
@@ -58,18 +60,23 @@ def clean_environment(patch: pytest.MonkeyPatch, state_dir: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """The settings of a running stack: real Kafka, registry, Redis and MLflow, started as ``dualcast up`` starts them.
 
-    Each module has its own, so that no test sees another's records. Commands started meanwhile find it too.
+    Or those of them that the module's mark names. Each module has its own, so that no test sees another's records.
+    Commands started meanwhile find it too.
     """
+    mark = request.node.get_closest_marker("stack")
+    names = mark.args if mark is not None and mark.args else DEFAULT
     state = StateDir(tmp_path_factory.mktemp("stack"))
     with pytest.MonkeyPatch.context() as patch:
         clean_environment(patch, state.root)
         try:
-            embedded.start(state, DEFAULT, console=Console(stderr=True))
+            artifacts.ensure(_JAR_SETS, Console(stderr=True))
+            embedded.start(state, names, console=Console(stderr=True))
             settings = load_settings()
-            create_topics(settings)
+            if "kafka" in names:
+                create_topics(settings)
             yield settings
         finally:
             embedded.stop(state)

@@ -29,7 +29,7 @@ from models.scoring import read_forecasts
 from tests.conftest import ROOT
 from tests.histories import history
 
-pytestmark = pytest.mark.stack
+pytestmark = pytest.mark.stack("mlflow")
 
 FEW = {"rounds": 20, "learning_rate": 0.3, "num_leaves": 7, "min_data_in_leaf": 20}
 

@@ -21,7 +21,7 @@ from dualcast.timegrid import day_bounds
 from tests.feature_job import publish
 from tests.histories import history, in_canonical_order
 
-pytestmark = pytest.mark.stack
+pytestmark = pytest.mark.stack("kafka", "registry")
 
 DAY = date(2022, 6, 7)
 NEXT = DAY + timedelta(days=1)

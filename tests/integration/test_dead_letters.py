@@ -17,7 +17,7 @@ from dualcast.settings import Settings
 from streaming.dead_letters.commands import app
 from streaming.dead_letters.letters import REPLAY_OF
 
-pytestmark = pytest.mark.stack
+pytestmark = pytest.mark.stack("kafka", "registry")
 
 NOON = datetime(2022, 3, 27, 12, tzinfo=UTC)
 

@@ -24,7 +24,7 @@ from dualcast.settings import Settings
 from tests.feature_job import publish, wait_caught_up
 from tests.histories import history
 
-pytestmark = pytest.mark.stack
+pytestmark = pytest.mark.stack("kafka", "registry", "redis")
 
 FLINK = Path(pyflink.__file__).parent
 

@@ -19,7 +19,7 @@ from dualcast.settings import Settings
 from tests.feature_job import dead_letters, feature_job, publish, published_rows, wait_caught_up
 from tests.histories import history
 
-pytestmark = pytest.mark.stack
+pytestmark = pytest.mark.stack("kafka", "registry", "redis")
 
 DAYS, UNTIL = 30, "2024-06-30T00:00:00Z"
 

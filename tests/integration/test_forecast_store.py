@@ -16,7 +16,7 @@ from services.id_svc.adapters import KafkaArrivals, KafkaOutbox
 from services.id_svc.ports import Arrival
 from tests import services_world as world
 
-pytestmark = pytest.mark.stack
+pytestmark = pytest.mark.stack("kafka", "registry")
 DAYS = [date(2022, 5, 3) + timedelta(days=i) for i in range(3)]
 
 

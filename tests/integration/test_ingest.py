@@ -20,7 +20,7 @@ from dualcast.records import ObservationBatch, Topic
 from dualcast.settings import Settings
 from streaming.ingest.simulator import open_simulator
 
-pytestmark = pytest.mark.stack
+pytestmark = pytest.mark.stack("kafka", "registry")
 
 ROOT = Path(__file__).parents[2]
 START = datetime(2022, 3, 26, 9, tzinfo=UTC)

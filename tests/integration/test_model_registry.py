@@ -24,7 +24,7 @@ from tests.histories import history
 from tests.unit.models.conftest import FIRST_DAY, day_ahead_gold, small, trained
 
 pytestmark = [
-    pytest.mark.stack,
+    pytest.mark.stack("mlflow"),
     # MLflow's own imports and models warn of their future
     pytest.mark.filterwarnings("ignore"),
 ]

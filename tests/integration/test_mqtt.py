@@ -27,7 +27,7 @@ from dualcast.records import Topic
 from dualcast.settings import Settings
 from infra.local.ports import is_free
 
-pytestmark = pytest.mark.stack
+pytestmark = pytest.mark.stack("kafka", "registry")
 
 ROOT = Path(__file__).parents[2]
 _BROKER = "amqtt==0.12.1"

@@ -15,7 +15,7 @@ from dualcast.features.plan import FeaturePlan
 from dualcast.records import FeatureRow
 from dualcast.settings import Settings
 
-pytestmark = pytest.mark.stack
+pytestmark = pytest.mark.stack("redis")
 
 AS_OF = datetime(2022, 3, 1, 12, 0, 0, 123457, tzinfo=UTC)
 

@@ -20,7 +20,7 @@ from dualcast.adapters.forecast_store import published
 from dualcast.records import Topic
 from dualcast.settings import Settings
 
-pytestmark = pytest.mark.stack
+pytestmark = pytest.mark.stack("kafka", "registry")
 
 ROOT = Path(__file__).parents[2]
 _DUALCAST = Path(sys.executable).with_name("dualcast")

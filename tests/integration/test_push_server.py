@@ -22,7 +22,7 @@ from infra.local import stack as embedded
 from infra.local.ports import is_free
 from infra.local.state import StateDir
 
-pytestmark = pytest.mark.stack
+pytestmark = pytest.mark.stack("kafka", "registry")
 
 _DUALCAST = Path(sys.executable).with_name("dualcast")
 KEY = "0123456789abcdef"

@@ -22,7 +22,7 @@ from dualcast.records import Forecast, Topic
 from dualcast.settings import Settings
 from tests import services_world as world
 
-pytestmark = pytest.mark.stack
+pytestmark = pytest.mark.stack("kafka", "registry")
 COUNT = 3_000
 _PATIENCE_SECONDS = 60
 _RECOVERY_SECONDS = 30

@@ -20,7 +20,7 @@ from dualcast.settings import Settings, load_settings
 from tests.feature_job import feature_job, publish, published_rows, wait_caught_up
 from tests.histories import as_update, history
 
-pytestmark = pytest.mark.stack
+pytestmark = pytest.mark.stack("kafka", "registry", "redis")
 
 # over a change of clocks, and longer than the state remembers
 START, DAYS, UNTIL = "2024-03-20", 20, "2024-04-08T23:00:00Z"

@@ -25,7 +25,7 @@ from tests.conftest import ROOT
 from tests.feature_job import publish
 from tests.local_days import orders
 
-pytestmark = pytest.mark.stack
+pytestmark = pytest.mark.stack("kafka", "registry")
 
 # the last curve holds the Sunday on which the clock is put forward
 UNTIL = datetime(2022, 3, 21, 12, tzinfo=UTC)

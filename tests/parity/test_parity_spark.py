@@ -27,7 +27,7 @@ from dualcast.settings import Settings
 from tests.feature_job import publish
 from tests.histories import history
 
-pytestmark = pytest.mark.stack
+pytestmark = pytest.mark.stack("kafka", "registry")
 
 # both sides of a change of clocks
 DAYS = [date(2022, 3, 26), date(2022, 3, 27), date(2022, 3, 28)]
