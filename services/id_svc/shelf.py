@@ -96,6 +96,6 @@ class ModelShelf:
             try:
                 self.refresh()
             except ConnectionError as error:
-                _log.warning("model registry away", error=str(error)[:200])
+                _log.debug("model registry away", error=str(error)[:200])
             # until the first look has succeeded nothing can be served: look again soon
             stop.wait(_POLL_SECONDS if self.polled.is_set() else 1.0)

@@ -17,6 +17,8 @@ from services.shared.access.call import current
 from services.shared.access.control import Access, check_access
 from services.shared.access.gate import Gate
 from services.shared.browser import SecurityHeaders
+from services.shared.circuits import Circuits
+from services.shared.memory.archive import Archive
 from services.shared.memory.curves import CurveBook
 from services.shared.memory.feeds import Background, Feed
 from services.shared.memory.series import SeriesBook
@@ -32,6 +34,8 @@ class SharedDeps(Protocol):
     access: Access
     curves: CurveBook
     series: SeriesBook
+    archive: Archive
+    circuits: Circuits
     feeds: Sequence[Feed]
     background: Sequence[Background]
 
@@ -142,6 +146,12 @@ def use_case_status(use_case: UseCase) -> UseCaseStatus:
         reference=use_case.reference,
         unit=use_case.unit,
     )
+
+
+def away(deps: SharedDeps) -> list[str]:
+    """The feeds and servers that are not there, in words."""
+    feeds = [f"{feed.topic} is {feed.state}" for feed in deps.feeds if feed.state != "following"]
+    return feeds + deps.circuits.missing()
 
 
 def feed_status(feeds: Sequence[Feed]) -> list[FeedStatus]:

@@ -26,6 +26,7 @@ from services.da_svc.deps import DayAheadDeps
 from services.shared.access.control import Access
 from services.shared.access.settings import AccessSettings, WeakSecretError, refuse_weak_secrets
 from services.shared.access.tokens import PublishedKeys, SharedKey, Tokens
+from services.shared.circuits import Circuits
 from tests import access_world, services_world
 from tests.access_world import claims, private_key, public_pem, token
 from tests.unit.services.id_desk import desk_of
@@ -418,7 +419,7 @@ def test_the_demo_is_open_on_loopback_until_somebody_has_a_key(
     production = demo.model_copy(update={"environment": "production"})
 
     def is_open(settings: Any, host: str) -> bool:
-        return Access.from_settings(settings, store, "da-svc", f"http://{host}:8000").is_open
+        return Access.from_settings(settings, store, "da-svc", f"http://{host}:8000", Circuits()).is_open
 
     assert [is_open(demo, "127.0.0.1"), is_open(demo, "0.0.0.0"), is_open(production, "127.0.0.1")] == [
         True,
