@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -21,8 +22,10 @@ from starlette.testclient import WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
 from dualcast.adapters.store import keys
+from dualcast.adapters.store.engine import open_store
 from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
+from services.shared import circuits
 from services.shared.access.control import Access
 from services.shared.access.settings import AccessSettings, WeakSecretError, refuse_weak_secrets
 from services.shared.access.tokens import PublishedKeys, SharedKey, Tokens
@@ -409,6 +412,28 @@ def test_the_page_health_and_documentation_stay_open(client: TestClient) -> None
 
 def test_answers_are_not_shared_between_callers_by_caches(client: TestClient) -> None:
     assert "X-API-Key" in client.get(DE, headers=bearer(token())).headers["vary"]
+
+
+@pytest.mark.parametrize("environment", ["demo", "production"])
+def test_a_store_that_is_away_at_the_start_opens_nothing_and_closes_nothing_to_tokens(
+    environment: str, store: Engine, deps: DayAheadDeps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(circuits._PAUSE_SECONDS, "store", 0)
+    settings = services_world.settings(
+        services_world.frozen(), environment=environment, store="postgresql://desk@127.0.0.1:1/none"
+    )
+    access = Access.from_settings(settings, open_store(settings), "da-svc", "http://127.0.0.1:8000", Circuits())
+    deps.access = replace(access, tokens=access_world.tokens(), limits=None, background=[])
+    client, key = TestClient(build_app(deps)), access_world.key(store)
+    assert client.get(DE, headers=bearer(token())).status_code == 200
+    answer = client.get(DE, headers={"X-API-Key": key})
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:dualcast:problem:keys-away")
+    deps.access.tokens = None
+    assert client.get(DE).status_code == 401
+    assert access.keys is not None
+    access.keys._engine, access.keys._make_ready = store, lambda: None
+    access.keys.read()
+    assert client.get(DE, headers={"X-API-Key": key}).status_code == 200
 
 
 def test_the_demo_is_open_on_loopback_until_somebody_has_a_key(

