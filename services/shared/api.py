@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Protocol
@@ -56,8 +57,7 @@ def application(deps: SharedDeps, title: str, summary: str) -> FastAPI:
         for worker in workers:
             worker.start()
         yield
-        for worker in workers:
-            worker.stop()
+        await asyncio.gather(*(asyncio.to_thread(worker.stop) for worker in workers))
 
     app = FastAPI(title=title, summary=summary, version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.deps = deps

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow.parquet as pq
 import pytest
@@ -147,7 +147,7 @@ def test_where_memory_begins_nothing_is_missing_and_nothing_twice(store: Engine,
     deps = replace(world.da_deps(), archive_levels=levels_of(redis, store))
     for moment in moments[20:]:
         deps.curves.add(world.intraday(moment))
-    window = {"from": moments[6].isoformat(), "to": moments[-1].isoformat(), "limit": 500}
+    window: dict[str, Any] = {"from": moments[6].isoformat(), "to": moments[-1].isoformat(), "limit": 500}
     found = client_of(deps).get(f"{INTRADAY}/DE/issued", params=window).json()["forecasts"]
     assert [datetime.fromisoformat(f["issued_at"]) for f in found] == moments[1:-1]
 
@@ -179,7 +179,7 @@ def test_a_day_without_curves_is_looked_up_again_soon(deps: DayAheadDeps, redis:
     client_of(deps).get(f"{DAY_AHEAD}/DE", params={"delivery_date": "2021-11-01"})
     client_of(deps).get(f"{DAY_AHEAD}/DE", params={"delivery_date": DAY.isoformat()})
     known = Redis.from_url(redis)
-    seconds = {key.decode().split(":")[-2]: known.ttl(key) for key in known.scan_iter("dualcast:curves:*")}
+    seconds = {key.decode().split(":")[-2]: cast("int", known.ttl(key)) for key in known.scan_iter("dualcast:curves:*")}
     assert 0 < seconds["2021-10-30"] <= shared_days._KEPT_EMPTY_SECONDS
     assert seconds["2022-01-14"] > shared_days._KEPT_EMPTY_SECONDS
 
