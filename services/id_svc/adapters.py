@@ -46,6 +46,10 @@ class MlflowModels:
         with self._circuits.asking("registry"):
             return model_registry.load(self._settings, name, alias)
 
+    def last(self, name: str, alias: Alias) -> RegisteredModel:
+        """The version that was loaded last on this machine. Raises UnknownModelError, OSError."""
+        return model_registry.load_last(self._settings, name, alias)
+
 
 class RedisFeatures:
     """Rows from the online store, while a request waits."""

@@ -193,12 +193,16 @@ def test_a_broken_champion_leaves_the_previous_version_to_answer(filled: Setting
         assert ask()["model"]["version"] == mended
 
 
-def test_without_the_registry_loaded_models_answer_and_a_service_that_starts_shifts_the_day_ahead_curve(
-    filled: Settings, id_svc: Ask
+def test_without_the_registry_models_that_were_loaded_answer_and_else_the_shifted_day_ahead_curve(
+    filled: Settings, id_svc: Ask, tmp_path: Path
 ) -> None:
-    with serving("id", filled.model_copy(update={"mlflow": f"http://127.0.0.1:{free_port()}"})) as ask:
+    away = filled.model_copy(update={"mlflow": f"http://127.0.0.1:{free_port()}"})
+    with serving("id", away) as ask:
+        until(lambda: ask()["fallback"] is None)
+        until(lambda: ask("/health/ready") == {"code": 200, "ready": True, "missing": ["registry does not answer"]})
+    store = SecretStr(filled.store_url)
+    with serving("id", away.model_copy(update={"state_dir": tmp_path, "store": store})) as ask:
         until(lambda: ask()["code"] == 200)
-        until(lambda: "registry does not answer" in ask("/health/ready")["missing"])
         body, health = ask(), ask("/health/ready")
     assert (body["fallback"], body["degraded"]) == ("shifted_day_ahead", True)
     assert "no champion model is loaded" in body["degraded_reasons"]

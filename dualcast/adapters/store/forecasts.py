@@ -1,4 +1,7 @@
-"""Published curves in the store: written once each, read back as they were, or as rows of points."""
+"""Published curves in the store: written once each, read back as they were, or as rows of points.
+
+The last level of three, and the truth of what was published: it is as old as the recorder that writes it.
+"""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ some seconds nobody can then put back what was read before. Where that did not r
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from math import nan
 from typing import Any, cast
@@ -38,7 +38,12 @@ class SharedDays:
         """The curves of those days that are here, which may be none."""
         with _reaching():
             held = cast("list[bytes | None]", self._redis.mget([_key(day) for day in days]))
-        return {day: _curves(text) for day, text in zip(days, held, strict=True) if text}
+        found = {}
+        for day, text in zip(days, held, strict=True):
+            if text:
+                with suppress(KeyError, TypeError, ValueError):  # another version wrote it: the store is asked
+                    found[day] = [_curve(record) for record in orjson.loads(text)]
+        return found
 
     def fill(self, found: Mapping[IssueDay, Sequence[Forecast]]) -> None:
         """Keep what the store had; a day that is here, or was forgotten a moment ago, stays as it is."""
@@ -66,10 +71,6 @@ def _reaching() -> Iterator[None]:
 
 def _key(day: IssueDay) -> str:
     return f"dualcast:curves:{day.use_case}:{day.path}:{day.day}:{day.entity_id}"
-
-
-def _curves(text: bytes) -> list[Forecast]:
-    return [_curve(record) for record in orjson.loads(text)]
 
 
 def _curve(record: dict[str, Any]) -> Forecast:

@@ -30,7 +30,7 @@ from services.shared.problems import ProblemError
 
 # Redis has shorter timeouts of its own, of which one read may take several.
 _REDIS_SECONDS, _STORE_SECONDS = 1, 2
-# A level that hangs keeps its threads; those who ask have gone by then.
+# A level that hangs keeps its threads, while those who asked have gone: each level has its own.
 _THREADS = 4
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -98,7 +98,7 @@ class Archive:
         self._catalogue = catalogue
         self._circuits = circuits
         self._levels = levels
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="archive")
+        self._pools = {level.server: ThreadPoolExecutor(_THREADS, level.server) for level in levels}
         self._loading: dict[tuple[Issues, ...], asyncio.Task[CurveBook]] = {}
         self.reads: Counter[tuple[str, str]] = Counter()
         metrics.get_meter(__name__).create_observable_counter(
@@ -173,7 +173,8 @@ class Archive:
     async def _ask(self, level: Level, work: Callable[[], T]) -> T:
         """Raises OSError."""
         with self._circuits.asking(level.server):
-            return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(self._pool, work), level.seconds)
+            working = asyncio.get_running_loop().run_in_executor(self._pools[level.server], work)
+            return await asyncio.wait_for(working, level.seconds)
 
     def _observe(self, _: CallbackOptions) -> list[Observation]:
         return [

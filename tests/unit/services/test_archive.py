@@ -21,11 +21,15 @@ from sqlalchemy import Engine
 from dualcast.adapters.store import shared_days
 from dualcast.adapters.store.forecasts import IssueDay, save
 from dualcast.adapters.store.shared_days import SharedDays
+from dualcast.catalogue import load_use_case
 from dualcast.records import Forecast
 from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
+from services.da_svc.selection import select
 from services.recorder import Recorder
-from services.shared.memory.archive import Days, Issues, Level, levels_of
+from services.shared import circuits
+from services.shared.memory.archive import Days, Issues, Level, NotKeptError, levels_of
+from services.shared.memory.curves import CurveBook
 from services.shared.memory.warming import warming
 from services.shared.schemas import DayAheadForecast, IssuedForecasts
 from tests import access_world
@@ -234,10 +238,45 @@ def test_a_store_that_hangs_holds_one_question_up_and_none_that_memory_answers()
     assert [p["status"] for p in listed["problems"]] == [503]
 
 
+def test_a_store_that_hangs_for_long_does_not_take_redis_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(circuits._PAUSE_SECONDS, "store", 0)
+    slow, known = Slow([]), Slow([world.day_ahead(DAY)])
+    known.go.set()
+    held = {IssueDay("de_load", "day-ahead", "DE", DAY - timedelta(days=i)) for i in range(3)}
+    deps = with_levels([Level("redis", 1, lambda days: known.read(held & set(days))), Level("store", 0.05, slow.read)])
+    client = client_of(deps)
+    for day in range(20, 30):
+        assert client.get(f"{DAY_AHEAD}/DE", params={"delivery_date": f"2022-01-{day}"}).status_code == 503
+    assert client.get(f"{DAY_AHEAD}/DE", params={"delivery_date": DAY.isoformat()}).status_code == 200
+    slow.go.set()
+
+
+def test_what_another_version_has_left_in_redis_is_read_from_the_store(deps: DayAheadDeps, redis: str) -> None:
+    day = IssueDay("de_load", "day-ahead", "DE", DAY - timedelta(days=1))
+    for text in (b'[{"use_case": "de_load"}]', b"\x80garbage"):
+        Redis.from_url(redis).set(shared_days._key(day), text)
+        answer = client_of(deps).get(f"{DAY_AHEAD}/DE", params={"delivery_date": DAY.isoformat()})
+        assert answer.json()["delivery_date"] == "2022-01-15"
+
+
 def test_without_redis_the_store_answers(store: Engine) -> None:
     deps = with_levels(levels_of(access_world.NO_REDIS, store))
     assert client_of(deps).get(f"{DAY_AHEAD}/DE", params={"delivery_date": DAY.isoformat()}).status_code == 200
     assert deps.archive.reads["redis", "away"] == 3
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/Los_Angeles", "Pacific/Auckland"])
+@pytest.mark.parametrize("name", ["de_load", "warehouses"])
+def test_a_day_is_looked_for_in_every_curve_that_may_hold_it(name: str, zone: str) -> None:
+    use_case = load_use_case(name, world.USE_CASES)
+    entity = use_case.entities[0].model_copy(update={"time_zone": zone})
+    for day in (date(2022, 1, 1), date(2022, 3, 27), date(2022, 10, 30)):
+        with pytest.raises(NotKeptError) as missed:
+            select(CurveBook({name: use_case}), use_case, entity, world.frozen(datetime(2023, 1, 1, tzinfo=UTC)), day)
+        looked_for = {d.day for d in missed.value.issues.days()}
+        firsts = [day - timedelta(days=back) for back in range(use_case.day_ahead.days)]
+        assert {use_case.cutoff(entity, first).date() for first in firsts} <= looked_for
+        assert len(looked_for) <= len(firsts) + 2
 
 
 def test_memory_is_warmed_by_the_store_and_what_the_feeds_have_brought_stays(store: Engine) -> None:
