@@ -1,6 +1,6 @@
 """Curves in memory: every issue for the delivery days of weeks, and two weeks of intraday curves as numbers.
 
-The first level of three, and the only one that is told of a new curve rather than asked again: it is as old as its feed.
+The first level of three, and the only one that new curves come to by themselves: it is as old as its feed.
 """
 
 from __future__ import annotations
