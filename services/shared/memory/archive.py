@@ -151,10 +151,9 @@ class Archive:
         for depth, level in enumerate(self._levels):
             try:
                 found = await self._ask(level, partial(level.read, missing))
-            except OSError as error:
+            except OSError:
                 away = True
                 self.reads[level.server, "away"] += len(missing)
-                _log.info("archive away", level=level.server, error=str(error)[:200])
                 continue
             missing = missing - found.keys()
             self.reads[level.server, "hit"] += len(found)
