@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -36,8 +36,6 @@ from services.shared.problems import ProblemError, problem_of
 # What was expected by now may come at any moment.
 _SOON_SECONDS = 1
 _LONGEST_SECONDS = 86_400
-# How far before a moment of long ago the newest curve of then may have been issued.
-_LOOK_BACK = timedelta(days=1)
 _OF_TABLES: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 
 # How OpenAPI describes the formats and headers of a curve.
@@ -162,9 +160,12 @@ def next_row_at(use_case: UseCase, entity: Entity, origin: datetime) -> datetime
 
 
 def _no_curve_by(use_case: UseCase, entity: Entity, as_of: datetime) -> ProblemError:
-    text = f"no intraday curve of {entity.id} was issued on the day of {as_of.isoformat()} or the day before"
+    """One of long ago is looked for as far back as a curve reaches."""
+    text = f"no intraday curve of {entity.id} that was issued by {as_of.isoformat()} reached that moment"
+    part = use_case.part("intraday")
     try:
-        return NotKeptError(text, Issues.between(use_case.use_case, "intraday", entity.id, as_of - _LOOK_BACK, as_of))
+        start = as_of - part.resolution * part.horizons
+        return NotKeptError(text, Issues.between(use_case.use_case, "intraday", entity.id, start, as_of))
     except OverflowError:
         return ProblemError(404, "no-forecast", text)
 
