@@ -9,6 +9,7 @@ import time
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -50,22 +51,26 @@ def redis(redis_url: str) -> str:
 def store(tmp_path: Path) -> Iterator[Engine]:
     """Five days of both paths, months before now."""
     with access_world.store(tmp_path) as engine:
-        old = [world.day_ahead(DAY + timedelta(days=i)) for i in range(-2, 3)]
-        old += [world.intraday(NOON + timedelta(minutes=15 * i)) for i in range(-100, 10)]
-        save(engine, old, NOON)
+        save(engine, old_curves(), NOON)
         yield engine
+
+
+@cache
+def old_curves() -> list[Forecast]:
+    day_ahead = [world.day_ahead(DAY + timedelta(days=i)) for i in range(-2, 3)]
+    return [*day_ahead, *(world.intraday(NOON + timedelta(minutes=15 * i)) for i in range(-100, 10))]
 
 
 @pytest.fixture
 def deps(store: Engine, redis: str) -> DayAheadDeps:
-    """da-svc with the curves of three days in memory, and all levels behind it."""
+    """da-svc with the curves of a day in memory, and all levels behind it."""
     return with_levels(levels_of(redis, store))
 
 
 def with_levels(levels: list[Level]) -> DayAheadDeps:
     found = world.da_deps()
     deps = replace(found, archive_levels=levels)
-    world.fill(deps)
+    world.fill(deps, days=1)
     return deps
 
 
@@ -166,6 +171,17 @@ def test_one_new_curve_is_answered_by_every_replica_at_once(store: Engine, redis
     assert recorder.take([again.to_record()], threading.Event())
     versions += [client.get(f"{DAY_AHEAD}/DE", params=asked).json()["model"]["version"] for client in replicas]
     assert versions == ["1", "1", "2", "2"]
+
+
+def test_what_memory_did_not_have_is_not_remembered(store: Engine, redis: str) -> None:
+    client = client_of(replace(world.da_deps(), archive_levels=levels_of(redis, store)))
+    asked, newest = {"delivery_date": "2022-05-04"}, world.day_ahead(date(2022, 5, 4))
+    recorder = Recorder(store, world.frozen(), SharedDays(redis).forget)
+    versions = []
+    for version in ("1", "2"):
+        assert recorder.take([replace(newest, model_version=version).to_record()], threading.Event())
+        versions.append(client.get(f"{DAY_AHEAD}/DE", params=asked).json()["model"]["version"])
+    assert versions == ["1", "2"]
 
 
 def test_what_was_read_before_a_new_curve_does_not_come_back(redis: str) -> None:
