@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, StatementError
 from dualcast.adapters.forecast_store import reaching
 from dualcast.adapters.kafka import RecordConsumer
 from dualcast.adapters.store.engine import StoreAwayError
-from dualcast.adapters.store.forecasts import save
+from dualcast.adapters.store.forecasts import IssueDay, save
 from dualcast.records import Forecast, Topic
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock
@@ -31,9 +31,11 @@ _log = structlog.get_logger(__name__)
 class Recorder:
     """Stores records of the forecast topics. A message is committed after its curve is stored, so it may come twice."""
 
-    def __init__(self, engine: Engine, clock: Clock) -> None:
+    def __init__(self, engine: Engine, clock: Clock, forget: Callable[[Collection[IssueDay]], None]) -> None:
+        """``forget`` is told the days whose curves have changed; it may raise ConnectionError."""
         self._engine = engine
         self._clock = clock
+        self._forget = forget
         self._counter = metrics.get_meter(__name__).create_counter(
             "dualcast.store.curves", description="curves taken from the topics, by outcome: new, known or refused"
         )
@@ -85,8 +87,17 @@ class Recorder:
 
     def _save(self, curves: Sequence[Forecast]) -> None:
         new = save(self._engine, curves, self._clock.now())
+        if new:
+            self._make_forgotten({IssueDay.of(curve) for curve in curves})
         self._counter.add(new, {"outcome": "new"})
         self._counter.add(len(curves) - new, {"outcome": "known"})
+
+    def _make_forgotten(self, days: Collection[IssueDay]) -> None:
+        """Where that fails, the entries end by themselves: the curves that come after these must not wait for it."""
+        try:
+            self._forget(days)
+        except ConnectionError as error:
+            _log.warning("days not forgotten", days=len(days), error=str(error)[:200])
 
     def _save_alone(self, curve: Forecast) -> None:
         try:

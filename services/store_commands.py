@@ -42,6 +42,7 @@ def migrate_store() -> None:
 def record() -> None:
     """Store every curve of both forecast topics as it comes, until stopped."""
     from dualcast import telemetry  # noqa: PLC0415 - slow, and of no use to other commands
+    from dualcast.adapters.store.shared_days import SharedDays  # noqa: PLC0415 - as above
     from services.recorder import Recorder  # noqa: PLC0415 - as above
 
     settings, stop = load_settings(), threading.Event()
@@ -49,7 +50,7 @@ def record() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with _opened(settings) as engine:
-        Recorder(engine, settings.clock).follow(settings, stop)
+        Recorder(engine, settings.clock, SharedDays(settings.redis).forget).follow(settings, stop)
 
 
 @store_app.command("export")

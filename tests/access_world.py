@@ -28,6 +28,7 @@ from services.shared.access.keys import KeyRing
 from services.shared.access.limits import RateLimits
 from services.shared.access.settings import AccessSettings
 from services.shared.access.tokens import PublishedKeys, Tokens
+from services.shared.circuits import Circuits
 from tests import services_world as world
 
 ISSUER, AUDIENCE = "https://issuer.example", "dualcast"
@@ -106,9 +107,14 @@ def key(engine: Engine, role: str = "reader", *access: str, days: int | None = N
     return keys.create(engine, "desk", role, access or ["*/*"], world.NOW, expires_at)[0]
 
 
+def key_ring(engine: Engine, circuits: Circuits | None = None) -> KeyRing:
+    """The keys of a store that has its tables."""
+    return KeyRing(engine, world.frozen(), circuits or Circuits(), lambda: None)
+
+
 def access(engine: Engine, rate: str = "1000/minute", redis: str = NO_REDIS, **more: Any) -> Access:
     """A service's access with keys, tokens, limits and an audit trail."""
-    ring, trail = KeyRing(engine, world.frozen()), AuditTrail(engine)
+    ring, trail = key_ring(engine), AuditTrail(engine)
     ring.read()
     fields: dict[str, Any] = {"keys": ring, "tokens": tokens(), "trail": trail, "background": [ring, trail]}
-    return Access(service="da-svc", clock=world.frozen(), limits=RateLimits(redis, rate), **(fields | more))
+    return Access(service="da-svc", clock=world.frozen(), limits=RateLimits(redis, rate, Circuits()), **(fields | more))

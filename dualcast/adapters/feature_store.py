@@ -36,7 +36,7 @@ class FeatureStoreError(RuntimeError):
     """The feature store is not set up for what was asked; the text says what to run."""
 
 
-def repo_config(settings: Settings, use_case: str) -> RepoConfig:
+def repo_config(settings: Settings, use_case: str, redis_timeout_seconds: float = _REDIS_TIMEOUT_SECONDS) -> RepoConfig:
     """What ``feature_repo/feature_store.yaml`` says for the embedded stack, from the settings; a project a use case."""
     registry = f"{settings.feast_registry_dir}/{use_case}.db"
     return RepoConfig(
@@ -44,13 +44,13 @@ def repo_config(settings: Settings, use_case: str) -> RepoConfig:
         provider="local",
         registry=RegistryConfig(path=registry, cache_ttl_seconds=_REGISTRY_AGE_SECONDS),
         offline_store={"type": "duckdb"},
-        online_store={"type": "redis", "connection_string": redis_connection(settings.redis)},
+        online_store={"type": "redis", "connection_string": redis_connection(settings.redis, redis_timeout_seconds)},
         entity_key_serialization_version=3,
     )
 
 
-def redis_connection(url: str) -> str:
-    """A Redis URL as Feast writes it.
+def redis_connection(url: str, timeout_seconds: float = _REDIS_TIMEOUT_SECONDS) -> str:
+    """A Redis URL as Feast writes it, with the time that is waited for a connection or an answer.
 
     >>> redis_connection("redis://127.0.0.1:6379/0")
     '127.0.0.1:6379,db=0,socket_timeout=5,socket_connect_timeout=5'
@@ -63,7 +63,7 @@ def redis_connection(url: str) -> str:
         options["password"] = json.dumps(unquote(parts.password))
     if parts.scheme == "rediss":
         options["ssl"] = "true"
-    options |= dict.fromkeys(("socket_timeout", "socket_connect_timeout"), str(_REDIS_TIMEOUT_SECONDS))
+    options |= dict.fromkeys(("socket_timeout", "socket_connect_timeout"), str(timeout_seconds))
     return ",".join([f"{parts.hostname}:{parts.port or 6379}", *(f"{k}={v}" for k, v in options.items())])
 
 
@@ -106,12 +106,13 @@ class OnlineFeatures:
     """The newest intraday row of each entity, in Redis.
 
     A row replaces a stored one only where its as_of is newer, so writing twice, or an old row late, changes nothing.
-    Both methods raise redis.RedisError where Redis does not answer within seconds. Safe to share between threads.
+    Both methods raise redis.RedisError where Redis does not answer within ``timeout_seconds``. Safe to share between
+    threads.
     """
 
-    def __init__(self, settings: Settings, use_case: str) -> None:
+    def __init__(self, settings: Settings, use_case: str, timeout_seconds: float = _REDIS_TIMEOUT_SECONDS) -> None:
         self._use_case = use_case
-        self._config = repo_config(settings, use_case)
+        self._config = repo_config(settings, use_case, timeout_seconds)
         self._view = _objects(settings, use_case).online()
         self._names = [field.name for field in self._view.features]
         plan = FeaturePlan.of(_catalogued(settings, use_case), "intraday")

@@ -1,25 +1,20 @@
-"""Forecasts as they were published: read back from the topics or the lake, from their beginning or as they come."""
+"""Forecasts as they were published: read back from the topics, from their beginning or as they come."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any, Self
 
 import httpx2
-import numpy as np
-import pandas as pd
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from dualcast.adapters.kafka import Codec, DeliveryError
-from dualcast.adapters.lake import forecast_rows
-from dualcast.catalogue import Path_, UseCase
-from dualcast.records import Forecast, Point, Topic, quantile_column
+from dualcast.records import Forecast, Topic
 from dualcast.settings import Settings
-from dualcast.timegrid import iso_duration
 
 _TIMEOUT_SECONDS = 10.0
 # What a broker or registry that is away, or coming back, makes the clients raise.
@@ -159,47 +154,6 @@ def start_group_near_end(settings: Settings, topic: Topic, group: str, tail: int
                 consumer.commit(offsets=fresh, asynchronous=False)
     finally:
         consumer.close()
-
-
-def stored_forecasts(
-    settings: Settings, use_case: UseCase, path: Path_, issue_date: date | None = None
-) -> Iterator[Forecast]:
-    """The curves in the lake, of one issue date (UTC) or all; none where nothing is stored yet.
-
-    The lake has no newest_input_at: it is taken to be issued_at, after which nothing was used.
-    """
-    rows = forecast_rows(settings, use_case.use_case, path, issue_date)
-    resolution = use_case.part(path).resolution
-    for _, curve in rows.groupby(["entity_id", "issued_at", "model_version"] if len(rows) else ["entity_id"]):
-        yield _from_frame(curve.sort_values("valid_time"), use_case, path, iso_duration(resolution))
-
-
-def _from_frame(curve: pd.DataFrame, use_case: UseCase, path: Path_, resolution: str) -> Forecast:
-    part = use_case.part(path)
-    levels = [q for q in part.quantiles if quantile_column(q) in curve]
-    values: np.ndarray[tuple[int, int], np.dtype[np.float64]] = curve[[quantile_column(q) for q in levels]].to_numpy()
-    times = pd.DatetimeIndex(curve["valid_time"]).to_pydatetime()
-    first = curve.iloc[0]
-    issued_at = first["issued_at"].to_pydatetime()
-    return Forecast(
-        use_case=use_case.use_case,
-        path=path.replace("-", "_"),
-        entity_id=first["entity_id"],
-        issued_at=issued_at,
-        target=use_case.target,
-        unit=use_case.unit,
-        resolution=resolution,
-        model_name=first["model_name"],
-        model_version=str(first["model_version"]),
-        code_version=first["code_version"],
-        data_version=first["data_version"],
-        newest_input_at=issued_at,
-        degraded=bool(first["degraded"]),
-        degraded_reasons=[reason for reason in str(first["degraded_reasons"] or "").split(";") if reason],
-        quantile_levels=list(levels),
-        points=[Point(t, row) for t, row in zip(times, values.tolist(), strict=True)],
-        simulated=bool(first["simulated"]),
-    )
 
 
 def _consumer(settings: Settings, group: str) -> Consumer:

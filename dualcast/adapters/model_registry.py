@@ -170,7 +170,17 @@ def load(settings: Settings, name: str, alias: Alias = CHAMPION) -> RegisteredMo
         if found is None:
             raise UnknownModelError(f"there is no {alias} of {name}; train one with `dualcast train`")
         folder = _downloaded(settings, name, found)
-    return RegisteredModel(name, str(found.version), alias, str(found.run_id), _read(folder))
+    model = _read(name, alias, folder)
+    _last(settings, name, alias).write_text(folder.name, encoding="utf-8")
+    return model
+
+
+def load_last(settings: Settings, name: str, alias: Alias) -> RegisteredModel:
+    """The model that this machine loaded last by an alias, without the registry. Raises UnknownModelError."""
+    last = _last(settings, name, alias)
+    if not last.exists():
+        raise UnknownModelError(f"no {alias} of {name} was ever loaded here")
+    return _read(name, alias, last.parent / last.read_text(encoding="utf-8"))
 
 
 def _client(settings: Settings) -> MlflowClient:
@@ -192,7 +202,7 @@ def _version(client: MlflowClient, name: str, alias: Alias) -> ModelVersion | No
 
 def _downloaded(settings: Settings, name: str, version: ModelVersion) -> Path:
     """The folder of a version on this machine; downloaded at the first call, whole or not at all."""
-    folder = settings.state_dir / "models" / name / f"{version.version}-{version.run_id}"
+    folder = _models(settings, name) / f"{version.version}-{version.run_id}"
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder.parent, prefix=".") as scratch:
@@ -204,11 +214,22 @@ def _downloaded(settings: Settings, name: str, version: ModelVersion) -> Path:
     return folder
 
 
-def _read(folder: Path) -> Predictor:
+def _models(settings: Settings, name: str) -> Path:
+    return settings.state_dir / "models" / name
+
+
+def _last(settings: Settings, name: str, alias: Alias) -> Path:
+    """The file that names the folder of the version that was loaded last."""
+    return _models(settings, name) / f"last-{alias}"
+
+
+def _read(name: str, alias: Alias, folder: Path) -> RegisteredModel:
     """What ``mlflow.pyfunc.load_model`` does, without its comparison of environments, which takes seconds."""
     flavour = Model.load(str(folder)).flavors[mlflow.pyfunc.FLAVOR_NAME]
     loader = importlib.import_module(flavour[mlflow.pyfunc.MAIN])
-    return cast("Predictor", loader._load_pyfunc(str(folder / flavour[mlflow.pyfunc.DATA])))
+    raw = cast("Predictor", loader._load_pyfunc(str(folder / flavour[mlflow.pyfunc.DATA])))
+    version, _, run_id = folder.name.partition("-")
+    return RegisteredModel(name, version, alias, run_id, raw)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from services.shared.described import described
 def build_app(deps: DayAheadDeps) -> FastAPI:
     """da-svc. Its background work starts and stops with the application."""
     app = application(deps, "da-svc", "Day-ahead forecasts, precomputed, and the page")
-    Remembered.add_to(app, deps.curves, deps.clock)
+    Remembered.add_to(app, deps)
     app.include_router(routes.router)
     app.include_router(events.sockets)
     shown = deps.catalogue.get(deps.settings.use_case) or next(iter(deps.catalogue.values()))

@@ -12,6 +12,9 @@ from dualcast.catalogue import UseCase
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock
 from services.shared.access.control import Access
+from services.shared.api import away
+from services.shared.circuits import Circuits
+from services.shared.memory.archive import Archive, Level
 from services.shared.memory.curves import CurveBook
 from services.shared.memory.feeds import Background, Feed
 from services.shared.memory.scores import Scores
@@ -27,10 +30,13 @@ class DayAheadDeps:
     curves: CurveBook
     series: SeriesBook
     access: Access = field(default_factory=Access.everybody)
+    circuits: Circuits = field(default_factory=Circuits)
+    archive_levels: Sequence[Level] = ()
     feeds: Sequence[Feed] = ()
     background: Sequence[Background] = ()
 
     def __post_init__(self) -> None:
+        self.archive = Archive(self.catalogue, self.circuits, self.archive_levels)
         self.scores = Scores(self.curves, self.series)
 
     @property
@@ -39,10 +45,9 @@ class DayAheadDeps:
         return self.settings.clock
 
     def missing(self) -> tuple[bool, list[str]]:
-        """Ready as soon as there is a curve to serve; feeds that are away are named all the same."""
+        """Ready as soon as there is a curve to serve; what is away is named all the same."""
         able = self.curves.has_day_ahead()
-        gone = [f"{feed.topic} is {feed.state}" for feed in self.feeds if feed.state != "following"]
-        return able, ([] if able else ["no day-ahead curve yet"]) + gone
+        return able, ([] if able else ["no day-ahead curve yet"]) + away(self)
 
 
 async def _deps(request: Request) -> DayAheadDeps:

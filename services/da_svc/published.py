@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime
+from functools import partial
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -14,6 +16,7 @@ from services.shared.access.call import note_answer
 from services.shared.answers import Answered
 from services.shared.api import find
 from services.shared.bodies import fallback_of
+from services.shared.memory.curves import CurveBook
 from services.shared.predict import PredictBatch, PredictedBatch, PredictRequest, part_of, predicted, predicted_batch
 from services.shared.problems import ProblemError, documented
 from services.shared.schemas import DayAheadForecast
@@ -25,7 +28,7 @@ router = APIRouter()
 @router.post("/predict", response_model=DayAheadForecast, responses=documented(400, 503), tags=["predict"])
 async def predict(deps: Deps, ask: PredictRequest) -> Response:
     """One curve, as it was made at the cutoff. A model answers only where it made the curve; id-svc scores what-ifs."""
-    return predicted(_result(deps, ask))
+    return predicted(*await _results(deps, [ask]))
 
 
 @router.post(
@@ -33,14 +36,19 @@ async def predict(deps: Deps, ask: PredictRequest) -> Response:
 )
 async def predict_batch(request: Request, deps: Deps, batch: PredictBatch) -> Response:
     """Several curves in one call. One problem spoils no other answer."""
-    return predicted_batch(request, [_result(deps, ask) for ask in batch.requests])
+    return predicted_batch(request, await _results(deps, batch.requests))
 
 
 def published_day_ahead(
-    deps: DayAheadDeps, use_case: UseCase, entity: Entity, delivery_date: date | None, as_of: datetime | None
+    deps: DayAheadDeps,
+    curves: CurveBook,
+    use_case: UseCase,
+    entity: Entity,
+    delivery_date: date | None = None,
+    as_of: datetime | None = None,
 ) -> Answered:
-    """The curve of a delivery day, or the newest. Raises ProblemError 404, 503."""
-    selected = select(deps.curves, use_case, entity, deps.clock, delivery_date, as_of)
+    """The curve of a delivery day, or the newest. Raises as ``select``."""
+    selected = select(curves, use_case, entity, deps.clock, delivery_date, as_of)
     curve, forecast = selected.curve, selected.curve.forecast
     note_answer(forecast)
     fields = {
@@ -52,18 +60,16 @@ def published_day_ahead(
     return Answered(forecast, curve.encoded, tag, fields, selected.next_at)
 
 
-def _result(deps: DayAheadDeps, ask: PredictRequest) -> bytes | ProblemError:
-    try:
-        return _part(deps, ask)
-    except ProblemError as error:
-        return error
+async def _results(deps: DayAheadDeps, asks: Sequence[PredictRequest]) -> list[bytes | ProblemError]:
+    """A curve's JSON or a problem for each request, in order."""
+    return await deps.archive.answers(deps.curves, [partial(_part, deps, ask) for ask in asks])
 
 
-def _part(deps: DayAheadDeps, ask: PredictRequest) -> bytes:
+def _part(deps: DayAheadDeps, ask: PredictRequest, curves: CurveBook) -> bytes:
     use_case, entity = find(deps, ask.use_case, ask.entity_id)
     if ask.features:
         raise ProblemError(422, "invalid-request", "features: day-ahead curves are made at the cutoff; ask id-svc")
-    answered = published_day_ahead(deps, use_case, entity, ask.forecast_date, None)
+    answered = published_day_ahead(deps, curves, use_case, entity, ask.forecast_date)
     made_by = answered.forecast.model_version
     if ask.model_version not in (None, _NEWEST, made_by):
         raise ProblemError(404, "unknown-model", f"the curve of {entity.id} was made by version {made_by}")

@@ -7,6 +7,7 @@ the route, which refuses.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from cachetools import LRUCache
@@ -17,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dualcast.records import Forecast
 from dualcast.timegrid import Clock
+from services.da_svc.deps import DayAheadDeps
 from services.shared.access.call import current, note_answer
 from services.shared.answers import Answered, one
 from services.shared.bodies import Shape
@@ -41,17 +43,18 @@ def remember(connection: HTTPConnection, answered: Answered, shape: Shape) -> No
 class Remembered:
     """Middleware in front of the routes of published curves."""
 
-    def __init__(self, app: ASGIApp, curves: CurveBook, clock: Clock) -> None:
+    def __init__(self, app: ASGIApp, curves: CurveBook, clock: Clock, reads: Counter[tuple[str, str]]) -> None:
         self._app = app
+        self._reads = reads
         self._curves = curves
         self._clock = clock
         self._version = -1
         self._kept: LRUCache[tuple[str, bytes, bytes], _Kept] = LRUCache(_MOST)
 
     @classmethod
-    def add_to(cls, app: FastAPI, curves: CurveBook, clock: Clock) -> None:
+    def add_to(cls, app: FastAPI, deps: DayAheadDeps) -> None:
         """Put it right before the routes of an application, behind all other middleware."""
-        app.user_middleware.append(Middleware(cls, curves=curves, clock=clock))
+        app.user_middleware.append(Middleware(cls, curves=deps.curves, clock=deps.clock, reads=deps.archive.reads))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -67,6 +70,7 @@ class Remembered:
         kept = self._kept.get(question)
         if kept is not None and self._clock.now() < kept.answered.next_at and _permitted(kept.answered.forecast):
             note_answer(kept.answered.forecast)
+            self._reads["memory", "hit"] += 1
             sent = headers.get(b"if-none-match")
             answer = one(kept.answered, kept.shape, self._clock, None if sent is None else sent.decode("latin-1"))
             await answer(scope, receive, send)

@@ -16,8 +16,9 @@ from services.da_svc.published import published_day_ahead
 from services.da_svc.remembered import remember
 from services.da_svc.status import status_of
 from services.shared import events, issued
-from services.shared.answers import CURVE_RESPONSES, LIST_RESPONSES, each, many, one, published_intraday
+from services.shared.answers import CURVE_RESPONSES, LIST_RESPONSES, Answered, each, many, one, published_intraday
 from services.shared.api import api_router, entity_of, find, find_intraday_case, find_use_case
+from services.shared.memory.curves import CurveBook
 from services.shared.params import (
     AsOf,
     DeliveryDate,
@@ -66,9 +67,11 @@ async def day_ahead_of_many(
     found = find_use_case(deps, use_case)
     shape = form.shape(found.day_ahead.resolution)
     page, next_cursor = paging.of(found, entity_id)
-    answers, problems = each(
-        request, page, lambda name: published_day_ahead(deps, found, entity_of(found, name), delivery_date, as_of)
-    )
+
+    def answer(name: str, curves: CurveBook) -> Answered:
+        return published_day_ahead(deps, curves, found, entity_of(found, name), delivery_date, as_of)
+
+    answers, problems = await each(request, deps, page, answer)
     return many(request, answers, problems, shape, deps.clock.now(), next_cursor)
 
 
@@ -93,12 +96,15 @@ async def day_ahead(
     Without a date, the newest; where a newer one is overdue, the last stored one answers and says `stale`.
     """
     found, entity = find(deps, use_case, entity_id)
-    answered, shape = (
-        published_day_ahead(deps, found, entity, delivery_date, as_of),
-        form.shape(found.day_ahead.resolution),
-    )
-    remember(request, answered, shape)
-    return one(answered, shape, deps.clock, if_none_match)
+    shape = form.shape(found.day_ahead.resolution)
+
+    def answer(curves: CurveBook) -> Answered:
+        answered = published_day_ahead(deps, curves, found, entity, delivery_date, as_of)
+        if curves is deps.curves:
+            remember(request, answered, shape)
+        return answered
+
+    return one(await deps.archive.answer(deps.curves, answer), shape, deps.clock, if_none_match)
 
 
 @router.get(
@@ -120,7 +126,11 @@ async def intraday_of_many(
     found = find_intraday_case(deps, use_case)
     shape = form.shape(found.part("intraday").resolution)
     page, next_cursor = paging.of(found, entity_id)
-    answers, problems = each(request, page, lambda name: published_intraday(deps, found, entity_of(found, name), as_of))
+
+    def answer(name: str, curves: CurveBook) -> Answered:
+        return published_intraday(found, entity_of(found, name), as_of, curves)
+
+    answers, problems = await each(request, deps, page, answer)
     return many(request, answers, problems, shape, deps.clock.now(), next_cursor)
 
 
@@ -143,9 +153,14 @@ async def intraday(
     found = find_intraday_case(deps, use_case)
     entity = entity_of(found, entity_id)
     shape = form.shape(found.part("intraday").resolution)
-    answered = published_intraday(deps, found, entity, as_of)
-    remember(request, answered, shape)
-    return one(answered, shape, deps.clock, if_none_match)
+
+    def answer(curves: CurveBook) -> Answered:
+        answered = published_intraday(found, entity, as_of, curves)
+        if curves is deps.curves:
+            remember(request, answered, shape)
+        return answered
+
+    return one(await deps.archive.answer(deps.curves, answer), shape, deps.clock, if_none_match)
 
 
 @router.get("/history/{entity_id}", tags=["history"])

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from dualcast.catalogue import Entity, UseCase
-from dualcast.timegrid import Clock, local_date
+from dualcast.timegrid import Clock, day_bounds, local_date
+from services.shared.memory.archive import Issues, NotKeptError
 from services.shared.memory.curves import CurveBook, StoredCurve
 from services.shared.problems import ProblemError
 
@@ -14,6 +15,8 @@ LAST_STORED = "last_stored"
 # The job needs some time after the cutoff: by the wall, and in a replay that is longer by the clock.
 _GRACE = timedelta(minutes=15)
 _GRACE_WALL = timedelta(minutes=1)
+# How far before a moment of long ago the newest curve of then may have been issued.
+_LOOK_BACK = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -36,18 +39,18 @@ def select(
 ) -> Selected:
     """The curve of the delivery day that is asked for, or else the newest; of those issued by ``as_of``.
 
-    Raises ProblemError 404 where the day that is asked for has no curve, 503 where there is none at all.
+    Raises NotKeptError where the curve that is asked for is not among these, ProblemError 404 where there can be none,
+    503 where there is none at all.
     """
     if wanted is not None:
         curve = curves.day_ahead(use_case.use_case, entity.id, wanted, as_of)
         if curve is None:
-            raise ProblemError(404, "no-forecast", _why_not(use_case, entity, clock, wanted))
+            raise _no_curve_for(use_case, entity, clock, wanted)
         return Selected(curve, stale=False, fallback=None, next_at=_next(use_case, entity, curve))
     if as_of is not None:
         known = curves.days(use_case.use_case, entity.id, as_of)
         if not known:
-            text = f"no curve of {entity.id} that was issued by {as_of.isoformat()} is kept"
-            raise ProblemError(404, "no-forecast", text)
+            raise _no_curve_by(use_case, entity, as_of)
         return Selected(known[-1], stale=False, fallback=None, next_at=_next(use_case, entity, known[-1]))
     return _newest(curves, use_case, entity, clock)
 
@@ -89,11 +92,24 @@ def _newest(curves: CurveBook, use_case: UseCase, entity: Entity, clock: Clock) 
     return Selected(curve, stale=True, fallback=LAST_STORED, next_at=next_at)
 
 
-def _why_not(use_case: UseCase, entity: Entity, clock: Clock, day: date) -> str:
+def _no_curve_for(use_case: UseCase, entity: Entity, clock: Clock, day: date) -> ProblemError:
+    """A curve that holds a day is issued on one of the days that it holds, or on the day before them."""
+    days = use_case.day_ahead.days
     try:
-        cutoff = use_case.cutoff(entity, day)
+        first, cutoff = (use_case.cutoff(entity, day - timedelta(days=n)) for n in (days - 1, 0))
+        start, end = day_bounds(day - timedelta(days=days), entity.time_zone, days + 1)
+        issues = Issues.between(use_case.use_case, "day-ahead", entity.id, start, end)
     except (OverflowError, ValueError):
-        return f"{day} is outside the calendar"
-    if cutoff > clock.now():
-        return f"the curve for {day} is made at {cutoff.isoformat()}"
-    return f"no curve for {day} is stored"
+        return ProblemError(404, "no-forecast", f"{day} is outside the calendar")
+    now = clock.now()
+    text = f"the curve for {day} is made at {cutoff.isoformat()}" if cutoff > now else f"no curve for {day} is stored"
+    return NotKeptError(text, issues) if first <= now else ProblemError(404, "no-forecast", text)
+
+
+def _no_curve_by(use_case: UseCase, entity: Entity, as_of: datetime) -> ProblemError:
+    text = f"no curve of {entity.id} was issued in the week before {as_of.isoformat()}"
+    try:
+        issues = Issues.between(use_case.use_case, "day-ahead", entity.id, as_of - _LOOK_BACK, as_of)
+    except OverflowError:
+        return ProblemError(404, "no-forecast", text)
+    return NotKeptError(text, issues)

@@ -21,6 +21,7 @@ def status_of(deps: DayAheadDeps, use_case: UseCase) -> DayAheadStatus:
         use_cases=visible_use_cases(deps),
         entities=[_entity(deps, use_case, entity) for entity in visible_entities(use_case)],
         feeds=feed_status(deps.feeds),
+        circuits=deps.circuits.status(),
     )
 
 

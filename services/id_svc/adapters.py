@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Self
@@ -19,47 +18,53 @@ from dualcast.adapters.model_registry import Alias, RegisteredModel
 from dualcast.records import FeatureRow, Forecast, Topic
 from dualcast.settings import Settings
 from services.id_svc.ports import Arrival
+from services.shared.circuits import Circuits
 
 _GROUP = "id-svc"
 # Rows before these are history: they were made when the feature job caught up, and nobody waits for them.
 _ROWS_BACK = 20_000
 # More than one poll hands out, so that everything that may be handed out twice is found on the topic.
 _CURVES_BACK = 2_000
-_PAUSE_SECONDS = 1.0
+_REDIS_SECONDS = 0.25
 _log = structlog.get_logger(__name__)
 
 
 class MlflowModels:
     """Registered models, by alias."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, circuits: Circuits) -> None:
         self._settings = settings
+        self._circuits = circuits
 
     def version(self, name: str, alias: Alias) -> str | None:
-        """The version an alias stands for. Raises RegistryAwayError, which is a ConnectionError."""
-        return model_registry.current_version(self._settings, name, alias)
+        """The version an alias stands for. Raises RegistryAwayError, which is a ConnectionError, or LeftAloneError."""
+        with self._circuits.asking("registry"):
+            return model_registry.current_version(self._settings, name, alias)
 
     def load(self, name: str, alias: Alias) -> RegisteredModel:
-        """That version, ready to predict. Raises UnknownModelError, RegistryAwayError."""
-        return model_registry.load(self._settings, name, alias)
+        """That version, ready to predict. Raises UnknownModelError, RegistryAwayError, LeftAloneError."""
+        with self._circuits.asking("registry"):
+            return model_registry.load(self._settings, name, alias)
+
+    def last(self, name: str, alias: Alias) -> RegisteredModel:
+        """The version that was loaded last on this machine. Raises UnknownModelError, OSError."""
+        return model_registry.load_last(self._settings, name, alias)
 
 
 class RedisFeatures:
-    """Rows from the online store; after a failure it is left alone for a second, so that requests do not queue."""
+    """Rows from the online store, while a request waits."""
 
-    def __init__(self, settings: Settings, use_case: str) -> None:
-        self._store = OnlineFeatures(settings, use_case)
-        self._retry_at = 0.0
+    def __init__(self, settings: Settings, use_case: str, circuits: Circuits) -> None:
+        self._store = OnlineFeatures(settings, use_case, _REDIS_SECONDS)
+        self._circuits = circuits
 
     def read(self, entity_ids: Sequence[str]) -> Mapping[str, FeatureRow | None]:
         """The newest row of each entity. Raises ConnectionError."""
-        if time.monotonic() < self._retry_at:
-            raise ConnectionError("Redis failed a moment ago")
-        try:
-            return self._store.read(entity_ids)
-        except RedisError as error:
-            self._retry_at = time.monotonic() + _PAUSE_SECONDS
-            raise ConnectionError(f"Redis: {error}") from error
+        with self._circuits.asking("redis"):
+            try:
+                return self._store.read(entity_ids)
+            except RedisError as error:
+                raise ConnectionError(f"Redis: {error}") from error
 
 
 class KafkaArrivals:

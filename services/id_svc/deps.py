@@ -16,6 +16,9 @@ from services.id_svc.forecaster import IntradayForecaster
 from services.id_svc.publisher import Publisher
 from services.id_svc.shelf import ModelShelf
 from services.shared.access.control import Access
+from services.shared.api import away
+from services.shared.circuits import Circuits
+from services.shared.memory.archive import Archive, Level
 from services.shared.memory.curves import CurveBook
 from services.shared.memory.feeds import Background, Feed
 from services.shared.memory.series import SeriesBook
@@ -33,10 +36,13 @@ class IntradayDeps:
     series: SeriesBook
     publisher: Publisher | None = None
     access: Access = field(default_factory=Access.everybody)
+    circuits: Circuits = field(default_factory=Circuits)
+    archive_levels: Sequence[Level] = ()
     feeds: Sequence[Feed] = ()
     background: Sequence[Background] = ()
 
     def __post_init__(self) -> None:
+        self.archive = Archive(self.catalogue, self.circuits, self.archive_levels)
         self.scoring = Batcher(self.forecaster.on_request)
 
     @property
@@ -45,10 +51,10 @@ class IntradayDeps:
         return self.settings.clock
 
     def missing(self) -> tuple[bool, list[str]]:
-        """Ready with a model, or with curves to fall back on; feeds that are away are named all the same."""
+        """Ready with a model, or with curves to fall back on; what is away is named all the same."""
         models = self.shelf.loaded()
-        gone = [f"{feed.topic} is {feed.state}" for feed in self.feeds if feed.state != "following"]
-        return bool(models) or self.curves.has_day_ahead(), ([] if models else ["no model is loaded"]) + gone
+        able = bool(models) or self.curves.has_day_ahead()
+        return able, ([] if models else ["no model is loaded"]) + away(self)
 
 
 async def _deps(request: Request) -> IntradayDeps:

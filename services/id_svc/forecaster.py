@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 
 import structlog
 from opentelemetry import metrics
@@ -20,7 +21,7 @@ from services.id_svc.freshness import InputAges, Inputs
 from services.id_svc.ports import Features, Log, Score
 from services.id_svc.shelf import CHAMPION, PREVIOUS, ModelShelf
 from services.id_svc.shifted import shifted_day_ahead
-from services.shared.bodies import FALLBACK_REASON
+from services.shared.bodies import FALLBACK_REASON, Encoded
 from services.shared.memory.curves import CurveBook
 from services.shared.memory.series import SeriesBook
 
@@ -45,6 +46,11 @@ class Ask:
     model: str | None = None
     features: dict[str, list[float]] = field(default_factory=dict)
 
+    @property
+    def key(self) -> tuple[str, str, str | None, str]:
+        """What tells it from others that ask for something else."""
+        return self.use_case.use_case, self.entity.id, self.model, repr(self.features) if self.features else ""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -53,6 +59,11 @@ class Answer:
     forecast: Forecast
     fallback: str | None
     inputs: Inputs = field(default_factory=dict)
+
+    @cached_property
+    def encoded(self) -> Encoded:
+        """Its response bodies, which all share who asked for it at once."""
+        return Encoded(self.forecast)
 
 
 @dataclass
@@ -96,13 +107,14 @@ class IntradayForecaster:
     def on_request(self, asks: Sequence[Ask]) -> list[Answer | NoForecastError]:
         """The curves as of now, from the newest features in the store, or why there is none, in the order of asking."""
         now = self._clock.now()
-        questions = [_Question(ask, now, _steps(ask)) for ask in asks]
-        for use_case, mine in _grouped(questions):
+        # many ask the same in the same moment
+        questions = {ask.key: _Question(ask, now, _steps(ask)) for ask in asks}
+        for use_case, mine in _grouped(list(questions.values())):
             self._read(use_case, mine)
             self._answer(use_case, mine)
-        for question in questions:
+        for question in questions.values():
             self._keep(question)
-        return [question.answer or _nothing(question) for question in questions]
+        return [questions[ask.key].answer or _nothing(questions[ask.key]) for ask in asks]
 
     def on_arrival(self, use_case: UseCase, entity: Entity, row: FeatureRow) -> Answer:
         """The curve of a row that has just arrived, issued as of the row. Raises NoForecastError."""

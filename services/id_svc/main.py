@@ -18,9 +18,12 @@ from services.id_svc.prediction_log import PredictionLog
 from services.id_svc.publisher import Publisher
 from services.id_svc.shelf import ModelShelf
 from services.shared.access.control import Access
+from services.shared.circuits import Circuits
+from services.shared.memory.archive import levels_of
 from services.shared.memory.curves import CurveBook
 from services.shared.memory.feeds import Feed
 from services.shared.memory.series import SeriesBook
+from services.shared.memory.warming import warming
 from services.shared.server import serve
 
 # Enough to know each entity's last day: what the fallbacks need.
@@ -37,9 +40,10 @@ def run() -> None:
 def dependencies(settings: Settings) -> IntradayDeps:
     """Models from MLflow, rows from Redis and Kafka, and books for the fallbacks."""
     catalogue = {n: u for n, u in load_catalogue(settings.use_cases).items() if "intraday" in u.paths}
+    circuits, store = Circuits(), open_store(settings)
     curves, series = CurveBook(catalogue), SeriesBook(catalogue, settings.clock)
-    shelf = ModelShelf(MlflowModels(settings), catalogue, prove_intraday)
-    features = {name: RedisFeatures(settings, name) for name in catalogue}
+    shelf = ModelShelf(MlflowModels(settings, circuits), catalogue, prove_intraday)
+    features = {name: RedisFeatures(settings, name, circuits) for name in catalogue}
     ages, log = InputAges(catalogue, series), PredictionLog(settings)
     forecaster = IntradayForecaster(features, shelf, intraday_curves, curves, series, settings.clock, ages, log)
     arrivals, outbox = KafkaArrivals(settings), KafkaOutbox(settings)
@@ -60,7 +64,9 @@ def dependencies(settings: Settings) -> IntradayDeps:
         curves=curves,
         series=series,
         publisher=publisher,
-        access=Access.from_settings(settings, open_store(settings), "id-svc", settings.id_svc),
+        access=Access.from_settings(settings, store, "id-svc", settings.id_svc, circuits),
+        circuits=circuits,
+        archive_levels=levels_of(settings.redis, store),
         feeds=feeds,
-        background=[*feeds, shelf, publisher, log],
+        background=[*feeds, shelf, publisher, log, warming(store, catalogue, curves, settings.clock)],
     )

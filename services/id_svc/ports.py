@@ -37,6 +37,12 @@ class Models(Protocol):
     def load(self, name: str, alias: ServingAlias) -> Model:
         """That version, ready to predict. Raises ConnectionError, or whatever a broken model raises."""
 
+    def last(self, name: str, alias: ServingAlias) -> Model:
+        """The version that was loaded last, without the registry.
+
+        Raises LookupError where there is none, or whatever a broken model raises.
+        """
+
 
 class Features(Protocol):
     """The online feature store of one use case."""

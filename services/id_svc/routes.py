@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from fastapi import Request
 from starlette.responses import Response
 
@@ -14,6 +16,7 @@ from services.shared import events, issued
 from services.shared.answers import (
     CURVE_RESPONSES,
     LIST_RESPONSES,
+    Answered,
     each,
     many,
     one,
@@ -32,6 +35,7 @@ from services.shared.api import (
     visible_use_cases,
 )
 from services.shared.bodies import age_seconds
+from services.shared.memory.curves import CurveBook
 from services.shared.params import (
     AsOf,
     EntityId,
@@ -65,15 +69,23 @@ async def intraday_of_many(
     shape = form.shape(found.part("intraday").resolution)
     page, next_cursor = paging.of(found, entity_id)
     if as_of is not None:
-        answers, problems = each(request, page, lambda n: published_intraday(deps, found, entity_of(found, n), as_of))
+
+        def answer(name: str, curves: CurveBook) -> Answered:
+            return published_intraday(found, entity_of(found, name), as_of, curves)
+
+        answers, problems = await each(request, deps, page, answer)
         return many(request, answers, problems, shape, deps.clock.now(), next_cursor)
-    known, problems = each(request, page, lambda name: entity_of(found, name))
-    answers = []
-    for entity, answer in zip(known, await scored(deps, [Ask(found, entity) for entity in known]), strict=True):
-        if isinstance(answer, ProblemError):
-            problems.append(problem_in_list(request, entity.id, answer))
+    known, answers, problems = [], [], []
+    for name in page:
+        try:
+            known.append(entity_of(found, name))
+        except ProblemError as error:
+            problems.append(problem_in_list(request, name, error))
+    for entity, made in zip(known, await scored(deps, [Ask(found, entity) for entity in known]), strict=True):
+        if isinstance(made, ProblemError):
+            problems.append(problem_in_list(request, entity.id, made))
         else:
-            answers.append(answer)
+            answers.append(made)
     return many(request, answers, problems, shape, deps.clock.now(), next_cursor)
 
 
@@ -98,11 +110,12 @@ async def intraday(
     found, entity = find(deps, use_case, entity_id)
     shape = form.shape(found.part("intraday").resolution)
     if as_of is not None:
-        return one(published_intraday(deps, found, entity, as_of), shape, deps.clock, if_none_match)
-    (answer,) = await scored(deps, [Ask(found, entity)])
-    if isinstance(answer, ProblemError):
-        raise answer
-    return one(answer, shape, deps.clock, if_none_match)
+        published = await deps.archive.answer(deps.curves, partial(published_intraday, found, entity, as_of))
+        return one(published, shape, deps.clock, if_none_match)
+    (made,) = await scored(deps, [Ask(found, entity)])
+    if isinstance(made, ProblemError):
+        raise made
+    return one(made, shape, deps.clock, if_none_match)
 
 
 @router.get("/status", tags=["status"])
@@ -118,6 +131,7 @@ async def status(deps: Deps, use_case: UseCaseName = None) -> IntradayStatus:
         entities=[_entity_status(deps, found, entity) for entity in visible_entities(found)],
         counters=dict(deps.publisher.counters) if deps.publisher else {},
         feeds=feed_status(deps.feeds),
+        circuits=deps.circuits.status(),
     )
 
 

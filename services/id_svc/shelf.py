@@ -91,11 +91,29 @@ class ModelShelf:
             self._refused.pop(key, None)
             _log.info("model loaded", name=name, alias=alias, version=model.version)
 
+    def take_last(self) -> None:
+        """Serve with the models that this machine had last, where the registry has been away since the start."""
+        for use_case in self._catalogue.values():
+            for alias in (CHAMPION, PREVIOUS, CHALLENGER):
+                name = f"model_id_{use_case.use_case}"
+                try:
+                    model = self._models.last(name, alias)
+                    self._prove(model, use_case)
+                except Exception as error:  # noqa: BLE001 - there is none, or it was refused before
+                    _log.debug("no last model", name=name, alias=alias, error=repr(error)[:200])
+                else:
+                    self._held[use_case.use_case, alias] = model
+                    _log.info("last model loaded", name=name, alias=alias, version=model.version)
+        if self._held:
+            self.polled.set()
+
     def _poll(self, stop: threading.Event) -> None:
         while not stop.is_set():
             try:
                 self.refresh()
             except ConnectionError as error:
-                _log.warning("model registry away", error=str(error)[:200])
+                _log.debug("model registry away", error=str(error)[:200])
+                if not self.polled.is_set():
+                    self.take_last()
             # until the first look has succeeded nothing can be served: look again soon
             stop.wait(_POLL_SECONDS if self.polled.is_set() else 1.0)

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 from fastapi import Request
 from starlette.responses import Response
@@ -28,9 +29,10 @@ from services.shared.bodies import (
     to_json,
     with_fields,
 )
+from services.shared.memory.archive import Issues, NotKeptError
+from services.shared.memory.curves import CurveBook
 from services.shared.problems import ProblemError, problem_of
 
-Found = TypeVar("Found")
 # What was expected by now may come at any moment.
 _SOON_SECONDS = 1
 _LONGEST_SECONDS = 86_400
@@ -108,16 +110,17 @@ def many(
     return Response(body, headers=headers, media_type=MEDIA_TYPES["json"])
 
 
-def each(
-    request: Request, entity_ids: Sequence[str], answer: Callable[[str], Found]
-) -> tuple[list[Found], list[dict[str, Any]]]:
-    """The answers of some entities, and the problems of the others."""
+async def each(
+    request: Request, deps: SharedDeps, entity_ids: Sequence[str], answer: Callable[[str, CurveBook], Answered]
+) -> tuple[list[Answered], list[dict[str, Any]]]:
+    """The answers of some entities, from memory or the archive, and the problems of the others."""
     answers, problems = [], []
-    for entity_id in entity_ids:
-        try:
-            answers.append(answer(entity_id))
-        except ProblemError as error:
-            problems.append(problem_in_list(request, entity_id, error))
+    found = await deps.archive.answers(deps.curves, [partial(answer, entity_id) for entity_id in entity_ids])
+    for entity_id, answered in zip(entity_ids, found, strict=True):
+        if isinstance(answered, ProblemError):
+            problems.append(problem_in_list(request, entity_id, answered))
+        else:
+            answers.append(answered)
     return answers, problems
 
 
@@ -126,14 +129,17 @@ def problem_in_list(request: Request, entity_id: str, error: ProblemError) -> di
     return problem_of(f"{request.url.path}/{entity_id}", error.status, error.detail, error.kind).model_dump()
 
 
-def published_intraday(deps: SharedDeps, use_case: UseCase, entity: Entity, as_of: datetime | None) -> Answered:
-    """The newest intraday curve that was published, or that had been at a moment. Raises ProblemError 404, 503."""
-    stored = deps.curves.intraday(use_case.use_case, entity.id)
+def published_intraday(use_case: UseCase, entity: Entity, as_of: datetime | None, curves: CurveBook) -> Answered:
+    """The newest intraday curve that was published, or that had been at a moment.
+
+    Raises NotKeptError where that curve is not among these, ProblemError 404 where there can be none, 503 where there
+    is none yet.
+    """
+    stored = curves.intraday(use_case.use_case, entity.id)
     if as_of is not None:
-        forecast = deps.curves.intraday_as_of(use_case.use_case, entity.id, as_of)
+        forecast = curves.intraday_as_of(use_case.use_case, entity.id, as_of)
         if forecast is None:
-            text = f"no intraday curve of {entity.id} that was issued by {as_of.isoformat()} is kept"
-            raise ProblemError(404, "no-forecast", text)
+            raise _no_curve_by(use_case, entity, as_of)
         encoded = Encoded(forecast)
     elif stored is not None:
         forecast, encoded = stored.forecast, stored.encoded
@@ -151,6 +157,17 @@ def next_row_at(use_case: UseCase, entity: Entity, origin: datetime) -> datetime
     return use_case.variables[use_case.target].published.published_at(
         origin, use_case.part("intraday").resolution, entity.time_zone
     )
+
+
+def _no_curve_by(use_case: UseCase, entity: Entity, as_of: datetime) -> ProblemError:
+    """One of long ago is looked for as far back as a curve reaches."""
+    text = f"no intraday curve of {entity.id} that was issued by {as_of.isoformat()} reached that moment"
+    part = use_case.part("intraday")
+    try:
+        start = as_of - part.resolution * part.horizons
+        return NotKeptError(text, Issues.between(use_case.use_case, "intraday", entity.id, start, as_of))
+    except OverflowError:
+        return ProblemError(404, "no-forecast", text)
 
 
 def _seconds_until(moment: datetime, clock: Clock) -> int:

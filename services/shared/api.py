@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Protocol
@@ -17,6 +18,8 @@ from services.shared.access.call import current
 from services.shared.access.control import Access, check_access
 from services.shared.access.gate import Gate
 from services.shared.browser import SecurityHeaders
+from services.shared.circuits import Circuits
+from services.shared.memory.archive import Archive
 from services.shared.memory.curves import CurveBook
 from services.shared.memory.feeds import Background, Feed
 from services.shared.memory.series import SeriesBook
@@ -32,6 +35,8 @@ class SharedDeps(Protocol):
     access: Access
     curves: CurveBook
     series: SeriesBook
+    archive: Archive
+    circuits: Circuits
     feeds: Sequence[Feed]
     background: Sequence[Background]
 
@@ -52,8 +57,7 @@ def application(deps: SharedDeps, title: str, summary: str) -> FastAPI:
         for worker in workers:
             worker.start()
         yield
-        for worker in workers:
-            worker.stop()
+        await asyncio.gather(*(asyncio.to_thread(worker.stop) for worker in workers))
 
     app = FastAPI(title=title, summary=summary, version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.deps = deps
@@ -142,6 +146,12 @@ def use_case_status(use_case: UseCase) -> UseCaseStatus:
         reference=use_case.reference,
         unit=use_case.unit,
     )
+
+
+def away(deps: SharedDeps) -> list[str]:
+    """The feeds and servers that are not there, in words."""
+    feeds = [f"{feed.topic} is {feed.state}" for feed in deps.feeds if feed.state != "following"]
+    return feeds + deps.circuits.missing()
 
 
 def feed_status(feeds: Sequence[Feed]) -> list[FeedStatus]:

@@ -234,6 +234,13 @@ class FeedStatus(BaseModel):
     refused: int
 
 
+class CircuitStatus(BaseModel):
+    """A server that is asked while a caller waits."""
+
+    server: Literal["redis", "store", "registry"]
+    failed: bool = Field(description="it did not answer when it was last asked; after some seconds it is asked again")
+
+
 class ClockStatus(BaseModel):
     """The clock that everything here goes by."""
 
@@ -263,6 +270,7 @@ class DayAheadStatus(BaseModel):
     use_cases: list[str]
     entities: list[EntityStatus]
     feeds: list[FeedStatus]
+    circuits: list[CircuitStatus]
 
 
 class LoadedModel(BaseModel):
@@ -299,6 +307,7 @@ class IntradayStatus(BaseModel):
     entities: list[IntradayEntityStatus]
     counters: dict[str, int] = Field(description="rows published, skipped and failed since the start")
     feeds: list[FeedStatus]
+    circuits: list[CircuitStatus]
 
 
 class Health(BaseModel):

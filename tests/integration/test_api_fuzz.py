@@ -18,6 +18,7 @@ from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from services.da_svc.app import build_app
+from services.shared.memory.archive import Archive, levels_of
 from tests import access_world
 from tests import services_world as world
 from tests.unit.services.id_desk import filled_desk
@@ -48,7 +49,9 @@ def test_every_answer_is_a_documented_one(make: Callable[[], FastAPI], mode: Gen
     app = make()
     with access_world.store(tmp_path) as store:
         key = {"X-API-Key": access_world.key(store, "operator")}
-        app.state.deps.access = access_world.access(store, rate="1000000/minute")
+        deps = app.state.deps
+        deps.access = access_world.access(store, rate="1000000/minute")
+        deps.archive = Archive(deps.catalogue, deps.circuits, levels_of(access_world.NO_REDIS, store))
         _fuzz(app, key, mode)
 
 

@@ -8,62 +8,41 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import numpy as np
-import pandas as pd
 import pytest
 
 from dualcast.adapters.feature_store import OnlineFeatures
-from dualcast.adapters.model_registry import RegisteredModel, Run, publish
+from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import Entity, UseCase
-from dualcast.features.intraday_plan import IntradayPlan
-from dualcast.features.state import IntradayState
 from dualcast.records import FeatureRow
 from dualcast.settings import Settings
 from dualcast.timegrid import floor
-from models.conformal import Intervals
 from models.forecasting import intraday_forecast
 from models.model import Model
 from services.id_svc.app import build_app
 from services.id_svc.main import dependencies
-from tests.histories import as_update, history
-from tests.unit.models.conftest import _records, gold_of, small, trained
+from tests.intraday_models import NAME, learned, published, stream_rows, widened
 
 pytestmark = [
     pytest.mark.stack,
     # MLflow's own imports and models warn of their future
     pytest.mark.filterwarnings("ignore"),
 ]
-NAME = "model_id_de_load"
 SECONDS_TO_TAKE_OVER = 10.0
 ASKERS = 4
 
 
 @pytest.fixture(scope="module")
 def rows(use_case: UseCase, entity: Entity) -> list[FeatureRow]:
-    plan = IntradayPlan(use_case, entity)
-    parts, _ = IntradayState(plan).apply(as_update(use_case, plan, history(use_case, entity, "2022-01-01", 40)))
-    return [row for part in parts for row in _records(use_case, entity, part)]
+    return stream_rows(use_case, entity)
 
 
 @pytest.fixture(scope="module")
 def model(use_case: UseCase, entity: Entity, rows: list[FeatureRow]) -> Model:
-    gold = gold_of(use_case, rows[800::3], history(use_case, entity, "2022-01-01", 40))
-    return trained(small(use_case), "intraday", gold, "actuals")
-
-
-def widened(model: Model, factor: float, levels: int = 3) -> Model:
-    """The same model with intervals that tell it from others; with fewer levels it is broken."""
-    offsets = model.intervals._offsets[:, :, :levels] * factor
-    return replace(model, intervals=Intervals(model.levels[:levels], model.intervals.slots_per_day, offsets))
-
-
-def published(settings: Settings, model: Model, save: Callable[[Path], None]) -> str:
-    example = pd.DataFrame({"entity_id": ["DE"]})
-    return publish(settings, NAME, Run("hot_reload", "a run", {}, {}, {}, example, example), save, "models.model")
+    return learned(use_case, entity, rows)
 
 
 @asynccontextmanager
@@ -111,15 +90,15 @@ def test_a_new_champion_takes_over_and_a_broken_one_does_not(
     row = replace(rows[-1], valid_time=floor(now, use_case.part("intraday").resolution), as_of=now)
     OnlineFeatures(stack, "de_load").write([row])
     wider = widened(model, 2.0)
-    first = published(stack, model, model.save)
+    first = published(stack, model)
 
     async def story() -> tuple[list[dict[str, Any]], list[str], dict[str, Any]]:
         async with asking(stack) as (client, answers):
-            second = await asyncio.to_thread(published, stack, wider, wider.save)
+            second = await asyncio.to_thread(published, stack, wider)
             await until(lambda: model_of(client, "champion"), second)
             await until(lambda: model_of(client, "previous"), first)
             broken = widened(model, 1.0, levels=2)
-            third = await asyncio.to_thread(published, stack, broken, broken.save)
+            third = await asyncio.to_thread(published, stack, broken)
 
             async def refused() -> str | None:
                 found = (await client.get("/api/v1/status")).json()["refused"]

@@ -77,6 +77,12 @@ def take_time(connection: Connection) -> None:
             connection.exec_driver_sql(f"SET LOCAL {limit} = 0")
 
 
+def take_at_most(connection: Connection, seconds: int) -> None:
+    """Let the statements of this transaction take no longer than somebody waits for them. SQLite has no such limit."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{seconds}s'")
+
+
 def _sqlite(url: URL) -> Engine:
     if url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)

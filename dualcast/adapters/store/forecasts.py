@@ -1,18 +1,21 @@
-"""Published curves in the store: written once each, read back as they were, or as rows of points."""
+"""Published curves in the store: written once each, read back as they were, or as rows of points.
+
+The last level of three, and the truth of what was published: it is as old as the recorder that writes it.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, Self
 
-from sqlalchemy import Engine, select
+from sqlalchemy import ColumnElement, Engine, and_, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Row
 
-from dualcast.adapters.store.engine import transaction
+from dualcast.adapters.store.engine import take_at_most, transaction
 from dualcast.adapters.store.tables import ForecastRow
 from dualcast.catalogue import Path_
 from dualcast.records import Forecast, Point
@@ -30,6 +33,22 @@ class Span:
     path: Path_
     start: datetime | None = None
     end: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IssueDay:
+    """All curves of one path and entity that were issued on one day, UTC: what is read, kept and forgotten together."""
+
+    use_case: str
+    path: Path_
+    entity_id: str
+    day: date
+
+    @classmethod
+    def of(cls, forecast: Forecast) -> Self:
+        """The one that a curve belongs to."""
+        path: Path_ = "intraday" if forecast.path == "intraday" else "day-ahead"
+        return cls(forecast.use_case, path, forecast.entity_id, forecast.issued_at.astimezone(UTC).date())
 
 
 def save(engine: Engine, forecasts: Sequence[Forecast], now: datetime) -> int:
@@ -58,6 +77,39 @@ def stored(engine: Engine, span: Span) -> Iterator[Forecast]:
     with transaction(engine) as connection:
         for row in connection.execute(ordered.execution_options(yield_per=_BATCH)):
             yield _forecast(row)
+
+
+def issued_on(engine: Engine, days: Collection[IssueDay], seconds: int) -> dict[IssueDay, list[Forecast]]:
+    """The curves of some days, each by time of issue; empty where there are none.
+
+    Raises StoreAwayError where the store is away, or, on PostgreSQL, takes longer than some seconds.
+    """
+    series: dict[tuple[str, Path_, str], list[date]] = {}
+    for day in days:
+        series.setdefault((day.use_case, day.path, day.entity_id), []).append(day.day)
+    table = ForecastRow.__table__
+    ranges = or_(*(_issued_between(*wanted) for wanted in series.items()))
+    found: dict[IssueDay, list[Forecast]] = {day: [] for day in days}
+    with transaction(engine) as connection:
+        take_at_most(connection, seconds)
+        for row in connection.execute(select(table).where(ranges).order_by(table.c.issued_at, table.c.recorded_at)):
+            forecast = _forecast(row)
+            found.get(IssueDay.of(forecast), []).append(forecast)
+    return found
+
+
+def _issued_between(series: tuple[str, Path_, str], days: Collection[date]) -> ColumnElement[bool]:
+    """One range of the table's key: the days between are read too, which costs less than a condition for each."""
+    use_case, path, entity_id = series
+    table = ForecastRow.__table__
+    first, last = (datetime.combine(day, time(0), UTC) for day in (min(days), max(days)))
+    return and_(
+        table.c.use_case == use_case,
+        table.c.path == path.replace("-", "_"),
+        table.c.entity_id == entity_id,
+        table.c.issued_at >= first,
+        table.c.issued_at < last + timedelta(days=1),
+    )
 
 
 def points_of(forecast: Forecast) -> dict[str, Any]:

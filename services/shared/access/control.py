@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import Engine
 from starlette.requests import HTTPConnection
 
+from dualcast.adapters.store.engine import StoreAwayError
 from dualcast.adapters.store.migrate import make_ready
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock
@@ -20,6 +22,7 @@ from services.shared.access.keys import KeyRing, unauthenticated
 from services.shared.access.limits import RateLimits
 from services.shared.access.settings import is_loopback, load_access_settings, refuse_weak_secrets
 from services.shared.access.tokens import Tokens
+from services.shared.circuits import Circuits
 from services.shared.memory.feeds import Background
 
 _BEARER = "bearer "
@@ -44,20 +47,22 @@ class Access:
         return cls(may_be_open=True)
 
     @classmethod
-    def from_settings(cls, settings: Settings, engine: Engine, service: str, address: str) -> Self:
+    def from_settings(cls, settings: Settings, engine: Engine, service: str, address: str, circuits: Circuits) -> Self:
         """Access to a service that listens at ``address``.
 
-        Raises WeakSecretError, UnmigratedStoreError, StoreAwayError where the service must not start.
+        While the store is away, tokens are taken and keys are not yet.
+        Raises WeakSecretError, UnmigratedStoreError where the service must not start.
         """
         access = load_access_settings(settings)
         refuse_weak_secrets(settings, access)
-        make_ready(engine, settings)
-        keys, trail = KeyRing(engine, settings.clock), AuditTrail(engine)
-        keys.read()
+        keys = KeyRing(engine, settings.clock, circuits, lambda: make_ready(engine, settings))
+        with suppress(StoreAwayError):
+            keys.read()
+        trail = AuditTrail(engine)
         return cls(
             service=service,
             clock=settings.clock,
-            limits=RateLimits(settings.redis, access.rate_limit),
+            limits=RateLimits(settings.redis, access.rate_limit, circuits),
             keys=keys,
             tokens=Tokens(access) if access.jwt_issuer else None,
             trail=trail,

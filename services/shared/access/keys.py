@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hmac
 import threading
+from collections.abc import Callable
 
 import structlog
 from sqlalchemy import Engine
 
-from dualcast.adapters.store.engine import StoreAwayError
 from dualcast.adapters.store.keys import StoredKey, digest, id_of, listed
 from dualcast.timegrid import Clock
 from services.shared.access.identity import Identity
+from services.shared.circuits import Circuits
 from services.shared.memory.feeds import Worker
 from services.shared.problems import ProblemError
 
@@ -28,18 +29,21 @@ def unauthenticated(detail: str) -> ProblemError:
 
 
 class KeyRing:
-    """The store's keys. While the store is away, those that were read last count."""
+    """The store's keys. While the store is away, those that were read last count; before that, nobody's key does."""
 
-    def __init__(self, engine: Engine, clock: Clock) -> None:
+    def __init__(self, engine: Engine, clock: Clock, circuits: Circuits, make_ready: Callable[[], None]) -> None:
         self._engine = engine
         self._clock = clock
+        self._circuits = circuits
+        self._make_ready = make_ready
+        self._known = False
         self._keys: dict[str, StoredKey] = {}
         self._worker = Worker("api keys", self._follow)
 
     @property
     def is_empty(self) -> bool:
         """Whether no key was ever made; one that was revoked counts, for a service must not open up again."""
-        return not self._keys
+        return self._known and not self._keys
 
     def start(self) -> None:
         """Begin to follow the store."""
@@ -50,11 +54,20 @@ class KeyRing:
         self._worker.stop()
 
     def read(self) -> None:
-        """Take in what the store has. Raises StoreAwayError."""
-        self._keys = {key.id: key for key in listed(self._engine)}
+        """Take in what the store has. Raises StoreAwayError, LeftAloneError, and at first UnmigratedStoreError."""
+        with self._circuits.asking("store"):
+            if not self._known:
+                self._make_ready()
+            self._keys = {key.id: key for key in listed(self._engine)}
+            self._known = True
 
     def identity(self, key: str) -> Identity:
-        """Whose key this is. Raises ProblemError 401; takes as long for a wrong secret as for a right one."""
+        """Whose key this is. Raises ProblemError 401; takes as long for a wrong secret as for a right one.
+
+        Raises 503 where the store has been away since the start.
+        """
+        if not self._known:
+            raise ProblemError(503, "keys-away", "keys are in the store, which does not answer", {"Retry-After": "5"})
         known = self._keys.get(id_of(key) or "") if len(key) <= _LONGEST else None
         matches = hmac.compare_digest(known.digest if known else digest(""), digest(key[:_LONGEST]))
         if known is None or not matches or not known.is_live(self._clock.now()):
@@ -65,5 +78,5 @@ class KeyRing:
         while not stop.wait(_REFRESH_SECONDS):
             try:
                 self.read()
-            except StoreAwayError as error:
-                _log.warning("keys not read", error=str(error)[:300])
+            except ConnectionError as error:
+                _log.debug("keys not read", error=str(error)[:300])

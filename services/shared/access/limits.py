@@ -6,18 +6,16 @@ import time
 from dataclasses import dataclass
 from math import ceil
 
-import structlog
 from limits import parse
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import RateLimiter, SlidingWindowCounterRateLimiter
 from limits.errors import StorageError
 
+from services.shared.circuits import Circuits
+
 _TIMEOUT_SECONDS = 0.25
-# After a failure Redis is left alone for a moment, so that requests do not queue for its timeout.
-_PAUSE_SECONDS = 2.0
 _LEASE_SECONDS = 1.0
 _MOST_LEASES = 10_000
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ class RateLimits:
     some in advance, at most a fiftieth of the limit; who asks now and then is counted call by call.
     """
 
-    def __init__(self, redis: str, rate: str) -> None:
+    def __init__(self, redis: str, rate: str, circuits: Circuits) -> None:
         self._rate = parse(rate)
         self._largest = max(self._rate.amount // 50, 1)
         shared = RedisStorage(
@@ -70,7 +68,7 @@ class RateLimits:
         )
         self._shared = SlidingWindowCounterRateLimiter(shared)
         self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
-        self._retry_at = 0.0
+        self._circuits = circuits
         self._leases: dict[str, _Lease] = {}
 
     async def hit(self, caller: str) -> Verdict:
@@ -80,13 +78,18 @@ class RateLimits:
             lease.left -= 1
             return self._verdict(lease, allowed=True)
         size = min(2 * lease.size, self._largest) if now < lease.until else 1
-        if now >= self._retry_at:
+        try:
+            return await self._ask_redis(caller, lease, size)
+        except ConnectionError:
+            return await self._ask(self._own, caller, lease, size)
+
+    async def _ask_redis(self, caller: str, lease: _Lease, size: int) -> Verdict:
+        """Raises ConnectionError."""
+        with self._circuits.asking("redis"):
             try:
                 return await self._ask(self._shared, caller, lease, size)
             except StorageError as error:
-                self._retry_at = time.monotonic() + _PAUSE_SECONDS
-                _log.warning("limits are counted in this process alone", error=repr(error.storage_error)[:200])
-        return await self._ask(self._own, caller, lease, size)
+                raise ConnectionError(f"limits: {error.storage_error}") from error
 
     async def _ask(self, limiter: RateLimiter, caller: str, lease: _Lease, size: int) -> Verdict:
         allowed = await limiter.hit(self._rate, caller, cost=size)

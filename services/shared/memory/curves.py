@@ -1,9 +1,11 @@
-"""Curves in memory: every issue for the delivery days of weeks, and two weeks of intraday curves as numbers."""
+"""Curves in memory: every issue for the delivery days of weeks, and two weeks of intraday curves as numbers.
+
+The first level of three, and the only one that new curves come to by themselves: it is as old as its feed.
+"""
 
 from __future__ import annotations
 
-from bisect import insort
-from collections import deque
+from bisect import bisect_left, insort
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
@@ -13,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dualcast.catalogue import UseCase
+from dualcast.catalogue import Path_, UseCase
 from dualcast.records import Forecast, Point
 from dualcast.timegrid import from_micros, local_date, micros
 from services.shared.bodies import Encoded
@@ -22,6 +24,8 @@ _KEPT_DAYS = 40
 # A day's curve is made once, and again where an input came late or an operator asks for it.
 _KEPT_ISSUES = 8
 _KEPT_SPAN = timedelta(days=14)
+# Of the kept days the last are tomorrow and those that a longer curve adds.
+_COVERED = {"day-ahead": timedelta(days=35), "intraday": _KEPT_SPAN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class _Shelf:
 
     days: dict[date, list[StoredCurve]] = field(default_factory=dict)
     newest: StoredCurve | None = None
-    tracks: deque[Track] = field(default_factory=deque)
+    tracks: list[Track] = field(default_factory=list)
 
 
 class CurveBook:
@@ -95,20 +99,20 @@ class CurveBook:
     def add(self, forecast: Forecast, *, only_newer: bool = False) -> None:
         """Take a curve. Of equal issues the later to arrive wins, unless ``only_newer``.
 
+        Listeners hear of it, where it is not an intraday curve that a newer one has replaced already.
         Raises LookupError or ValueError as above.
         """
-        use_case = self._catalogue[forecast.use_case]
-        zone = use_case.entity(forecast.entity_id).time_zone
+        zone = self._catalogue[forecast.use_case].entity(forecast.entity_id).time_zone
         track = Track.of(forecast)
         stored = StoredCurve(local_date(forecast.points[0].valid_time, zone), forecast, track, Encoded(forecast))
         with self._lock:
-            taken = (
-                self._add_intraday(stored, use_case)
+            is_news = (
+                self._add_intraday(stored, only_newer=only_newer)
                 if forecast.path == "intraday"
                 else self._add_day_ahead(stored, only_newer=only_newer)
             )
-            self.version += taken
-        if taken:
+            self.version += 1
+        if is_news:
             for listener in list(self._listeners):
                 listener(stored)
 
@@ -137,7 +141,12 @@ class CurveBook:
             newest = [_issued_by(shelf.days[day], as_of) for day in sorted(shelf.days)] if shelf else []
         return [curve for curve in newest if curve is not None]
 
-    def issues(self, use_case: str, entity_id: str, path: str) -> list[Track]:
+    @staticmethod
+    def covered_since(path: Path_, now: datetime) -> datetime:
+        """From when on every issue of a path is here, once the feeds have caught up."""
+        return now - _COVERED[path]
+
+    def issues(self, use_case: str, entity_id: str, path: Path_) -> list[Track]:
         """Every stored issue of a path, by time of issue."""
         if path == "intraday":
             return self.intraday_tracks(use_case, entity_id)
@@ -181,21 +190,27 @@ class CurveBook:
             del days[min(days)]
         return True
 
-    def _add_intraday(self, stored: StoredCurve, use_case: UseCase) -> bool:
-        most = int(_KEPT_SPAN / use_case.part("intraday").resolution)
-        shelf = self._shelf(stored.forecast)
-        if shelf.newest is not None and stored.forecast.issued_at < shelf.newest.forecast.issued_at:
+    def _add_intraday(self, stored: StoredCurve, *, only_newer: bool) -> bool:
+        shelf, issued_at = self._shelf(stored.forecast), stored.forecast.issued_at
+        tracks, place = shelf.tracks, bisect_left(shelf.tracks, issued_at, key=_issued_at)
+        if place < len(tracks) and tracks[place].issued_at == issued_at:
+            if only_newer:
+                return False
+            tracks[place] = stored.track
+        else:
+            tracks.insert(place, stored.track)
+        del tracks[: bisect_left(tracks, tracks[-1].issued_at - _KEPT_SPAN, key=_issued_at)]
+        if shelf.newest is not None and issued_at < shelf.newest.forecast.issued_at:
             return False
         shelf.newest = stored
-        if shelf.tracks and shelf.tracks[-1].issued_at == stored.forecast.issued_at:
-            shelf.tracks.pop()
-        shelf.tracks.append(stored.track)
-        if len(shelf.tracks) > most:
-            shelf.tracks.popleft()
         return True
 
     def _shelf(self, forecast: Forecast) -> _Shelf:
         return self._shelves.setdefault((forecast.use_case, forecast.entity_id), _Shelf())
+
+
+def _issued_at(track: Track) -> datetime:
+    return track.issued_at
 
 
 def _issued_by(issues: list[StoredCurve], as_of: datetime | None) -> StoredCurve | None:

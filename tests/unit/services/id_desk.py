@@ -39,6 +39,7 @@ class FakeModels:
     held: dict[str, FakeModel] = field(default_factory=dict)
     away: bool = False
     broken: set[str] = field(default_factory=set)
+    on_disk: dict[str, FakeModel] = field(default_factory=dict)
     loads: int = 0
 
     def version(self, name: str, alias: str) -> str | None:
@@ -51,6 +52,9 @@ class FakeModels:
         if self.held[alias].version in self.broken:
             raise RuntimeError("cannot be read")
         return self.held[alias]
+
+    def last(self, name: str, alias: str) -> FakeModel:
+        return self.on_disk[alias]
 
 
 @dataclass

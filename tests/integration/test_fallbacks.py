@@ -1,0 +1,289 @@
+"""Every fallback with the real thing taken away: what answers, what it says of itself, and that nobody waits for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+import psutil
+import psycopg
+import pytest
+from fastapi.testclient import TestClient
+from pydantic import SecretStr
+
+from dualcast.adapters.feature_store import OnlineFeatures
+from dualcast.adapters.kafka import RecordProducer
+from dualcast.adapters.store import keys
+from dualcast.adapters.store.engine import open_store
+from dualcast.adapters.store.forecasts import save
+from dualcast.adapters.store.migrate import migrate
+from dualcast.catalogue import Entity, UseCase
+from dualcast.records import Forecast, Topic
+from dualcast.settings import Settings
+from dualcast.timegrid import floor
+from infra.local.state import Phase, StateDir
+from models.model import Model
+from services.da_svc.app import build_app as build_da
+from services.da_svc.main import dependencies as da_dependencies
+from services.da_svc.selection import due_day
+from services.id_svc.app import build_app as build_id
+from services.id_svc.main import dependencies as id_dependencies
+from tests import services_world as world
+from tests.databases import free_port, fresh_database
+from tests.intraday_models import learned, published, stream_rows, widened
+
+pytestmark = [
+    pytest.mark.stack,
+    # MLflow's own imports and models warn of their future
+    pytest.mark.filterwarnings("ignore"),
+]
+DAY_AHEAD, INTRADAY = "/api/v1/forecasts/day-ahead/DE", "/api/v1/forecasts/intraday/DE"
+# Whatever hangs: the timeout of Redis or of the store, and what a busy machine adds.
+SECONDS_TO_ANSWER = 3.0
+SECONDS_TO_RECOVER = 30.0
+
+
+class Ask(Protocol):
+    """Asks a service, and demands that it answers in time."""
+
+    def __call__(self, path: str = "", **parameters: str) -> dict[str, Any]: ...
+
+
+@pytest.fixture(scope="module")
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@pytest.fixture(scope="module")
+def curves(now: datetime, use_case: UseCase, entity: Entity) -> list[Forecast]:
+    """Day-ahead curves of all days that are due, one of months ago, and an intraday one of a while ago."""
+    due = due_day(use_case, entity, world.settings(world.frozen(now)).clock)
+    days = [due - timedelta(days=back) for back in (120, 119, 2, 1, 0)]
+    return [*map(world.day_ahead, days), world.intraday(now - timedelta(hours=1))]
+
+
+@pytest.fixture(scope="module")
+def model(use_case: UseCase, entity: Entity) -> Model:
+    return learned(use_case, entity, stream_rows(use_case, entity))
+
+
+@pytest.fixture(scope="module")
+def filled(
+    stack: Settings, use_case: UseCase, entity: Entity, model: Model, curves: list[Forecast], now: datetime
+) -> Iterator[Settings]:
+    """The stack with a champion, the newest features, and curves on the topics and in the store."""
+    published(stack, model)
+    step = use_case.part("intraday").resolution
+    row = replace(stream_rows(use_case, entity)[-1], valid_time=floor(now, step), as_of=now)
+    OnlineFeatures(stack, "de_load").write([row])
+    with RecordProducer(stack, "test") as producer:
+        for curve in curves:
+            topic = Topic.FORECASTS_INTRADAY if curve.path == "intraday" else Topic.FORECASTS_DAY_AHEAD
+            producer.send(topic, "DE", curve, curve.issued_at)
+    store_of(stack, curves)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DUALCAST_RATE_LIMIT", "100000/minute")
+        patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # else a dead registry takes four seconds to be seen
+        yield stack
+
+
+def store_of(settings: Settings, curves: list[Forecast]) -> str:
+    """Fill a store, and make a key of it: with one, calls are counted in Redis."""
+    engine = open_store(settings)
+    migrate(engine)
+    save(engine, curves, datetime.now(UTC))
+    key = keys.create(engine, "desk", "reader", ["*/*"], datetime.now(UTC), None)[0]
+    engine.dispose()
+    return key
+
+
+@contextmanager
+def serving(service: str, settings: Settings) -> Iterator[Ask]:
+    """A service with all its real adapters, in this process."""
+    key = store_of(settings, [])
+    app = build_da(da_dependencies(settings)) if service == "da" else build_id(id_dependencies(settings))
+    with TestClient(app, headers={"X-API-Key": key}, raise_server_exceptions=False) as client:
+
+        def ask(path: str = "", **parameters: str) -> dict[str, Any]:
+            started = time.monotonic()
+            answer = client.get(path or (DAY_AHEAD if service == "da" else INTRADAY), params=parameters)
+            assert time.monotonic() - started < SECONDS_TO_ANSWER, f"{path} {parameters} took too long"
+            body: dict[str, Any] = answer.json() | {"code": answer.status_code}
+            return body
+
+        yield ask
+
+
+@pytest.fixture(scope="module")
+def id_svc(filled: Settings) -> Iterator[Ask]:
+    with serving("id", filled) as ask:
+        until(lambda: ask().get("fallback", "nothing") is None)
+        yield ask
+
+
+@pytest.fixture(scope="module")
+def da_svc(filled: Settings) -> Iterator[Ask]:
+    with serving("da", filled) as ask:
+        until(lambda: ask()["code"] == 200)
+        yield ask
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS_TO_RECOVER
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
+def pid_of(settings: Settings, component: str) -> int:
+    status = StateDir(settings.state_dir).live_status().components[component]
+    assert status.phase == Phase.HEALTHY
+    assert status.pid is not None
+    return status.pid
+
+
+def archived(curve: Forecast) -> dict[str, str]:
+    return {"delivery_date": (curve.issued_at.date() + timedelta(days=1)).isoformat()}
+
+
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP])
+def test_without_redis_both_services_go_on_and_say_so(
+    filled: Settings, id_svc: Ask, da_svc: Ask, curves: list[Forecast], blow: signal.Signals
+) -> None:
+    until(lambda: id_svc()["fallback"] is None)
+    pid = pid_of(filled, "redis")
+    os.killpg(pid, blow)
+    try:
+        started = time.monotonic()
+        answers = [id_svc() for _ in range(20)]
+        seconds = time.monotonic() - started
+        health = id_svc("/health/ready")
+        old = da_svc(**archived(curves[0]))
+        limited = da_svc("/api/v1/status")
+    finally:
+        if blow == signal.SIGSTOP:
+            os.killpg(pid, signal.SIGCONT)
+    assert {(a["code"], a["fallback"], a["degraded"]) for a in answers} == {(200, "shifted_day_ahead", True)}
+    assert all("the feature store is away" in a["degraded_reasons"] for a in answers)
+    # the first waited for it, and the others did not
+    assert seconds < SECONDS_TO_ANSWER
+    assert (health["ready"], health["missing"]) == (True, ["redis does not answer"])
+    assert (old["code"], old["issued_at"]) == (200, curves[0].issued_at.isoformat().replace("+00:00", "Z"))
+    assert limited["code"] == 200
+    until(lambda: id_svc()["fallback"] is None)
+    assert id_svc("/health/ready")["missing"] == []
+
+
+def test_a_broken_champion_leaves_the_previous_version_to_answer(filled: Settings, model: Model) -> None:
+    good, broken = published(filled, widened(model, 1.5)), published(filled, widened(model, 1.0, levels=2))
+    with serving("id", filled) as ask:
+        until(lambda: ask().get("fallback") == "previous_version")
+        body, status = ask(), ask("/api/v1/status")
+        assert (body["model"]["version"], body["degraded"]) == (good, True)
+        assert {"fallback: previous_version", "no champion model is loaded"} <= set(body["degraded_reasons"])
+        assert [r["version"] for r in status["refused"] if r["alias"] == "champion"] == [broken]
+        mended = published(filled, model)
+        until(lambda: ask()["fallback"] is None)
+        assert ask()["model"]["version"] == mended
+
+
+def test_without_the_registry_models_that_were_loaded_answer_and_else_the_shifted_day_ahead_curve(
+    filled: Settings, id_svc: Ask, tmp_path: Path
+) -> None:
+    away = filled.model_copy(update={"mlflow": f"http://127.0.0.1:{free_port()}"})
+    with serving("id", away) as ask:
+        until(lambda: ask()["fallback"] is None)
+        until(lambda: ask("/health/ready") == {"code": 200, "ready": True, "missing": ["registry does not answer"]})
+    store = SecretStr(filled.store_url)
+    with serving("id", away.model_copy(update={"state_dir": tmp_path, "store": store})) as ask:
+        until(lambda: ask()["code"] == 200)
+        body, health = ask(), ask("/health/ready")
+    assert (body["fallback"], body["degraded"]) == ("shifted_day_ahead", True)
+    assert "no champion model is loaded" in body["degraded_reasons"]
+    assert health["ready"]
+    assert "no model is loaded" in health["missing"]
+    os.killpg(pid_of(filled, "mlflow"), signal.SIGKILL)
+    until(lambda: "registry does not answer" in id_svc("/health/ready")["missing"])
+    assert id_svc()["fallback"] is None
+
+
+@pytest.mark.parametrize(
+    ("known", "day_ahead", "intraday"),
+    [
+        ("all", (200, False, None), (200, "shifted_day_ahead")),
+        ("older", (200, True, "last_stored"), (200, "last_stored")),
+        ("nothing", (503, None, None), (503, None)),
+    ],
+)
+def test_with_nothing_but_the_store_a_service_starts_and_serves_what_that_has(
+    filled: Settings,
+    curves: list[Forecast],
+    tmp_path: Path,
+    known: str,
+    day_ahead: tuple[Any, ...],
+    intraday: tuple[Any, ...],
+) -> None:
+    taken = {"all": curves, "older": [*curves[:3], curves[-1]], "nothing": []}[known]
+    away = {name: f"127.0.0.1:{free_port()}" for name in ("kafka", "mlflow", "redis", "registry")}
+    dark = filled.model_copy(
+        update={
+            "kafka": away["kafka"],
+            "mlflow": f"http://{away['mlflow']}",
+            "registry": f"http://{away['registry']}",
+            "redis": f"redis://{away['redis']}/0",
+            "store": SecretStr(f"sqlite:///{tmp_path / 'store.db'}"),
+        }
+    )
+    store_of(dark, taken)
+    with serving("da", dark) as ask:
+        until(lambda: ask()["code"] == day_ahead[0])
+        body = ask()
+        assert (body["code"], body.get("stale"), body.get("fallback")) == day_ahead
+        assert "forecasts.day_ahead.v1 is connecting" in str(ask("/health/ready"))
+    with serving("id", dark) as ask:
+        until(lambda: ask()["code"] == intraday[0])
+        body = ask()
+        assert (body["code"], body.get("fallback")) == intraday
+        if intraday[1] is None:
+            assert "no stored curve reaches the coming interval" in body["detail"]
+
+
+def test_a_store_that_hangs_costs_only_what_it_alone_has(
+    filled: Settings, curves: list[Forecast], postgres_server: str
+) -> None:
+    url = fresh_database(postgres_server, "fallbacks")
+    settings = filled.model_copy(update={"store": SecretStr(url)})
+    store_of(settings, curves)
+    server = postmaster(url)
+    with serving("da", settings) as ask:
+        until(lambda: ask()["code"] == 200)
+        assert ask(**archived(curves[0]))["code"] == 200
+        processes = [server, *server.children(recursive=True)]
+        for process in processes:
+            process.suspend()
+        try:
+            assert (ask()["code"], ask()["stale"]) == (200, False)
+            in_redis = ask(**archived(curves[0]))
+            unread = [ask(delivery_date="2024-02-03") for _ in range(5)]
+            health = ask("/health/ready")
+        finally:
+            for process in processes:
+                process.resume()
+        assert in_redis["code"] == 200
+        assert {(a["code"], a["type"]) for a in unread} == {(503, "urn:dualcast:problem:archive-away")}
+        assert (health["ready"], health["missing"]) == (True, ["store does not answer"])
+        until(lambda: ask(delivery_date="2024-02-03")["code"] == 404)
+
+
+def postmaster(url: str) -> psutil.Process:
+    with psycopg.connect(url) as connection:
+        found = connection.execute("SHOW data_directory").fetchone()
+    assert found is not None
+    return psutil.Process(int(Path(found[0], "postmaster.pid").read_text().split()[0]))

@@ -1,0 +1,47 @@
+"""Small intraday models in a real registry: sound ones that can be told apart, and broken ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+
+from dualcast.adapters.model_registry import Run, publish
+from dualcast.catalogue import Entity, UseCase
+from dualcast.features.intraday_plan import IntradayPlan
+from dualcast.features.state import IntradayState
+from dualcast.records import FeatureRow
+from dualcast.settings import Settings
+from models.conformal import Intervals
+from models.model import Model
+from tests.histories import as_update, history
+from tests.unit.models.conftest import _records, gold_of, small, trained
+
+NAME = "model_id_de_load"
+_HISTORY = "2022-01-01", 40
+
+
+def stream_rows(use_case: UseCase, entity: Entity) -> list[FeatureRow]:
+    """The feature rows of a short history, as the stream makes them."""
+    plan = IntradayPlan(use_case, entity)
+    parts, _ = IntradayState(plan).apply(as_update(use_case, plan, history(use_case, entity, *_HISTORY)))
+    return [row for part in parts for row in _records(use_case, entity, part)]
+
+
+def learned(use_case: UseCase, entity: Entity, rows: list[FeatureRow]) -> Model:
+    """A model of these rows."""
+    gold = gold_of(use_case, rows[800::3], history(use_case, entity, *_HISTORY))
+    return trained(small(use_case), "intraday", gold, "actuals")
+
+
+def widened(model: Model, factor: float, levels: int = 3) -> Model:
+    """The same model with intervals that tell it from others; with fewer levels it is broken."""
+    offsets = model.intervals._offsets[:, :, :levels] * factor
+    return replace(model, intervals=Intervals(model.levels[:levels], model.intervals.slots_per_day, offsets))
+
+
+def published(settings: Settings, model: Model) -> str:
+    """The version under which a model has become the champion."""
+    example = pd.DataFrame({"entity_id": ["DE"]})
+    run = Run("tests", "a run", {}, {}, {}, example, example)
+    return publish(settings, NAME, run, model.save, "models.model")
