@@ -42,6 +42,7 @@ class Layout(BaseModel):
     codes: features whose values are codes, with how many codes there are
     readers: variable -> features that read it; at_target: the same, but only its value at the target itself
     anchor: the feature that holds the newest measured value of the target, where there is one
+    reference_anchor: the feature that holds the reference forecast of the same interval, where there is one
     day_type: the feature that tells workdays, Saturdays and Sundays apart, where there is one
     active: the feature that is 0 where nothing can happen, where there is one
     """
@@ -58,6 +59,7 @@ class Layout(BaseModel):
     anchor: str | None
     day_type: str | None
     reference: str | None
+    reference_anchor: str | None = None
     optional: tuple[str, ...]
     active: str | None = None
     entities: tuple[str, ...]
@@ -80,10 +82,11 @@ class Layout(BaseModel):
             codes={n: _CODES[f] + (kinds if f == "special_day" else 0) for n, f in functions.items() if f in _CODES},
             readers=readers,
             at_target={v: tuple(n for n in names if functions[n] == "value") for v, names in readers.items()},
-            anchor=_anchor(plan),
+            anchor=_newest(plan, plan.target),
             day_type=next((n for n, f in functions.items() if f == "day_type"), None),
             active=_active(plan, use_case),
             reference=use_case.reference if use_case.reference in readers else None,
+            reference_anchor=_newest(plan, use_case.reference),
             optional=tuple(v for v in part.optional if v in readers),
             entities=tuple(e.id for e in use_case.entities),
             step_seconds=plan.step,
@@ -110,9 +113,10 @@ def _active(plan: FeaturePlan, use_case: UseCase) -> str | None:
     return next((n for n, s in plan.specs.items() if variable and s.reads_at_target(variable)), None)
 
 
-def _anchor(plan: FeaturePlan) -> str | None:
+def _newest(plan: FeaturePlan, variable: str | None) -> str | None:
+    """The feature that is a variable's value just before the origin."""
     for name, spec in plan.specs.items():
-        if spec.function == "recent" and spec.arguments() == {"variable": plan.target}:
+        if spec.function == "recent" and spec.arguments() == {"variable": variable}:
             return name
     return None
 

@@ -1,9 +1,9 @@
 """``horizon_trees``: every horizon at once, by trees that know the lead time, on top of linear regressions.
 
-A ridge for each time of day and horizon says most: one that knows the forecast of others and one that does not, weighed
-by how each did on days that neither saw. One ensemble of trees over all horizons learns what the ridges leave, in units
-of each horizon's usual error. Where the ridges lack an input, trees that predict the distance from the newest measured
-value answer alone.
+A ridge for each time of day and horizon says most: one that knows the forecast of others, and corrects it, and one that
+does not. One ensemble of trees over all horizons learns what the ridges leave, in units of each horizon's usual error.
+Another learns alone, from the newest measured value moved as others expect: a second opinion where that is worth its
+weight, and the only one where the ridges lack an input. How much each counts is judged on days that none of them saw.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from models.learners.feature_sets import FeatureSet, feature_sets, known_feature
 from models.learners.linear import GroupedRidge
 from models.learners.trees import Growth, Matrix, TreeParams, Trees, grow
 
+# A weight that lets the lone trees answer where nothing else can.
+_NEVER_NOTHING = 1e-6
 # The median distance of normally distributed values from their mean, in standard deviations.
 _MEDIAN_OF_NORMAL = 0.6745
 
@@ -31,27 +33,33 @@ class HorizonTreesParams(BaseModel):
     """Parameters of ``horizon_trees``.
 
     alpha: the ridges' penalty at the last horizon, proportionally less before: close ahead, the newest values say most
+    reach: a level further from its mean than so many times its spread counts as that far: one wrong value must not
+        decide a forecast
     outlier: what lies so many times the usual error from what the ridges say is a wrong value, and not learned from
-    caution: how much learned weights of the ridges are drawn towards equal ones
+    caution: how much learned weights are drawn towards equal ones
     tree_rows: trees learn from origins spread evenly, of about so many rows
     tree_share: how much of what the trees find is believed; all of it cost accuracy in the season after a break
+    lone_share: how much of their learned weight the lone trees get. All of it pays where the forecast of others is
+        good; where it is poor, even a quarter cost 2% six hours ahead in the season after a break
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     alpha: float = Field(3.0, gt=0)
+    reach: float = Field(5.0, gt=1)
     outlier: float = Field(6.0, gt=1)
     caution: float = Field(3.0, ge=0)
     most_unknown: float = Field(0.2, gt=0, le=1)
     tree_rows: int = Field(300_000, gt=0)
     tree_share: float = Field(0.5, ge=0, le=1)
-    trees: TreeParams = TreeParams(rounds=200, learning_rate=0.03, num_leaves=31, min_data_in_leaf=200)
-    fallback_trees: TreeParams = TreeParams(rounds=150, learning_rate=0.1, num_leaves=63, min_data_in_leaf=50)
+    lone_share: float = Field(0.0, ge=0, le=1)
+    trees: TreeParams = TreeParams(rounds=150, learning_rate=0.06, num_leaves=31, min_data_in_leaf=50)
+    lone_trees: TreeParams = TreeParams(rounds=150, learning_rate=0.1, num_leaves=63, min_data_in_leaf=50)
 
 
 @forecaster("horizon_trees")
 class HorizonTrees:
-    """Ridges for each horizon, trees on what they leave, and trees that can do without them."""
+    """Ridges for each horizon, trees on what they leave, and trees that learn alone."""
 
     def __init__(self, layout: Layout, params: dict[str, Any]) -> None:
         self._layout = layout
@@ -60,8 +68,10 @@ class HorizonTrees:
         self._linear: list[tuple[str, ...]] = []
         self._ridges: list[GroupedRidge] = []
         self._trees = Trees(self._params.trees)
-        self._fallback = Trees(self._params.fallback_trees)
+        self._lone = Trees(self._params.lone_trees)
+        # the usual sizes of what the two ensembles predict, by horizon
         self._unit: Floats = np.ones(layout.horizons)
+        self._lone_unit: Floats = np.ones(layout.horizons)
         self._weights: Floats = np.empty((0, layout.horizons))
 
     def fit(self, inputs: Inputs, target: Floats, threads: int, weights: Weights | None = None) -> None:
@@ -72,46 +82,62 @@ class HorizonTrees:
         if weights is not None and set(weights) == set(usual):
             self._weights = np.array([weights[name] for name in usual]).reshape(self._weights.shape)
         for features, ridge in zip(self._sets, self._ridges, strict=True):
-            ridge.fit(inputs, np.where(features.usable(self._layout, inputs), target, np.nan))
+            distance = target - self._prior(features, inputs)
+            ridge.fit(inputs, np.where(features.usable(self._layout, inputs), distance, np.nan))
         base = self._combine([ridge.fitted for ridge in self._ridges], inputs)
-        residual = target - base
-        self._unit = _usual(residual)
-        residual = np.clip(residual / self._unit, -self._params.outlier, self._params.outlier)
         spread = self._spread(len(inputs))
         sample = inputs.take(spread)
+        left, self._unit = self._in_units(target - base)
+        moved, self._lone_unit = self._in_units(target - self._start(inputs))
         grow(
             [
-                Growth(self._trees, self._with_base(sample, base[spread]), residual[spread].ravel()),
-                Growth(self._fallback, self._matrix(sample), (target - self._anchor(inputs))[spread].ravel()),
+                Growth(self._trees, self._with_base(sample, base[spread]), left[spread].ravel()),
+                Growth(self._lone, self._matrix(sample), moved[spread].ravel()),
             ],
             threads,
         )
 
     def weigh(self, inputs: Inputs, target: Floats) -> Weights:
-        """How much each ridge counts at each horizon: what would have been best on rows that they have not seen."""
-        said = np.stack([r.predict(inputs) for s, r in zip(self._sets, self._ridges, strict=True) if not s.fallback])
-        errors = (said - target) / self._unit
-        errors = np.where(np.abs(errors).min(axis=0) < self._params.outlier, errors, np.nan)
-        equal, nothing = np.full(len(said), 1 / len(said)), np.zeros(len(target))
-        for horizon in range(self._layout.horizons):
-            of_horizon = errors[:, :, horizon].T
-            self._weights[:, horizon] = convex_weights(of_horizon, nothing, equal, self._params.caution)
+        """How much each ridge, and the lone trees, count at each horizon: what would have been best here."""
+        distances = [ridge.predict(inputs) for ridge in self._ridges]
+        usual = [d + self._prior(s, inputs) for s, d in zip(self._sets, distances, strict=True) if not s.fallback]
+        self._weights[:-1] = self._best(np.stack(usual) - target)
+        if self._params.lone_share:
+            both = np.stack([self._combine(distances, inputs), self._alone(inputs)])
+            self._weights[-1] = self._params.lone_share * self._best(both - target)[-1]
         return self._named_weights()
 
     def predict(self, inputs: Inputs) -> Floats:
-        """(n, H) predictions; the fallback's where the ridges lack an input."""
+        """(n, H) predictions; those of the lone trees where the ridges lack an input."""
         base = self._combine([ridge.predict(inputs) for ridge in self._ridges], inputs)
         found = self._trees.predict(self._with_base(inputs, base)).reshape(base.shape)
-        residual = found * self._unit * self._params.tree_share
-        out: Floats = base + np.where(self._sets[0].usable(self._layout, inputs), np.nan_to_num(residual), 0.0)
-        if np.isnan(out).any():
-            alone = self._fallback.predict(self._matrix(inputs)).reshape(base.shape) + self._anchor(inputs)
-            out = np.where(np.isnan(out), alone, out)
-        return out
+        residual = np.nan_to_num(found) * self._unit * self._params.tree_share
+        known = self._sets[0].usable(self._layout, inputs)
+        said: Floats = base + np.where(known, residual, 0.0)
+        if not self._params.lone_share and np.isfinite(said).all():
+            return said
+        # trees that always saw the forecast of others are at a loss without it: better the ridges, where they can say
+        alone = np.where(known, self._weights[-1], 0.0)
+        opinions, weights = np.stack([said, self._alone(inputs)]), np.stack([1 - alone, alone])
+        return known_mean(opinions, np.maximum(weights, _NEVER_NOTHING * np.isnan(said)))
+
+    def _best(self, errors: Floats) -> Floats:
+        """Weights of k members at each horizon (k, H), by their errors (k, n, H); wild ones say nothing."""
+        errors = errors / self._unit
+        errors = np.where(np.abs(errors).min(axis=0) < self._params.outlier, errors, np.nan)
+        equal, nothing = np.full(len(errors), 1 / len(errors)), np.zeros(errors.shape[1])
+        by_horizon = np.moveaxis(errors, (0, 1, 2), (2, 1, 0))
+        found = [convex_weights(of_horizon, nothing, equal, self._params.caution) for of_horizon in by_horizon]
+        return np.stack(found, axis=1)
+
+    def _alone(self, inputs: Inputs) -> Floats:
+        """What the trees say that learned without the ridges, (n, H)."""
+        found = self._lone.predict(self._matrix(inputs)).reshape(inputs.clock.shape)
+        return self._start(inputs) + found * self._lone_unit
 
     def _named_weights(self) -> dict[str, float]:
-        """The weights by ridge and place in the curve."""
-        names = [s.name for s in self._sets if not s.fallback]
+        """The weights by member and place in the curve."""
+        names = [*(s.name for s in self._sets if not s.fallback), "lone"]
         steps = range(1, self._layout.horizons + 1)
         keys = [f"{name}_{step:02d}" for name in names for step in steps]
         return dict(zip(keys, self._weights.ravel().tolist(), strict=True))
@@ -121,39 +147,68 @@ class HorizonTrees:
         index = {
             "sets": [{"features": vars(s), "linear": names} for s, names in zip(self._sets, self._linear, strict=True)],
             "unit": self._unit.tolist(),
+            "lone_unit": self._lone_unit.tolist(),
             "weights": self._weights.tolist(),
         }
         (folder / "horizon_trees.json").write_text(json.dumps(index), encoding="utf-8")
         for features, ridge in zip(self._sets, self._ridges, strict=True):
             ridge.save(folder / f"ridge_{features.name}.npz")
         self._trees.save(folder / "trees.txt")
-        self._fallback.save(folder / "fallback_trees.txt")
+        self._lone.save(folder / "lone_trees.txt")
 
     def load(self, folder: Path) -> None:
         """Read what ``save`` wrote."""
         index = json.loads((folder / "horizon_trees.json").read_text(encoding="utf-8"))
         self._enter([(FeatureSet.of(entry["features"]), tuple(entry["linear"])) for entry in index["sets"]])
-        self._unit, self._weights = np.array(index["unit"]), np.array(index["weights"])
+        self._unit, self._lone_unit = np.array(index["unit"]), np.array(index["lone_unit"])
+        self._weights = np.array(index["weights"])
         for features, ridge in zip(self._sets, self._ridges, strict=True):
             ridge.load(folder / f"ridge_{features.name}.npz")
         self._trees.load(folder / "trees.txt")
-        self._fallback.load(folder / "fallback_trees.txt")
+        self._lone.load(folder / "lone_trees.txt")
 
     def _enter(self, sets: list[tuple[FeatureSet, tuple[str, ...]]]) -> None:
         self._sets = [features for features, _ in sets]
         self._linear = [names for _, names in sets]
-        self._weights = np.ones((sum(not s.fallback for s in self._sets), self._layout.horizons))
+        # of the usual ridges, then of the lone trees
+        ridges = sum(not s.fallback for s in self._sets)
+        self._weights = np.full((ridges + 1, self._layout.horizons), 1 / max(ridges, 1))
+        self._weights[-1] = 0.0
         alpha = self._params.alpha * np.arange(1, self._layout.horizons + 1) / self._layout.horizons
-        self._ridges = [GroupedRidge(self._layout, n, alpha.tolist(), self._params.outlier) for n in self._linear]
+        self._ridges = [
+            GroupedRidge(self._layout, n, alpha.tolist(), self._params.outlier, self._params.reach)
+            for n in self._linear
+        ]
 
-    def _combine(self, said: list[Floats], inputs: Inputs) -> Floats:
-        """The weighted mean of the usual ridges where their inputs are known, else the fallback's."""
+    @property
+    def _others(self) -> str | None:
+        """The feature that is the forecast of others at the target, where it is in the target's unit."""
+        names = self._layout.at_target.get(self._layout.reference or "", ())
+        return next((n for n in names if n in self._layout.levels), None)
+
+    def _of(self, name: str, inputs: Inputs) -> Floats:
+        """One feature, (n, H)."""
+        values: Floats = inputs.values[:, :, self._layout.column[name]].astype(np.float64)
+        return values
+
+    def _prior(self, features: FeatureSet, inputs: Inputs) -> Floats:
+        """What a ridge corrects, (n, H): the forecast of others where it knows that, so that it shrinks towards it."""
+        if self._others is None or self._others not in features.features:
+            return np.zeros(inputs.clock.shape)
+        return self._of(self._others, inputs)
+
+    def _combine(self, distances: list[Floats], inputs: Inputs) -> Floats:
+        """The weighted mean of the usual ridges where their inputs are known, else the fallback's.
+
+        Ridges say the ``distances`` from their priors.
+        """
+        said = [d + self._prior(s, inputs) for s, d in zip(self._sets, distances, strict=True)]
         usual = [
             np.where(s.usable(self._layout, inputs), p, np.nan)
             for s, p in zip(self._sets, said, strict=True)
             if not s.fallback
         ]
-        out = known_mean(np.stack(usual), self._weights[:, np.newaxis])
+        out = known_mean(np.stack(usual), self._weights[:-1, np.newaxis])
         for features, prediction in zip(self._sets, said, strict=True):
             if features.fallback:
                 out = np.where(np.isnan(out), prediction, out)
@@ -170,12 +225,18 @@ class HorizonTrees:
     def _with_base(self, inputs: Inputs, base: Floats) -> Matrix:
         return np.column_stack([self._matrix(inputs), base.ravel().astype(np.float32)])
 
-    def _anchor(self, inputs: Inputs) -> Floats:
-        """The newest measured value of each origin, (n, 1); 0 where the use case has no such feature."""
-        if self._layout.anchor is None:
-            return np.zeros((len(inputs), 1))
-        newest: Floats = inputs.values[:, :1, self._layout.column[self._layout.anchor]].astype(np.float64)
-        return np.nan_to_num(newest)
+    def _start(self, inputs: Inputs) -> Floats:
+        """Where the lone trees begin, (n, H): the newest measured value, moved as others expect; 0 without."""
+        newest, before = self._layout.anchor, self._layout.reference_anchor
+        start = np.zeros(inputs.clock.shape) if newest is None else np.nan_to_num(self._of(newest, inputs))
+        if self._others is not None and before is not None:
+            start += np.nan_to_num(self._of(self._others, inputs) - self._of(before, inputs))
+        return start
+
+    def _in_units(self, distance: Floats) -> tuple[Floats, Floats]:
+        """Distances (n, H) in units of the usual one of each horizon, without wild ones, and these units."""
+        unit = _usual(distance)
+        return np.clip(distance / unit, -self._params.outlier, self._params.outlier), unit
 
     def _spread(self, origins: int) -> slice:
         """Every k-th origin, where k shares no factor with a day, so that every time of day comes up."""

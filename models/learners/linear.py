@@ -30,14 +30,18 @@ _MOST_UNKNOWN = 0.3
 
 @dataclass(frozen=True)
 class _Learned:
-    """What is learned: (entities + 1, slots, horizons, coefficients), and the same without the constant."""
+    """What is learned: (entities + 1, slots, horizons, coefficients), and the same without the constant.
+
+    ``reach`` is how far from its mean a regressor is believed.
+    """
 
     coefficients: Floats
     means: Floats
+    reach: Floats
 
     def at(self, horizon: int) -> _Learned:
         """A view of one horizon."""
-        return _Learned(self.coefficients[:, :, horizon], self.means[:, :, horizon])
+        return _Learned(self.coefficients[:, :, horizon], self.means[:, :, horizon], self.reach[:, :, horizon])
 
 
 class GroupedRidge:
@@ -48,20 +52,28 @@ class GroupedRidge:
     """
 
     def __init__(
-        self, layout: Layout, features: Sequence[str], alpha: float | Sequence[float], outlier: float = np.inf
+        self,
+        layout: Layout,
+        features: Sequence[str],
+        alpha: float | Sequence[float],
+        outlier: float = np.inf,
+        reach: float = np.inf,
     ) -> None:
         """``alpha`` is the penalty, one or of each horizon.
 
-        A row whose leave-one-out residual is more than ``outlier`` times the usual one is not learned from.
+        A row whose leave-one-out residual is more than ``outlier`` times the usual one is not learned from. A level
+        that lies further from its mean than ``reach`` times its spread counts as that far.
         """
         self._layout = layout
         self._alpha = np.broadcast_to(alpha, layout.horizons)
-        self._outlier = outlier
+        self._outlier, self._spreads = outlier, reach
         self._plain = layout.columns([n for n in features if n not in layout.codes])
+        self._levels = np.isin([n for n in features if n not in layout.codes], layout.levels)
         self._coded = [(layout.column[n], layout.codes[n]) for n in features if n in layout.codes]
-        # of each group: the coefficients with the constant last, and the means of the regressors
+        # of each group: the coefficients with the constant last, the means of the regressors, how far they are believed
         self._coefficients: NDArray[np.float32] = np.empty(0, dtype=np.float32)
         self._means: NDArray[np.float32] = np.empty(0, dtype=np.float32)
+        self._reach: NDArray[np.float32] = np.empty(0, dtype=np.float32)
         self.fitted: Floats = np.empty(0)
 
     def fit(self, inputs: Inputs, target: Floats) -> None:
@@ -71,7 +83,8 @@ class GroupedRidge:
         width = len(self._plain) + sum(count for _, count in self._coded) + 1
         # the last "entity" is all of them together
         shape = (entities + 1, layout.slots_per_day, layout.horizons, width)
-        learned = _Learned(np.full(shape, np.nan), np.full((*shape[:-1], width - 1), np.nan))
+        of_regressors = *shape[:-1], width - 1
+        learned = _Learned(np.full(shape, np.nan), np.full(of_regressors, np.nan), np.full(of_regressors, np.inf))
         self.fitted = np.full(target.shape, np.nan)
         # BLAS's own threads cost more than they give on matrices as small as these: 39 s instead of 6 s
         with threadpool_limits(1, user_api="blas"):
@@ -79,6 +92,7 @@ class GroupedRidge:
                 self._fit_horizon(learned.at(horizon), inputs, target, horizon)
         self._coefficients = learned.coefficients.astype(np.float32)
         self._means = learned.means.astype(np.float32)
+        self._reach = learned.reach[..., : len(self._plain)].astype(np.float32)
 
     def predict(self, inputs: Inputs) -> Floats:
         """(n, H) predictions; NaN where too much is unknown or a time of day was never seen."""
@@ -87,7 +101,11 @@ class GroupedRidge:
         count = len(self._plain)
         values: NDArray[np.float32] = inputs.values[:, :, self._plain]
         known = np.isfinite(values)
-        filled = np.where(known, values, means[:, :, :count])
+        usual = means[:, :, :count]
+        filled = np.where(known, values, usual)
+        if np.isfinite(self._spreads):
+            reach = self._reach[where]
+            filled = np.clip(filled, usual - reach, usual + reach)
         out: Floats = np.einsum("nhp,nhp->nh", filled, chosen[:, :, :count], dtype=np.float64) + chosen[:, :, -1]
         unknown = (~known).sum(axis=2)
         first = count
@@ -97,20 +115,21 @@ class GroupedRidge:
             given = np.isfinite(code)
             index = first + np.where(given, code, 0).astype(np.int64)
             level = np.take_along_axis(chosen, index[:, :, np.newaxis], axis=2)[:, :, 0]
-            usual = (chosen[:, :, levels] * means[:, :, levels]).sum(axis=2)
-            out += np.where(given, level, usual)
+            mixed = (chosen[:, :, levels] * means[:, :, levels]).sum(axis=2)
+            out += np.where(given, level, mixed)
             unknown += ~given
             first += size
         return np.where(unknown <= self._most_unknown, out, np.nan)
 
     def save(self, path: Path) -> None:
         """Write the coefficients to a file."""
-        np.savez_compressed(path, coefficients=self._coefficients, means=self._means)
+        np.savez_compressed(path, coefficients=self._coefficients, means=self._means, reach=self._reach)
 
     def load(self, path: Path) -> None:
         """Read what ``save`` wrote."""
         with np.load(path) as stored:
             self._coefficients, self._means = stored["coefficients"], stored["means"]
+            self._reach = stored["reach"]
 
     @property
     def _most_unknown(self) -> float:
@@ -147,9 +166,15 @@ class GroupedRidge:
         group = design[rows]
         known = np.isfinite(group)
         means = np.where(known, group, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+        filled = np.where(known, group, means)
         out.means[where] = means
+        if np.isfinite(self._spreads):
+            count = len(self._plain)
+            reach = np.where(self._levels, self._spreads * filled[:, :count].std(axis=0), np.inf)
+            out.reach[where][..., :count] = reach
+            filled[:, :count] = np.clip(filled[:, :count], means[:count] - reach, means[:count] + reach)
         out.coefficients[where], self.fitted[rows, horizon] = _robust_ridge(
-            np.where(known, group, means), y[rows], float(self._alpha[horizon]), self._outlier
+            filled, y[rows], float(self._alpha[horizon]), self._outlier
         )
 
     def _design(self, inputs: Inputs, horizon: int) -> Floats:

@@ -107,6 +107,34 @@ def test_an_intraday_forecast_of_others_counts_as_much_as_it_is_worth(
         assert good > max(0.7, poor)
 
 
+def test_lone_trees_are_a_second_opinion_and_the_only_one_where_the_rest_is_unknown(
+    quick: UseCase, intraday_frame: pd.DataFrame, tmp_path: Path
+) -> None:
+    layout = Layout.of(quick, "intraday")
+    examples = Examples.of(layout, quick, intraday_frame.iloc[:-100], "actuals")
+    early, late = examples.take(slice(None, 1500)), examples.take(slice(1600, None))
+    said = []
+    for share in (0.0, 1.0):
+        params = {**quick.part("intraday").forecaster.params, "lone_share": share}
+        learned, again = (make_forecaster("horizon_trees", layout, params) for _ in range(2))
+        learned.fit(early.inputs, early.target, 2)
+        weights = learned.weigh(late.inputs, late.target)
+        assert (max(weights[f"lone_{step:02d}"] for step in range(1, 25)) > 0.05) == (share > 0)
+        learned.save(tmp_path)
+        again.load(tmp_path)
+        said.append(again.predict(late.inputs))
+        np.testing.assert_array_equal(said[-1], learned.predict(late.inputs))
+    assert np.abs(said[1] - said[0]).max() > 0.001
+    newest = late.inputs.values[:, :, layout.column["load_newest"]].copy()
+    late.inputs.values[:, :, [i for n, i in layout.column.items() if n.startswith("load_") and n != "load_newest"]] = (
+        np.nan
+    )
+    alone = again.predict(late.inputs)
+    assert np.isfinite(alone).all()
+    errors = [np.nanmean(np.abs(point - late.target)[:, -1]) for point in (alone, newest)]
+    assert errors[0] < errors[1]
+
+
 def test_features_that_the_data_never_has_do_no_harm(quick: UseCase, day_ahead_frame: pd.DataFrame) -> None:
     nowhere = ["temperature", "temperature_day_mean", "temperature_lag_7d", "radiation", "radiation_lag_7d"]
     frame = day_ahead_frame.assign(**dict.fromkeys(nowhere, np.nan))

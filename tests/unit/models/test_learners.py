@@ -62,6 +62,22 @@ def test_a_wrong_value_is_not_learned_from(layout: Layout, wrong: str) -> None:
     assert errors[1] > 1
 
 
+def test_a_wild_input_moves_a_prediction_no_further_than_its_reach(layout: Layout, tmp_path: Path) -> None:
+    inputs, target = _examples()
+    layout = layout.model_copy(update={"levels": ("a",)})
+    ridge, again = (GroupedRidge(layout, ["a", "b"], alpha=1e-6, reach=5.0) for _ in range(2))
+    ridge.fit(inputs, target)
+    ridge.save(tmp_path / "ridge.npz")
+    again.load(tmp_path / "ridge.npz")
+    fresh, truth = _examples(seed=4)
+    np.testing.assert_allclose(again.predict(fresh), truth, atol=1e-3)
+    wild = inputs.clock[:, 0] == 20
+    fresh.values[wild, 0, 0] = 1000
+    # the slope is the hour, the spread of the input about 1, and code 2 adds 10
+    level = np.abs(again.predict(fresh)[wild, 0] - 10 * (fresh.values[wild, 0, 1] == 2))
+    np.testing.assert_allclose(level, 20 * 5, rtol=0.25)
+
+
 def test_each_horizon_has_its_own_penalty(layout: Layout) -> None:
     inputs, target = _examples()
     two = Inputs(np.repeat(inputs.values, 2, axis=1), inputs.scale, np.repeat(inputs.clock, 2, axis=1), inputs.entity)
