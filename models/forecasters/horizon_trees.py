@@ -40,7 +40,8 @@ class HorizonTreesParams(BaseModel):
     tree_rows: trees learn from origins spread evenly, of about so many rows
     tree_share: how much of what the trees find is believed; all of it cost accuracy in the season after a break
     lone_share: how much of their learned weight the lone trees get. All of it pays where the forecast of others is
-        good; where it is poor, even a quarter cost 2% six hours ahead in the season after a break
+        good; where it is poor, even a quarter cost 2% six hours ahead in the season after a break. Without a share they
+        answer only where the ridges lack an input, and few of them do
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,7 +55,7 @@ class HorizonTreesParams(BaseModel):
     tree_share: float = Field(0.5, ge=0, le=1)
     lone_share: float = Field(0.0, ge=0, le=1)
     trees: TreeParams = TreeParams(rounds=150, learning_rate=0.06, num_leaves=31, min_data_in_leaf=50)
-    lone_trees: TreeParams = TreeParams(rounds=150, learning_rate=0.1, num_leaves=63, min_data_in_leaf=50)
+    lone_trees: TreeParams = TreeParams(rounds=60, learning_rate=0.2, num_leaves=31, min_data_in_leaf=50)
 
 
 @forecaster("horizon_trees")
