@@ -181,9 +181,13 @@ def exists(uri: str) -> bool:
 
 
 def _names(uri: str) -> list[str]:
-    """What is in a folder; nothing where there is none."""
+    """What is in a folder now; nothing where there is none. Raises OSError where that cannot be told."""
     filesystem, folder = fsspec.core.url_to_fs(uri)
-    return [str(entry).rpartition("/")[2] for entry in filesystem.ls(folder, detail=False)] if exists(uri) else []
+    filesystem.invalidate_cache(folder)
+    try:
+        return [str(entry).rpartition("/")[2] for entry in filesystem.ls(folder, detail=False)]
+    except FileNotFoundError:
+        return []
 
 
 def _read(uri: str, columns: list[str] | None = None, where: ds.Expression | None = None) -> pd.DataFrame:

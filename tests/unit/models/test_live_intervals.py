@@ -218,3 +218,20 @@ def test_new_factors_are_taken_up_and_without_any_intervals_stay_calibrated(
     intervals.refresh()
     assert curve(intervals, intraday_model, quick, row).points != plain.points
     assert len(factor_rows(empty, quick.use_case, midnight, "7")) == 24 * 3
+
+
+def test_while_the_lake_is_away_the_known_factors_serve(
+    tmp_path: Path,
+    quick: UseCase,
+    midnight: datetime,
+    settings: Settings,
+    intraday_model: RegisteredModel,
+    stream_rows: list[FeatureRow],
+) -> None:
+    intervals, row = following(settings, quick), first_since(stream_rows, midnight)
+    known = curve(intervals, intraday_model, quick, row)
+    (tmp_path / "interval_factors").rename(tmp_path / "elsewhere")
+    (tmp_path / "interval_factors").write_text("no folder")
+    with pytest.raises(OSError, match="interval_factors"):
+        intervals.refresh()
+    assert curve(intervals, intraday_model, quick, row) == known
