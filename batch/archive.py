@@ -1,4 +1,7 @@
-"""The stream's records in the lake: intraday feature rows (``gold_intraday``) and curves, by issue date."""
+"""The stream's records in the lake: intraday feature rows (``gold_intraday``) and curves, by issue date.
+
+What was archived says how wide the coming curves' intervals are to be (``interval_factors``).
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,10 @@ class _Archiving:
 
 
 def archive_stream(job: DayAheadJob) -> None:
-    """Bring Gold and the stored forecasts up to the stream's topics, and the feature store to the catalogue."""
+    """Bring Gold and the stored forecasts up to the stream's topics, the feature store to the catalogue.
+
+    Once a local day this widens or narrows the intervals of intraday curves. Raises RegistryAwayError.
+    """
     with one_at_a_time(job.settings, job.steps):
         job.take_in()
         with job.steps.step("gold intraday") as say:
@@ -61,6 +67,10 @@ def archive_stream(job: DayAheadJob) -> None:
         with job.steps.step("feature store") as say:
             apply_definitions(job.settings, job.use_case.use_case)
             say(f"definitions of {job.use_case.use_case} applied")
+        with job.steps.step("intraday intervals") as say:
+            from batch.interval_factors import adapt_intervals  # noqa: PLC0415 -- workers that decode need no models
+
+            say(f"new factors of {adapt_intervals(job.spark, job.settings, job.use_case):,} entities")
 
 
 def archive_curves(spark: SparkSession, settings: Settings, use_case: UseCase) -> int:

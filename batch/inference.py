@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from functools import cache, partial
+from functools import partial
 
 import pandas as pd
 import pyarrow as pa
@@ -22,10 +22,11 @@ from batch.published import CurveKey, PublishedCurves
 from batch.quality.curve_facts import ARROW_FACTS, FACTS, against_the_usual, measured
 from batch.quality.gates import Gates
 from batch.quality.verdicts import Key, Verdict
+from batch.registered import registered
 from batch.track_record import found_factors, past_curves
 from dualcast.adapters.kafka import RecordProducer
 from dualcast.adapters.lake import forecast_rows, gold_curves, lake_paths
-from dualcast.adapters.model_registry import RegisteredModel, UnknownModelError, current_version, load
+from dualcast.adapters.model_registry import RegisteredModel, UnknownModelError, current_version
 from dualcast.catalogue import UseCase
 from dualcast.records import Topic
 from dualcast.settings import Settings
@@ -36,10 +37,6 @@ _log = structlog.get_logger(__name__)
 _SOURCE = "batch.inference"
 # So many curves are one task: enough to predict at once, and little enough to be held.
 _SHARE = 10_000
-
-
-class StaleModelError(RuntimeError):
-    """The champion changed while a run was under way; the run must begin again."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ class Inference:
 
     def champion(self) -> RegisteredModel:
         """The model, in a worker."""
-        return _champion(self.settings, model_name(self.use_case.use_case, "day-ahead"), self.model_version)
+        return registered(self.settings, model_name(self.use_case.use_case, "day-ahead"), self.model_version)
 
     def curves(self, share: int) -> Iterator[pa.RecordBatch]:
         """A share of the wanted curves, encoded, and what is to be judged about them."""
@@ -206,12 +203,3 @@ def _store_missing(
         batch = encoded_curves(published.curves(missing)).to_pylist()
         rows = [(curve["entity_id"], curve["issued_at"], curve["curve"]) for curve in batch]
         _store(spark.createDataFrame(rows, ENCODED), inference)
-
-
-@cache
-def _champion(settings: Settings, name: str, version: str) -> RegisteredModel:
-    """The champion, loaded once in each worker."""
-    model = load(settings, name)
-    if model.version != version:
-        raise StaleModelError(f"{name}: the champion is version {model.version} now, not {version}; run again")
-    return model

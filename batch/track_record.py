@@ -14,30 +14,40 @@ from batch.curves import spark_curve_schema
 from batch.gold import gold_rows
 from dualcast.adapters.lake import exists, lake_paths
 from dualcast.adapters.model_registry import RegisteredModel
-from dualcast.catalogue import UseCase
+from dualcast.catalogue import Path_, UseCase
 from dualcast.records import quantile_column
 from dualcast.settings import Settings
 from dualcast.timegrid import from_micros
-from models.adaptive import MEMORY
+from models.adaptive import memory
 from models.forecasting import Factors, interval_factors
 
 _FOUND = "entity_id string, issued_at timestamp, factors array<double>"
 
 
+def stored_points(
+    spark: SparkSession, settings: Settings, use_case: UseCase, path: Path_, before: datetime
+) -> DataFrame | None:
+    """The stored points of a path that were issued before a moment and are still remembered; None where none are."""
+    table, since = lake_paths(settings).forecasts(path, use_case.use_case), before - memory(path)
+    if not exists(table):
+        return None
+    schema = f"{spark_curve_schema(use_case.part(path).quantiles)}, issue_date date"
+    days = since.astimezone(UTC).date(), before.astimezone(UTC).date()
+    stored = spark.read.schema(schema).parquet(table).where(F.col("issue_date").between(*days))
+    return stored.where((F.col("issued_at") >= since) & (F.col("issued_at") < before))
+
+
 def past_curves(spark: SparkSession, settings: Settings, use_case: UseCase, before: datetime) -> DataFrame | None:
-    """The stored points that were issued in the time before a moment, as ``interval_factors`` takes them.
+    """The day-ahead points that were issued before a moment, as ``interval_factors`` takes them.
 
     None where there is none. Only what was issued before all that a run makes is looked at, so that a run that was cut
     short goes on with the same intervals.
     """
-    table, part = lake_paths(settings).forecasts("day-ahead", use_case.use_case), use_case.day_ahead
-    if not exists(table):
+    stored, part = stored_points(spark, settings, use_case, "day-ahead", before), use_case.day_ahead
+    if stored is None:
         return None
     quantiles = [quantile_column(level) for level in part.quantiles]
-    since = before - MEMORY
-    stored = spark.read.schema(f"{spark_curve_schema(part.quantiles)}, issue_date date").parquet(table)
-    stored = stored.where(F.col("issue_date").between(since.astimezone(UTC).date(), before.astimezone(UTC).date()))
-    stored = stored.where((F.col("issued_at") >= since) & (F.col("issued_at") < before))
+    since = before - memory("day-ahead")
     days = [since.date() + timedelta(days=n) for n in range((before - since).days + part.days + 2)]
     came_true = gold_rows(spark, settings, use_case, days)
     scale = [part.scale] if part.scale else []

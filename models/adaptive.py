@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dualcast.catalogue import Path_
 from dualcast.records import quantile_column
 from models.conformal import MEDIAN, Intervals
-from models.inputs import Assembler, Floats, Ints
+from models.inputs import Assembler, Floats, Ints, Layout
 
 # Of intraday curves one an hour is looked at: those between are nearly its copies.
 _CURVES_A_DAY = 24
@@ -45,22 +46,29 @@ class Pace:
 DAY_AHEAD = Pace(shape_days=60, level_days=120, gain=0.05, fewest_days=20)
 # many curves a day say the same sooner
 INTRADAY = Pace(shape_days=28, level_days=56, gain=0.1, fewest_days=10)
-MEMORY = timedelta(days=max(DAY_AHEAD.level_days, INTRADAY.level_days) + 2)
+_PACES = {"day-ahead": DAY_AHEAD, "intraday": INTRADAY}
+
+
+def memory(path: Path_) -> timedelta:
+    """How far back curves are looked at."""
+    return timedelta(days=_PACES[path].level_days + 2)
 
 
 def entity_factors(
-    intervals: Intervals, assembler: Assembler, past: pd.DataFrame, scale: str | None, cutoff: datetime
+    intervals: Intervals, assembler: Assembler, past: pd.DataFrame, layout: Layout, cutoff: datetime
 ) -> dict[str, Floats]:
     """Entity -> factors of its horizons and levels (H, levels), from published points that have come true.
 
     ``past`` has entity_id, issued_at, valid_time, horizon (the place in the curve, 0 day-ahead), the quantiles as
-    published, ``scale`` where there is one, and actual. Points that lack any of these, and those of long ago, are left
-    out. See ``TrackRecord``.
+    published, the layout's scale where it has one, and actual. Points that lack any of these, and those of long ago,
+    are left out. See ``TrackRecord``.
     """
-    columns = [quantile_column(level) for level in intervals.levels]
+    columns, scale = [quantile_column(level) for level in intervals.levels], layout.scale
+    if not set(columns) <= set(past):
+        return {}  # levels that nobody has published yet
     needed = [*columns, "actual", *([scale] if scale is not None else [])]
     age = (pd.Timestamp(cutoff) - past["issued_at"]).dt.days
-    pace = DAY_AHEAD if intervals.horizons == 1 else INTRADAY
+    pace = _PACES[layout.path]
     past = past.assign(age=age)[past[needed].notna().all(axis=1) & (age >= 0) & (age < pace.level_days)]
     if past.empty:
         return {}
@@ -82,7 +90,7 @@ def entity_factors(
         error=_placed((actual - published[:, intervals.levels.index(MEDIAN)]) / unit, place, shape, np.nan),
         offset=_placed(intervals.offsets_at(horizon, clock), place, shape, 0.0),
         missed=_placed(missed, place, shape, False),
-        per_day=intervals.slots_per_day if intervals.horizons == 1 else min(intervals.slots_per_day, _CURVES_A_DAY),
+        per_day=min(intervals.slots_per_day, _CURVES_A_DAY) if layout.path == "intraday" else intervals.slots_per_day,
         pace=pace,
     )
     factors = record.factors(intervals.levels).reshape(len(entities), intervals.horizons, -1)

@@ -31,11 +31,14 @@ MISSING = "missing:"
 
 # Entity and cutoff, or another moment -> what the offsets of its horizons and levels are multiplied with, (H, levels).
 Factors = Mapping[tuple[str, datetime], Floats]
+# The same of intraday curves: entity -> the moment from which on, until the next one, its factors hold.
+IntradayFactors = Mapping[str, Mapping[datetime, Floats]]
 
 __all__ = [
     "DayAheadCurves",
     "Factors",
     "FeatureMismatchError",
+    "IntradayFactors",
     "NoForecastError",
     "code_version",
     "day_ahead_curves",
@@ -126,6 +129,7 @@ class _Origin:
     issued_at: datetime
     data_version: str
     reasons: Sequence[str] = ()
+    factors: Floats | None = None
 
 
 def day_ahead_forecasts(
@@ -199,7 +203,7 @@ def interval_factors(
 
     Intraday the factors of a moment hold until the next is worked out: once a day is enough.
 
-    ``past`` are published points of the last ``adaptive.MEMORY``: entity_id, issued_at, valid_time, the quantiles as
+    ``past`` are published points of the last ``adaptive.memory``: entity_id, issued_at, valid_time, the quantiles as
     published, the feature that is the scale, and actual (NaN where unknown). Curves of a short record are left out.
     """
     raw = _raw(model)
@@ -213,7 +217,7 @@ def interval_factors(
         known = past["entity_id"].isin(entities) & (
             past["valid_time"] <= use_case.newest_known(raw.layout.path, cutoff)
         )
-        found = entity_factors(raw.intervals, raw.assembler, past[known], raw.layout.scale, cutoff)
+        found = entity_factors(raw.intervals, raw.assembler, past[known], raw.layout, cutoff)
         out |= {(entity_id, cutoff): factors for entity_id, factors in found.items()}
     return out
 
@@ -268,10 +272,12 @@ def intraday_curves(
     issued_at: Sequence[datetime],
     *,
     reasons: Sequence[str] = (),
+    factors: IntradayFactors | None = None,
 ) -> list[Forecast | NoForecastError]:
     """The curve from each row of the stream, or why there is none; predicted at once.
 
-    Targets that began before a curve is issued are left out. The data version is the row's feature set and time.
+    Targets that began before a curve is issued are left out. The data version is the row's feature set and time, and
+    the moment of the ``factors`` that its intervals have, where there are any: see ``intraday_forecasts``.
     ``reasons`` say why the caller thinks that the curves are degraded. Raises FeatureMismatchError.
     """
     if not rows:
@@ -279,17 +285,21 @@ def intraday_curves(
     raw = _raw(model)
     for entity_id in {row.entity_id for row in rows}:
         raw.assembler.enter(use_case.entity(entity_id))
-    origins = [
-        _Origin(
-            row.entity_id,
-            row.valid_time,
-            row.as_of,
-            moment,
-            f"{row.feature_set}@{row.as_of.isoformat()}",
-            [OTHER_FEATURE_SET] if row.feature_set != raw.feature_set else [],
+    origins = []
+    for row, moment in zip(rows, issued_at, strict=True):
+        since, widths = _in_force(factors, row.entity_id, row.valid_time)
+        data_version = f"{row.feature_set}@{row.as_of.isoformat()}"
+        origins.append(
+            _Origin(
+                row.entity_id,
+                row.valid_time,
+                row.as_of,
+                moment,
+                data_version if since is None else f"{data_version} intervals@{since.isoformat()}",
+                [OTHER_FEATURE_SET] if row.feature_set != raw.feature_set else [],
+                widths,
+            )
         )
-        for row, moment in zip(rows, issued_at, strict=True)
-    ]
     inputs = raw.assembler.from_rows(rows)
     return list(_intraday(model, use_case, origins, inputs, [*_version_reasons(model), *reasons]))
 
@@ -311,11 +321,12 @@ def intraday_forecasts(
     use_case: UseCase,
     rows: pd.DataFrame,
     data_version: str,
-    factors: Mapping[str, Floats] | None = None,
+    factors: IntradayFactors | None = None,
 ) -> Iterator[Forecast]:
     """The curves of many origins, each issued when its row became known; predicted at once.
 
-    ``factors`` (H, levels) of each entity widen or narrow the intervals: see ``interval_factors``.
+    ``factors`` widen or narrow the intervals, those of the newest moment that is not after the origin: see
+    ``interval_factors``.
 
     ``rows`` are Gold's: entity_id, valid_time (the origin), event_timestamp and the features of the model's own set.
     Raises FeatureMismatchError, and NoForecastError for the first curve of which nothing can be said.
@@ -324,11 +335,21 @@ def intraday_forecasts(
     for entity_id in rows["entity_id"].unique():
         raw.assembler.enter(use_case.entity(entity_id))
     heads = zip(rows["entity_id"], _moments(rows["valid_time"]), _moments(rows["event_timestamp"]), strict=True)
-    origins = [_Origin(entity_id, origin, known_at, known_at, data_version) for entity_id, origin, known_at in heads]
+    origins = [
+        _Origin(entity_id, origin, known_at, known_at, data_version, (), _in_force(factors, entity_id, origin)[1])
+        for entity_id, origin, known_at in heads
+    ]
     inputs = raw.assembler.from_frame(rows)
-    usual = np.ones((raw.layout.horizons, len(raw.levels)))
-    widths = np.array([factors.get(o.entity_id, usual) for o in origins]) if factors else None
-    return map(_said, _intraday(model, use_case, origins, inputs, _version_reasons(model), widths))
+    return map(_said, _intraday(model, use_case, origins, inputs, _version_reasons(model)))
+
+
+def _in_force(
+    factors: IntradayFactors | None, entity_id: str, origin: datetime
+) -> tuple[datetime | None, Floats | None]:
+    """The factors of the newest moment that is not after an origin, and the moment; None where there are none."""
+    known = factors.get(entity_id, {}) if factors else {}
+    since = max((moment for moment in known if moment <= origin), default=None)
+    return (None, None) if since is None else (since, known[since])
 
 
 def _said(made: Forecast | NoForecastError) -> Forecast:
@@ -343,11 +364,10 @@ def _intraday(
     origins: Sequence[_Origin],
     inputs: Inputs,
     reasons: Sequence[str],
-    widths: Floats | None = None,
 ) -> Iterator[Forecast | NoForecastError]:
     """The curve of each origin, without the targets that began before it was issued, or why there is none."""
     raw, part = _raw(model), use_case.part("intraday")
-    quantiles = _bounded(use_case, raw.quantiles(inputs, widths))
+    quantiles = _bounded(use_case, raw.quantiles(inputs, _origin_factors(raw, origins)))
     missing = raw.missing(inputs)
     for i, origin in enumerate(origins):
         passed = max(-((origin.valid_time - origin.issued_at) // part.resolution), 0)
@@ -428,6 +448,14 @@ def _row_factors(
     usual = np.ones((raw.layout.horizons, len(raw.levels)))
     of_curves = [factors.get(key, usual) for key in zip(heads["entity_id"], cutoffs, strict=True)]
     return np.repeat(np.array(of_curves), heads["end"] - heads["begin"], axis=0)
+
+
+def _origin_factors(raw: Model, origins: Sequence[_Origin]) -> Floats | None:
+    """The factors of each origin, (n, H, levels)."""
+    if all(origin.factors is None for origin in origins):
+        return None
+    usual = np.ones((raw.layout.horizons, len(raw.levels)))
+    return np.array([usual if origin.factors is None else origin.factors for origin in origins])
 
 
 def _moments(times: pd.Series | pd.DatetimeIndex) -> list[datetime]:

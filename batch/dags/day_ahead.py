@@ -1,4 +1,4 @@
-"""The day-ahead path on a schedule: thin, since each task is a `dualcast` command in the platform's own environment.
+"""The batch path on a schedule: thin, since each task is a `dualcast` command in the platform's own environment.
 
 DUALCAST_BIN is the command (a path into that environment), DUALCAST_USE_CASE the use case, DUALCAST_TIME_ZONE its zone
 and DUALCAST_CUTOFF_CRON the cutoff as cron says it there. Not run here: no Airflow was at hand.
@@ -19,6 +19,7 @@ ZONE = pendulum.timezone(os.environ.get("DUALCAST_TIME_ZONE", "Europe/Berlin"))
 START = pendulum.datetime(2026, 1, 1, tz=ZONE)
 # one run at a time, none made up for: a curve that was missed is not worth more than the next one
 RULES = {"catchup": False, "max_active_runs": 1, "start_date": START}
+ARCHIVE = f"{DUALCAST} run archive --use-case {USE_CASE}"
 PATIENCE = {"retries": 3, "retry_delay": timedelta(minutes=2), "execution_timeout": timedelta(minutes=30)}
 
 with DAG(
@@ -37,9 +38,16 @@ with DAG(
         ),
     )
 
+# after midnight in the zone: the day's intraday intervals follow what had come true by then
+with DAG("dualcast_archive", schedule="20 0 * * *", default_args=PATIENCE, **RULES):
+    BashOperator(task_id="archive", bash_command=ARCHIVE)
+
 with DAG("dualcast_retrain", schedule="0 3 * * 0", default_args=PATIENCE, **RULES):
     history = BashOperator(task_id="history", bash_command=f"{DUALCAST} run history --use-case {USE_CASE}")
-    archive = BashOperator(task_id="archive", bash_command=f"{DUALCAST} run archive --use-case {USE_CASE}")
+    archive = BashOperator(task_id="archive", bash_command=ARCHIVE)
     day_ahead = BashOperator(task_id="day_ahead", bash_command=f"{DUALCAST} train day-ahead --use-case {USE_CASE}")
     intraday = BashOperator(task_id="intraday", bash_command=f"{DUALCAST} train intraday --use-case {USE_CASE}")
+    # of a model that has just been made nobody knows yet how wide its intervals are to be
+    intervals = BashOperator(task_id="intervals", bash_command=ARCHIVE)
     history >> archive >> [day_ahead, intraday]
+    intraday >> intervals

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import cast
 
 import fsspec
@@ -22,6 +22,9 @@ _GOLD = {"day-ahead": "day_ahead", "intraday": "intraday"}
 _TARGETS = {"day-ahead": "actual", "intraday": "actuals"}
 _KEYS = ["entity_id", "valid_time", "event_timestamp"]
 _ISSUED = "issue_date="
+_AS_OF = "as_of="
+_MOMENT = "%Y%m%dT%H%M%SZ"
+_PARQUET = ".parquet"
 _CURVE = ["entity_id", "delivery_day"]
 
 
@@ -67,6 +70,10 @@ class LakePaths:
     def forecasts(self, path: Path_, use_case: str) -> str:
         """Parquet: the forecasts of one path and use case, below it issue_date=<date>."""
         return f"{self.root}/forecasts/path={_GOLD[path]}/use_case={use_case}"
+
+    def interval_factors(self, use_case: str) -> str:
+        """Parquet: how wide intraday intervals are to be, below it as_of=<moment>/<model version>.parquet."""
+        return f"{self.root}/interval_factors/path=intraday/use_case={use_case}"
 
     @property
     def predictions(self) -> str:
@@ -130,10 +137,35 @@ def forecast_rows(settings: Settings, use_case: str, path: Path_, issue_date: da
 def days_of_forecasts(settings: Settings, use_case: str, path: Path_) -> dict[date, str]:
     """The issue dates (UTC) of which there are stored forecasts, each with the URI of its folder."""
     root = lake_paths(settings).forecasts(path, use_case)
-    filesystem, folder = fsspec.core.url_to_fs(root)
-    names = [str(entry).rpartition("/")[2] for entry in filesystem.ls(folder, detail=False)] if exists(root) else []
-    days = [name.removeprefix(_ISSUED) for name in names if name.startswith(_ISSUED)]
+    days = [name.removeprefix(_ISSUED) for name in _names(root) if name.startswith(_ISSUED)]
     return {date.fromisoformat(day): f"{root}/{_ISSUED}{day}" for day in sorted(days)}
+
+
+def factors_file(settings: Settings, use_case: str, as_of: datetime, model_version: str) -> str:
+    """Where the factors of one moment (UTC) and model lie."""
+    folder = f"{lake_paths(settings).interval_factors(use_case)}/{_AS_OF}{as_of.astimezone(UTC):{_MOMENT}}"
+    return f"{folder}/{model_version}{_PARQUET}"
+
+
+def moments_of_factors(settings: Settings, use_case: str) -> list[datetime]:
+    """The moments (UTC) from which on there are factors, oldest first."""
+    root = lake_paths(settings).interval_factors(use_case)
+    moments = [name.removeprefix(_AS_OF) for name in _names(root) if name.startswith(_AS_OF)]
+    return sorted(datetime.strptime(moment, _MOMENT).replace(tzinfo=UTC) for moment in moments)
+
+
+def models_of_factors(settings: Settings, use_case: str, as_of: datetime) -> list[str]:
+    """The versions of models that there are factors of at a moment."""
+    folder = factors_file(settings, use_case, as_of, "").rpartition("/")[0]
+    return [name.removesuffix(_PARQUET) for name in _names(folder) if name.endswith(_PARQUET) and not _hidden(name)]
+
+
+def factor_rows(settings: Settings, use_case: str, as_of: datetime, model_version: str) -> pd.DataFrame:
+    """How wide the intraday intervals of a model are to be from a moment on.
+
+    Returns entity_id, horizon (from 0), level and factor, one row for each. Raises FileNotFoundError.
+    """
+    return _read(factors_file(settings, use_case, as_of, model_version))
 
 
 def delete(uri: str) -> None:
@@ -148,9 +180,19 @@ def exists(uri: str) -> bool:
     return bool(filesystem.exists(path))
 
 
+def _names(uri: str) -> list[str]:
+    """What is in a folder now; nothing where there is none. Raises OSError where that cannot be told."""
+    filesystem, folder = fsspec.core.url_to_fs(uri)
+    filesystem.invalidate_cache(folder)
+    try:
+        return [str(entry).rpartition("/")[2] for entry in filesystem.ls(folder, detail=False)]
+    except FileNotFoundError:
+        return []
+
+
 def _read(uri: str, columns: list[str] | None = None, where: ds.Expression | None = None) -> pd.DataFrame:
     filesystem, path = fsspec.core.url_to_fs(uri)
-    files = sorted(f for f in filesystem.find(path) if f.endswith(".parquet") and not _hidden(f[len(path) :]))
+    files = sorted(f for f in filesystem.find(path) if f.endswith(_PARQUET) and not _hidden(f[len(path) :]))
     if not files:
         raise FileNotFoundError(f"{uri} holds no Parquet files; has the job that writes it run?")
     schema = pq.read_schema(filesystem.open(files[0]))

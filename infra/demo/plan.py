@@ -64,7 +64,7 @@ class Plan:
             Step(
                 "history", "publish the history", partial(self._until, "stream", "history"), after=("servers", "window")
             ),
-            Step("features", "start the Flink job", call=partial(self._up, "features"), after=("history",)),
+            Step("features", "start the Flink job", call=self._start_features, after=("history",)),
             Step("lake", "Spark: bronze, silver, gold", partial(self._until, "run", "history"), after=("history",)),
             Step(
                 "train-day-ahead",
@@ -160,6 +160,13 @@ class Plan:
             raise StepError(f"`{' '.join(command)}` failed:\n{stack.log_tail(self._state, f'demo-{name}')}")
         return answer.stdout
 
+    def _start_features(self) -> None:
+        """With a clock that stands where the replay begins: by the wall's, all that is to come would be overdue."""
+        assert self.window is not None
+        begin, speed = self.window.start, self._options.speed
+        self._set_clock(Clock(start=begin, until=begin, epoch=Clock().now(), speed=speed))
+        self._up("features")
+
     def _go(self) -> None:
         assert self.window is not None
         self.clock = Clock(
@@ -168,9 +175,13 @@ class Plan:
             epoch=Clock().now() + _LEAD,
             speed=self._options.speed,
         )
-        clock = {"DUALCAST_CLOCK": self.clock.model_dump_json(), "DUALCAST_USE_CASE": self._options.use_case}
-        self._state.update_stack_env(clock)
+        self._set_clock(self.clock)
         self._up("day-ahead", "replay", "da-svc", "id-svc", "recorder")
+
+    def _set_clock(self, clock: Clock) -> None:
+        """For all that is started from now on, and for the Flink job, which looks for it."""
+        settings = {"DUALCAST_CLOCK": clock.model_dump_json(), "DUALCAST_USE_CASE": self._options.use_case}
+        self._state.update_stack_env(settings)
 
     def _source(self) -> tuple[str, ...]:
         data = ("--data", str(self._options.data)) if self._options.data else ()

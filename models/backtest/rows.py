@@ -11,10 +11,11 @@ import pandas as pd
 
 from dualcast.adapters.lake import target_column
 from dualcast.catalogue import Entity, Path_, UseCase
-from dualcast.features.asof import day_ahead_features, target_values
+from dualcast.features.asof import day_ahead_features
 from dualcast.features.intraday_plan import IntradayPlan
 from dualcast.features.state import IntradayState, Rows, update_of
 from dualcast.timegrid import day_bounds, duration
+from models.came_true import came_true
 from models.inputs import Floats
 
 # The stream's first rows lack what lies further back: let it run for so long before the first day.
@@ -79,28 +80,6 @@ def with_targets(
     horizons = use_case.part("intraday").horizons if path == "intraday" else 1
     actual = came_true(use_case, rows, on_grid, until, use_case.part(path).resolution, horizons)
     return rows.assign(**{target_column(path): actual[:, 0] if path == "day-ahead" else list(actual)})
-
-
-def came_true(
-    use_case: UseCase, rows: pd.DataFrame, on_grid: pd.DataFrame, until: datetime, step: timedelta, horizons: int = 1
-) -> Floats:
-    """The target at the valid_time of rows and the steps after it, in the vintage known before ``until``, (n, H)."""
-    known = on_grid[(on_grid["variable"] == use_case.target) & (on_grid["published_at"] < until)]
-    of_entity = dict(iter(known.groupby("entity_id")))
-    actual = np.full((len(rows), horizons), np.nan)
-    for entity_id, where in rows.reset_index(drop=True).groupby("entity_id").groups.items():
-        if entity_id in of_entity:
-            series = target_values(use_case, of_entity[entity_id], step)
-            actual[where] = _ahead(series, rows["valid_time"].iloc[where], step, horizons)
-    return actual
-
-
-def _ahead(series: pd.Series, starts: pd.Series, step: timedelta, horizons: int) -> Floats:
-    """The values of a series at some times and the steps after them, (n, horizons)."""
-    first = starts.dt.tz_convert(None).to_numpy(dtype="datetime64[us]")
-    times = first[:, np.newaxis] + np.arange(horizons) * np.timedelta64(step)
-    values = series.reindex(pd.DatetimeIndex(times.ravel(), tz="UTC"))
-    return np.asarray(values, dtype=np.float64).reshape(times.shape)
 
 
 def _frame(entity: Entity, plan: IntradayPlan, chunks: list[Rows]) -> pd.DataFrame:

@@ -101,5 +101,5 @@ def _of_day(
     # of values that became known together, and of a value that came again, one forecast was made
     issued = rows.drop_duplicates(["entity_id", "event_timestamp"], keep="last")
     issued = issued.drop_duplicates(["entity_id", "valid_time"], keep="first")
-    widths = {entity_id: found for (entity_id, _), found in factors.items()}
+    widths = {entity_id: {since: found} for (entity_id, since), found in factors.items()}
     return list(intraday_forecasts(model, question.use_case, issued, history.data_version, widths))

@@ -11,10 +11,10 @@ import pandas as pd
 from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.records import Forecast, forecast_frame
 from dualcast.timegrid import day_bounds, micros
-from models.adaptive import MEMORY, one_an_hour
+from models.adaptive import memory, one_an_hour
 from models.backtest.history import History
 from models.backtest.question import Question
-from models.backtest.rows import came_true
+from models.came_true import judged
 from models.forecasting import Factors, interval_factors
 
 # By what a published point finds the row that it was made from.
@@ -64,14 +64,13 @@ class TrackRecord:
         return day_bounds(day, self._question.use_case.entity(entity_id).time_zone)[0]
 
     def _past(self, cutoff: datetime) -> pd.DataFrame:
-        """The curves of the last ``MEMORY`` with scale and actual, in the vintage known before ``cutoff``."""
-        begin = cutoff - MEMORY
+        """The curves that are still remembered, with scale and actual in the vintage known before ``cutoff``."""
+        begin = cutoff - memory(self._question.path)
         curves = pd.concat(self._days, ignore_index=True)
         recent = curves[curves["issued_at"] >= begin].reset_index(drop=True)
         self._days = [recent]
-        use_case, step = self._question.use_case, self._question.use_case.part(self._question.path).resolution
-        known = came_true(use_case, recent, self._since(begin), cutoff, step)
-        return recent.assign(actual=known[:, 0]).merge(self._scales, on=self._key, how="left")
+        past = judged(self._question.use_case, self._question.path, recent, self._since(begin), cutoff)
+        return past.merge(self._scales, on=self._key, how="left")
 
     def _since(self, begin: datetime) -> pd.DataFrame:
         """The target's values that were published from a moment on."""

@@ -8,12 +8,13 @@ from dualcast.adapters.store.engine import open_store
 from dualcast.catalogue import load_catalogue
 from dualcast.records import Topic
 from dualcast.settings import Settings, load_settings
-from models.forecasting import intraday_curves, prove_intraday
+from models.forecasting import prove_intraday
 from services.id_svc.adapters import KafkaArrivals, KafkaOutbox, MlflowModels, RedisFeatures
 from services.id_svc.app import build_app
 from services.id_svc.deps import IntradayDeps
 from services.id_svc.forecaster import IntradayForecaster
 from services.id_svc.freshness import InputAges
+from services.id_svc.intervals import Intervals
 from services.id_svc.prediction_log import PredictionLog
 from services.id_svc.publisher import Publisher
 from services.id_svc.shelf import ModelShelf
@@ -38,14 +39,21 @@ def run() -> None:
 
 
 def dependencies(settings: Settings) -> IntradayDeps:
-    """Models from MLflow, rows from Redis and Kafka, and books for the fallbacks."""
+    """Models from MLflow, their intervals from the lake, rows from Redis and Kafka, and books for the fallbacks."""
     catalogue = {n: u for n, u in load_catalogue(settings.use_cases).items() if "intraday" in u.paths}
     circuits, store = Circuits(), open_store(settings)
     curves, series = CurveBook(catalogue), SeriesBook(catalogue, settings.clock)
+<<<<<<< HEAD
     shelf = ModelShelf(MlflowModels(settings, circuits), catalogue, prove_intraday)
     features = {name: RedisFeatures(settings, name, circuits) for name in catalogue}
     ages, log = InputAges(catalogue, series), PredictionLog(settings)
     forecaster = IntradayForecaster(features, shelf, intraday_curves, curves, series, settings.clock, ages, log)
+=======
+    shelf = ModelShelf(MlflowModels(settings), catalogue, prove_intraday)
+    features = {name: RedisFeatures(settings, name) for name in catalogue}
+    ages, log, intervals = InputAges(catalogue, series), PredictionLog(settings), Intervals(settings, catalogue)
+    forecaster = IntradayForecaster(features, shelf, intervals.curves, curves, series, settings.clock, ages, log)
+>>>>>>> s4-intervals
     arrivals, outbox = KafkaArrivals(settings), KafkaOutbox(settings)
     publisher = Publisher(arrivals, outbox, forecaster, shelf, catalogue, settings.clock)
     feeds = [
@@ -68,5 +76,9 @@ def dependencies(settings: Settings) -> IntradayDeps:
         circuits=circuits,
         archive_levels=levels_of(settings.redis, store),
         feeds=feeds,
+<<<<<<< HEAD
         background=[*feeds, shelf, publisher, log, warming(store, catalogue, curves, settings.clock)],
+=======
+        background=[intervals, *feeds, shelf, publisher, log],
+>>>>>>> s4-intervals
     )

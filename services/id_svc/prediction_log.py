@@ -1,7 +1,7 @@
 """What was forecast on request, kept for audit: each curve with the feature row that it was made of, in Parquet.
 
-Published curves and the rows behind them are in their topics and archived from there. A row and a model always make
-the same numbers, so that a curve that is asked for a thousand times is kept once.
+Published curves and the rows behind them are in their topics and archived from there. A row, a model and its factors
+always make the same numbers, so that a curve that is asked for a thousand times is kept once.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class PredictionLog:
 
     def add(self, row: FeatureRow, forecast: Forecast) -> None:
         """Keep a curve that was not kept before. Called by one thread at a time."""
-        key = forecast.entity_id, forecast.use_case, row.as_of, forecast.model_version, *forecast.degraded_reasons
+        made = forecast.use_case, forecast.entity_id, forecast.model_version, forecast.data_version
+        key: tuple[str, ...] = (*made, *forecast.degraded_reasons)
         if any(reason.startswith(OVERRIDDEN) for reason in forecast.degraded_reasons):
             key = *key, repr(row.features)
         if key in self._kept:

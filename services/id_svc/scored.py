@@ -38,7 +38,7 @@ def _answered(deps: IntradayDeps, ask: Ask, answer: Answer) -> Answered:
             for variable, until in answer.inputs.items()
         ],
     }
-    # the same row, model and reasons make the same numbers, until the first of them has begun
+    # the same row, factors, model and reasons make the same numbers, until the first of them has begun
     same = f"{forecast.data_version}{forecast.model_name}{forecast.model_version}{first}{forecast.degraded_reasons}"
     origin = answer.inputs.get(ask.use_case.target) or first
     tag = hashlib.blake2b(same.encode(), digest_size=8).hexdigest()

@@ -33,9 +33,11 @@ from tests.feature_job import published_rows, records
 pytestmark = [pytest.mark.stack, pytest.mark.soak, pytest.mark.timeout(1800)]
 
 DAYS = 7
+# By then the replay is under way, and the first day-ahead curve reaches the coming hours: what id-svc falls back on.
+BEGUN = timedelta(hours=16)
 VICTIMS = ("redis", "features", "id-svc", "day-ahead", "kafka", "registry", "da-svc", "mlflow")
 RECOVERY_SECONDS = 30.0
-CALM_SECONDS = 10.0
+CALM_SECONDS = 6.0
 ASKED = {"da-svc": "forecasts/day-ahead", "id-svc": "forecasts/intraday"}
 
 
@@ -85,6 +87,9 @@ def week(tmp_path_factory: pytest.TempPathFactory, use_case: UseCase) -> Iterato
     root = tmp_path_factory.mktemp("week") / "state"
     with demo(root, DAYS) as running:
         running.read_until("replay at")
+        clock = load_settings().clock
+        assert clock.start is not None
+        time.sleep(clock.wall_seconds_until(clock.start + BEGUN))
         state = StateDir(root)
         watch = Watch(state, use_case.entities[0].id)
         asking = threading.Thread(target=watch.run)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -15,23 +16,36 @@ from batch.archive import archive_stream
 from batch.day_ahead import DayAheadJob
 from batch.engine.session import spark_session
 from batch.gold import build_day_ahead
+from batch.interval_factors import adapt_intervals
 from batch.skew import measure_skew
 from batch.steps import Steps
 from dualcast.adapters.kafka import RecordProducer
+from dualcast.adapters.lake import factor_rows
+from dualcast.adapters.model_registry import load
 from dualcast.catalogue import Entity, UseCase
 from dualcast.features.asof import day_ahead_features, intraday_features
 from dualcast.features.intraday_plan import feature_set
 from dualcast.features.plan import FeaturePlan
-from dualcast.records import FeatureRow, Topic
+from dualcast.records import FeatureRow, Topic, forecast_frame
 from dualcast.settings import Settings
+from dualcast.timegrid import Clock
+from models.came_true import judged
+from models.forecasting import interval_factors, intraday_forecasts
+from models.training import model_name, train
 from tests.feature_job import publish
 from tests.histories import history
+from tests.unit.models.conftest import small
 
-pytestmark = pytest.mark.stack("kafka", "registry")
+pytestmark = [
+    pytest.mark.stack,
+    # ibis, which Feast reads DuckDB with, calls what DuckDB has renamed
+    pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning"),
+]
 
 # both sides of a change of clocks
 DAYS = [date(2022, 3, 26), date(2022, 3, 27), date(2022, 3, 28)]
 UNTIL = datetime(2022, 3, 27, 12, tzinfo=UTC)
+STREAMED_SINCE = UNTIL - timedelta(days=12)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +101,7 @@ def test_gold_intraday_holds_what_was_streamed_and_what_came_true(
     job: DayAheadJob, use_case: UseCase, entity: Entity, observations: pd.DataFrame
 ) -> None:
     plan = FeaturePlan.of(use_case, "intraday")
-    plain = intraday_features(use_case, entity, observations, UNTIL)
+    plain = intraday_features(use_case, entity, observations, STREAMED_SINCE)
     with RecordProducer(job.settings, "test") as producer:
         for row in plain.to_dict("records"):
             cells = {name: np.atleast_1d(row[name]).tolist() for name in plan.names}
@@ -104,6 +118,35 @@ def test_gold_intraday_holds_what_was_streamed_and_what_came_true(
     target = observations[observations["variable"] == use_case.target].set_index("valid_time")["value"]
     first = spark.iloc[0]
     assert first["actuals"][0] == target[first["valid_time"]]
+
+
+def test_intervals_follow_the_published_record_as_the_plain_functions_do(
+    job: DayAheadJob, use_case: UseCase, entity: Entity, observations: pd.DataFrame
+) -> None:
+    quick = small(use_case)
+    train(job.settings, quick, "intraday", UNTIL, lambda _: None)
+    model = load(job.settings, model_name(use_case.use_case, "intraday"))
+    rows = gold(job.settings, f"intraday/use_case={use_case.use_case}")
+    hourly = rows[(rows["valid_time"] <= UNTIL) & (rows["valid_time"].dt.minute == 0)]
+    curves = list(intraday_forecasts(model, use_case, hourly, "test"))
+    # on the first day a day-ahead curve stood in
+    wrong = [replace(c, model_name="model_da", points=[replace(p, values=[1.0] * 3) for p in c.points]) for c in curves]
+    with RecordProducer(job.settings, "test") as producer:
+        for curve in [*wrong[:24], *curves[24:]]:
+            producer.send(Topic.FORECASTS_INTRADAY, entity.id, curve, curve.issued_at)
+    settings = job.settings.model_copy(update={"clock": Clock(start=UNTIL, until=UNTIL)})
+    archive_stream(DayAheadJob(job.spark, settings, use_case, job.steps))
+
+    midnight = datetime(2022, 3, 26, 23, tzinfo=UTC)
+    points = forecast_frame([curve for curve in curves[24:] if curve.issued_at < midnight])
+    past = judged(use_case, "intraday", points, observations.assign(entity_id=entity.id), midnight)
+    scale = str(use_case.part("intraday").scale)
+    past = past.merge(hourly.rename(columns={"event_timestamp": "issued_at"})[["entity_id", "issued_at", scale]])
+    expected = interval_factors(model, use_case, past, [(entity.id, midnight)])[entity.id, midnight]
+    assert (expected[:, [0, 2]] != 1).all()
+    found = factor_rows(settings, use_case.use_case, midnight, model.version)
+    np.testing.assert_array_equal(found["factor"].to_numpy().reshape(expected.shape), expected)
+    assert adapt_intervals(job.spark, settings, use_case) == 0, "they were made already"
 
 
 def test_rows_as_served_show_no_skew_but_for_the_one_that_is_wrong(

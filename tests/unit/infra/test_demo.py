@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
@@ -13,14 +14,18 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from dualcast.catalogue import UseCase
+from dualcast.settings import Settings
+from dualcast.timegrid import Clock
 from infra.demo.board import board, sparkline
 from infra.demo.feed import Points, Snapshot
 from infra.demo.feed import Status as FeedStatus
-from infra.demo.plan import Options, Plan
+from infra.demo.plan import Options, Plan, Window
 from infra.demo.result import read_scores, score_table
 from infra.demo.run import DemoError, fresh_folder
 from infra.demo.steps import Progress, Runner, Step, StepError
 from infra.local.state import ComponentStatus, Phase, StateDir, Status
+from streaming.job.overdue import Overdue
 
 START, UNTIL = datetime(2022, 3, 1, tzinfo=UTC), datetime(2022, 3, 4, tzinfo=UTC)
 
@@ -97,6 +102,28 @@ def test_the_plan_can_be_carried_out_and_passes_the_users_wishes_on(state: State
     assert all(command[-2:] == ["--use-case", "pv_parks"] for command in commands.values())
     files = [command[command.index("--actuals") + 1] for command in commands.values()]
     assert len(set(files)) == 2, "the paths have grids of their own, and so do their actuals"
+
+
+def test_nothing_is_overdue_before_the_replay_begins(
+    state: StateDir, use_case: UseCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, Clock] = {}
+
+    def start(_: StateDir, components: Sequence[str], **__: object) -> None:
+        seen[components[0]] = Settings(_env_file=state.root / "stack.env").clock
+
+    monkeypatch.setattr("infra.demo.plan.stack.start", start)
+    plan = Plan(Options("de_load", None, None, None, 3, 3600.0), state, {})
+    plan.window = Window(start=START, until=UNTIL)
+    calls = {step.name: step.call for step in plan.preparation()}
+    for name in ("features", "go"):
+        call = calls[name]
+        assert call is not None
+        call()
+    assert seen["features"].now() == START
+    assert Overdue(use_case).alarm(seen["features"]) is None, "the job would count the days to come as missing"
+    assert seen["day-ahead"] == plan.clock
+    assert (plan.clock.start, plan.clock.until) == (START, UNTIL)
 
 
 def test_the_state_folder_is_emptied_where_it_is_ours_alone(state: StateDir, tmp_path: Path) -> None:

@@ -179,7 +179,9 @@ def test_intraday_intervals_take_the_factors_of_their_horizon(
     factors[5] = 2
     entity = quick.entities[0].id
     (plain,) = (c.to_frame() for c in intraday_forecasts(intraday_model, quick, rows, "test"))
-    (wide,) = (c.to_frame() for c in intraday_forecasts(intraday_model, quick, rows, "test", {entity: factors}))
+    moment = rows["valid_time"].iloc[0].to_pydatetime()
+    known = {entity: {moment - timedelta(days=1): np.ones((24, 3)), moment: factors}}
+    (wide,) = (c.to_frame() for c in intraday_forecasts(intraday_model, quick, rows, "test", known))
     ratio = (wide["q90"] - wide["q10"]) / (plain["q90"] - plain["q10"])
     np.testing.assert_allclose(ratio, np.where(np.arange(24) == 5, 2.0, 1.0))
     np.testing.assert_array_equal(wide["q50"], plain["q50"])

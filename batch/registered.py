@@ -1,0 +1,21 @@
+"""Registered models in Spark's workers."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from dualcast.adapters.model_registry import CHAMPION, Alias, RegisteredModel, load
+from dualcast.settings import Settings
+
+
+class StaleModelError(RuntimeError):
+    """An alias moved while a run was under way; the run must begin again."""
+
+
+@cache
+def registered(settings: Settings, name: str, version: str, alias: Alias = CHAMPION) -> RegisteredModel:
+    """The model of an alias, loaded once in each worker. Raises StaleModelError where it is another version by now."""
+    model = load(settings, name, alias)
+    if model.version != version:
+        raise StaleModelError(f"{name}: the {alias} is version {model.version} now, not {version}; run again")
+    return model

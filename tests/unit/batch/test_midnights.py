@@ -1,0 +1,22 @@
+"""Intraday factors hold from local midnight on, wherever an entity is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from batch.interval_factors import midnights
+from dualcast.catalogue import UseCase
+
+
+def test_each_entity_has_its_own_midnight_also_where_the_clocks_change(use_case: UseCase) -> None:
+    berlin = use_case.entities[0]
+    others = {"LIS": "Europe/Lisbon", "FIJ": "Pacific/Fiji"}
+    more = [berlin.model_copy(update={"id": name, "time_zone": zone}) for name, zone in others.items()]
+    case = use_case.model_copy(update={"entities": (berlin, *more)})
+    # the evening after the night of 23 hours
+    found = midnights(case, datetime(2022, 3, 27, 22, 30, tzinfo=UTC))
+    assert found == {
+        datetime(2022, 3, 27, 22, tzinfo=UTC): [berlin.id],
+        datetime(2022, 3, 27, 0, tzinfo=UTC): ["LIS"],
+        datetime(2022, 3, 27, 12, tzinfo=UTC): ["FIJ"],
+    }

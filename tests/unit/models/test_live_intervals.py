@@ -1,0 +1,237 @@
+"""Intraday intervals of id-svc follow the published record as those of a backtest do, and know nothing too early."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from batch import interval_factors as batch
+from batch.engine.partitions import replace_file
+from dualcast.adapters.lake import factor_rows, factors_file
+from dualcast.adapters.model_registry import RegisteredModel
+from dualcast.catalogue import Entity, UseCase
+from dualcast.records import FeatureRow, Forecast, forecast_frame
+from dualcast.settings import Settings
+from dualcast.timegrid import Clock, day_bounds
+from models.backtest.history import History
+from models.backtest.question import Question
+from models.backtest.track_record import TrackRecord
+from models.forecasting import NoForecastError, intraday_forecast, intraday_forecasts
+from models.inputs import Floats
+from services.id_svc.intervals import Intervals
+from tests.histories import corrupt_from
+
+TODAY = date(2022, 3, 29)
+
+
+@pytest.fixture(scope="module")
+def midnight(entity: Entity) -> datetime:
+    """After the night of 23 hours, so that it is not midnight in UTC by any rule of thumb."""
+    return day_bounds(TODAY, entity.time_zone)[0]
+
+
+@pytest.fixture(scope="module")
+def curves(quick: UseCase, intraday_model: RegisteredModel, intraday_frame: pd.DataFrame) -> list[Forecast]:
+    """What was published."""
+    return list(intraday_forecasts(intraday_model, quick, intraday_frame, "test"))
+
+
+@pytest.fixture(scope="module")
+def history(observations: pd.DataFrame, entity: Entity) -> History:
+    on_grid = observations.assign(entity_id=entity.id)
+    return History(on_grid, on_grid, {}, (), "test")
+
+
+@pytest.fixture(scope="module")
+def as_backtest(
+    quick: UseCase,
+    entity: Entity,
+    midnight: datetime,
+    history: History,
+    curves: list[Forecast],
+    intraday_model: RegisteredModel,
+    intraday_frame: pd.DataFrame,
+) -> Floats:
+    """The factors of today in a backtest."""
+    days = intraday_frame["valid_time"].dt.tz_convert(entity.time_zone).dt.date
+    rows = intraday_frame.assign(delivery_day=days)
+    question = Question(quick, "intraday", TODAY - timedelta(days=60), TODAY, "P3M")
+    record = TrackRecord(question, history, rows, pd.DataFrame())
+    record.add([curve for curve in curves if curve.issued_at < midnight])
+    found = record.factors(intraday_model, rows[rows["delivery_day"] == TODAY])
+    assert set(found) == {(entity.id, midnight)}
+    return found[entity.id, midnight]
+
+
+def found_live(
+    use_case: UseCase,
+    model: RegisteredModel,
+    midnight: datetime,
+    curves: list[Forecast],
+    rows: pd.DataFrame,
+    observations: pd.DataFrame,
+) -> pa.Table:
+    """What a worker of the batch path makes of the lake."""
+    scale = str(use_case.part("intraday").scale)
+    scales = rows.assign(issued_at=rows["event_timestamp"])[["entity_id", "issued_at", scale]]
+    points = forecast_frame(curves)[["entity_id", "issued_at", "valid_time", "q10", "q50", "q90"]]
+    target = observations[["entity_id", "variable", "valid_time", "published_at", "value"]]
+    adapting = batch.Adapting(
+        Settings(_env_file=None), use_case, midnight, {model.version: model.alias}, lambda *_: model
+    )
+    return adapting.found(pa.Table.from_pandas(points.merge(scales)), pa.Table.from_pandas(target))
+
+
+@pytest.fixture(scope="module")
+def live(
+    quick: UseCase,
+    midnight: datetime,
+    curves: list[Forecast],
+    history: History,
+    intraday_model: RegisteredModel,
+    intraday_frame: pd.DataFrame,
+) -> pa.Table:
+    return found_live(quick, intraday_model, midnight, curves, intraday_frame, history.on_grid)
+
+
+def test_live_factors_are_those_of_a_backtest(live: pa.Table, as_backtest: Floats) -> None:
+    assert (as_backtest[:, [0, 2]] != 1).any()
+    rows = live.to_pandas()
+    assert (rows["horizon"].max(), rows["level"].unique().tolist()) == (23, [0.1, 0.5, 0.9])
+    np.testing.assert_array_equal(rows["factor"].to_numpy().reshape(24, 3), as_backtest)
+
+
+def test_what_was_published_from_midnight_on_changes_nothing(
+    quick: UseCase,
+    midnight: datetime,
+    curves: list[Forecast],
+    history: History,
+    live: pa.Table,
+    intraday_model: RegisteredModel,
+    intraday_frame: pd.DataFrame,
+) -> None:
+    moment = pd.Timestamp(midnight)
+    corrupt = corrupt_from(history.on_grid, moment).assign(entity_id=history.on_grid["entity_id"].iloc[0])
+    later = [
+        replace(c, points=[replace(p, values=[0.0, 0.0, 0.0]) for p in c.points]) if c.issued_at >= moment else c
+        for c in curves
+    ]
+    assert len(corrupt) > len(history.on_grid)
+    assert found_live(quick, intraday_model, midnight, later, intraday_frame, corrupt).equals(live)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, live: pa.Table, quick: UseCase, midnight: datetime) -> Settings:
+    """A lake with today's factors, at noon."""
+    now = midnight + timedelta(hours=12)
+    settings = Settings(_env_file=None, clock=Clock(start=now, until=now), lake=str(tmp_path))
+    write(settings, quick, midnight, live)
+    return settings
+
+
+def write(settings: Settings, use_case: UseCase, as_of: datetime, factors: pa.Table) -> None:
+    version = factors["model_version"][0].as_py()
+    replace_file(factors_file(settings, use_case.use_case, as_of, version), factors.drop_columns("model_version"))
+
+
+def following(settings: Settings, use_case: UseCase) -> Intervals:
+    """id-svc's factors, after one look at the lake."""
+    intervals = Intervals(settings, {use_case.use_case: use_case})
+    intervals.refresh()
+    return intervals
+
+
+def first_since(rows: list[FeatureRow], moment: datetime) -> FeatureRow:
+    return next(row for row in rows if row.valid_time >= moment)
+
+
+def curve(intervals: Intervals, model: RegisteredModel, use_case: UseCase, row: FeatureRow) -> Forecast:
+    (made,) = intervals.curves(model, use_case, [row], [row.as_of])
+    assert not isinstance(made, NoForecastError)
+    return made
+
+
+def test_the_service_makes_the_curves_of_the_backtest(
+    quick: UseCase,
+    midnight: datetime,
+    settings: Settings,
+    as_backtest: Floats,
+    intraday_model: RegisteredModel,
+    intraday_frame: pd.DataFrame,
+    stream_rows: list[FeatureRow],
+) -> None:
+    gold = intraday_frame[intraday_frame["valid_time"] >= midnight].head(1)
+    (row,) = [r for r in stream_rows if r.valid_time == gold["valid_time"].iloc[0]]
+    made = curve(following(settings, quick), intraday_model, quick, row)
+    (expected,) = intraday_forecasts(intraday_model, quick, gold, "test", {row.entity_id: {midnight: as_backtest}})
+    assert made.points == expected.points
+    assert made.points != intraday_forecast(intraday_model, quick, row, row.as_of).points
+    assert made.data_version.endswith(f" intervals@{midnight.isoformat()}")
+
+
+def test_factors_hold_from_their_moment_to_the_next_and_for_their_model(
+    quick: UseCase,
+    midnight: datetime,
+    settings: Settings,
+    live: pa.Table,
+    intraday_model: RegisteredModel,
+    stream_rows: list[FeatureRow],
+) -> None:
+    write(settings, quick, midnight + timedelta(hours=13), live)
+    write(settings, quick, midnight - timedelta(hours=24), live)
+    write(settings, quick, midnight - timedelta(days=9), live)
+    intervals = following(settings, quick)
+
+    def since(moment: datetime, version: str = "7") -> str:
+        model = replace(intraday_model, version=version)
+        return curve(intervals, model, quick, first_since(stream_rows, moment)).data_version.partition("intervals@")[2]
+
+    yesterday = midnight - timedelta(hours=24)
+    assert since(midnight) == midnight.isoformat()
+    # the one that was made for later than now is not read
+    assert since(midnight + timedelta(hours=20)) == midnight.isoformat()
+    assert since(midnight - timedelta(minutes=15)) == yesterday.isoformat()
+    assert since(yesterday - timedelta(minutes=15)) == ""
+    assert since(midnight, version="8") == ""
+
+
+def test_new_factors_are_taken_up_and_without_any_intervals_stay_calibrated(
+    tmp_path: Path,
+    quick: UseCase,
+    midnight: datetime,
+    settings: Settings,
+    live: pa.Table,
+    intraday_model: RegisteredModel,
+    stream_rows: list[FeatureRow],
+) -> None:
+    empty = settings.model_copy(update={"lake": str(tmp_path / "empty")})
+    intervals, row = following(empty, quick), first_since(stream_rows, midnight)
+    plain = intraday_forecast(intraday_model, quick, row, row.as_of)
+    assert curve(intervals, intraday_model, quick, row) == plain
+    write(empty, quick, midnight, live)
+    intervals.refresh()
+    assert curve(intervals, intraday_model, quick, row).points != plain.points
+    assert len(factor_rows(empty, quick.use_case, midnight, "7")) == 24 * 3
+
+
+def test_while_the_lake_is_away_the_known_factors_serve(
+    tmp_path: Path,
+    quick: UseCase,
+    midnight: datetime,
+    settings: Settings,
+    intraday_model: RegisteredModel,
+    stream_rows: list[FeatureRow],
+) -> None:
+    intervals, row = following(settings, quick), first_since(stream_rows, midnight)
+    known = curve(intervals, intraday_model, quick, row)
+    (tmp_path / "interval_factors").rename(tmp_path / "elsewhere")
+    (tmp_path / "interval_factors").write_text("no folder")
+    with pytest.raises(OSError, match="interval_factors"):
+        intervals.refresh()
+    assert curve(intervals, intraday_model, quick, row) == known
