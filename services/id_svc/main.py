@@ -43,17 +43,10 @@ def dependencies(settings: Settings) -> IntradayDeps:
     catalogue = {n: u for n, u in load_catalogue(settings.use_cases).items() if "intraday" in u.paths}
     circuits, store = Circuits(), open_store(settings)
     curves, series = CurveBook(catalogue), SeriesBook(catalogue, settings.clock)
-<<<<<<< HEAD
     shelf = ModelShelf(MlflowModels(settings, circuits), catalogue, prove_intraday)
     features = {name: RedisFeatures(settings, name, circuits) for name in catalogue}
-    ages, log = InputAges(catalogue, series), PredictionLog(settings)
-    forecaster = IntradayForecaster(features, shelf, intraday_curves, curves, series, settings.clock, ages, log)
-=======
-    shelf = ModelShelf(MlflowModels(settings), catalogue, prove_intraday)
-    features = {name: RedisFeatures(settings, name) for name in catalogue}
     ages, log, intervals = InputAges(catalogue, series), PredictionLog(settings), Intervals(settings, catalogue)
     forecaster = IntradayForecaster(features, shelf, intervals.curves, curves, series, settings.clock, ages, log)
->>>>>>> s4-intervals
     arrivals, outbox = KafkaArrivals(settings), KafkaOutbox(settings)
     publisher = Publisher(arrivals, outbox, forecaster, shelf, catalogue, settings.clock)
     feeds = [
@@ -76,9 +69,5 @@ def dependencies(settings: Settings) -> IntradayDeps:
         circuits=circuits,
         archive_levels=levels_of(settings.redis, store),
         feeds=feeds,
-<<<<<<< HEAD
-        background=[*feeds, shelf, publisher, log, warming(store, catalogue, curves, settings.clock)],
-=======
-        background=[intervals, *feeds, shelf, publisher, log],
->>>>>>> s4-intervals
+        background=[intervals, *feeds, shelf, publisher, log, warming(store, catalogue, curves, settings.clock)],
     )
