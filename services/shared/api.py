@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Protocol
 
 from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.telemetry import TelemetryConfig
 from starlette.responses import Response
 
 from dualcast import __version__
@@ -25,6 +26,9 @@ from services.shared.memory.feeds import Background, Feed
 from services.shared.memory.series import SeriesBook
 from services.shared.problems import MEDIA_TYPE, ProblemError, documented, install, problem_response
 from services.shared.schemas import ClockStatus, FeedStatus, Health, UseCaseStatus
+
+# Spans that nobody collects cost more than most answers do: ``serve`` adds them where a collector is named.
+_NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 
 
 class SharedDeps(Protocol):
@@ -59,7 +63,15 @@ def application(deps: SharedDeps, title: str, summary: str) -> FastAPI:
         yield
         await asyncio.gather(*(asyncio.to_thread(worker.stop) for worker in workers))
 
-    app = FastAPI(title=title, summary=summary, version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title=title,
+        summary=summary,
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        telemetry=_NO_TELEMETRY,
+    )
     app.state.deps = deps
     app.add_middleware(Gate, access=lambda: deps.access)
     app.add_middleware(SecurityHeaders)
