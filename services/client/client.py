@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
 
@@ -13,7 +13,9 @@ from dualcast.timegrid import iso_duration
 from services.client import frames
 from services.client.http import Service
 
-Path = Literal["day-ahead", "intraday"]
+if TYPE_CHECKING:
+    from dualcast.catalogue import Path_
+
 Feature = float | None | Sequence[float | None]
 _PAGE = 500
 
@@ -88,7 +90,7 @@ class Dualcast:
         self,
         entity_id: str,
         *,
-        path: Path = "intraday",
+        path: Path_ = "intraday",
         forecast_date: date | None = None,
         horizon: timedelta | None = None,
         include_confidence: bool = True,
@@ -107,7 +109,7 @@ class Dualcast:
         }
         return frames.curves([self._of(path).post("/api/v1/predict", body)])
 
-    def issued(self, path: Path, entity_id: str, start: datetime, end: datetime) -> pd.DataFrame:
+    def issued(self, path: Path_, entity_id: str, start: datetime, end: datetime) -> pd.DataFrame:
         """All that was issued for the intervals from ``start`` to ``end``, beside what came true, by issue."""
         address = f"/api/v1/forecasts/{path}/{entity_id}/issued"
         wanted = {"from": _utc(start), "to": _utc(end)}
@@ -118,7 +120,7 @@ class Dualcast:
         wanted = {"from": _utc(start), "to": _utc(end), "use_case": self._use_case}
         return frames.history(self._da.get(f"/api/v1/history/{entity_id}", **wanted))
 
-    def stream(self, path: Path = "intraday", entity_id: str | Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
+    def stream(self, path: Path_ = "intraday", entity_id: str | Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
         """New curves as they are published, for as long as you listen, beginning with the newest of each entity.
 
         A connection that breaks is made anew, and what came before the break is not repeated.
@@ -130,16 +132,16 @@ class Dualcast:
                 newest[curve["entity_id"]] = curve
                 yield frames.curves([curve])
 
-    def status(self, path: Path = "day-ahead") -> dict[str, Any]:
+    def status(self, path: Path_ = "day-ahead") -> dict[str, Any]:
         """What a service says of itself: its clock, entities, models, errors so far and feeds."""
         answer: dict[str, Any] = self._of(path).get("/api/v1/status", use_case=self._use_case)
         return answer
 
-    def _of(self, path: Path) -> Service:
+    def _of(self, path: Path_) -> Service:
         return self._da if path == "day-ahead" else self._id
 
     def _curves(
-        self, service: Service, path: Path, entity_id: str | Sequence[str] | None, wanted: Mapping[str, Any]
+        self, service: Service, path: Path_, entity_id: str | Sequence[str] | None, wanted: Mapping[str, Any]
     ) -> pd.DataFrame:
         address = f"/api/v1/forecasts/{path}"
         if isinstance(entity_id, str):
