@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
-import uvicorn
 from playwright.sync_api import Browser, Page, expect
 
 from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
 from tests import access_world
 from tests import services_world as world
+from tests.served import served
 
 
 @pytest.fixture
@@ -31,20 +28,8 @@ def deps() -> DayAheadDeps:
 @pytest.fixture
 def address(deps: DayAheadDeps) -> Iterator[str]:
     """da-svc on a free port."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(build_app(deps), port=port, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    deadline = time.monotonic() + 60
-    while not server.started:
-        assert thread.is_alive(), "da-svc did not start"
-        assert time.monotonic() < deadline, "da-svc takes too long to start"
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(10)
+    with served(build_app(deps)) as url:
+        yield url
 
 
 class Watch:

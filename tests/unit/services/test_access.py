@@ -33,8 +33,8 @@ from services.shared.access.tokens import PublishedKeys, SharedKey, Tokens
 from services.shared.circuits import Circuits
 from tests import access_world, services_world
 from tests.access_world import claims, private_key, public_pem, token
+from tests.served import served, told
 from tests.unit.services.id_desk import desk_of
-from tests.unit.services.test_events import served, told
 
 DE, XX = (f"/api/v1/forecasts/day-ahead/{entity}" for entity in ("DE", "XX"))
 PROBLEM = "application/problem+json"
@@ -253,51 +253,49 @@ def test_an_issuer_that_is_away_is_no_reason_to_let_anybody_in(deps: DayAheadDep
     assert answer.headers["retry-after"] == "30"
 
 
-def test_a_key_is_good_until_it_ends(store: Engine, deps: DayAheadDeps, client: TestClient) -> None:
-    good, over = access_world.key(store), access_world.key(store, days=-1)
-    assert deps.access.keys is not None
-    deps.access.keys.read()
-    assert [client.get(DE, headers={"X-API-Key": k}).status_code for k in (good, over)] == [200, 401]
-    key_id = keys.id_of(good)
+def revocable(store: Engine, deps: DayAheadDeps) -> tuple[str, Callable[[], None]]:
+    """A key that the service knows, and what ends it there. Keys are read then, and at no other time."""
+    key, ring = access_world.key(store), deps.access.keys
+    key_id = keys.id_of(key)
+    assert ring is not None
     assert key_id is not None
-    keys.revoke(store, key_id, services_world.NOW)
-    deps.access.keys.read()
+    ring.read()
+    deps.access = replace(deps.access, background=())
+
+    def revoke() -> None:
+        keys.revoke(store, key_id, services_world.NOW)
+        ring.read()
+
+    return key, revoke
+
+
+def test_a_key_is_good_until_it_ends(store: Engine, deps: DayAheadDeps, client: TestClient) -> None:
+    over = access_world.key(store, days=-1)
+    good, revoke = revocable(store, deps)
+    assert [client.get(DE, headers={"X-API-Key": k}).status_code for k in (good, over)] == [200, 401]
+    revoke()
     assert client.get(DE, headers={"X-API-Key": good}).status_code == 401
 
 
 def test_an_open_socket_ends_with_its_key(store: Engine, deps: DayAheadDeps) -> None:
-    key = access_world.key(store)
-    key_id = keys.id_of(key)
-    assert deps.access.keys is not None
-    assert key_id is not None
-    deps.access.keys.read()
-    app = build_app(deps)
-    app.state.deps.access = replace(deps.access, background=())  # keys are read when the test says
+    key, revoke = revocable(store, deps)
     with (
-        TestClient(app) as client,
+        TestClient(build_app(deps)) as client,
         client.websocket_connect("/api/v1/ws?path=day-ahead", headers={"X-API-Key": key}) as socket,
     ):
         assert socket.receive_json()["entity_id"] == "DE"
-        keys.revoke(store, key_id, services_world.NOW)
-        deps.access.keys.read()
+        revoke()
         deps.curves.add(services_world.day_ahead(date(2022, 5, 5)))
         assert socket.receive()["code"] == 4401
 
 
 def test_open_events_end_with_their_key(store: Engine, deps: DayAheadDeps) -> None:
-    key = access_world.key(store)
-    key_id = keys.id_of(key)
-    assert deps.access.keys is not None
-    assert key_id is not None
-    deps.access.keys.read()
-    app = build_app(deps)
-    app.state.deps.access = replace(deps.access, background=())
+    key, revoke = revocable(store, deps)
     ask: dict[str, Any] = {"params": {"path": "day-ahead"}, "headers": {"X-API-Key": key}, "timeout": 10.0}
-    with served(app) as url, httpx2.stream("GET", f"{url}/api/v1/events", **ask) as answer:
+    with served(build_app(deps)) as url, httpx2.stream("GET", f"{url}/api/v1/events", **ask) as answer:
         lines = answer.iter_lines()
         assert told(lines)[0] == "day_ahead"
-        keys.revoke(store, key_id, services_world.NOW)
-        deps.access.keys.read()
+        revoke()
         deps.curves.add(services_world.day_ahead(date(2022, 5, 5)))
         assert not [line for line in lines if line.startswith("data:")], "a curve came after the key had ended"
 

@@ -17,8 +17,8 @@ from services.da_svc.deps import DayAheadDeps
 from services.shared.bodies import WHOLE, Encoded, with_fields
 from tests import services_world as world
 from tests.client_example import run_client_example
+from tests.served import served
 from tests.unit.services.id_desk import desk_of
-from tests.unit.services.test_events import served
 
 PROBLEM = {"type": "urn:dualcast:problem:no-forecast", "title": "No forecast", "status": 503, "detail": "none yet"}
 

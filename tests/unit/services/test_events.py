@@ -2,48 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, timedelta
-from typing import Any
 
 import httpx2
-import uvicorn
-from fastapi import FastAPI
 
 from services.da_svc.app import build_app
 from tests import services_world as world
-
-
-@contextmanager
-def served(app: FastAPI) -> Iterator[str]:
-    """The application on a free port."""
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(10)
-        listening.close()
-
-
-def told(lines: Iterator[str]) -> tuple[str, dict[str, Any]]:
-    """The next event: its name and its data."""
-    event = ""
-    for line in lines:
-        if line.startswith("event: "):
-            event = line.removeprefix("event: ")
-        if line.startswith("data: "):
-            return event, json.loads(line.removeprefix("data: "))
-    raise AssertionError("the stream has ended")
+from tests.served import served, told
 
 
 def test_events_begin_with_the_newest_and_go_on_with_each_new_curve() -> None:
