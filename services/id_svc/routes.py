@@ -22,6 +22,7 @@ from services.shared.answers import (
     one,
     problem_in_list,
     published_intraday,
+    told_apart,
 )
 from services.shared.api import (
     api_router,
@@ -75,18 +76,15 @@ async def intraday_of_many(
 
         answers, problems = await each(request, deps, page, answer)
         return many(request, answers, problems, shape, deps.clock.now(), next_cursor)
-    known, answers, problems = [], [], []
+    known, refused = [], []
     for name in page:
         try:
             known.append(entity_of(found, name))
         except ProblemError as error:
-            problems.append(problem_in_list(request, name, error))
-    for entity, made in zip(known, await scored(deps, [Ask(found, entity) for entity in known]), strict=True):
-        if isinstance(made, ProblemError):
-            problems.append(problem_in_list(request, entity.id, made))
-        else:
-            answers.append(made)
-    return many(request, answers, problems, shape, deps.clock.now(), next_cursor)
+            refused.append(problem_in_list(request, name, error))
+    made = await scored(deps, [Ask(found, entity) for entity in known])
+    answers, problems = told_apart(request, [entity.id for entity in known], made)
+    return many(request, answers, refused + problems, shape, deps.clock.now(), next_cursor)
 
 
 @router.get(

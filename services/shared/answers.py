@@ -114,8 +114,15 @@ async def each(
     request: Request, deps: SharedDeps, entity_ids: Sequence[str], answer: Callable[[str, CurveBook], Answered]
 ) -> tuple[list[Answered], list[dict[str, Any]]]:
     """The answers of some entities, from memory or the archive, and the problems of the others."""
-    answers, problems = [], []
     found = await deps.archive.answers(deps.curves, [partial(answer, entity_id) for entity_id in entity_ids])
+    return told_apart(request, entity_ids, found)
+
+
+def told_apart(
+    request: Request, entity_ids: Sequence[str], found: Sequence[Answered | ProblemError]
+) -> tuple[list[Answered], list[dict[str, Any]]]:
+    """The answers among what was found of each entity, and the problems of the others."""
+    answers, problems = [], []
     for entity_id, answered in zip(entity_ids, found, strict=True):
         if isinstance(answered, ProblemError):
             problems.append(problem_in_list(request, entity_id, answered))
