@@ -18,7 +18,7 @@ from models.inputs import Ints
 
 if TYPE_CHECKING:
     # jobs that make no forecast need not load what makes them
-    from models.forecasting import DayAheadCurves
+    from models.forecasting.day_ahead import DayAheadCurves
 
 _TIME = pa.timestamp("us", "UTC")
 _PARTITION = "issue_date"

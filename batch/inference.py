@@ -30,7 +30,9 @@ from dualcast.adapters.model_registry import RegisteredModel, UnknownModelError,
 from dualcast.catalogue import UseCase
 from dualcast.records import Topic
 from dualcast.settings import Settings
-from models.forecasting import DayAheadCurves, Factors, NoForecastError, day_ahead_curves
+from models.forecasting.curve import NoForecastError
+from models.forecasting.day_ahead import DayAheadCurves, day_ahead_curves
+from models.forecasting.intervals import Factors
 from models.training import model_name
 
 _log = structlog.get_logger(__name__)

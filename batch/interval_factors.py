@@ -31,7 +31,7 @@ from dualcast.settings import Settings
 from dualcast.timegrid import day_bounds, local_date
 from models.adaptive import memory
 from models.came_true import judged
-from models.forecasting import interval_factors
+from models.forecasting.intervals import interval_factors
 from models.inputs import Floats
 from models.training import model_name
 

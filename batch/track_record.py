@@ -19,7 +19,7 @@ from dualcast.records import quantile_column
 from dualcast.settings import Settings
 from dualcast.timegrid import from_micros
 from models.adaptive import memory
-from models.forecasting import Factors, interval_factors
+from models.forecasting.intervals import Factors, interval_factors
 
 _FOUND = "entity_id string, issued_at timestamp, factors array<double>"
 

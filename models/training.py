@@ -19,8 +19,8 @@ from dualcast.adapters.lake import target_column, training_keys
 from dualcast.adapters.model_registry import Run, publish
 from dualcast.catalogue import Path_, UseCase
 from dualcast.settings import Settings
+from models.code_version import code_version
 from models.fitting import Examples, Fitted, TooFewExamplesError, fit_model
-from models.forecasting import code_version
 from models.inputs import Layout, per_target
 
 _PREFIX = {"day-ahead": "model_da", "intraday": "model_id"}

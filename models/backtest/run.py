@@ -17,7 +17,10 @@ from models.backtest.question import Fold, Question
 from models.backtest.rows import EachEntity, RowMaker, one_by_one, with_targets
 from models.backtest.track_record import TrackRecord
 from models.fitting import Examples, TooFewExamplesError, fit_model
-from models.forecasting import Factors, NoForecastError, day_ahead_forecasts, intraday_forecasts
+from models.forecasting.curve import NoForecastError
+from models.forecasting.day_ahead import day_ahead_forecasts
+from models.forecasting.intervals import Factors
+from models.forecasting.intraday import intraday_forecasts
 from models.inputs import Layout
 from models.training import known_by, model_name
 

@@ -20,7 +20,7 @@ from models.backtest.question import Question, QuestionError, refit_length
 from models.backtest.report.page import Subject, render
 from models.backtest.rows import EachEntity, one_by_one
 from models.backtest.run import Progress, run
-from models.forecasting import code_version
+from models.code_version import code_version
 from models.scoring import FaultyForecastsError
 
 _log = structlog.get_logger(__name__)

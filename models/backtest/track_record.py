@@ -15,7 +15,7 @@ from models.adaptive import memory, one_an_hour
 from models.backtest.history import History
 from models.backtest.question import Question
 from models.came_true import judged
-from models.forecasting import Factors, interval_factors
+from models.forecasting.intervals import Factors, interval_factors
 
 # By what a published point finds the row that it was made from.
 _KEY = {"day-ahead": ["entity_id", "issued_at", "valid_time"], "intraday": ["entity_id", "issued_at"]}

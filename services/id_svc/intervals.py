@@ -18,7 +18,9 @@ from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import UseCase
 from dualcast.records import FeatureRow, Forecast
 from dualcast.settings import Settings
-from models.forecasting import IntradayFactors, NoForecastError, intraday_curves
+from models.forecasting.curve import NoForecastError
+from models.forecasting.intervals import IntradayFactors
+from models.forecasting.intraday import intraday_curves
 from models.inputs import Floats
 from services.shared.memory.feeds import Worker
 

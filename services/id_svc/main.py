@@ -8,7 +8,7 @@ from dualcast.adapters.store.engine import open_store
 from dualcast.catalogue import load_catalogue
 from dualcast.records import Topic
 from dualcast.settings import Settings, load_settings
-from models.forecasting import prove_intraday
+from models.forecasting.intraday import prove_intraday
 from services.id_svc.adapters import KafkaArrivals, KafkaOutbox, MlflowModels, RedisFeatures
 from services.id_svc.app import build_app
 from services.id_svc.deps import IntradayDeps

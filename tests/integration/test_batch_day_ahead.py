@@ -28,7 +28,8 @@ from dualcast.adapters.model_registry import load
 from dualcast.catalogue import CurveQuality, Entity, UseCase
 from dualcast.records import Forecast, Topic
 from dualcast.settings import Settings
-from models.forecasting import day_ahead_forecasts, interval_factors
+from models.forecasting.day_ahead import day_ahead_forecasts
+from models.forecasting.intervals import interval_factors
 from models.training import model_name
 from tests.feature_job import publish
 from tests.histories import history

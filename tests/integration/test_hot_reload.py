@@ -20,7 +20,7 @@ from dualcast.catalogue import Entity, UseCase
 from dualcast.records import FeatureRow
 from dualcast.settings import Settings
 from dualcast.timegrid import floor
-from models.forecasting import intraday_forecast
+from models.forecasting.intraday import intraday_forecast
 from models.model import Model
 from services.id_svc.app import build_app
 from services.id_svc.main import dependencies

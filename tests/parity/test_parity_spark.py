@@ -30,7 +30,8 @@ from dualcast.records import FeatureRow, Topic, forecast_frame
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock
 from models.came_true import judged
-from models.forecasting import interval_factors, intraday_forecasts
+from models.forecasting.intervals import interval_factors
+from models.forecasting.intraday import intraday_forecasts
 from models.training import model_name, train
 from tests.feature_job import publish
 from tests.histories import history

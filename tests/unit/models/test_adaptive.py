@@ -12,7 +12,9 @@ from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import UseCase
 from dualcast.records import forecast_frame
 from models.adaptive import TrackRecord, one_an_hour
-from models.forecasting import day_ahead_forecasts, interval_factors, intraday_forecasts
+from models.forecasting.day_ahead import day_ahead_forecasts
+from models.forecasting.intervals import interval_factors
+from models.forecasting.intraday import intraday_forecasts
 from models.inputs import Floats
 
 LEVELS = (0.1, 0.5, 0.9)

@@ -12,16 +12,11 @@ import pytest
 from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import Entity, UseCase
 from dualcast.records import FeatureRow
-from models.forecasting import (
-    FeatureMismatchError,
-    NoForecastError,
-    code_version,
-    day_ahead_forecast,
-    day_ahead_forecasts,
-    intraday_curves,
-    intraday_forecast,
-    prove_intraday,
-)
+from models.code_version import code_version
+from models.forecasting.curve import NoForecastError
+from models.forecasting.day_ahead import day_ahead_forecast, day_ahead_forecasts
+from models.forecasting.intraday import intraday_curves, intraday_forecast, prove_intraday
+from models.inputs import FeatureMismatchError
 
 SHORT_DAY = date(2022, 3, 27)
 

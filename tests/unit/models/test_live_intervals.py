@@ -22,7 +22,8 @@ from dualcast.timegrid import Clock, day_bounds
 from models.backtest.history import History
 from models.backtest.question import Question
 from models.backtest.track_record import TrackRecord
-from models.forecasting import NoForecastError, intraday_forecast, intraday_forecasts
+from models.forecasting.curve import NoForecastError
+from models.forecasting.intraday import intraday_forecast, intraday_forecasts
 from models.inputs import Floats
 from services.id_svc.intervals import Intervals
 from tests.histories import corrupt_from

@@ -15,7 +15,8 @@ from dualcast.catalogue import UseCase, load_use_case
 from dualcast.features.asof import day_ahead_features, target_values
 from dualcast.records import Forecast, forecast_frame
 from dualcast.timegrid import DAY
-from models.forecasting import NoForecastError, day_ahead_curves, day_ahead_forecasts
+from models.forecasting.curve import NoForecastError
+from models.forecasting.day_ahead import day_ahead_curves, day_ahead_forecasts
 from models.inputs import Layout
 from models.model import load_model
 from tests.conftest import ROOT

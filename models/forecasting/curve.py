@@ -1,0 +1,90 @@
+"""What curves of both paths share: a model's quantiles become a Forecast, or there is a reason why not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
+
+import numpy as np
+
+from dualcast.adapters.model_registry import PREVIOUS, RegisteredModel
+from dualcast.catalogue import Path_, UseCase
+from dualcast.records import Forecast, Point
+from dualcast.timegrid import iso_duration
+from models.code_version import code_version
+from models.inputs import Floats
+from models.model import Model
+
+PREVIOUS_VERSION = "fallback: previous_version"
+MISSING = "missing:"
+
+
+class NoForecastError(ValueError):
+    """The model has nothing to say: the level of the series is unknown, or every target has passed."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What distinguishes one curve: quantiles are (points, levels)."""
+
+    entity_id: str
+    issued_at: datetime
+    newest_input_at: datetime
+    data_version: str
+    reasons: Sequence[str]
+    times: list[datetime]
+    quantiles: Floats
+    simulated: bool
+
+    def forecast(self, model: RegisteredModel, use_case: UseCase, path: Path_) -> Forecast:
+        """The same with all that says where it comes from. Raises NoForecastError where the level is unknown."""
+        if not np.isfinite(self.quantiles).all():
+            raise no_level(model, self.entity_id)
+        reasons = distinct(self.reasons)
+        return Forecast(
+            use_case=use_case.use_case,
+            path=path.replace("-", "_"),
+            entity_id=self.entity_id,
+            issued_at=self.issued_at,
+            target=use_case.target,
+            unit=use_case.unit,
+            resolution=iso_duration(use_case.part(path).resolution),
+            model_name=model.name,
+            model_version=model.version,
+            code_version=code_version(),
+            data_version=self.data_version,
+            newest_input_at=self.newest_input_at,
+            degraded=bool(reasons),
+            degraded_reasons=reasons,
+            quantile_levels=list(raw_model(model).levels),
+            points=[Point(t, v) for t, v in zip(self.times, self.quantiles.tolist(), strict=True)],
+            simulated=self.simulated,
+        )
+
+
+def raw_model(model: RegisteredModel) -> Model:
+    """Our model behind a registered one."""
+    return cast("Model", model.raw)
+
+
+def bounded(use_case: UseCase, quantiles: Floats) -> Floats:
+    """Quantiles within what the target can be."""
+    bounds = use_case.variables[use_case.target].bounds
+    return np.clip(quantiles, bounds.min, bounds.max) if (bounds.min, bounds.max) != (None, None) else quantiles
+
+
+def version_reasons(model: RegisteredModel) -> list[str]:
+    """Why curves of this version are degraded, whatever they know."""
+    return [PREVIOUS_VERSION] if model.alias == PREVIOUS else []
+
+
+def no_level(model: RegisteredModel, entity_id: str) -> NoForecastError:
+    """What to raise where the level of an entity is unknown."""
+    return NoForecastError(f"{model.name} {model.version} cannot forecast {entity_id}: its level is unknown")
+
+
+def distinct(reasons: Iterable[str]) -> list[str]:
+    """Reasons in order, each once."""
+    return list(dict.fromkeys(reasons))
