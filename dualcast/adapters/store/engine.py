@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import stamina
 from sqlalchemy import Connection, Engine, create_engine, event, exc
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -92,6 +93,12 @@ def _sqlite(url: URL) -> Engine:
     return engine
 
 
+def _is_busy(error: Exception) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+
+
+# SQLite does not wait by itself where several open a new file at once, and the log is made.
+@stamina.retry(on=_is_busy, attempts=None, timeout=_LOCK_SECONDS, wait_initial=0.01, wait_max=0.5)
 def _prepare(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
     """Readers beside one writer. Transactions are begun by us: the driver would leave out those of migrations."""
     connection.isolation_level = None
