@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -57,15 +56,22 @@ def mean_change(window: Window, variable: str, over: timedelta, by: timedelta) -
 @feature("origin", level=True)
 def typical_error(window: Window, variable: str, over: timedelta, count: int, within: int = 21) -> Floats:
     """How far the values of the time before the origin lay, on average, from what ``same_day_type`` says of them."""
-    past = _before_origin(window, over)
-    return _mean_known(past.at(variable, past.target) - same_day_type(past, variable, count, within))
+
+    def error(past: Window) -> Floats:
+        return past.at(variable, past.target) - same_day_type(past, variable, count, within)
+
+    name = f"{variable} less its mean of {count} days within {within}"
+    return _mean_known(window.before_origin(name, window.periods(over.total_seconds()), error))
 
 
 @feature("origin", level=True)
 def mean_rise(window: Window, variable: str, over: timedelta, by: timedelta) -> Floats:
     """The mean of the time before the origin less that of the same local time whole days before."""
-    past = _before_origin(window, over)
-    return _mean_known(past.at(variable, past.target) - lag(past, variable, by))
+
+    def rise(past: Window) -> Floats:
+        return past.at(variable, past.target) - lag(past, variable, by)
+
+    return _mean_known(window.before_origin(f"{variable} since {by}", window.periods(over.total_seconds()), rise))
 
 
 @feature("target", level=True)
@@ -101,11 +107,6 @@ def day_mean(window: Window, variable: str, by: timedelta = timedelta(0)) -> Flo
     total = np.where(known, values, 0.0).sum(axis=1, keepdims=True)
     count = known.sum(axis=1, keepdims=True)
     return np.broadcast_to(np.where(count > 0, total / np.maximum(count, 1), np.nan), values.shape)
-
-
-def _before_origin(window: Window, over: timedelta) -> Window:
-    """The window with the slots of the time before the origin as targets."""
-    return replace(window, target=window.origin - np.arange(window.periods(over.total_seconds()), 0, -1))
 
 
 def _mean_known(values: Floats) -> Floats:

@@ -8,7 +8,7 @@ later one gives NaN, so that no feature can leak by mistake.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
@@ -82,6 +82,26 @@ class Window:
             shift = self._target_offset - self.calendar.utc_offset(back)
             self._moved[days] = back + shift // self.step
         return self._moved[days]
+
+    def before_origin(self, name: str, width: int, of: Callable[[Window], Floats]) -> Floats:
+        """What ``of`` gives for the ``width`` slots before the origin as targets: (n, width).
+
+        Features that give the same ``name`` to the same ``of`` share it.
+        """
+        known = self._past.get(name)
+        have = 0 if known is None else known.shape[1]
+        if have < width:
+            # as many at once as there are targets: what is asked for next is mostly among them
+            reach = max(width, self.target.shape[1])
+            made = of(replace(self, target=self.origin - np.arange(reach, have, -1)))
+            known = self._past[name] = made if known is None else np.concatenate((made, known), axis=1)
+        assert known is not None
+        return known[:, known.shape[1] - width :]
+
+    @cached_property
+    def _past(self) -> dict[str, Floats]:
+        """What ``before_origin`` has worked out, by name."""
+        return {}
 
     @cached_property
     def _target_offset(self) -> Slots:
