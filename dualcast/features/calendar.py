@@ -13,37 +13,37 @@ _EPOCH_WEEKDAY = 3
 _WORK = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.0])
 
 
-@feature("target", level=False)
+@feature("target", level=False, by_slot=True)
 def local_hour(window: Window) -> Floats:
     """Hours since local midnight, with fractions."""
     return (window.calendar.local_seconds(window.target) % 86400) / 3600.0
 
 
-@feature("target", level=False)
+@feature("target", level=False, by_slot=True)
 def weekday(window: Window) -> Floats:
     """0 for Monday to 6 for Sunday."""
     return window.calendar.weekday(window.target).astype(np.float64)
 
 
-@feature("target", level=False)
+@feature("target", level=False, by_slot=True)
 def day_type(window: Window) -> Floats:
     """0 workday, 1 Saturday, 2 Sunday or holiday."""
     return window.calendar.day_type(window.target).astype(np.float64)
 
 
-@feature("target", level=False)
+@feature("target", level=False, by_slot=True)
 def holiday(window: Window, days: int = 0) -> Floats:
     """Share of the population on holiday ``days`` after the target's day; negative for before."""
     return window.calendar.holiday_share(window.calendar.local_day(window.target) + days)
 
 
-@feature("target", level=False)
+@feature("target", level=False, by_slot=True)
 def school_holiday(window: Window, days: int = 0) -> Floats:
     """Share of the population with school holidays ``days`` after the target's day; negative for before."""
     return window.calendar.school_holiday_share(window.calendar.local_day(window.target) + days)
 
 
-@feature("target", level=False)
+@feature("target", level=False, by_slot=True)
 def workday_lost(window: Window, days: int = 0) -> Floats:
     """How much work a holiday costs ``days`` after the target's day: all of it on workdays, nothing on a Sunday."""
     day = window.calendar.local_day(window.target) + days
@@ -51,7 +51,7 @@ def workday_lost(window: Window, days: int = 0) -> Floats:
     return lost
 
 
-@feature("target", level=False)
+@feature("target", level=False, by_slot=True)
 def bridge(window: Window, days: int = 0) -> Floats:
     """How much the day is squeezed between days off, 0 to 1, ``days`` after the target's day."""
     day = window.calendar.local_day(window.target) + days
@@ -60,19 +60,19 @@ def bridge(window: Window, days: int = 0) -> Floats:
     return squeezed
 
 
-@feature("target", level=False)
+@feature("target", level=False, by_slot=True)
 def special_day(window: Window) -> Floats:
     """The kind of the target's day, as a code: see ``special_days``."""
     return window.calendar.special_day(window.calendar.local_day(window.target)).astype(np.float64)
 
 
-@feature("target", level=False)
+@feature("target", level=False, by_slot=True)
 def season_sin(window: Window) -> Floats:
     """Sine of the time of year."""
     return np.sin(_angle(window))
 
 
-@feature("target", level=False)
+@feature("target", level=False, by_slot=True)
 def season_cos(window: Window) -> Floats:
     """Cosine of the time of year."""
     return np.cos(_angle(window))

@@ -16,14 +16,14 @@ def mean_error(window: Window, variable: str, observed: str, over: timedelta) ->
     return window.mean_error(variable, observed, window.origin, window.periods(over.total_seconds()))
 
 
-@feature("target", level=True)
+@feature("target", level=True, by_slot=True)
 def error_lag(window: Window, variable: str, observed: str, by: timedelta) -> Floats:
     """(observed - forecast) at the same local time, whole days before the target."""
     slot = window.same_local_time(by.days)
     return window.at(observed, slot) - window.at(variable, slot)
 
 
-@feature("target", level=True)
+@feature("target", level=True, by_slot=True)
 def error_same_time(window: Window, variable: str, observed: str, days: int) -> Floats:
     """Mean of (observed - forecast) at the target's local time over the last ``days`` days that are known."""
     total, found = np.zeros(window.target.shape), np.zeros(window.target.shape)
@@ -35,13 +35,13 @@ def error_same_time(window: Window, variable: str, observed: str, days: int) -> 
     return np.where(found > 0, total / np.maximum(found, 1), np.nan)
 
 
-@feature("target", level=True)
+@feature("target", level=True, by_slot=True)
 def corrected(window: Window, variable: str, observed: str, days: int) -> Floats:
     """The forecast of others at the target plus its recent error at the target's local time."""
     return window.at(variable, window.target) + error_same_time(window, variable, observed, days)
 
 
-@feature("target", level=True)
+@feature("target", level=True, by_slot=True)
 def moved_lag(window: Window, variable: str, forecast: str, by: timedelta) -> Floats:
     """The value at the same local time, whole days before, plus how much others expect it to have changed since."""
     before = window.same_local_time(by.days)

@@ -10,13 +10,13 @@ from dualcast.features.registry import Floats, feature
 from dualcast.features.window import Window
 
 
-@feature("target", level=True)
+@feature("target", level=True, by_slot=True)
 def value(window: Window, variable: str) -> Floats:
     """The value at the target itself: for forecasts of others. Measured values are hidden there."""
     return window.at(variable, window.target)
 
 
-@feature("target", level=True)
+@feature("target", level=True, by_slot=True)
 def lag(window: Window, variable: str, by: timedelta) -> Floats:
     """The value at the same local time, whole days before the target."""
     return window.at(variable, window.same_local_time(by.days))
@@ -74,7 +74,7 @@ def mean_rise(window: Window, variable: str, over: timedelta, by: timedelta) -> 
     return _mean_known(window.before_origin(f"{variable} since {by}", window.periods(over.total_seconds()), rise))
 
 
-@feature("target", level=True)
+@feature("target", level=True, by_slot=True)
 def same_day_type(window: Window, variable: str, count: int, within: int = 21) -> Floats:
     """The mean of the last ``count`` days of the target's day type, at its local time, at most ``within`` days back.
 
@@ -93,7 +93,7 @@ def same_day_type(window: Window, variable: str, count: int, within: int = 21) -
     return np.where(found > 0, total / np.maximum(found, 1), np.nan)
 
 
-@feature("target", level=True)
+@feature("target", level=True, by_slot=True)
 def slope(window: Window, variable: str, by: int) -> Floats:
     """How much the value ``by`` slots after the target differs from that at the target; negative for before."""
     return window.at(variable, window.target + by) - window.at(variable, window.target)

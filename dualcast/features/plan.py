@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Self
 
 import numpy as np
@@ -90,7 +91,9 @@ class FeaturePlan:
 
     def compute(self, window: Window) -> dict[str, Floats]:
         """Run every feature: (n, 1) for those per origin, (n, horizons) for those per target."""
-        return {
-            name: np.asarray(spec.definition.call(window, **spec.arguments()), dtype=np.float64)
-            for name, spec in self.specs.items()
-        }
+        return {name: np.asarray(_called(spec, window), dtype=np.float64) for name, spec in self.specs.items()}
+
+
+def _called(spec: FeatureSpec, window: Window) -> Floats:
+    call = partial(spec.definition.call, **spec.arguments())
+    return window.by_slot(call) if spec.definition.by_slot else call(window)

@@ -16,6 +16,7 @@ from dualcast.timegrid import duration
 
 Floats = NDArray[np.float64]
 Shape = Literal["origin", "target"]
+_Call = Callable[..., Floats]
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,15 @@ class FeatureFunction:
     """A pure function of a window.
 
     ``shape`` says whether it yields one value for each origin, (n, 1), or one for each target, (n, horizons).
-    ``level`` says that its values are in the unit of its first variable, so that a model may scale them.
+    ``level`` says that its values are in the unit of its first variable, so that a model may scale them; ``by_slot``
+    that it looks at each target by itself, and at the origin only by what that hides.
     """
 
     name: str
-    call: Callable[..., Floats]
+    call: _Call
     shape: Shape
     level: bool
+    by_slot: bool
 
     @cached_property
     def parameters(self) -> dict[str, inspect.Parameter]:
@@ -40,14 +43,14 @@ class FeatureFunction:
 FUNCTIONS: dict[str, FeatureFunction] = {}
 
 
-def feature(shape: Shape, *, level: bool) -> Callable[[Callable[..., Floats]], Callable[..., Floats]]:
+def feature(shape: Shape, *, level: bool, by_slot: bool = False) -> Callable[[_Call], _Call]:
     """Enter a function into the catalogue under its own name."""
 
-    def enter(call: Callable[..., Floats]) -> Callable[..., Floats]:
+    def enter(call: _Call) -> _Call:
         name = call.__name__
         if name in FUNCTIONS:
             raise ValueError(f"feature function {name!r} is defined twice")
-        FUNCTIONS[name] = FeatureFunction(name, call, shape, level)
+        FUNCTIONS[name] = FeatureFunction(name, call, shape, level, by_slot)
         return call
 
     return enter

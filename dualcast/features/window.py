@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,11 +50,8 @@ class Window:
 
     def at(self, variable: str, slot: Slots) -> Floats:
         """Values at slots, which broadcast against the origins; NaN where unknown, hidden or out of sight."""
-        series = self.values[variable]
-        first = np.maximum(self.start, self.origin - self.lookback)
-        end = self.start + series.shape[-1]
-        seen = (slot >= first) & (slot < (np.minimum(end, self.origin) if variable in self.observed else end))
-        return np.where(seen, _taken(series, slot - self.start), np.nan)
+        seen = self._seen(variable, slot, self.origin)
+        return np.where(seen, _taken(self.values[variable], slot - self.start), np.nan)
 
     def mean(self, variable: str, end: Slots, width: int) -> Floats:
         """Mean of the ``width`` slots before ``end``; NaN where fewer than half of them are known.
@@ -83,8 +80,40 @@ class Window:
             self._moved[days] = back + shift // self.step
         return self._moved[days]
 
+    def by_slot(self, of: Callable[[Window], Floats]) -> Floats:
+        """What ``of`` gives for this window, worked out once for each slot that is a target of several origins.
+
+        ``of`` must look at each target by itself, and at the origin only by what that hides.
+        """
+        if self._slots is None:
+            return of(self)
+        try:
+            found = of(self._slots)[:, 0]
+        except _OriginMattersError:
+            return of(self)
+        spread: Floats = found.take(self.target - self._slots.target[0, 0])
+        return spread
+
+    @cached_property
+    def _slots(self) -> Window | None:
+        """Each target slot once; None where that saves nothing, or where each origin knew other values."""
+        if not self.target.size or any(series.ndim > 1 for series in self.values.values()):
+            return None
+        first, last = int(self.target.min()), int(self.target.max())
+        if self.target.size < 2 * (last - first + 1):
+            return None
+        slot, lead = np.arange(first, last + 1)[:, np.newaxis], self.target - self.origin
+        given = {name: getattr(self, name) for name in ("values", "observed", "start", "lookback", "step", "calendar")}
+        return _SlotWindow(**given, target=slot, origin=slot - lead.max(), newest_origin=slot - lead.min())
+
+    def _seen(self, variable: str, slot: Slots, origin: Slots) -> NDArray[np.bool_]:
+        """Whether an origin sees slots."""
+        first = np.maximum(self.start, origin - self.lookback)
+        end = self.start + self.values[variable].shape[-1]
+        return (slot >= first) & (slot < (np.minimum(end, origin) if variable in self.observed else end))
+
     def before_origin(self, name: str, width: int, of: Callable[[Window], Floats]) -> Floats:
-        """What ``of`` gives for the ``width`` slots before the origin as targets: (n, width).
+        """What ``of``, as in ``by_slot``, gives for the ``width`` slots before the origin as targets: (n, width).
 
         Features that give the same ``name`` to the same ``of`` share it.
         """
@@ -93,7 +122,7 @@ class Window:
         if have < width:
             # as many at once as there are targets: what is asked for next is mostly among them
             reach = max(width, self.target.shape[1])
-            made = of(replace(self, target=self.origin - np.arange(reach, have, -1)))
+            made = replace(self, target=self.origin - np.arange(reach, have, -1)).by_slot(of)
             known = self._past[name] = made if known is None else np.concatenate((made, known), axis=1)
         assert known is not None
         return known[:, known.shape[1] - width :]
@@ -129,6 +158,27 @@ class Window:
         count = _taken(counts, last) - _taken(counts, first)
         total = (_taken(sums, last) - _taken(sums, first)) / _MILLI
         return np.where(2 * count >= width, total / np.maximum(count, 1), np.nan)
+
+
+class _OriginMattersError(Exception):
+    """What a slot shows depends on which origin looks."""
+
+
+@dataclass(frozen=True)
+class _SlotWindow(Window):
+    """One target a row; ``origin`` is the oldest of the origins that look at it. Raises where they see other things."""
+
+    newest_origin: Slots
+
+    def at(self, variable: str, slot: Slots) -> Floats:
+        """As Window has it."""
+        oldest, newest = (self._seen(variable, slot, origin) for origin in (self.origin, self.newest_origin))
+        if not np.array_equal(oldest, newest):
+            raise _OriginMattersError
+        return super().at(variable, slot)
+
+    def _mean_of(self, *_: Any) -> Floats:
+        raise _OriginMattersError
 
 
 def _taken(series: NDArray[_Number], index: Slots) -> NDArray[_Number]:
