@@ -10,12 +10,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks import endurance, features, growth, inference, services, streaming
+from benchmarks import day_ahead, endurance, features, growth, inference, services, streaming
 from benchmarks.results import entered, table
 
 MEASURES = {
     "features": features.measure,
     "streaming": streaming.measure,
+    "day-ahead": day_ahead.measure,
     "inference": inference.measure,
     "growth": growth.measure,
     "services": services.measure,

@@ -19,8 +19,8 @@ _SECONDS = 1800
 # By then caches, pools and the interpreter's arenas have their size.
 _WARM_SECONDS = 300
 _SAMPLE_SECONDS = 10.0
-# 100 requests a second for each service.
-_CONNECTIONS, _PAUSE_MS = 40, 390
+# 200 requests a second for each service.
+_CONNECTIONS, _PAUSE_MS = 40, 192
 _MEGA = 2**20
 
 

@@ -1,6 +1,7 @@
-"""What 10 and 100 times the series cost, in Silver, Gold, training and inference; and mlforecast beside it.
+"""What 10 and 100 times the series cost, in Silver, Gold, training, inference and streaming; and mlforecast beside it.
 
-Each stage runs its real job on a lake of its own; the ratio is to the same stage with the fewest series. mlforecast
+Each stage runs its real job on a lake of its own, or on a stack of its own; the ratio is to the same stage with the
+fewest series. What streaming costs is the time of its processors, with its start. mlforecast
 learns from and forecasts the most series, in memory and without vintages; the ratio is ours to its, features included.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -19,6 +20,7 @@ from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
 from batch.gold import build_day_ahead
 from batch.silver import refine
+from benchmarks import feature_job
 from benchmarks.inference import infer
 from benchmarks.lake import empty_lake
 from benchmarks.nixtla import measure_peer
@@ -31,10 +33,12 @@ from dualcast.settings import Settings
 from models.fitting import Examples, fit_model
 from models.inputs import Layout
 from models.model import Model
+from streaming.ingest.sources import open_source
 
 _FEWEST = 10
 _TIMES = (1, 10, 100)
 _FIRST, _DAYS, _WEEKS = date(2022, 1, 3), 560, 20
+_STREAM_FIRST, _STREAMED = datetime(2022, 1, 3, tzinfo=UTC), timedelta(days=7)
 _LAST = _FIRST + timedelta(days=_DAYS - 7)
 
 
@@ -54,11 +58,17 @@ def measure() -> list[Row]:
         ),
         Row("mlforecast: forecasting them", peer.predict, "s", ours["inference"] / peer.predict),
     ]
-    return beside + [
+    batch = [
         Row(f"{stage}, {_FEWEST * times:,} series", seconds, "s", seconds / found[1][stage])
         for times in _TIMES
         for stage, seconds in found[times].items()
     ]
+    streamed = {times: _streamed(_FEWEST * times) for times in _TIMES}
+    stream = [
+        Row(f"streaming, {_FEWEST * times:,} series", seconds, "CPU-s", seconds / streamed[1])
+        for times, seconds in streamed.items()
+    ]
+    return beside + batch + stream
 
 
 def _ratio(ours: dict[str, float], seconds: float) -> float:
@@ -90,6 +100,18 @@ def _stages(series: int) -> dict[str, float]:
         with stage("inference"):
             infer(spark, settings, use_case, folder, [_LAST])
     return seconds
+
+
+def _streamed(series: int) -> float:
+    """Seconds of the Flink job's processors for a week of so many bidding zones, from its start."""
+    with feature_job.zones(series) as (_, settings, use_case):
+        one = use_case.model_copy(update={"entities": use_case.entities[:1]})
+        observations = open_source(one, None, None).observations(_STREAM_FIRST, _STREAM_FIRST + _STREAMED)
+        feature_job.send(settings, feature_job.for_each_zone(settings, use_case, observations))
+        rows = int((observations["variable"] == use_case.target).sum()) * series
+        with feature_job.job(feature_job.OURS) as job:
+            cost = feature_job.catch_up(settings, job, rows)
+    return cost.start + cost.cpu
 
 
 def _train(settings: Settings, use_case: UseCase) -> Model:

@@ -19,8 +19,8 @@ import httpx2
 import numpy as np
 import pandas as pd
 import yaml
-from rich.console import Console
 
+from benchmarks.embedded import USE_CASES, embedded
 from dualcast.adapters.feature_store import OnlineFeatures, apply_definitions, repo_config
 from dualcast.adapters.kafka import RecordProducer, create_topics
 from dualcast.adapters.model_registry import Run, publish
@@ -28,15 +28,12 @@ from dualcast.catalogue import UseCase, load_use_case
 from dualcast.features.intraday_plan import feature_set
 from dualcast.features.plan import FeaturePlan
 from dualcast.records import FeatureRow, Forecast, Point, Topic
-from dualcast.settings import Settings, load_settings
+from dualcast.settings import Settings
 from dualcast.timegrid import floor, iso_duration, local_date
-from infra.local import stack
-from infra.local.state import StateDir
 from models.fitting import Examples, fit_model
 from models.inputs import Floats, Layout
 from models.model import Model
 
-_USE_CASES = Path(__file__).parent.parent / "use_cases"
 _ORIGINS = 6000
 _UP_SECONDS = 180.0
 _LEVEL = 50_000.0
@@ -61,28 +58,20 @@ class World:
 @contextmanager
 def world() -> Iterator[World]:
     """Kafka, registry, Redis, MLflow and both services, which can answer; all is gone afterwards."""
-    use_case = load_use_case("de_load", _USE_CASES)
+    use_case = load_use_case("de_load", USE_CASES)
     model = learned(use_case)
-    with TemporaryDirectory(prefix="dualcast-bench-") as folder, ExitStack() as ends:
-        state = StateDir(Path(folder))
-        before = dict(os.environ)
-        ends.callback(os.environ.update, before)
-        os.environ.update(DUALCAST_STATE_DIR=folder, DUALCAST_USE_CASES=str(_USE_CASES), DUALCAST_USE_CASE="de_load")
-        ends.callback(stack.stop, state)
-        stack.start(state, ("kafka", "registry", "redis", "mlflow"), console=Console(stderr=True))
-        settings = load_settings()
+    with embedded() as stack:
+        settings = stack.start("kafka", "registry", "redis", "mlflow")
         create_topics(settings)
         name = f"model_id_{use_case.use_case}"
-        _publish_model(settings, use_case, model, name)
+        publish_model(settings, use_case, model, name)
         apply_definitions(settings, use_case.use_case)
         OnlineFeatures(settings, use_case.use_case).write([_newest_row(use_case)])
         _publish_curve(settings, use_case)
-        stack.start(state, ("da-svc", "id-svc"), console=Console(stderr=True))
-        settings = load_settings()
+        settings = stack.start("da-svc", "id-svc")
         for address in (settings.da_svc, settings.id_svc):
             until_it_answers(f"{address}/health/ready")
-        found = state.live_status().components
-        pids = {service: int(found[service].pid or 0) for service in ("da-svc", "id-svc")}
+        pids = {service: stack.pid(service) for service in ("da-svc", "id-svc")}
         yield World(settings, use_case, model, name, pids)
 
 
@@ -215,7 +204,8 @@ def _newest_row(use_case: UseCase) -> FeatureRow:
     return FeatureRow(use_case.use_case, use_case.entities[0].id, origin, now, feature_set(use_case), features)
 
 
-def _publish_model(settings: Settings, use_case: UseCase, model: Model, name: str) -> None:
+def publish_model(settings: Settings, use_case: UseCase, model: Model, name: str) -> None:
+    """Make a model of made-up rows the champion of a name."""
     row = _newest_row(use_case)
     example = pd.DataFrame(
         {"entity_id": [row.entity_id], "valid_time": [row.valid_time.replace(tzinfo=None)]}

@@ -1,0 +1,147 @@
+"""The Flink job of the intraday path on simulated bidding zones, and what it costs to catch up with their history.
+
+CPU time is that of the job's processes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import uuid4
+
+import pandas as pd
+import psutil
+import yaml
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from benchmarks.embedded import USE_CASES, Embedded, embedded
+from dualcast.adapters.kafka import Codec, create_topics
+from dualcast.catalogue import UseCase, load_use_case
+from dualcast.records import Topic
+from dualcast.settings import Settings
+from streaming.ingest.messages import messages
+from streaming.ingest.replay import MOST_IN_HISTORY
+
+OURS = [str(Path(sys.executable).with_name("dualcast")), "stream", "features"]
+IDENTITY = [sys.executable, "-m", "benchmarks.identity_program"]
+_PATIENCE_SECONDS = 600.0
+_SAMPLE_SECONDS, _QUIET_SECONDS = 0.2, 5.0
+
+# Key and value of Kafka messages.
+Messages = Sequence[tuple[str, bytes]]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What it took a job to write its records.
+
+    wall and cpu are the seconds since its first record, and ``share`` the part of all records that they were for; start
+    is the seconds of its processors until then.
+    """
+
+    wall: float
+    cpu: float
+    share: float
+    records: int
+    start: float
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """What a job has done by a moment: seconds of its processors, and records on the topic of features."""
+
+    at: float
+    cpu: float
+    records: int
+
+
+@contextmanager
+def zones(count: int) -> Iterator[tuple[Embedded, Settings, UseCase]]:
+    """Broker, registry and Redis with all topics, for a use case of several zones."""
+    with TemporaryDirectory(prefix="dualcast-bench-") as folder:
+        definition = yaml.safe_load((USE_CASES / "de_load.yaml").read_text(encoding="utf-8"))
+        definition["entities"] = [definition["entities"][0] | {"id": f"Z{n}"} for n in range(count)]
+        for name in ("replay", "sources"):  # they name the one zone
+            definition.pop(name, None)
+        (Path(folder) / "de_load.yaml").write_text(yaml.safe_dump(definition), encoding="utf-8")
+        with embedded(Path(folder)) as stack:
+            settings = stack.start("kafka", "registry", "redis")
+            create_topics(settings)
+            yield stack, settings, load_use_case("de_load", Path(folder))
+
+
+def for_each_zone(settings: Settings, use_case: UseCase, observations: pd.DataFrame) -> list[tuple[str, bytes]]:
+    """The observations of one zone as big messages, for every zone in turn."""
+    codec = Codec(settings, Topic.OBSERVATIONS)
+    parts = list(messages(observations, MOST_IN_HISTORY))
+    found = [(e.id, codec.encode(type(part)(e.id, part.columns))) for part in parts for e in use_case.entities]
+    codec.close()
+    return found
+
+
+def send(settings: Settings, sent: Messages) -> None:
+    """Put messages on the observations' topic. Raises RuntimeError where the broker does not take them."""
+    producer = Producer({"bootstrap.servers": settings.kafka, "compression.type": "lz4", "message.max.bytes": 2**23})
+    for key, value in sent:
+        producer.produce(Topic.OBSERVATIONS.value, value, key)
+        producer.poll(0)
+    if producer.flush(60):
+        raise RuntimeError("the broker did not take the history")
+
+
+@contextmanager
+def job(command: Sequence[str]) -> Iterator[psutil.Process]:
+    """A job, killed afterwards."""
+    log = Path(os.environ["DUALCAST_STATE_DIR"]) / "job.log"
+    with log.open("ab") as output:
+        started = psutil.Popen(command, stdout=output, stderr=output)
+    try:
+        yield started
+    finally:
+        for process in [*started.children(recursive=True), started]:
+            process.kill()
+        started.wait()
+
+
+def catch_up(settings: Settings, running: psutil.Process, expected: int) -> Cost:
+    """What it costs a job to write about so many records. Raises RuntimeError where it does not get there."""
+    consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": str(uuid4())})
+    before = sum(ends(consumer, Topic.FEATURES_INTRADAY).values())
+    samples: list[_Sample] = []
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not _is_done(samples, expected):
+        if time.monotonic() > deadline or not running.is_running():
+            raise RuntimeError(f"the job did not catch up: {samples[-1:]} of {expected}")
+        records = sum(ends(consumer, Topic.FEATURES_INTRADAY).values()) - before
+        sample = _Sample(time.monotonic(), _cpu_seconds(running), records)
+        if sample.records:
+            samples.append(sample)
+        time.sleep(_SAMPLE_SECONDS)
+    consumer.close()
+    most = samples[-1].records
+    first, last = samples[0], next(s for s in samples if s.records > 0.999 * most)
+    return Cost(last.at - first.at, last.cpu - first.cpu, 1 - first.records / most, most, first.cpu)
+
+
+def ends(consumer: Consumer, topic: Topic) -> Mapping[int, int]:
+    """The offset behind the last record of each partition."""
+    partitions = consumer.list_topics(topic.value, timeout=10).topics[topic.value].partitions
+    return {p: consumer.get_watermark_offsets(TopicPartition(topic.value, p), timeout=10)[1] for p in partitions}
+
+
+def _is_done(samples: Sequence[_Sample], expected: int) -> bool:
+    if not samples or samples[-1].records < 0.99 * expected:
+        return False
+    quiet = [s for s in samples if s.at > samples[-1].at - _QUIET_SECONDS]
+    return len(quiet) < len(samples) and quiet[0].records > 0.999 * samples[-1].records
+
+
+def _cpu_seconds(running: psutil.Process) -> float:
+    times = [process.cpu_times() for process in [running, *running.children(recursive=True)]]
+    return float(sum(t.user + t.system for t in times))
