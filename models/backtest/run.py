@@ -18,7 +18,7 @@ from models.backtest.rows import EachEntity, RowMaker, one_by_one, with_targets
 from models.backtest.track_record import TrackRecord
 from models.fitting import Examples, TooFewExamplesError, fit_model
 from models.forecasting.curve import NoForecastError
-from models.forecasting.day_ahead import day_ahead_forecasts
+from models.forecasting.day_ahead import day_ahead_curves
 from models.forecasting.intervals import Factors
 from models.forecasting.intraday import intraday_forecasts
 from models.inputs import Layout
@@ -100,7 +100,8 @@ def _of_day(
 ) -> list[Forecast]:
     """All curves of some rows of one day, or none. Raises NoForecastError."""
     if question.path == "day-ahead":
-        return list(day_ahead_forecasts(model, question.use_case, rows, history.data_version, factors=factors))
+        curves = day_ahead_curves(model, question.use_case, rows, history.data_version, factors=factors)
+        return list(curves.forecasts())
     # of values that became known together, and of a value that came again, one forecast was made
     issued = rows.drop_duplicates(["entity_id", "event_timestamp"], keep="last")
     issued = issued.drop_duplicates(["entity_id", "valid_time"], keep="first")

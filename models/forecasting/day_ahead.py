@@ -127,46 +127,6 @@ def day_ahead_curves(
     )
 
 
-def day_ahead_forecasts(
-    model: RegisteredModel,
-    use_case: UseCase,
-    rows: pd.DataFrame,
-    data_version: str,
-    *,
-    simulated: bool = False,
-    reasons: Sequence[str] = (),
-    factors: Factors | None = None,
-) -> Iterator[Forecast]:
-    """The curves of ``day_ahead_curves`` as objects. Raises as it does."""
-    return day_ahead_curves(
-        model, use_case, rows, data_version, simulated=simulated, reasons=reasons, factors=factors
-    ).forecasts()
-
-
-def day_ahead_forecast(
-    model: RegisteredModel,
-    use_case: UseCase,
-    rows: pd.DataFrame,
-    issued_at: datetime,
-    data_version: str,
-    *,
-    simulated: bool = False,
-    reasons: Sequence[str] = (),
-) -> Forecast:
-    """The curve of one entity and delivery day; see ``day_ahead_forecasts``.
-
-    Raises ValueError also where ``rows`` belong to another cutoff than ``issued_at`` or to several curves.
-    """
-    curves = list(
-        day_ahead_forecasts(model, use_case, rows, data_version, simulated=simulated, reasons=reasons),
-    )
-    if [c.issued_at for c in curves] != [issued_at]:
-        raise ValueError(
-            f"rows are of cutoffs {[c.issued_at.isoformat() for c in curves]}, not {issued_at.isoformat()}"
-        )
-    return curves[0]
-
-
 def _heads(rows: pd.DataFrame) -> pd.DataFrame:
     """entity_id, delivery_day, begin and end of each curve, where rows are in order."""
     entity, day = pd.factorize(rows["entity_id"])[0], pd.factorize(rows["delivery_day"])[0]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 
 import numpy as np
 from fastapi import Request
@@ -16,8 +18,9 @@ from services.da_svc.published import published_day_ahead
 from services.da_svc.remembered import remember
 from services.da_svc.status import status_of
 from services.shared import events, issued
-from services.shared.answers import CURVE_RESPONSES, LIST_RESPONSES, Answered, each, many, one, published_intraday
+from services.shared.answers import CURVE_RESPONSES, LIST_RESPONSES, Answered, each, one, published_intraday
 from services.shared.api import api_router, entity_of, find, find_intraday_case, find_use_case
+from services.shared.bodies import Shape
 from services.shared.memory.curves import CurveBook
 from services.shared.params import (
     AsOf,
@@ -66,13 +69,11 @@ async def day_ahead_of_many(
     """The curves of several entities, each as the address of one would answer it."""
     found = find_use_case(deps, use_case)
     shape = form.shape(found.day_ahead.resolution)
-    page, next_cursor = paging.of(found, entity_id)
 
     def answer(name: str, curves: CurveBook) -> Answered:
         return published_day_ahead(deps, curves, found, entity_of(found, name), delivery_date, as_of)
 
-    answers, problems = await each(request, deps, page, answer)
-    return many(request, answers, problems, shape, deps.clock.now(), next_cursor)
+    return await each(request, deps, paging.of(found, entity_id), answer, shape)
 
 
 @router.get(
@@ -99,12 +100,9 @@ async def day_ahead(
     shape = form.shape(found.day_ahead.resolution)
 
     def answer(curves: CurveBook) -> Answered:
-        answered = published_day_ahead(deps, curves, found, entity, delivery_date, as_of)
-        if curves is deps.curves:
-            remember(request, answered, shape)
-        return answered
+        return published_day_ahead(deps, curves, found, entity, delivery_date, as_of)
 
-    return one(await deps.archive.answer(deps.curves, answer), shape, deps.clock, if_none_match)
+    return await _one(request, deps, answer, shape, if_none_match)
 
 
 @router.get(
@@ -125,13 +123,11 @@ async def intraday_of_many(
     """The intraday curves of several entities, each as the address of one would answer it."""
     found = find_intraday_case(deps, use_case)
     shape = form.shape(found.part("intraday").resolution)
-    page, next_cursor = paging.of(found, entity_id)
 
     def answer(name: str, curves: CurveBook) -> Answered:
         return published_intraday(found, entity_of(found, name), as_of, curves)
 
-    answers, problems = await each(request, deps, page, answer)
-    return many(request, answers, problems, shape, deps.clock.now(), next_cursor)
+    return await each(request, deps, paging.of(found, entity_id), answer, shape)
 
 
 @router.get(
@@ -153,14 +149,7 @@ async def intraday(
     found = find_intraday_case(deps, use_case)
     entity = entity_of(found, entity_id)
     shape = form.shape(found.part("intraday").resolution)
-
-    def answer(curves: CurveBook) -> Answered:
-        answered = published_intraday(found, entity, as_of, curves)
-        if curves is deps.curves:
-            remember(request, answered, shape)
-        return answered
-
-    return one(await deps.archive.answer(deps.curves, answer), shape, deps.clock, if_none_match)
+    return await _one(request, deps, partial(published_intraday, found, entity, as_of), shape, if_none_match)
 
 
 @router.get("/history/{entity_id}", tags=["history"])
@@ -184,6 +173,24 @@ async def history(deps: Deps, entity_id: EntityId, within: Within, use_case: Use
 async def status(deps: Deps, use_case: UseCaseName = None) -> DayAheadStatus:
     """The clock, the entities, the newest curves of both paths and their errors so far, models, ages, feeds."""
     return status_of(deps, find_use_case(deps, use_case))
+
+
+async def _one(
+    request: Request,
+    deps: DayAheadDeps,
+    published: Callable[[CurveBook], Answered],
+    shape: Shape,
+    if_none_match: str | None,
+) -> Response:
+    """A published curve, which is remembered where it is in memory."""
+
+    def answer(curves: CurveBook) -> Answered:
+        answered = published(curves)
+        if curves is deps.curves:
+            remember(request, answered, shape)
+        return answered
+
+    return one(await deps.archive.answer(deps.curves, answer), shape, deps.clock, if_none_match)
 
 
 def _points(

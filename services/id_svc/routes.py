@@ -74,8 +74,7 @@ async def intraday_of_many(
         def answer(name: str, curves: CurveBook) -> Answered:
             return published_intraday(found, entity_of(found, name), as_of, curves)
 
-        answers, problems = await each(request, deps, page, answer)
-        return many(request, answers, problems, shape, deps.clock.now(), next_cursor)
+        return await each(request, deps, (page, next_cursor), answer, shape)
     known, refused = [], []
     for name in page:
         try:

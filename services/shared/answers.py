@@ -111,11 +111,17 @@ def many(
 
 
 async def each(
-    request: Request, deps: SharedDeps, entity_ids: Sequence[str], answer: Callable[[str, CurveBook], Answered]
-) -> tuple[list[Answered], list[dict[str, Any]]]:
-    """The answers of some entities, from memory or the archive, and the problems of the others."""
+    request: Request,
+    deps: SharedDeps,
+    page: tuple[Sequence[str], str | None],
+    answer: Callable[[str, CurveBook], Answered],
+    shape: Shape,
+) -> Response:
+    """What ``answer`` says of each entity of a page, from memory or the archive, and the next page's cursor."""
+    entity_ids, next_cursor = page
     found = await deps.archive.answers(deps.curves, [partial(answer, entity_id) for entity_id in entity_ids])
-    return told_apart(request, entity_ids, found)
+    answers, problems = told_apart(request, entity_ids, found)
+    return many(request, answers, problems, shape, deps.clock.now(), next_cursor)
 
 
 def told_apart(

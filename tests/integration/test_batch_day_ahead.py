@@ -28,7 +28,7 @@ from dualcast.adapters.model_registry import load
 from dualcast.catalogue import CurveQuality, Entity, UseCase
 from dualcast.records import Forecast, Topic
 from dualcast.settings import Settings
-from models.forecasting.day_ahead import day_ahead_forecasts
+from models.forecasting.day_ahead import day_ahead_curves
 from models.forecasting.intervals import interval_factors
 from models.training import model_name
 from tests.feature_job import publish
@@ -220,7 +220,7 @@ def test_the_intervals_follow_what_was_stored_and_came_true(job: DayAheadJob, tw
     assert len(factors) == 2
     assert all(((f[0, [0, 2]] != 1) & np.isfinite(f[0, [0, 2]])).all() for f in factors.values())
     of_day = rows[rows["delivery_day"] == new]
-    for curve in day_ahead_forecasts(model, two, of_day, "test", factors=factors):
+    for curve in day_ahead_curves(model, two, of_day, "test", factors=factors).forecasts():
         there = said[(said["entity_id"] == curve.entity_id) & (said["issued_at"] == pd.Timestamp(curve.issued_at))]
         np.testing.assert_allclose(there[["q10", "q50", "q90"]], [point.values for point in curve.points])
 

@@ -12,7 +12,7 @@ from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import UseCase
 from dualcast.records import forecast_frame
 from models.adaptive import TrackRecord, one_an_hour
-from models.forecasting.day_ahead import day_ahead_forecasts
+from models.forecasting.day_ahead import day_ahead_curves
 from models.forecasting.intervals import interval_factors
 from models.forecasting.intraday import intraday_forecasts
 from models.inputs import Floats
@@ -79,7 +79,7 @@ def past(quick: UseCase, day_ahead_model: RegisteredModel, day_ahead_frame: pd.D
     """What the model said of most days, as published, and what came true."""
     days = sorted(day_ahead_frame["delivery_day"].unique())[:-1]
     rows = day_ahead_frame[day_ahead_frame["delivery_day"].isin(days)]
-    curves = pd.concat([c.to_frame() for c in day_ahead_forecasts(day_ahead_model, quick, rows, "test")])
+    curves = pd.concat([c.to_frame() for c in day_ahead_curves(day_ahead_model, quick, rows, "test").forecasts()])
     known = rows[["entity_id", "valid_time", "actual", str(quick.day_ahead.scale)]]
     merged: pd.DataFrame = curves.merge(known, on=["entity_id", "valid_time"])
     return merged
@@ -89,7 +89,7 @@ def widths(quick: UseCase, model: RegisteredModel, rows: pd.DataFrame, past: pd.
     cutoff = quick.cutoff(quick.entities[0], rows["delivery_day"].iloc[0])
     curves = [(quick.entities[0].id, cutoff)]
     factors = None if past is None else interval_factors(model, quick, past, curves)
-    (curve,) = day_ahead_forecasts(model, quick, rows, "test", factors=factors)
+    (curve,) = day_ahead_curves(model, quick, rows, "test", factors=factors).forecasts()
     frame = curve.to_frame()
     found: Floats = (frame["q90"] - frame["q10"]).to_numpy(dtype=np.float64)
     return found

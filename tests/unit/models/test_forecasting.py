@@ -14,7 +14,7 @@ from dualcast.catalogue import Entity, UseCase
 from dualcast.records import FeatureRow
 from models.code_version import code_version
 from models.forecasting.curve import NoForecastError
-from models.forecasting.day_ahead import day_ahead_forecast, day_ahead_forecasts
+from models.forecasting.day_ahead import day_ahead_curves
 from models.forecasting.intraday import intraday_curves, intraday_forecast, prove_intraday
 from models.inputs import FeatureMismatchError
 
@@ -35,7 +35,7 @@ def test_a_day_ahead_curve_says_all_that_traces_it(
 ) -> None:
     rows = _day(day_ahead_frame, SHORT_DAY)
     cutoff = quick.cutoff(entity, SHORT_DAY)
-    forecast = day_ahead_forecast(day_ahead_model, quick, rows, cutoff, "data-1")
+    (forecast,) = day_ahead_curves(day_ahead_model, quick, rows, "data-1").forecasts()
     assert [p.valid_time for p in forecast.points] == quick.delivery_times(entity, SHORT_DAY)
     assert len(forecast.points) == 23
     assert (forecast.issued_at, forecast.path, forecast.resolution) == (cutoff, "day_ahead", "PT1H")
@@ -48,50 +48,42 @@ def test_a_day_ahead_curve_says_all_that_traces_it(
 
 
 def test_many_curves_at_once_equal_each_alone(
-    quick: UseCase, entity: Entity, day_ahead_model: RegisteredModel, day_ahead_frame: pd.DataFrame
+    quick: UseCase, day_ahead_model: RegisteredModel, day_ahead_frame: pd.DataFrame
 ) -> None:
     shuffled = day_ahead_frame.tail(24 * 5 - 1).sample(frac=1, random_state=1)
-    curves = list(day_ahead_forecasts(day_ahead_model, quick, shuffled, "d"))
+    curves = list(day_ahead_curves(day_ahead_model, quick, shuffled, "d").forecasts())
     assert len(curves) == 5
     for curve in curves:
         day = curve.points[0].valid_time.astimezone(UTC) + timedelta(hours=4)
-        alone = day_ahead_forecast(day_ahead_model, quick, _day(day_ahead_frame, day.date()), curve.issued_at, "d")
+        (alone,) = day_ahead_curves(day_ahead_model, quick, _day(day_ahead_frame, day.date()), "d").forecasts()
         assert [p.valid_time for p in alone.points] == [p.valid_time for p in curve.points]
         np.testing.assert_allclose([p.values for p in alone.points], [p.values for p in curve.points])
 
 
 def test_half_a_day_is_no_curve(
-    quick: UseCase, entity: Entity, day_ahead_model: RegisteredModel, day_ahead_frame: pd.DataFrame
+    quick: UseCase, day_ahead_model: RegisteredModel, day_ahead_frame: pd.DataFrame
 ) -> None:
     rows = _day(day_ahead_frame, SHORT_DAY).drop(index=5)
     with pytest.raises(NoForecastError, match="all intervals"):
-        day_ahead_forecast(day_ahead_model, quick, rows, quick.cutoff(entity, SHORT_DAY), "d")
-
-
-def test_rows_of_another_day_than_asked_for_are_refused(
-    quick: UseCase, entity: Entity, day_ahead_model: RegisteredModel, day_ahead_frame: pd.DataFrame
-) -> None:
-    rows = _day(day_ahead_frame, SHORT_DAY)
-    with pytest.raises(ValueError, match="cutoffs"):
-        day_ahead_forecast(day_ahead_model, quick, rows, quick.cutoff(entity, SHORT_DAY) + timedelta(days=1), "d")
+        day_ahead_curves(day_ahead_model, quick, rows, "d")
 
 
 def test_a_missing_input_is_named(
-    quick: UseCase, entity: Entity, day_ahead_model: RegisteredModel, day_ahead_frame: pd.DataFrame
+    quick: UseCase, day_ahead_model: RegisteredModel, day_ahead_frame: pd.DataFrame
 ) -> None:
     rows = _day(day_ahead_frame, SHORT_DAY)
     rows.loc[7, ["tso"]] = np.nan
-    forecast = day_ahead_forecast(day_ahead_model, quick, rows, quick.cutoff(entity, SHORT_DAY), "d")
+    (forecast,) = day_ahead_curves(day_ahead_model, quick, rows, "d").forecasts()
     assert forecast.degraded
     assert forecast.degraded_reasons == ["missing:load_forecast_tso"]
 
 
 def test_an_unknown_level_makes_no_curve(
-    quick: UseCase, entity: Entity, day_ahead_model: RegisteredModel, day_ahead_frame: pd.DataFrame
+    quick: UseCase, day_ahead_model: RegisteredModel, day_ahead_frame: pd.DataFrame
 ) -> None:
     rows = _day(day_ahead_frame, SHORT_DAY).assign(load_mean_7d=np.nan)
     with pytest.raises(NoForecastError):
-        day_ahead_forecast(day_ahead_model, quick, rows, quick.cutoff(entity, SHORT_DAY), "d")
+        day_ahead_curves(day_ahead_model, quick, rows, "d")
 
 
 def test_an_intraday_curve_begins_at_the_origin(

@@ -16,7 +16,7 @@ from dualcast.features.asof import day_ahead_features, target_values
 from dualcast.records import Forecast, forecast_frame
 from dualcast.timegrid import DAY
 from models.forecasting.curve import NoForecastError
-from models.forecasting.day_ahead import day_ahead_curves, day_ahead_forecasts
+from models.forecasting.day_ahead import day_ahead_curves
 from models.inputs import Layout
 from models.model import load_model
 from tests.conftest import ROOT
@@ -64,7 +64,7 @@ def week(rows: pd.DataFrame) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def curves(warehouses: UseCase, model: RegisteredModel, week: pd.DataFrame) -> dict[str, Forecast]:
-    return {c.entity_id: c for c in day_ahead_forecasts(model, warehouses, week, "d")}
+    return {c.entity_id: c for c in day_ahead_curves(model, warehouses, week, "d").forecasts()}
 
 
 @pytest.mark.parametrize("entity_id", LEVELS)
@@ -93,7 +93,7 @@ def test_a_stored_model_says_the_same(
 ) -> None:
     model.raw.save(tmp_path / "model")  # type: ignore[attr-defined]
     again = registered(load_model(tmp_path / "model"), "model_da_warehouses")
-    assert {c.entity_id: c for c in day_ahead_forecasts(again, warehouses, week, "d")} == curves
+    assert {c.entity_id: c for c in day_ahead_curves(again, warehouses, week, "d").forecasts()} == curves
 
 
 def test_columns_on_their_way_to_the_lake_are_the_same_curves(
@@ -119,7 +119,7 @@ def test_a_warehouse_that_is_younger_than_the_model_gets_its_curve(
     old = warehouses.entity("W01")
     grown = warehouses.model_copy(update={"entities": (*warehouses.entities, old.model_copy(update={"id": "W99"}))})
     newcomer = week[week["entity_id"] == "W01"].assign(entity_id="W99")
-    (curve,) = day_ahead_forecasts(model, grown, newcomer, "d")
+    (curve,) = day_ahead_curves(model, grown, newcomer, "d").forecasts()
     medians = [[p.values[2] for p in c.points] for c in (curve, curves["W01"])]
     assert medians[0] == pytest.approx(medians[1], rel=0.25)
 
@@ -127,13 +127,13 @@ def test_a_warehouse_that_is_younger_than_the_model_gets_its_curve(
 def test_without_the_plan_of_promotions_the_curve_says_so(
     warehouses: UseCase, model: RegisteredModel, week: pd.DataFrame
 ) -> None:
-    for curve in day_ahead_forecasts(model, warehouses, week.assign(promotion=np.nan), "d"):
+    for curve in day_ahead_curves(model, warehouses, week.assign(promotion=np.nan), "d").forecasts():
         assert curve.degraded_reasons == ["missing:promotion"]
 
 
 def test_a_curve_that_lacks_a_day_is_refused(warehouses: UseCase, model: RegisteredModel, week: pd.DataFrame) -> None:
     with pytest.raises(NoForecastError, match="not those of all intervals"):
-        list(day_ahead_forecasts(model, warehouses, week.drop(index=week.index[3]), "d"))
+        day_ahead_curves(model, warehouses, week.drop(index=week.index[3]), "d")
 
 
 def test_closed_days_teach_nothing(warehouses: UseCase, rows: pd.DataFrame) -> None:
