@@ -69,8 +69,9 @@ def world() -> Iterator[World]:
         OnlineFeatures(settings, use_case.use_case).write([_newest_row(use_case)])
         _publish_curve(settings, use_case)
         settings = stack.start("da-svc", "id-svc")
-        for address in (settings.da_svc, settings.id_svc):
-            until_it_answers(f"{address}/health/ready")
+        entity_id = use_case.entities[0].id
+        until_it_answers(f"{settings.da_svc}/api/v1/forecasts/day-ahead/{entity_id}")
+        until_it_answers(f"{settings.id_svc}/api/v1/forecasts/intraday/{entity_id}")
         pids = {service: stack.pid(service) for service in ("da-svc", "id-svc")}
         yield World(settings, use_case, model, name, pids)
 

@@ -51,9 +51,9 @@ class IntradayDeps:
         return self.settings.clock
 
     def missing(self) -> tuple[bool, list[str]]:
-        """Ready with a model, or with curves to fall back on; what is away is named all the same."""
+        """Ready with a model, or with a curve of now to fall back on; what is away is named all the same."""
         models = self.shelf.loaded()
-        able = bool(models) or self.curves.has_day_ahead()
+        able = bool(models) or self.curves.has_day_ahead(self.clock.now())
         return able, ([] if models else ["no model is loaded"]) + away(self)
 
 

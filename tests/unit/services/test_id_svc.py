@@ -133,6 +133,14 @@ def test_status_and_health_tell_what_is_loaded(desk: Desk) -> None:
     assert desk.client.get("/health/ready").json()["ready"] is True
 
 
+@pytest.mark.parametrize(("day", "status"), [(date(2022, 5, 3), 200), (date(2022, 5, 4), 503)])
+def test_without_a_model_it_is_ready_where_a_curve_of_now_can_stand_in(day: date, status: int) -> None:
+    lone = desk_of(world.catalogue())
+    lone.app.state.deps.shelf = ModelShelf(lone.models, world.catalogue(), prove)
+    lone.curves.add(world.day_ahead(day))
+    assert lone.client.get("/health/ready").status_code == status
+
+
 def test_unknown_entities_and_csv_are_answered_as_by_da_svc(desk: Desk) -> None:
     assert desk.client.get("/api/v1/forecasts/intraday/XX").json()["type"] == "urn:dualcast:problem:unknown-entity"
     lines = desk.client.get(INTRADAY, params={"format": "csv"}).text.splitlines()
