@@ -50,8 +50,7 @@ class Window:
 
     def at(self, variable: str, slot: Slots) -> Floats:
         """Values at slots, which broadcast against the origins; NaN where unknown, hidden or out of sight."""
-        seen = self._seen(variable, slot, self.origin)
-        return np.where(seen, _taken(self.values[variable], slot - self.start), np.nan)
+        return np.where(self._seen(variable, slot), _taken(self.values[variable], slot - self.start), np.nan)
 
     def mean(self, variable: str, end: Slots, width: int) -> Floats:
         """Mean of the ``width`` slots before ``end``; NaN where fewer than half of them are known.
@@ -106,8 +105,11 @@ class Window:
         given = {name: getattr(self, name) for name in ("values", "observed", "start", "lookback", "step", "calendar")}
         return _SlotWindow(**given, target=slot, origin=slot - lead.max(), newest_origin=slot - lead.min())
 
-    def _seen(self, variable: str, slot: Slots, origin: Slots) -> NDArray[np.bool_]:
-        """Whether an origin sees slots."""
+    def _seen(self, variable: str, slot: Slots) -> NDArray[np.bool_]:
+        """Whether the origins see slots."""
+        return self._seen_from(self.origin, variable, slot)
+
+    def _seen_from(self, origin: Slots, variable: str, slot: Slots) -> NDArray[np.bool_]:
         first = np.maximum(self.start, origin - self.lookback)
         end = self.start + self.values[variable].shape[-1]
         return (slot >= first) & (slot < (np.minimum(end, origin) if variable in self.observed else end))
@@ -170,12 +172,11 @@ class _SlotWindow(Window):
 
     newest_origin: Slots
 
-    def at(self, variable: str, slot: Slots) -> Floats:
-        """As Window has it."""
-        oldest, newest = (self._seen(variable, slot, origin) for origin in (self.origin, self.newest_origin))
+    def _seen(self, variable: str, slot: Slots) -> NDArray[np.bool_]:
+        oldest, newest = (self._seen_from(origin, variable, slot) for origin in (self.origin, self.newest_origin))
         if not np.array_equal(oldest, newest):
             raise _OriginMattersError
-        return super().at(variable, slot)
+        return oldest
 
     def _mean_of(self, *_: Any) -> Floats:
         raise _OriginMattersError
