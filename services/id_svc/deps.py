@@ -15,6 +15,7 @@ from services.id_svc.batching import Batcher
 from services.id_svc.forecaster import IntradayForecaster
 from services.id_svc.publisher import Publisher
 from services.id_svc.shelf import ModelShelf
+from services.id_svc.shifted import can_shift
 from services.shared.access.control import Access
 from services.shared.api import away
 from services.shared.circuits import Circuits
@@ -51,10 +52,15 @@ class IntradayDeps:
         return self.settings.clock
 
     def missing(self) -> tuple[bool, list[str]]:
-        """Ready with a model, or with a curve of now to fall back on; what is away is named all the same."""
+        """Ready with a model, or with a day-ahead curve to shift; what is away is named all the same."""
         models = self.shelf.loaded()
-        able = bool(models) or self.curves.has_day_ahead(self.clock.now())
+        able = bool(models) or self._can_shift()
         return able, ([] if models else ["no model is loaded"]) + away(self)
+
+    def _can_shift(self) -> bool:
+        now = self.clock.now()
+        mine = [use_case for use_case in self.catalogue.values() if use_case.intraday is not None]
+        return any(can_shift(self.curves, use_case, entity, now) for use_case in mine for entity in use_case.entities)
 
 
 async def _deps(request: Request) -> IntradayDeps:

@@ -9,12 +9,18 @@ from numpy.typing import NDArray
 
 from dualcast.catalogue import Entity, UseCase
 from dualcast.records import Forecast, Point
-from dualcast.timegrid import floor, from_micros, iso_duration, micros
+from dualcast.timegrid import floor, from_micros, iso_duration, local_date, micros
 from services.shared.memory.curves import CurveBook, StoredCurve
 from services.shared.memory.series import Floats, SeriesBook, micros_of
 
 _RECENT = timedelta(hours=1)
 Micros = NDArray[np.int64]
+
+
+def can_shift(curves: CurveBook, use_case: UseCase, entity: Entity, now: datetime) -> bool:
+    """Whether a day-ahead curve reaches the coming interval, so that it can be shifted."""
+    day = local_date(_coming(use_case, now), entity.time_zone)
+    return curves.day_ahead(use_case.use_case, entity.id, day, as_of=now) is not None
 
 
 def shifted_day_ahead(
@@ -30,9 +36,7 @@ def shifted_day_ahead(
         return None
     part = use_case.part("intraday")
     step = micros_of(part.resolution)
-    # intervals that have begun are not forecast any more
-    first = micros(floor(issued_at + part.resolution - timedelta(microseconds=1), part.resolution))
-    times = first + np.arange(part.horizons, dtype=np.int64) * step
+    times = micros(_coming(use_case, issued_at)) + np.arange(part.horizons, dtype=np.int64) * step
     values = _at(stored, use_case, times)
     times, values = times[: _covered(values)], values[: _covered(values)]
     if not len(times):
@@ -59,6 +63,12 @@ def shifted_day_ahead(
         points=[Point(from_micros(t), row) for t, row in zip(times.tolist(), moved.tolist(), strict=True)],
         simulated=made.simulated,
     )
+
+
+def _coming(use_case: UseCase, issued_at: datetime) -> datetime:
+    """When the first interval begins that has not begun yet: those that have are not forecast any more."""
+    step = use_case.part("intraday").resolution
+    return floor(issued_at + step - timedelta(microseconds=1), step)
 
 
 def _at(stored: list[StoredCurve], use_case: UseCase, times: Micros) -> Floats:

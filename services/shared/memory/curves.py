@@ -171,13 +171,10 @@ class CurveBook:
             shelf = self._shelves.get((use_case, entity_id))
             return list(shelf.tracks) if shelf else []
 
-    def has_day_ahead(self, at: datetime | None = None) -> bool:
-        """Whether there is any day-ahead curve, and, given a moment, one that has begun and goes on behind it."""
+    def has_day_ahead(self) -> bool:
+        """Whether there is any day-ahead curve."""
         with self._lock:
-            days = [issues[-1] for shelf in self._shelves.values() for issues in shelf.days.values() if issues]
-        return any(
-            at is None or day.forecast.points[0].valid_time <= at < day.forecast.points[-1].valid_time for day in days
-        )
+            return any(shelf.days for shelf in self._shelves.values())
 
     def _add_day_ahead(self, stored: StoredCurve, *, only_newer: bool) -> bool:
         days = self._shelf(stored.forecast).days

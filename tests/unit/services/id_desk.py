@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 
 from dualcast.catalogue import UseCase
 from dualcast.records import FeatureRow, Forecast
+from dualcast.timegrid import Clock
 from services.id_svc.app import build_app
 from services.id_svc.deps import IntradayDeps
 from services.id_svc.forecaster import IntradayForecaster
@@ -134,8 +135,8 @@ class Desk:
         return body
 
 
-def desk_of(known: Mapping[str, UseCase]) -> Desk:
-    clock = world.frozen(world.NOW + timedelta(minutes=5))
+def desk_of(known: Mapping[str, UseCase], clock: Clock | None = None) -> Desk:
+    clock = clock or world.frozen(world.NOW + timedelta(minutes=5))
     curves, series = CurveBook(known), SeriesBook(known, clock)
     models = FakeModels(
         {"champion": FakeModel("model_id_de_load", "2"), "previous": FakeModel("model_id_de_load", "1")}

@@ -6,6 +6,7 @@ from datetime import date, datetime, timedelta
 
 import pytest
 
+from dualcast.timegrid import parse_moment
 from services.id_svc.shelf import ModelShelf
 from tests import services_world as world
 from tests.unit.services.id_desk import Desk, FakeModel, desk_of, filled_desk, prove, row_at
@@ -133,12 +134,21 @@ def test_status_and_health_tell_what_is_loaded(desk: Desk) -> None:
     assert desk.client.get("/health/ready").json()["ready"] is True
 
 
-@pytest.mark.parametrize(("day", "status"), [(date(2022, 5, 3), 200), (date(2022, 5, 4), 503)])
-def test_without_a_model_it_is_ready_where_a_curve_of_now_can_stand_in(day: date, status: int) -> None:
-    lone = desk_of(world.catalogue())
-    lone.app.state.deps.shelf = ModelShelf(lone.models, world.catalogue(), prove)
-    lone.curves.add(world.day_ahead(day))
-    assert lone.client.get("/health/ready").status_code == status
+@pytest.mark.parametrize(
+    ("now", "status"),
+    [
+        ("2022-05-02T21:50Z", 200),  # issued already, and the coming interval is its first
+        ("2022-05-02T21:40Z", 503),
+        ("2022-05-03T12:05Z", 200),
+        ("2022-05-03T21:40Z", 200),  # in its last hour
+        ("2022-05-03T21:50Z", 503),
+    ],
+)
+def test_without_a_model_it_is_ready_where_it_can_answer_with_a_day_ahead_curve(now: str, status: int) -> None:
+    lone = desk_of(world.catalogue(), world.frozen(parse_moment(now)))
+    lone.app.state.deps.shelf = lone.forecaster._shelf = ModelShelf(lone.models, world.catalogue(), prove)
+    lone.curves.add(world.day_ahead(date(2022, 5, 3)))
+    assert lone.client.get("/health/ready").status_code == lone.client.get(INTRADAY).status_code == status
 
 
 def test_unknown_entities_and_csv_are_answered_as_by_da_svc(desk: Desk) -> None:
