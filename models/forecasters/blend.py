@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.forecasters.registry import Weights, forecaster
 from models.inputs import Floats, Inputs, Layout
 from models.learners.average import convex_weights, known_mean
-from models.learners.feature_sets import FeatureSet, feature_sets, known_features
+from models.learners.feature_sets import FeatureSet, feature_sets, mostly_known
 from models.learners.linear import GroupedRidge
 from models.learners.trees import Growth, Matrix, TreeParams, Trees, grow
 
@@ -111,10 +111,10 @@ class Blend:
 
     def fit(self, inputs: Inputs, target: Floats, threads: int, weights: Weights | None = None) -> None:
         """Learn every member; weights of other members than these are not used."""
-        linear = set(known_features(self._layout, inputs, self._params.most_unknown))
+        layout, params = self._layout, self._params
         self._members = [
-            Member(self._layout, self._params, features, tuple(n for n in features.features if n in linear))
-            for features in feature_sets(self._layout, inputs)
+            Member(layout, params, features, mostly_known(layout, inputs, features, params.most_unknown))
+            for features in feature_sets(layout, inputs)
         ]
         grow([growth for member in self._members for growth in member.fit_ridge(inputs, target)], threads)
         usual = self._usual_weights()

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.forecasters.registry import Weights, forecaster
 from models.inputs import Floats, Inputs, Layout
 from models.learners.average import convex_weights, known_mean
-from models.learners.feature_sets import FeatureSet, feature_sets, known_features
+from models.learners.feature_sets import FeatureSet, feature_sets, mostly_known
 from models.learners.linear import GroupedRidge
 from models.learners.trees import Growth, Matrix, TreeParams, Trees, grow
 
@@ -77,8 +77,8 @@ class HorizonTrees:
 
     def fit(self, inputs: Inputs, target: Floats, threads: int, weights: Weights | None = None) -> None:
         """Learn the ridges from every origin, the trees from origins spread evenly."""
-        linear = set(known_features(self._layout, inputs, self._params.most_unknown))
-        self._enter([(s, tuple(n for n in s.features if n in linear)) for s in feature_sets(self._layout, inputs)])
+        sets = feature_sets(self._layout, inputs)
+        self._enter([(s, mostly_known(self._layout, inputs, s, self._params.most_unknown)) for s in sets])
         usual = self._named_weights()
         if weights is not None and set(weights) == set(usual):
             self._weights = np.array([weights[name] for name in usual]).reshape(self._weights.shape)

@@ -58,6 +58,17 @@ def known_features(layout: Layout, inputs: Inputs, most_unknown: float = 1.0) ->
     return tuple(n for n, share in zip(layout.features, unknown.tolist(), strict=True) if share < most_unknown)
 
 
+def mostly_known(layout: Layout, inputs: Inputs, features: FeatureSet, most_unknown: float) -> tuple[str, ...]:
+    """The features of a set whose share of unknown values is below a limit where the set is usable.
+
+    Elsewhere they do not count: a forecast of others that was away for a year is known whenever it is there.
+    """
+    usable = features.usable(layout, inputs)[:, :, np.newaxis]
+    unknown = np.isnan(inputs.values).sum(axis=(0, 1), where=usable)
+    limit = most_unknown * max(int(usable.sum()), 1)
+    return tuple(name for name in features.features if unknown[layout.column[name]] < limit)
+
+
 def _needs(layout: Layout, features: Sequence[str]) -> tuple[str, ...]:
     optional = {*layout.optional, *(() if layout.reference is None else (layout.reference,))}
     return tuple(n for v in optional for n in layout.at_target[v] if n in features)

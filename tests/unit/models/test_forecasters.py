@@ -107,6 +107,22 @@ def test_an_intraday_forecast_of_others_counts_as_much_as_it_is_worth(
         assert good > max(0.7, poor)
 
 
+def test_a_forecast_of_others_that_was_long_away_is_corrected_when_it_is_back(
+    quick: UseCase, intraday_frame: pd.DataFrame
+) -> None:
+    layout = Layout.of(quick, "intraday")
+    examples = Examples.of(layout, quick, intraday_frame.iloc[:-100], "actuals")
+    early, late = examples.take(slice(None, 1500)), examples.take(slice(1600, None))
+    of_others = layout.columns(layout.readers[layout.reference or ""])
+    early.inputs.values[1000:, :, of_others] = np.nan
+    learned = make_forecaster("horizon_trees", layout, quick.part("intraday").forecaster.params)
+    learned.fit(early.inputs, early.target, 2)
+    back = np.nanmean(np.abs(learned.predict(late.inputs) - late.target))
+    late.inputs.values[:, :, of_others] = np.nan
+    without = np.nanmean(np.abs(learned.predict(late.inputs) - late.target))
+    assert back < without
+
+
 def test_lone_trees_are_a_second_opinion_and_the_only_one_where_the_rest_is_unknown(
     quick: UseCase, intraday_frame: pd.DataFrame, tmp_path: Path
 ) -> None:
