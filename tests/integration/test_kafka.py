@@ -12,11 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Message, Producer
+import stamina
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 from rich.console import Console
 
+from dualcast.adapters.forecast_store import UnreachableError, start_group_near_end
 from dualcast.adapters.kafka import Codec, RecordConsumer, RecordProducer, create_topics, dead_letter
 from dualcast.records import Observation, ObservationBatch, Topic, schema_text
 from dualcast.settings import Settings
@@ -129,3 +131,24 @@ def test_a_registry_that_is_away_makes_no_message_undecodable(stack: Settings, s
             embedded.start(state, ("registry",), console=Console(quiet=True))
             records = reading.result(timeout=60)
     assert BATCH in [ObservationBatch.from_record(r) for r in records]
+
+
+def test_a_new_group_begins_near_the_end_of_what_no_transaction_has_committed_yet(stack: Settings) -> None:
+    topic = Topic.FEATURES_INTRADAY
+    reading = {"bootstrap.servers": stack.kafka, "group.id": "late", "isolation.level": "read_uncommitted"}
+    producer = Producer({"bootstrap.servers": stack.kafka, "transactional.id": "catching-up"})
+    producer.init_transactions(10)
+    producer.begin_transaction()
+    for _ in range(50):
+        producer.produce(topic.value, key=b"XX", value=b"row")
+    producer.flush(10)
+    for attempt in stamina.retry_context(on=UnreachableError):  # while a young broker finds a coordinator
+        with attempt:
+            start_group_near_end(stack, topic, "late", tail=5)
+    with closing(Consumer(reading)) as consumer:
+        found = consumer.list_topics(topic.value, 10).topics[topic.value].partitions
+        partitions = [TopicPartition(topic.value, partition) for partition in found]
+        ends = sum(consumer.get_watermark_offsets(p, timeout=10)[1] for p in partitions)
+        starts = sum(p.offset for p in consumer.committed(partitions, timeout=10))
+    producer.abort_transaction(10)
+    assert ends - starts == 5
