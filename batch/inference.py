@@ -6,14 +6,17 @@ is missing: a run that was cut short anywhere is put right by the next.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import partial
+from typing import Self
 
 import pandas as pd
 import pyarrow as pa
 import structlog
+from pyspark.serializers import CPickleSerializer
 from pyspark.sql import DataFrame, SparkSession
 
 from batch.curves import ENCODED, curve_of, encoded, encoded_curves, store_curves
@@ -33,12 +36,13 @@ from dualcast.settings import Settings
 from models.forecasting.curve import NoForecastError
 from models.forecasting.day_ahead import DayAheadCurves, day_ahead_curves
 from models.forecasting.intervals import Factors
+from models.inputs import Floats
 from models.training import model_name
 
 _log = structlog.get_logger(__name__)
 _SOURCE = "batch.inference"
 # So many curves are one task: enough to predict at once, and little enough to be held.
-_SHARE = 10_000
+_SHARE = 30_000
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Inferred:
 
 @dataclass(frozen=True)
 class Inference:
-    """What a worker needs to forecast the curves that are wanted, in order: shipped to each worker once."""
+    """What a worker needs to forecast the curves that are wanted, in order."""
 
     settings: Settings
     use_case: UseCase
@@ -72,9 +76,21 @@ class Inference:
         """The model, in a worker."""
         return registered(self.settings, model_name(self.use_case.use_case, "day-ahead"), self.model_version)
 
-    def curves(self, share: int) -> Iterator[pa.RecordBatch]:
-        """A share of the wanted curves, encoded, and what is to be judged about them."""
-        rows = gold_curves(self.settings, self.use_case.use_case, self.wanted[share * _SHARE : (share + 1) * _SHARE])
+    def shares(self) -> Iterator[Self]:
+        """The same for some curves at a time, with the entities and factors of these alone."""
+        factors: dict[str, dict[tuple[str, datetime], Floats]] = defaultdict(dict)
+        for key, of_curve in self.factors.items():
+            factors[key[0]][key] = of_curve
+        for begin in range(0, len(self.wanted), _SHARE):
+            wanted = self.wanted[begin : begin + _SHARE]
+            ids = dict.fromkeys(entity_id for entity_id, _ in wanted)
+            few = self.use_case.model_copy(update={"entities": tuple(map(self.use_case.entity, ids))})
+            theirs = {key: found for entity_id in ids for key, found in factors[entity_id].items()}
+            yield replace(self, use_case=few, wanted=wanted, factors=theirs)
+
+    def curves(self) -> Iterator[pa.RecordBatch]:
+        """The wanted curves, encoded, and what is to be judged about them."""
+        rows = gold_curves(self.settings, self.use_case.use_case, self.wanted)
         for made in self._made(rows) if len(rows) else ():
             curves = encoded(made)
             facts = pa.RecordBatch.from_pandas(measured(self.use_case, curves, rows), ARROW_FACTS)
@@ -136,7 +152,7 @@ def infer(gates: Gates, wanted: Collection[tuple[str, date]], published: Publish
         factors = found_factors(past, inference.champion, use_case, [key[:2] for key in missing])
         inference = replace(inference, factors=factors)
     inference = replace(inference, wanted=sorted(curve_of_key[key] for key in missing))
-    curves = computed(gates.spark, inference.curves, len(inference.wanted)).persist()
+    curves = computed(gates.spark, inference).persist()
     try:
         verdict, made = _passed_on(gates, inference, curves)
     finally:
@@ -161,19 +177,23 @@ def _passed_on(gates: Gates, inference: Inference, curves: DataFrame) -> tuple[V
     return verdict, made
 
 
-def computed(spark: SparkSession, curves: Callable[[int], Iterator[pa.RecordBatch]], count: int) -> DataFrame:
+def computed(spark: SparkSession, inference: Inference) -> DataFrame:
     """Encoded curves with their facts, made in shares of the curves that are wanted.
 
-    Workers read the rows of Gold by themselves: whole curves need no shuffle, and only results pass through Spark.
+    Workers read the rows of Gold by themselves: whole curves need no shuffle, and only results pass through Spark. Of
+    what is shipped to a worker it unpickles its own shares alone: a heap of all entities cost it half its time, since
+    Spark has Python collect its garbage after every task.
     """
-    shipped, shares = spark.sparkContext.broadcast(curves), -(-count // _SHARE)
+    pickler = CPickleSerializer()
+    pickled = [pickler.dumps(share) for share in inference.shares()]
+    shipped = spark.sparkContext.broadcast(pickled)
 
     def in_worker(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for share in batch["id"].to_pylist():
-                yield from shipped.value(share)
+                yield from pickler.loads(shipped.value[share]).curves()
 
-    return spark.range(0, shares, 1, shares).mapInArrow(in_worker, f"{ENCODED}, {FACTS}")
+    return spark.range(0, len(pickled), 1, len(pickled)).mapInArrow(in_worker, f"{ENCODED}, {FACTS}")
 
 
 def facts_of(curves: DataFrame) -> pd.DataFrame:

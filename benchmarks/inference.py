@@ -88,7 +88,7 @@ def infer(
     begin = perf_counter()
     wanted = sorted((entity.id, day) for entity in use_case.entities for day in days)
     inference = _FromFolder(settings, use_case, "1", wanted, folder=model)
-    curves = computed(spark, inference.curves, len(wanted)).persist()
+    curves = computed(spark, inference).persist()
     facts_of(curves)
     target = lake_paths(settings).forecasts("day-ahead", use_case.use_case)
     store_curves(curves, use_case.day_ahead.quantiles, target)
