@@ -1,15 +1,18 @@
 """Gold, intraday: the stream's feature rows and what came true after each, in Parquet by month of the origin.
 
-Only what is new on the topic is worked on. Rows travel through Spark as they came, and the worker that has gathered a
-month of an entity writes its file: rows of hundreds of numbers are dear to take apart on the way. A file is written
-whole, each row in it once: a run repeated changes nothing, and a later run fills in what had not yet come true.
+Only what is new on the topic is worked on. Messages travel through Spark as they came, to each month of which they
+hold rows, and the worker that has gathered a month of an entity writes its file: rows of hundreds of numbers are dear
+to take apart on the way. A file is written whole, each row in it once: a run repeated changes nothing, and a later run
+fills in what had not yet come true.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,22 +27,25 @@ from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 from batch.engine.avro import UndecodableError, reader
 from batch.engine.incremental import drain, kafka_stream
 from batch.engine.partitions import read_file, replace_file
-from batch.feature_messages import feature_rows, heading
 from batch.gold import silver_version
 from dualcast.adapters.lake import lake_paths
 from dualcast.catalogue import UseCase
+from dualcast.feature_rows import FeatureRows
 from dualcast.features.asof import target_values
 from dualcast.features.intraday_plan import feature_set
 from dualcast.features.plan import FeaturePlan
+from dualcast.features.registry import Floats
 from dualcast.records import Topic
 from dualcast.settings import Settings
-from dualcast.timegrid import from_micros
 
 _log = structlog.get_logger(__name__)
 _TIME = pa.timestamp("us", "UTC")
+_TIMES = ("valid_time", "as_of")
 _LIST = pa.list_(pa.float64())
 _ROUTED = "entity_id string, month string, valid_time timestamp, message binary"
 _MONTH = "yyyy-MM"
+# A message of a backfill holds hundreds of rows.
+_MESSAGES_PER_BATCH = 4_000
 
 
 @dataclass(frozen=True)
@@ -52,11 +58,17 @@ class _Archiving:
     data_version: str
     rows: Accumulator[int]
 
+    @cached_property
+    def widths(self) -> dict[str, int]:
+        """How many numbers each feature has in a row."""
+        plan = FeaturePlan.of(self.use_case, "intraday")
+        horizons = self.use_case.part("intraday").horizons
+        return dict.fromkeys(plan.per_origin, 1) | dict.fromkeys(plan.per_target, horizons)
+
     def route(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Kafka rows of this use case and of today's feature definitions, with where they belong."""
+        """Messages of this use case and of today's feature definitions, once for each month, with its first origin."""
         for batch in batches:
             found = list(self._routed(batch))
-            self.rows.add(len(found))
             columns = zip(*found, strict=True) if found else ([], [], [], [])
             types = pa.string(), pa.string(), _TIME, pa.binary()
             arrays = [pa.array(column, kind) for column, kind in zip(columns, types, strict=True)]
@@ -66,19 +78,25 @@ class _Archiving:
         source = reader(self.settings.registry, Topic.FEATURES_INTRADAY)
         for key, message in zip(batch["key"].to_pylist(), batch["value"].to_pylist(), strict=True):
             try:
-                row = heading(source, message or b"")
-            except UndecodableError as error:
-                _log.warning("undecodable feature row", error=str(error))
+                rows = FeatureRows.from_record(source.keyed_record(key, message))
+            except (UndecodableError, ValueError) as error:
+                _log.warning("undecodable feature rows", error=str(error))
                 continue
-            mine = row.use_case == self.use_case.use_case and row.feature_set == self.feature_set
-            if mine and key == row.entity_id.encode():
-                yield row.entity_id, f"{from_micros(row.valid_time):%Y-%m}", row.valid_time, message
+            if rows.use_case == self.use_case.use_case and rows.feature_set == self.feature_set:
+                if {name: values.shape[1] for name, values in rows.features.items()} != self.widths:
+                    _log.warning("feature rows of other features than they say", entity=rows.entity_id)
+                    continue
+                self.rows.add(len(rows))
+                months, first = np.unique(_months(rows.valid_time), return_index=True)
+                for month, origin in zip(months.tolist(), rows.valid_time[first].tolist(), strict=True):
+                    yield rows.entity_id, month, origin, message
 
     def write(self, key: tuple[pa.Scalar, ...], new: pa.Table, target: pa.Table) -> pa.Table:
         """Write the file of one entity and month: what it had, what is new, and what has come true."""
         entity_id, month = (scalar.as_py() for scalar in key)
         folder = f"{lake_paths(self.settings).gold_of('intraday', self.use_case.use_case)}/month={month}"
-        rows = pa.concat_tables([self._there(f"{folder}/{entity_id}.parquet"), self._rows(new["message"].to_pylist())])
+        came = self._of_month(new["message"].to_pylist(), month)
+        rows = pa.concat_tables([self._there(f"{folder}/{entity_id}.parquet"), came])
         if rows.num_rows:
             replace_file(f"{folder}/{entity_id}.parquet", self._completed(rows, target.to_pandas()))
         return pa.table({"rows": [rows.num_rows]})
@@ -91,14 +109,26 @@ class _Archiving:
         rows = table.filter(pc.equal(table["feature_set"], self.feature_set))
         return rows.select(schema.names).cast(schema) if rows.num_rows else schema.empty_table()
 
-    def _rows(self, messages: list[bytes]) -> pa.Table:
+    def _of_month(self, messages: list[bytes], month: str) -> pa.Table:
+        """The rows of messages whose origins lie in a month."""
+        source = reader(self.settings.registry, Topic.FEATURES_INTRADAY)
+        came = [FeatureRows.from_record(source.record(message)) for message in messages]
+        wanted = [_months(rows.valid_time) == month for rows in came]
+
+        def joined(values: Callable[[FeatureRows], NDArray[Any]]) -> NDArray[Any]:
+            return np.concatenate([values(rows)[mine] for rows, mine in zip(came, wanted, strict=True)])
+
+        def column(field: pa.Field) -> pa.Array:
+            if field.name in self.widths:
+                return _column(joined(lambda rows: rows.features[field.name]), field.type)
+            if field.name in _TIMES:
+                return pa.array(joined(lambda rows: getattr(rows, field.name)), field.type)
+            return pa.array(joined(lambda rows: np.repeat(getattr(rows, field.name), len(rows))), field.type)
+
         schema = _row_schema(self.use_case)
-        plan = FeaturePlan.of(self.use_case, "intraday")
-        widths = dict.fromkeys(plan.per_origin, 1) | dict.fromkeys(
-            plan.per_target, self.use_case.part("intraday").horizons
-        )
-        rows = feature_rows(reader(self.settings.registry, Topic.FEATURES_INTRADAY), messages, widths)
-        return pa.table([rows.column(field.name, field.type) for field in schema], schema=schema)
+        if not came:
+            return schema.empty_table()
+        return pa.table([column(field) for field in schema], schema=schema)
 
     def _completed(self, rows: pa.Table, target: pd.DataFrame) -> pa.Table:
         """Each row once and in order, with what came true."""
@@ -144,9 +174,22 @@ def archive_features(spark: SparkSession, settings: Settings, use_case: UseCase)
             written.collect()
         rows.unpersist()
 
-    stream = kafka_stream(spark, settings, Topic.FEATURES_INTRADAY)
+    stream = kafka_stream(spark, settings, Topic.FEATURES_INTRADAY, _MESSAGES_PER_BATCH)
     drain(stream, f"{lake.checkpoints}/gold_intraday/{use_case.use_case}", handle)
     return int(archiving.rows.value)
+
+
+def _months(times: NDArray[np.int64]) -> NDArray[np.str_]:
+    """The months of times in microseconds, as 2022-03."""
+    return np.datetime_as_string(times.astype("datetime64[us]").astype("datetime64[M]"))
+
+
+def _column(values: Floats, kind: pa.DataType) -> pa.Array:
+    """The values of one feature, (n, 1) or (n, horizons), as numbers or lists."""
+    flat = pa.array(values.ravel())
+    if kind == pa.float64():
+        return flat
+    return pa.ListArray.from_arrays(pa.array(np.arange(len(values) + 1) * values.shape[1], pa.int32()), flat)
 
 
 def _touched(rows: DataFrame, use_case: UseCase) -> list[str]:

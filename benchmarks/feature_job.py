@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from uuid import uuid4
 import pandas as pd
 import psutil
 import yaml
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from benchmarks.embedded import USE_CASES, Embedded, embedded
 from dualcast.adapters.kafka import Codec, create_topics
@@ -39,26 +39,26 @@ Messages = Sequence[tuple[str, bytes]]
 
 @dataclass(frozen=True)
 class Cost:
-    """What it took a job to write its records.
+    """What it took a job to write its rows.
 
-    wall and cpu are the seconds since its first record, and ``share`` the part of all records that they were for; start
-    is the seconds of its processors until then.
+    wall and cpu are the seconds since its first message, and ``share`` the part of all that they were for; start is the
+    seconds of its processors until then.
     """
 
     wall: float
     cpu: float
     share: float
-    records: int
+    rows: int
     start: float
 
 
 @dataclass(frozen=True)
 class _Sample:
-    """What a job has done by a moment: seconds of its processors, and records on the topic of features."""
+    """What a job has done by a moment: seconds of its processors, and messages on the topic of features."""
 
     at: float
     cpu: float
-    records: int
+    messages: int
 
 
 @contextmanager
@@ -109,26 +109,34 @@ def job(command: Sequence[str]) -> Iterator[psutil.Process]:
         started.wait()
 
 
-def catch_up(settings: Settings, running: psutil.Process, expected: int) -> Cost:
-    """What it costs a job to write about so many records. Raises RuntimeError where it does not get there."""
+def catch_up(
+    settings: Settings, running: psutil.Process, expected: int, rows_in: Callable[[bytes], int] | None = None
+) -> Cost:
+    """What it costs a job to write about so many rows; ``rows_in`` says how many a message has.
+
+    Raises RuntimeError where it does not get there.
+    """
     # what is committed moves by the checkpoint, every ten seconds
-    reading = {"group.id": str(uuid4()), "isolation.level": "read_uncommitted"}
+    reading = {"group.id": str(uuid4()), "isolation.level": "read_uncommitted", "enable.partition.eof": True}
     consumer = Consumer({"bootstrap.servers": settings.kafka, **reading})
-    before = sum(ends(consumer, Topic.FEATURES_INTRADAY).values())
+    before = ends(consumer, Topic.FEATURES_INTRADAY)
     samples: list[_Sample] = []
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    while not _is_done(samples, expected):
+    while not _is_quiet(samples):
         if time.monotonic() > deadline or not running.is_running():
-            raise RuntimeError(f"the job did not catch up: {samples[-1:]} of {expected}")
-        records = sum(ends(consumer, Topic.FEATURES_INTRADAY).values()) - before
-        sample = _Sample(time.monotonic(), _cpu_seconds(running), records)
-        if sample.records:
+            raise RuntimeError(f"the job did not catch up: {samples[-1:]}")
+        messages = sum(ends(consumer, Topic.FEATURES_INTRADAY).values()) - sum(before.values())
+        sample = _Sample(time.monotonic(), _cpu_seconds(running), messages)
+        if sample.messages:
             samples.append(sample)
         time.sleep(_SAMPLE_SECONDS)
+    rows = sum(map(rows_in or _rows_in(settings), _values(consumer, before)))
     consumer.close()
-    most = samples[-1].records
-    first, last = samples[0], next(s for s in samples if s.records > 0.999 * most)
-    return Cost(last.at - first.at, last.cpu - first.cpu, 1 - first.records / most, most, first.cpu)
+    if rows < 0.99 * expected:
+        raise RuntimeError(f"the job made {rows} of {expected} rows")
+    most = samples[-1].messages
+    first, last = samples[0], next(s for s in samples if s.messages > 0.999 * most)
+    return Cost(last.at - first.at, last.cpu - first.cpu, 1 - first.messages / most, rows, first.cpu)
 
 
 def ends(consumer: Consumer, topic: Topic) -> Mapping[int, int]:
@@ -137,11 +145,29 @@ def ends(consumer: Consumer, topic: Topic) -> Mapping[int, int]:
     return {p: consumer.get_watermark_offsets(TopicPartition(topic.value, p), timeout=10)[1] for p in partitions}
 
 
-def _is_done(samples: Sequence[_Sample], expected: int) -> bool:
-    if not samples or samples[-1].records < 0.99 * expected:
-        return False
+def _rows_in(settings: Settings) -> Callable[[bytes], int]:
+    codec = Codec(settings, Topic.FEATURES_INTRADAY)
+    return lambda message: 1 + len(codec.decode(message)["more"])
+
+
+def _values(consumer: Consumer, starts: Mapping[int, int]) -> Iterator[bytes]:
+    """All messages of the topic of features behind some offsets."""
+    consumer.assign([TopicPartition(Topic.FEATURES_INTRADAY.value, p, start) for p, start in starts.items()])
+    behind = set(starts)
+    while behind:
+        for message in consumer.consume(500, 1.0):
+            if message.error() is None:
+                yield message.value() or b""
+            elif message.error().code() == KafkaError._PARTITION_EOF:
+                behind.discard(message.partition())
+            else:
+                raise RuntimeError(str(message.error()))
+
+
+def _is_quiet(samples: Sequence[_Sample]) -> bool:
+    """Whether nothing has come for a while."""
     quiet = [s for s in samples if s.at > samples[-1].at - _QUIET_SECONDS]
-    return len(quiet) < len(samples) and quiet[0].records > 0.999 * samples[-1].records
+    return len(quiet) < len(samples) and quiet[0].messages == samples[-1].messages
 
 
 def _cpu_seconds(running: psutil.Process) -> float:

@@ -56,7 +56,7 @@ def measure() -> list[Row]:
         history = _history(settings, use_case)
         feature_job.send(settings, history.past)
         with feature_job.job(IDENTITY) as job:
-            identity = feature_job.catch_up(settings, job, len(history.past))
+            identity = feature_job.catch_up(settings, job, len(history.past), lambda _: 1)
         with feature_job.job(OURS) as job:
             ours = feature_job.catch_up(settings, job, history.rows)
             _serve(stack, use_case)
@@ -66,7 +66,7 @@ def measure() -> list[Row]:
     return [
         Row("Flink job, backfill", count / ours.cpu, "observations/CPU-s", cpu),
         Row("Flink job, backfill", count / ours.wall, "observations/s", wall),
-        Row("Flink job, feature rows of backfill", ours.records * ours.share / ours.cpu, "rows/CPU-s", cpu),
+        Row("Flink job, feature rows of backfill", ours.rows * ours.share / ours.cpu, "rows/CPU-s", cpu),
         Row(f"Flink job, {_YEARS} years of {_ZONES} zones after start", ours.wall / ours.share, "s", 1 / wall),
         Row("live value to features in Redis, p50", features[0], "ms", features[0] / broker[0]),
         Row("live value to features in Redis, p99", features[1], "ms", features[1] / broker[1]),

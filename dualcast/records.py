@@ -83,13 +83,8 @@ class FeatureRow:
     features: dict[str, list[float]]
 
     def to_record(self) -> dict[str, Any]:
-        """As the Avro schema has it."""
+        """As the Avro schema has it: a message of one row."""
         return asdict(self)
-
-    @classmethod
-    def from_record(cls, record: dict[str, Any]) -> Self:
-        """From a decoded Avro record."""
-        return cls(**record)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from uuid import uuid4
 import pandas as pd
 
 from dualcast.adapters.kafka import RecordConsumer, RecordProducer
+from dualcast.feature_rows import FeatureRows
 from dualcast.records import FeatureRow, Observation, ObservationBatch, Topic
 from dualcast.settings import Settings
 
@@ -91,7 +92,7 @@ def published_rows(settings: Settings, *, uncommitted: bool = False) -> dict[str
     """All feature rows on the topic, in its order, by the key of their messages."""
     rows: dict[str, list[FeatureRow]] = defaultdict(list)
     for key, record in records(settings, Topic.FEATURES_INTRADAY, uncommitted=uncommitted):
-        rows[key].append(FeatureRow.from_record(record))
+        rows[key].extend(FeatureRows.from_record(record).single())
     return dict(rows)
 
 

@@ -53,10 +53,6 @@ class Reader:
             raise UndecodableError(f"the record belongs to {record['entity_id']!r}", WRONG_KEY)
         return record
 
-    def writes_as_known(self, value: bytes) -> bool:
-        """Whether a message was written with the very schema that this code knows. Raises UndecodableError."""
-        return bool(self._writer_of(value) == _own_schema(self.topic))
-
     def record(self, value: bytes) -> dict[str, Any]:
         """The record behind the bytes, times in microseconds. Raises UndecodableError."""
         writer, known = self._writer_of(value), _own_schema(self.topic)

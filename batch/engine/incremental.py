@@ -22,8 +22,10 @@ _CALL_MILLISECONDS, _REQUEST_MILLISECONDS = 20_000, 15_000
 _AWAY = ("TimeoutException", "DisconnectException", "BrokerNotAvailableException")
 
 
-def kafka_stream(spark: SparkSession, settings: Settings, topic: Topic) -> DataFrame:
-    """All committed messages of a topic: key, value, topic, partition, offset."""
+def kafka_stream(
+    spark: SparkSession, settings: Settings, topic: Topic, per_batch: int = _MESSAGES_PER_BATCH
+) -> DataFrame:
+    """All committed messages of a topic: key, value, topic, partition, offset; at most so many in a batch."""
     return (
         spark.readStream.format("kafka")
         .option("kafka.bootstrap.servers", settings.kafka)
@@ -33,7 +35,7 @@ def kafka_stream(spark: SparkSession, settings: Settings, topic: Topic) -> DataF
         .option("kafkaConsumer.pollTimeoutMs", _CALL_MILLISECONDS)
         .option("subscribe", topic.value)
         .option("startingOffsets", "earliest")
-        .option("maxOffsetsPerTrigger", _MESSAGES_PER_BATCH)
+        .option("maxOffsetsPerTrigger", per_batch)
         .option("minPartitions", _TASKS_PER_CORE * spark.sparkContext.defaultParallelism)
         .load()
         .select("key", "value", "topic", "partition", "offset")

@@ -91,9 +91,11 @@ class FeaturePlan:
 
     def compute(self, window: Window) -> dict[str, Floats]:
         """Run every feature: (n, 1) for those per origin, (n, horizons) for those per target."""
-        return {name: np.asarray(_called(spec, window), dtype=np.float64) for name, spec in self.specs.items()}
+        return {name: _called(spec, window) for name, spec in self.specs.items()}
 
 
 def _called(spec: FeatureSpec, window: Window) -> Floats:
     call = partial(spec.definition.call, **spec.arguments())
-    return window.by_slot(call) if spec.definition.by_slot else call(window)
+    found = np.asarray(window.by_slot(call) if spec.definition.by_slot else call(window), dtype=np.float64)
+    shape = window.origin.shape if spec.definition.shape == "origin" else window.target.shape
+    return found if found.shape == shape else np.broadcast_to(found, shape)

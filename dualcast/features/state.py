@@ -50,6 +50,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.origin)
 
+    def __getitem__(self, some: slice) -> Rows:
+        """Some of the rows."""
+        return Rows(self.origin[some], self.as_of[some], {name: v[some] for name, v in self.features.items()})
+
 
 class _Run(Enum):
     """What some values do to the rows: make new ones, make the newest anew, or nothing that shows yet."""

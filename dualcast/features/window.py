@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from dualcast.features.registry import Floats
@@ -82,7 +83,8 @@ class Window:
     def by_slot(self, of: Callable[[Window], Floats]) -> Floats:
         """What ``of`` gives for this window, worked out once for each slot that is a target of several origins.
 
-        ``of`` must look at each target by itself, and at the origin only by what that hides.
+        Where origins follow one another, their rows are views of one sequence. ``of`` must look at each target by
+        itself, and at the origin only by what that hides.
         """
         if self._slots is None:
             return of(self)
@@ -90,6 +92,8 @@ class Window:
             found = of(self._slots)[:, 0]
         except _OriginMattersError:
             return of(self)
+        if self._slide:
+            return sliding_window_view(found, self.target.shape[1])
         spread: Floats = found.take(self.target - self._slots.target[0, 0])
         return spread
 
@@ -104,6 +108,12 @@ class Window:
         slot, lead = np.arange(first, last + 1)[:, np.newaxis], self.target - self.origin
         given = {name: getattr(self, name) for name in ("values", "observed", "start", "lookback", "step", "calendar")}
         return _SlotWindow(**given, target=slot, origin=slot - lead.max(), newest_origin=slot - lead.min())
+
+    @cached_property
+    def _slide(self) -> bool:
+        """Whether each origin has the targets of the one before, one slot later."""
+        rows, targets = self.target.shape
+        return np.array_equal(self.target - self.target[0, 0], np.add.outer(np.arange(rows), np.arange(targets)))
 
     def _seen(self, variable: str, slot: Slots) -> NDArray[np.bool_]:
         """Whether the origins see slots."""

@@ -88,7 +88,7 @@ def _frame(entity: Entity, plan: IntradayPlan, chunks: list[Rows]) -> pd.DataFra
     columns: dict[str, Floats | list[Floats]] = {}
     for name in plan.features.names:
         width = 1 if name in per_origin else plan.horizons
-        parts = [np.broadcast_to(c.features[name], (len(c), width)) for c in chunks]
+        parts = [c.features[name] for c in chunks]
         values = np.concatenate(parts) if parts else np.empty((0, width))
         columns[name] = values[:, 0] if width == 1 else list(values)
     origin = np.concatenate([c.origin for c in chunks]) if chunks else np.empty(0, np.int64)

@@ -15,14 +15,17 @@ from dualcast.adapters.feature_store import OnlineFeatures
 from dualcast.adapters.forecast_store import published_forecasts, reaching, start_group_near_end
 from dualcast.adapters.kafka import RecordConsumer, RecordProducer
 from dualcast.adapters.model_registry import Alias, RegisteredModel
+from dualcast.feature_rows import FeatureRows
 from dualcast.records import FeatureRow, Forecast, Topic
 from dualcast.settings import Settings
 from services.id_svc.ports import Arrival
 from services.shared.circuits import Circuits
 
 _GROUP = "id-svc"
-# Rows before these are history: they were made when the feature job caught up, and nobody waits for them.
-_ROWS_BACK = 20_000
+# Taken at once: a message of a backfill holds hundreds of rows.
+_MOST_MESSAGES = 50
+# Messages before these are history: they were made when the feature job caught up, and nobody waits for them.
+_MESSAGES_BACK = 1_000
 # More than one poll hands out, so that everything that may be handed out twice is found on the topic.
 _CURVES_BACK = 2_000
 _REDIS_SECONDS = 0.25
@@ -81,7 +84,7 @@ class KafkaArrivals:
 
     def __enter__(self) -> Self:
         """Join the group. Raises UnreachableError."""
-        start_group_near_end(self._settings, Topic.FEATURES_INTRADAY, _GROUP, _ROWS_BACK)
+        start_group_near_end(self._settings, Topic.FEATURES_INTRADAY, _GROUP, _MESSAGES_BACK)
         self._consumer = RecordConsumer(
             self._settings,
             Topic.FEATURES_INTRADAY,
@@ -97,17 +100,27 @@ class KafkaArrivals:
             self._consumer.close()
             self._consumer = None
 
-    def poll(self, timeout: float) -> list[Arrival]:
-        """Rows that came within ``timeout`` seconds. Raises UnreachableError."""
+    def poll(self, timeout: float, since: datetime) -> list[Arrival]:
+        """Rows as of ``since`` or later that came within ``timeout`` seconds. Raises UnreachableError."""
         assert self._consumer is not None
         with reaching("features"):
-            return [_arrival(message, record) for message, record in self._consumer.poll(timeout)]
+            came = self._consumer.poll(timeout, _MOST_MESSAGES)
+        return [arrival for message, record in came for arrival in self._arrivals(message, record, since)]
 
     def commit(self) -> None:
         """Go on behind these rows next time. Raises UnreachableError."""
         assert self._consumer is not None
         with reaching("features"):
             self._consumer.commit()
+
+    def _arrivals(self, message: Message, record: dict[str, object], since: datetime) -> list[Arrival]:
+        try:
+            rows = FeatureRows.from_record(record).single(since)
+        except ValueError as error:
+            self._refuse(message, str(error))
+            return []
+        headers = {name: value.decode("latin-1") for name, value in message.headers() or () if isinstance(value, bytes)}
+        return [Arrival(row, headers) for row in rows]
 
     def _refuse(self, _: Message, __: str) -> None:
         self.undecodable += 1
@@ -150,8 +163,3 @@ class KafkaOutbox:
             with reaching("outbox"):
                 self._producer.close()
             self._producer = None
-
-
-def _arrival(message: Message, record: dict[str, object]) -> Arrival:
-    headers = {name: value.decode("latin-1") for name, value in message.headers() or () if isinstance(value, bytes)}
-    return Arrival(FeatureRow.from_record(record), headers)

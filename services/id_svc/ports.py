@@ -91,8 +91,8 @@ class Arrivals(Protocol):
     def __exit__(self, *_: object) -> None:
         """Disconnect."""
 
-    def poll(self, timeout: float) -> list[Arrival]:
-        """What came within ``timeout`` seconds, in order for each entity. Raises OSError."""
+    def poll(self, timeout: float, since: datetime) -> list[Arrival]:
+        """What came within ``timeout`` seconds as of ``since`` or later, in order for each entity. Raises OSError."""
 
     def commit(self) -> None:
         """What was handed out is done. Raises OSError."""

@@ -91,7 +91,8 @@ class Publisher:
 
     def step(self, arrivals: Arrivals) -> None:
         """One poll: every row's curve is sent and acknowledged before the rows are committed. Raises OSError."""
-        came = arrivals.poll(_POLL_SECONDS)
+        since = min(map(self._oldest_worth, self._catalogue.values()), default=self._clock.now())
+        came = arrivals.poll(_POLL_SECONDS, since)
         if not came:
             return
         sent = dict(self.newest)
@@ -110,7 +111,7 @@ class Publisher:
             self._count("unknown")
         elif key in sent and row.as_of <= sent[key]:
             self._count("repeated")
-        elif row.as_of < oldest_worth(self._clock, use_case.part("intraday").max_feature_age):
+        elif row.as_of < self._oldest_worth(use_case):
             self._count("too_old")
         else:
             try:
@@ -122,6 +123,9 @@ class Publisher:
             else:
                 sent[key] = row.as_of
                 self._count("published")
+
+    def _oldest_worth(self, use_case: UseCase) -> datetime:
+        return oldest_worth(self._clock, use_case.part("intraday").max_feature_age)
 
     def _count(self, outcome: str) -> None:
         self.counters[outcome] += 1

@@ -22,7 +22,7 @@ from streaming.job.clock import LiveClock
 from streaming.job.overdue import Overdue
 from streaming.job.step import COMPONENT, FeatureStep, Incoming, Outcome
 
-# What goes in and out of Python. The many records of one message cross as one array.
+# What goes in and out of Python. What one message leads to crosses as one array.
 INPUT = Types.ROW([Types.PRIMITIVE_ARRAY(Types.BYTE())] * 2 + [Types.INT(), Types.LONG(), Types.STRING()])
 OUTPUT = Types.ROW_NAMED(
     ["topic", "entity_id", "origin", "traceparent", "records"],
@@ -88,8 +88,8 @@ class IntradayFeatures(KeyedProcessFunction):  # type: ignore[misc]
         if outcome.newest is not None:
             self._show(outcome.newest)
         self._count(outcome)
-        if outcome.rows:
-            yield Row(Topic.FEATURES_INTRADAY.value, entity_id, origin, traceparent, outcome.rows)
+        if outcome.messages:
+            yield Row(Topic.FEATURES_INTRADAY.value, entity_id, origin, traceparent, outcome.messages)
         if outcome.dead:
             letters = [letter for _, letter in outcome.dead]
             yield Row(Topic.DEAD_LETTERS.value, entity_id, origin, traceparent, letters)
@@ -117,8 +117,8 @@ class IntradayFeatures(KeyedProcessFunction):  # type: ignore[misc]
                 self._online.write([row])
 
     def _count(self, outcome: Outcome) -> None:
-        if outcome.rows:
-            self._made.add(len(outcome.rows), {"use_case": self._use_case.use_case})
+        if outcome.made:
+            self._made.add(outcome.made, {"use_case": self._use_case.use_case})
         for reason, _ in outcome.dead:
             self._refused.add(1, {"reason": reason})
 

@@ -18,7 +18,7 @@ from dualcast.records import DeadLetter, FeatureRow, Topic
 from dualcast.settings import Settings
 from dualcast.timegrid import duration, from_micros, micros
 from dualcast.validation import UNKNOWN_ENTITY, UNKNOWN_VARIABLE, Texts, faults
-from streaming.job.stamp import RowStamp
+from streaming.job.row_messages import RowMessages
 from streaming.job.wire import ObservationReader, Observed, UnreadableError
 
 COMPONENT = "stream-features"
@@ -40,9 +40,10 @@ class Incoming:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a message led to: encoded feature rows, the newest of them, and encoded dead letters by reason."""
+    """What a message led to: how many feature rows, in messages; the newest of them; dead letters by reason."""
 
-    rows: list[bytes] = field(default_factory=list)
+    made: int = 0
+    messages: list[bytes] = field(default_factory=list)
     newest: FeatureRow | None = None
     dead: list[tuple[str, bytes]] = field(default_factory=list)
 
@@ -78,7 +79,7 @@ class FeatureStep:
         self._observation_codec = Codec(settings, Topic.OBSERVATIONS)
         self._entities = {e.id: e for e in use_case.entities}
         self._plans: dict[str, IntradayPlan] = {}
-        self._stamps: dict[str, RowStamp] = {}
+        self._writers: dict[str, RowMessages] = {}
 
     def plan(self, entity_id: str) -> IntradayPlan | None:
         """The plan of an entity, made once; None where this use case has no such entity."""
@@ -141,9 +142,10 @@ class FeatureStep:
         outcome.dead.extend(self._refused(message, observed, reasons))
 
     def _enter(self, entity_id: str, plan: IntradayPlan, chunks: Sequence[Rows], outcome: Outcome) -> None:
-        stamp = self._stamp(entity_id, plan)
+        writer = self._writer(entity_id, plan)
         for rows in chunks:
-            outcome.rows.extend(stamp.rows(rows, plan.features.step))
+            outcome.made += len(rows)
+            outcome.messages.extend(writer.of(rows, plan.features.step))
         if chunks:
             outcome.newest = self._row(entity_id, plan, chunks[-1])
 
@@ -172,21 +174,17 @@ class FeatureStep:
         letter = DeadLetter(reason, detail[:_LONGEST_DETAIL], COMPONENT, *where, self._now(), key, value)
         return self._dead_codec.encode(letter)
 
-    def _stamp(self, entity_id: str, plan: IntradayPlan) -> RowStamp:
-        if entity_id not in self._stamps:
+    def _writer(self, entity_id: str, plan: IntradayPlan) -> RowMessages:
+        if entity_id not in self._writers:
             per_origin = set(plan.features.per_origin)
             widths = {n: 1 if n in per_origin else plan.horizons for n in plan.features.names}
-            self._stamps[entity_id] = RowStamp(
+            self._writers[entity_id] = RowMessages(
                 self._row_codec, self._use_case.use_case, entity_id, plan.fingerprint, widths
             )
-        return self._stamps[entity_id]
+        return self._writers[entity_id]
 
     def _row(self, entity_id: str, plan: IntradayPlan, rows: Rows) -> FeatureRow:
-        per_origin = set(plan.features.per_origin)
-        values = {
-            n: np.broadcast_to(v[-1], 1 if n in per_origin else plan.horizons).tolist()
-            for n, v in rows.features.items()
-        }
+        values = {name: v[-1].tolist() for name, v in rows.features.items()}
         valid_time = from_micros(int(rows.origin[-1]) * plan.features.step * 1_000_000)
         as_of = from_micros(int(rows.as_of[-1]))
         return FeatureRow(self._use_case.use_case, entity_id, valid_time, as_of, plan.fingerprint, values)

@@ -70,7 +70,7 @@ def polled(arrivals: KafkaArrivals, count: int, seconds: float) -> list[Arrival]
     found: list[Arrival] = []
     end = time.monotonic() + seconds
     while len(found) < count and time.monotonic() < end:
-        found += arrivals.poll(0.1)
+        found += arrivals.poll(0.1, world.NOW)
     return found
 
 

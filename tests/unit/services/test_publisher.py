@@ -41,7 +41,7 @@ class FakeTopic:
     def __exit__(self, *_: object) -> None:
         return
 
-    def poll(self, timeout: float) -> list[Arrival]:
+    def poll(self, timeout: float, since: datetime) -> list[Arrival]:
         came = self.rows[self.place : self.place + self.batch]
         self.place += len(came)
         return [Arrival(row) for row in came]

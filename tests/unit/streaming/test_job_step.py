@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from dualcast.adapters.kafka import Codec
 from dualcast.catalogue import Entity, UseCase
+from dualcast.feature_rows import FeatureRows
 from dualcast.features.asof import intraday_features
 from dualcast.features.state import IntradayState
 from dualcast.records import FeatureRow, Observation, ObservationBatch, Topic
@@ -53,7 +54,8 @@ class World:
 
     def rows(self, outcome: Outcome) -> list[FeatureRow]:
         codec = self.codecs[Topic.FEATURES_INTRADAY]
-        return [FeatureRow.from_record(codec.decode(row)) for row in outcome.rows]
+        decoded = [FeatureRows.from_record(codec.decode(message)) for message in outcome.messages]
+        return [row for rows in decoded for row in rows.single()]
 
 
 @pytest.fixture
@@ -114,14 +116,14 @@ def test_ten_times_last_week_is_implausible(world: World) -> None:
     world.apply(world.encode([load(i) for i in range(7 * 96)]))
     outcome = world.apply(world.encode([load(7 * 96, 140000.0), load(7 * 96 + 1)]))
     assert [reason for reason, _ in outcome.dead] == ["implausible"]
-    assert len(outcome.rows) == 1
+    assert outcome.made == 1
 
 
 def test_duplicates_make_no_rows_and_corrections_make_the_newest_anew(world: World) -> None:
     message = world.encode([load(i) for i in range(4)])
-    assert len(world.apply(message).rows) == 4
+    assert world.apply(message).made == 4
     again = world.apply(message)
-    assert (again.rows, again.newest, again.dead) == ([], None, [])
+    assert (again.messages, again.newest, again.dead) == ([], None, [])
     later = START + timedelta(hours=2)
     (row,) = world.rows(world.apply(world.encode([load(1, 60000.0, published_at=later)])))
     assert (row.valid_time, row.as_of) == (START + timedelta(hours=1), later)
@@ -153,7 +155,7 @@ def test_an_unusable_message_is_kept_as_it_came(world: World, spoil: Any, key: b
     outcome = world.apply(value, key)
     (letter,) = world.letters(outcome)
     assert (letter["reason"], letter["key"], letter["value"]) == (reason, key, value)
-    assert not outcome.rows
+    assert not outcome.messages
 
 
 def test_an_entity_that_nobody_knows_is_refused(world: World) -> None:
@@ -162,7 +164,7 @@ def test_an_entity_that_nobody_knows_is_refused(world: World) -> None:
 
 
 def test_a_record_of_another_schema_is_refused(world: World) -> None:
-    row = world.apply(world.encode([load(0)])).rows[0]
+    row = world.apply(world.encode([load(0)])).messages[0]
     assert [reason for reason, _ in world.apply(row).dead] == ["wrong_schema"]
 
 

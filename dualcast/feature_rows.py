@@ -1,0 +1,92 @@
+"""Feature rows as columns: many of one entity in one message of ``features.intraday.v1``.
+
+A backfill makes hundreds of rows at once, and what a target's slot decides alone, such as its holidays or what others
+forecast for it, is in as many of them as there are horizons. On the wire it is there once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from dualcast.features.registry import Floats
+from dualcast.records import FeatureRow
+from dualcast.timegrid import from_micros, micros
+
+Micros = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class FeatureRows:
+    """Feature rows of n origins of one entity.
+
+    valid_time, as_of: (n,) microseconds since 1970; features: name -> (n, 1) or (n, horizons).
+    """
+
+    use_case: str
+    entity_id: str
+    feature_set: str
+    valid_time: Micros
+    as_of: Micros
+    features: Mapping[str, Floats]
+
+    def __len__(self) -> int:
+        return len(self.valid_time)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """From a decoded message, its times as datetimes or microseconds.
+
+        Raises ValueError where it is another record, or has another number of values than its rows need.
+        """
+        try:
+            origins = [record, *record["more"]]
+            valid_time, as_of = (_micros([origin[name] for origin in origins]) for name in ("valid_time", "as_of"))
+            features = {n: unpacked(v, len(origins), record["horizons"]) for n, v in record["features"].items()}
+            return cls(record["use_case"], record["entity_id"], record["feature_set"], valid_time, as_of, features)
+        except KeyError as error:
+            raise ValueError(f"no feature rows: {error} is missing") from error
+
+    def single(self, since: datetime | None = None) -> list[FeatureRow]:
+        """The rows one by one, in order; those that are as of ``since`` or later."""
+        wanted = range(len(self)) if since is None else np.flatnonzero(self.as_of >= micros(since)).tolist()
+        return [self._single(i) for i in wanted]
+
+    def _single(self, i: int) -> FeatureRow:
+        times = from_micros(int(self.valid_time[i])), from_micros(int(self.as_of[i]))
+        cells = {name: values[i].tolist() for name, values in self.features.items()}
+        return FeatureRow(self.use_case, self.entity_id, *times, self.feature_set, cells)
+
+
+def packed(values: Floats) -> Floats:
+    """Values of n rows, (n, 1) or (n, horizons), as they are on the wire.
+
+    Where each row is a view of one sequence that begins one value later, as ``Window.by_slot`` makes them, that
+    sequence; else row by row.
+    """
+    rows, width = values.shape
+    if rows > 1 and width > 1 and values.strides == (values.itemsize, values.itemsize):
+        return np.concatenate((values[:, 0], values[-1, 1:]))
+    return values.ravel()
+
+
+def unpacked(flat: Any, rows: int, horizons: int) -> Floats:
+    """What ``packed`` was given. Raises ValueError where the number of values fits no form."""
+    values: Floats = np.asarray(flat, dtype=np.float64)
+    if rows == 1:
+        return values[np.newaxis]
+    if len(values) in (rows, rows * horizons):
+        return values.reshape(rows, -1)
+    if len(values) == rows + horizons - 1:
+        return sliding_window_view(values, horizons)
+    raise ValueError(f"{len(values)} values in {rows} rows of {horizons} horizons")
+
+
+def _micros(times: Sequence[datetime | int]) -> Micros:
+    return np.array([time if isinstance(time, int) else micros(time) for time in times], dtype=np.int64)

@@ -1,0 +1,61 @@
+"""Messages of feature rows, written by hand, beside what the Avro library reads from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from confluent_kafka.schema_registry._sync.mock_schema_registry_client import MockSchemaRegistryClient
+from numpy.lib.stride_tricks import sliding_window_view
+
+from dualcast.adapters.kafka import Codec
+from dualcast.feature_rows import FeatureRows
+from dualcast.features.state import Rows
+from dualcast.records import Topic
+from dualcast.settings import Settings
+from streaming.job.row_messages import RowMessages
+
+STEP, HORIZONS = 900, 24
+ORIGIN = 1_900_000
+WIDTHS = {"level": 1, "rise": HORIZONS, "holiday": HORIZONS}
+
+
+@pytest.fixture
+def codec(monkeypatch: pytest.MonkeyPatch) -> Iterator[Codec]:
+    registry = MockSchemaRegistryClient({"url": "mock://registry"})
+    monkeypatch.setattr("dualcast.adapters.kafka.SchemaRegistryClient", lambda _: registry)
+    made = Codec(Settings(), Topic.FEATURES_INTRADAY)
+    yield made
+    made.close()
+
+
+def rows_of(count: int) -> Rows:
+    """Rows of which ``rise`` differs in every target, ``holiday`` from slot to slot, and one number is unknown."""
+    origin = ORIGIN + np.arange(count)
+    level = np.arange(float(count))[:, np.newaxis]
+    level[0] = np.nan
+    rise = np.random.default_rng(3).normal(size=(count, HORIZONS))
+    holiday = sliding_window_view(np.arange(count + HORIZONS - 1.0), HORIZONS)
+    return Rows(origin, origin * STEP * 1_000_000 + 7, {"level": level, "rise": rise, "holiday": holiday})
+
+
+@pytest.mark.parametrize("count", [1, 2, 23, 24, 25, 64, 3000])
+def test_a_library_reads_the_rows_that_were_written(codec: Codec, count: int) -> None:
+    rows = rows_of(count)
+    messages = list(RowMessages(codec, "de_load", "DE", "abc", WIDTHS).of(rows, STEP))
+    found = [FeatureRows.from_record(codec.decode(message)) for message in messages]
+    assert {(f.use_case, f.entity_id, f.feature_set) for f in found} == {("de_load", "DE", "abc")}
+    np.testing.assert_array_equal(np.concatenate([f.valid_time for f in found]), rows.origin * STEP * 1_000_000)
+    np.testing.assert_array_equal(np.concatenate([f.as_of for f in found]), rows.as_of)
+    for name, values in rows.features.items():
+        np.testing.assert_array_equal(np.concatenate([f.features[name] for f in found]), values, err_msg=name)
+
+
+def test_what_many_rows_share_is_written_once_and_no_message_is_too_large(codec: Codec) -> None:
+    writer = RowMessages(codec, "de_load", "DE", "abc", WIDTHS)
+    messages = list(writer.of(rows_of(6000), STEP))
+    assert len(messages) > 1
+    assert max(map(len, messages)) < 2**20
+    each = sum(map(len, messages)) / 6000
+    assert each < 8 * (2 + 1 + HORIZONS + 1.2)  # times, level, rise, and holiday, which is there once
