@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from dualcast.catalogue import Bounds, UseCase
@@ -29,6 +31,8 @@ FUTURE_DATED = "future_dated"
 BAD_TIME = "bad_time"
 IMPLAUSIBLE = "implausible"
 
+# What an observation is tried for, in this order.
+_REASONS = np.array(["", WRONG_UNIT, BAD_RESOLUTION, OFF_GRID, NOT_FINITE, OUT_OF_BOUNDS, FUTURE_DATED], dtype=object)
 # Clocks of senders may be this far ahead of ours.
 CLOCK_TOLERANCE = timedelta(minutes=5)
 # Intervals of an hour and less start on their own multiple; longer ones on an hour, local days on a quarter of one.
@@ -52,6 +56,13 @@ class Columns:
     unit: Texts
     published_at: Micros
 
+    @cached_property
+    def spans(self) -> Micros:
+        """The resolutions in microseconds, 0 where one cannot be read or is longer than a year."""
+        which, texts = pd.factorize(self.resolution)
+        spans: Micros = np.array([_span(text) for text in texts], dtype=np.int64)[which]
+        return spans
+
 
 def faults(use_case: UseCase, columns: Columns, now: int | None = None) -> Texts:
     """A reason code for each observation, "" where it is sound.
@@ -60,13 +71,12 @@ def faults(use_case: UseCase, columns: Columns, now: int | None = None) -> Texts
     here, since it needs history: see ``implausible``.
     """
     reason = np.full(len(columns.value), UNKNOWN_VARIABLE, dtype=object)
-    spans = _spans(columns.resolution)
     grid = int(use_case.grid.total_seconds()) * 1_000_000
     for name, variable in use_case.variables.items():
         rows = np.flatnonzero(columns.variable == name)
         if not len(rows):
             continue
-        start, span = columns.valid_time[rows], spans[rows]
+        start, span = columns.valid_time[rows], columns.spans[rows]
         value, published = columns.value[rows], columns.published_at[rows]
         bad_span = (span <= 0) | (span % grid != 0)
         low, high = variable.bounds.min, variable.bounds.max
@@ -76,7 +86,7 @@ def faults(use_case: UseCase, columns: Columns, now: int | None = None) -> Texts
         early = (published < end) if variable.kind == "observed" else np.zeros(len(rows), dtype=bool)
         if now is not None:
             early |= published > now + int(CLOCK_TOLERANCE.total_seconds() * 1e6)
-        reason[rows] = np.select(
+        found = np.select(
             [
                 columns.unit[rows] != variable.unit,
                 bad_span,
@@ -85,9 +95,9 @@ def faults(use_case: UseCase, columns: Columns, now: int | None = None) -> Texts
                 (value < (-np.inf if low is None else low)) | (value > (np.inf if high is None else high)),
                 early,
             ],
-            [WRONG_UNIT, BAD_RESOLUTION, OFF_GRID, NOT_FINITE, OUT_OF_BOUNDS, FUTURE_DATED],
-            default="",
+            range(1, len(_REASONS)),
         )
+        reason[rows] = _REASONS[found]
     for times in (columns.valid_time, columns.published_at):
         reason[(times < EARLIEST) | (times >= LATEST)] = BAD_TIME
     return reason
@@ -100,12 +110,6 @@ def implausible(bounds: Bounds, value: Floats, yardstick: Floats) -> NDArray[np.
     low, high = bounds.ratio
     known = np.isfinite(yardstick) & (yardstick > 0)
     return known & ((value < low * yardstick) | (value > high * yardstick))
-
-
-def _spans(resolution: Texts) -> Micros:
-    """Resolutions in microseconds, 0 where one cannot be read or is longer than a year."""
-    known = {text: _span(text) for text in set(resolution.tolist())}
-    return np.array([known[text] for text in resolution.tolist()], dtype=np.int64)
 
 
 def _span(text: str) -> int:

@@ -55,7 +55,7 @@ def as_update(use_case: UseCase, plan: IntradayPlan, observations: pd.DataFrame)
     update, _ = update_of(
         plan,
         step,
-        observations["variable"].tolist(),
+        observations["variable"].to_numpy(dtype=object),
         observations["valid_time"].dt.as_unit("us").astype("int64").to_numpy(),
         np.full(len(observations), step * 1_000_000),
         observations["value"].to_numpy(),

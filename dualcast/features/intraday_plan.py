@@ -16,8 +16,8 @@ from dualcast.features.window import Slots, Window
 from dualcast.timegrid import CLOCK_CHANGE
 from dualcast.validation import YARDSTICK_AGE
 
-# How many origins are worked on at once; more needs a longer buffer and gains nothing.
-_CHUNK = 512
+# How many origins are worked on at once: what a feature costs besides its numbers is then paid once.
+_TOGETHER = 2048
 
 
 class IntradayPlan:
@@ -30,8 +30,9 @@ class IntradayPlan:
         self.horizons = part.horizons
         self.ahead = part.ahead // part.resolution
         self.week = YARDSTICK_AGE // part.resolution
-        # rows made together: what last week's value is compared with must have been there before the first of them
-        self.chunk = max(min(_CHUNK, self.week - self.ahead), 1)
+        self.together = _TOGETHER
+        # values stored together: those of last week that they are compared with must have been there before
+        self.chunk = max(self.week - self.ahead, 1)
         self.capacity = max(self.features.lookback, self.week) + self.ahead + self.chunk
         self.bounds = [use_case.variables[v].bounds for v in self.features.variables]
         self.target = self.features.variables.index(self.features.target)

@@ -6,10 +6,10 @@ does not depend on how the stream was cut into chunks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from dualcast.features.intraday_plan import IntradayPlan
 from dualcast.features.registry import Floats
 from dualcast.features.window import Slots
-from dualcast.validation import IMPLAUSIBLE, implausible
+from dualcast.validation import IMPLAUSIBLE, Texts, implausible
 
 UNKNOWN = np.iinfo(np.int64).min
+_Number = TypeVar("_Number", np.float64, np.int64)
 # The numbers of a state besides its buffers, in the order in which they are stored.
 _HEAD = ("_start", "_newest", "_known", "_made", "_overdue", "_shown")
 
@@ -99,6 +100,7 @@ class IntradayState:
             refused.extend((int(i), IMPLAUSIBLE) for i in bad)
             if len(taken):
                 rows.extend(self._made_of(update, taken, kind, shown))
+            self._hold(self._start + self._values.shape[1])
         rows.extend(self._shown_again(rows, clocked))
         return rows, refused
 
@@ -112,7 +114,7 @@ class IntradayState:
         if self._newest == UNKNOWN or origin <= seen or origin - self._newest > self._plan.features.lookback:
             return None
         self._overdue = origin
-        self._move(origin + self._plan.ahead)
+        self._hold(origin + self._plan.ahead)
         self._shown = max(origin * step_micros - 1, self._known, self._made + 1, self._shown + 1)
         return Rows(np.array([origin]), np.array([self._shown]), self._row(origin))
 
@@ -130,21 +132,20 @@ class IntradayState:
 
         What no row made so far can see goes with either kind, since it changes none of them.
         """
-        plan, newest, begin, first, kind = self._plan, self._newest, 0, 0, _Run.QUIET
-        slots, ends = update.slot.tolist(), (update.slot + update.span).tolist()
-        for i, (variable, slot, end) in enumerate(zip(update.variable.tolist(), slots, ends, strict=True)):
-            advances = variable == plan.target and end - 1 > newest
-            if not advances and slot > newest + plan.reach[variable]:
-                continue
-            mine = _Run.ADVANCES if advances else _Run.REVISES
-            if kind is _Run.QUIET:
-                kind, first = mine, end
-            elif mine is not kind or (advances and end - first >= plan.chunk):
-                yield np.arange(begin, i), kind
-                begin, first, kind = i, end, mine
-            newest = end - 1 if advances else newest
-        if len(slots) > begin:
-            yield np.arange(begin, len(slots)), kind
+        plan, end = self._plan, update.slot + update.span
+        last = np.where(update.variable == plan.target, end - 1, UNKNOWN)
+        newest = np.maximum.accumulate(np.concatenate(([self._newest], last)))[:-1]
+        advances = last > newest
+        shows = np.flatnonzero(advances | (update.slot <= newest + np.array(plan.reach)[update.variable]))
+        begins: dict[int, _Run] = {}
+        for alike in np.split(shows, np.flatnonzero(np.diff(advances[shows])) + 1) if len(shows) else ():
+            kind = _Run.ADVANCES if advances[alike[0]] else _Run.REVISES
+            parts = _parts(end[alike], plan.together) if kind is _Run.ADVANCES else [0]
+            begins.update((int(alike[i]), kind) for i in parts)
+        # what shows nowhere before the first of them goes with it
+        cuts = [0, *list(begins)[1:], len(last)] if len(last) else []
+        for first, following, kind in zip(cuts, cuts[1:], begins.values() or [_Run.QUIET], strict=False):
+            yield np.arange(first, following), kind
 
     def _made_of(self, update: Update, taken: Slots, kind: _Run, shown: dict[str, Floats] | None) -> Iterator[Rows]:
         """The rows that the values of a run make, which are stored already."""
@@ -179,17 +180,27 @@ class IntradayState:
             yield Rows(np.array([origin]), np.array([self._shown]), self._row(origin))
 
     def _store(self, update: Update, indices: Slots) -> tuple[Slots, Slots]:
-        """Write values that are newer vintages; return the indices taken and those refused as implausible."""
+        """Write values that are newer vintages; return the indices taken and those refused as implausible.
+
+        The buffers hold what all rows of these values look at until ``_hold`` is asked for less.
+        """
         end = (update.slot + update.span)[indices]
         is_target = update.variable[indices] == self._plan.target
         newest = np.maximum.accumulate(np.where(is_target, end, max(self._newest + 1, self._overdue)))
         if self._start == UNKNOWN:
             self._start = int((update.slot[indices][is_target] if is_target.any() else update.slot[indices]).min())
             self._start -= self._plan.week
-        self._move(int(newest[-1]) + self._plan.ahead)
-        slot = update.slot[indices] - self._start
-        limit = np.where(newest > UNKNOWN + 1, newest + self._plan.ahead - self._start, self._plan.capacity)
-        inside = (slot >= 0) & (end - self._start <= np.minimum(limit, self._plan.capacity))
+        at = np.maximum(newest, self._start)
+        self._hold(int(newest[-1]) + self._plan.ahead, more=int(at[-1] - at[0]))
+        limit = np.where(newest > UNKNOWN + 1, newest + self._plan.ahead, self._start + self._values.shape[1])
+        parts = np.split(np.arange(len(indices)), np.flatnonzero(np.diff((at - at[0]) // self._plan.chunk)) + 1)
+        stored = [self._store_part(update, indices[part], limit[part]) for part in parts]
+        return np.concatenate([taken for taken, _ in stored]), np.concatenate([bad for _, bad in stored])
+
+    def _store_part(self, update: Update, indices: Slots, limit: Slots) -> tuple[Slots, Slots]:
+        """As ``_store``, where each value must end by its limit."""
+        slot, end = update.slot[indices] - self._start, (update.slot + update.span)[indices]
+        inside = (slot >= 0) & (end <= np.minimum(limit, self._start + self._values.shape[1]))
         slot, indices = slot[inside], indices[inside]
         variable = update.variable[indices]
         newer = update.published[indices] > self._published[variable, slot]
@@ -216,15 +227,14 @@ class IntradayState:
                 bad[mine] = implausible(bounds, update.value[indices][mine], yardstick)
         return bad
 
-    def _move(self, end: int) -> None:
-        """Move the buffers on so that they reach to a slot."""
-        shift = end - (self._start + self._plan.capacity)
-        if shift > 0:
-            for buffer, empty in ((self._values, np.nan), (self._published, UNKNOWN)):
-                kept = max(self._plan.capacity - shift, 0)
-                buffer[:, :kept] = buffer[:, self._plan.capacity - kept :].copy()
-                buffer[:, kept:] = empty
-            self._start += shift
+    def _hold(self, end: int, more: int = 0) -> None:
+        """Move the buffers on so that they reach to a slot, and hold at most their capacity and so many slots more."""
+        first = max(self._start, end - self._plan.capacity - more)
+        width = max(end, self._start + self._plan.capacity) - first
+        if (first, width) != (self._start, self._values.shape[1]):
+            self._values = _moved(self._values, first - self._start, width, np.nan)
+            self._published = _moved(self._published, first - self._start, width, UNKNOWN)
+            self._start = first
 
     def _row(self, origin: int) -> dict[str, Floats]:
         return self._features(np.array([origin]))
@@ -259,6 +269,22 @@ class IntradayState:
         return state
 
 
+def _parts(end: Slots, most: int) -> Iterator[int]:
+    """Where each part of rising slots begins, if none is longer than so many slots."""
+    at = 0
+    while at < len(end):
+        yield at
+        at = int(np.searchsorted(end, end[at] + most))
+
+
+def _moved(buffer: NDArray[_Number], shift: int, width: int, empty: float) -> NDArray[_Number]:
+    """As many columns of a buffer from one on, and empty ones where it ends."""
+    out = np.full((len(buffer), width), empty, dtype=buffer.dtype)
+    kept = buffer[:, shift : shift + width]
+    out[:, : kept.shape[1]] = kept
+    return out
+
+
 def _equal(a: dict[str, Floats], b: dict[str, Floats] | None) -> bool:
     return b is not None and all(np.array_equal(a[name], b[name], equal_nan=True) for name in a)
 
@@ -266,15 +292,16 @@ def _equal(a: dict[str, Floats], b: dict[str, Floats] | None) -> bool:
 def update_of(
     plan: IntradayPlan,
     step: int,
-    variables: Sequence[str],
+    variables: Texts,
     times: Slots,
     spans: Slots,
     values: Floats,
     published: Slots,
 ) -> tuple[Update, Slots]:
     """Columns with names and microseconds as an Update, and the indices of those that the plan reads."""
-    code = {name: i for i, name in enumerate(plan.features.variables)}
-    codes = np.array([code.get(name, -1) for name in variables], dtype=np.int64)
+    codes = np.full(len(variables), -1, dtype=np.int64)
+    for i, name in enumerate(plan.features.variables):
+        codes[variables == name] = i
     used = np.flatnonzero(codes >= 0)
     micro = step * 1_000_000
     return Update(codes[used], times[used] // micro, spans[used] // micro, values[used], published[used]), used

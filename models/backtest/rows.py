@@ -52,7 +52,7 @@ class RowMaker:
         update, _ = update_of(
             plan,
             plan.features.step,
-            seen["variable"].tolist(),
+            seen["variable"].to_numpy(dtype=object),
             _micros(seen["valid_time"]),
             seen["resolution"].map({text: _span(text) for text in seen["resolution"].unique()}).to_numpy(np.int64),
             seen["value"].to_numpy(np.float64),

@@ -7,7 +7,9 @@ laid out otherwise is left to an Avro library.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,14 +43,18 @@ class _Layout:
 
     @classmethod
     def at(cls, data: bytes, begin: int) -> _Layout:
-        """The layout of the observation that begins at a byte."""
+        """The layout of the observation that begins at a byte. Raises OtherLayoutError."""
         variable, valid_time = _text(data, begin)
         resolution, value = _text(data, valid_time + _TIME)
         unit, published_at = _text(data, value + _DOUBLE)
         _, simulated = _text(data, published_at + _TIME)
+        for time in (valid_time, published_at):
+            if [byte >> 7 for byte in data[time : time + _TIME]] != [1] * (_TIME - 1) + [0]:
+                raise OtherLayoutError("a time of another length")
         places = valid_time - begin, value - begin, published_at - begin
         return cls(variable, resolution, unit, *places, size=simulated + 1 - begin)
 
+    @cached_property
     def fixed_bits(self) -> Bytes:
         """The bits that observations of this layout have in common, (size,)."""
         fixed = np.full(self.size, 0xFF, dtype=np.uint8)
@@ -59,15 +65,23 @@ class _Layout:
             fixed[at : at + _TIME] = 0x80
         return fixed
 
-    def check(self, first: Bytes) -> None:
-        """Raises OtherLayoutError where the times of an observation, (size,), are not as long as expected."""
-        for at in (self.valid_time, self.published_at):
-            if (first[at : at + _TIME] >> 7).tolist() != [1] * (_TIME - 1) + [0]:
-                raise OtherLayoutError("a time of another length")
+
+@dataclass(frozen=True)
+class _Run:
+    """Observations of one layout, one after the other: (n, size)."""
+
+    layout: _Layout
+    rows: Bytes
+
+    def goes_on(self, row: Bytes) -> bool:
+        """Whether an observation elsewhere, (size,), is laid out as these are."""
+        return len(row) == self.layout.size and not ((row ^ self.rows[0]) & self.layout.fixed_bits).any()
 
 
-def read_columns(data: bytes, begin: int) -> tuple[str, Columns]:
-    """The entity and the columns of an ObservationBatch that begins at a byte and ends with the data.
+def read_columns(data: bytes, begin: int) -> tuple[str, Columns, Callable[[int], bytes]]:
+    """The entity, the columns and the bytes of each observation of an ObservationBatch.
+
+    It begins at a byte and ends with the data.
 
     Raises OtherLayoutError where it is not laid out as expected, or its runs are too short to gain anything.
     """
@@ -79,18 +93,33 @@ def read_columns(data: bytes, begin: int) -> tuple[str, Columns]:
         raise OtherLayoutError(str(error)) from error
     if data[at:] != b"\0":
         raise OtherLayoutError("the message does not end with its observations")
-    return entity_id, _columns(runs)
+    ends = np.cumsum([len(run.rows) for run in runs])
+
+    def observation(i: int) -> bytes:
+        which = int(np.searchsorted(ends, i, side="right"))
+        row: Bytes = runs[which].rows[i - int(ends[which])]
+        return row.tobytes()
+
+    return entity_id, _columns(runs), observation
 
 
-def _runs(data: bytes, at: int, count: int) -> tuple[list[tuple[_Layout, Bytes]], int]:
+def _runs(data: bytes, at: int, count: int) -> tuple[list[_Run], int]:
     """The runs of ``count`` observations that begin at a byte, and where they end."""
     every = np.frombuffer(data, np.uint8)
-    runs: list[tuple[_Layout, Bytes]] = []
+    runs: list[_Run] = []
+    last_of: dict[bytes, _Run] = {}
     done = 0
     while done < count:
-        layout = _Layout.at(data, at)
+        name = data[at : at + 1 + data[at] // 2]
+        last = last_of.get(name)
+        if last is not None and last.goes_on(every[at : at + last.layout.size]):
+            layout = last.layout
+        else:
+            layout = _Layout.at(data, at)
         length = _run_length(layout, every[at:], count - done)
-        runs.append((layout, every[at : at + length * layout.size].reshape(length, layout.size)))
+        run = _Run(layout, every[at : at + length * layout.size].reshape(length, layout.size))
+        runs.append(run)
+        last_of[name] = run
         done, at = done + length, at + length * layout.size
         if done < _SHORTEST_ON_AVERAGE * (len(runs) - 1):
             raise OtherLayoutError("short runs")
@@ -103,8 +132,7 @@ def _run_length(layout: _Layout, data: Bytes, most: int) -> int:
     if most == 0:
         raise OtherLayoutError("an observation is cut off")
     rows = data[: most * layout.size].reshape(most, layout.size)
-    layout.check(rows[0])
-    fixed, looked, window = layout.fixed_bits(), 1, _FIRST_WINDOW
+    fixed, looked, window = layout.fixed_bits, 1, _FIRST_WINDOW
     while looked < most:
         other = (((rows[looked : looked + window] ^ rows[0]) & fixed) != 0).any(axis=1)
         if other.any():
@@ -113,17 +141,17 @@ def _run_length(layout: _Layout, data: Bytes, most: int) -> int:
     return most
 
 
-def _columns(runs: list[tuple[_Layout, Bytes]]) -> Columns:
-    lengths = [len(rows) for _, rows in runs]
+def _columns(runs: list[_Run]) -> Columns:
+    lengths = [len(run.rows) for run in runs]
 
     def texts(values: list[str]) -> NDArray[np.object_]:
         return np.repeat(np.array(values, dtype=object), lengths)
 
     def numbers(begins: list[int]) -> Bytes:
-        parts = [rows[:, at : at + _TIME] for at, (_, rows) in zip(begins, runs, strict=True)]
+        parts = [run.rows[:, at : at + _TIME] for at, run in zip(begins, runs, strict=True)]
         return np.concatenate([np.empty((0, _TIME), np.uint8), *parts])
 
-    layouts = [layout for layout, _ in runs]
+    layouts = [run.layout for run in runs]
     return Columns(
         variable=texts([layout.variable for layout in layouts]),
         valid_time=_times(numbers([layout.valid_time for layout in layouts])),

@@ -13,10 +13,9 @@ from dualcast.adapters.kafka import Codec
 from dualcast.catalogue import UseCase
 from dualcast.features.intraday_plan import IntradayPlan
 from dualcast.features.state import IntradayState, Rows, update_of
-from dualcast.features.window import Slots
 from dualcast.records import DeadLetter, FeatureRow, Topic
 from dualcast.settings import Settings
-from dualcast.timegrid import duration, from_micros, micros
+from dualcast.timegrid import from_micros, micros
 from dualcast.validation import UNKNOWN_ENTITY, UNKNOWN_VARIABLE, Texts, faults
 from streaming.job.row_messages import RowMessages
 from streaming.job.wire import ObservationReader, Observed, UnreadableError
@@ -129,9 +128,9 @@ class FeatureStep:
         update, used = update_of(
             plan,
             plan.features.step,
-            columns.variable[sound].tolist(),
+            columns.variable[sound],
             columns.valid_time[sound],
-            _spans(columns.resolution[sound]),
+            columns.spans[sound],
             columns.value[sound],
             columns.published_at[sound],
         )
@@ -159,12 +158,11 @@ class FeatureStep:
         return reasons
 
     def _refused(self, message: Incoming, observed: Observed, reasons: Texts) -> Iterator[tuple[str, bytes]]:
-        for i, reason in enumerate(reasons.tolist()):
-            if reason:
-                record = observed.records[i]
-                alone = _Raw({"entity_id": observed.entity_id, "observations": [record]})
-                text = f"observation {i} of {len(observed.records)}: {record}"
-                yield reason, self._dead(message, reason, text, self._observation_codec.encode(alone))
+        for i in np.flatnonzero(reasons.astype(bool)).tolist():
+            record = observed.record(i)
+            alone = _Raw({"entity_id": observed.entity_id, "observations": [record]})
+            text = f"observation {i} of {len(reasons)}: {record}"
+            yield reasons[i], self._dead(message, reasons[i], text, self._observation_codec.encode(alone))
 
     def _dead(self, message: Incoming, reason: str, detail: str, value: bytes | None) -> bytes:
         if value is not None and len(value) > _LARGEST_VALUE:
@@ -188,10 +186,3 @@ class FeatureStep:
         valid_time = from_micros(int(rows.origin[-1]) * plan.features.step * 1_000_000)
         as_of = from_micros(int(rows.as_of[-1]))
         return FeatureRow(self._use_case.use_case, entity_id, valid_time, as_of, plan.fingerprint, values)
-
-
-def _spans(resolution: Texts) -> Slots:
-    """Resolutions in microseconds."""
-    texts = resolution.tolist()
-    known = {text: int(duration(text).total_seconds() * 1e6) for text in set(texts)}
-    return np.array([known[text] for text in texts], dtype=np.int64)

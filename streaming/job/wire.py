@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import fastavro
@@ -49,17 +49,11 @@ class UnreadableError(ValueError):
 
 @dataclass(frozen=True)
 class Observed:
-    """A message as columns, and a way to its records."""
+    """A message as columns, and a way to each observation as a record, with times in microseconds since 1970."""
 
     entity_id: str
     columns: Columns
-    decode: Callable[[], dict[str, Any]]
-
-    @cached_property
-    def records(self) -> list[dict[str, Any]]:
-        """The observations one by one, with times in microseconds since 1970."""
-        records: list[dict[str, Any]] = self.decode()["observations"]
-        return records
+    record: Callable[[int], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +81,11 @@ class ObservationReader:
             raise UnreadableError(NOT_AVRO, schemas)
         if schemas.reader is None:
             with suppress(OtherLayoutError):
-                return Observed(*read_columns(value, _HEADER_BYTES), partial(_decoded, value, schemas))
+                entity_id, columns, written = read_columns(value, _HEADER_BYTES)
+                return Observed(entity_id, columns, lambda i: _observation(written(i), schemas.writer))
         record = _decoded(value, schemas)
         try:
-            return Observed(record["entity_id"], _columns(record["observations"]), lambda: record)
+            return Observed(record["entity_id"], _columns(record["observations"]), record["observations"].__getitem__)
         except OverflowError as error:
             raise UnreadableError(NOT_AVRO, str(error)) from error
 
@@ -135,6 +130,14 @@ def _decoded(value: bytes, schemas: _Schemas) -> dict[str, Any]:
     if stream.tell() != len(value):
         raise UnreadableError(NOT_AVRO, f"{len(value) - stream.tell()} bytes too many")
     return record
+
+
+def _observation(value: bytes, batch: Any) -> dict[str, Any]:
+    """One observation of a batch that is known to be sound; ``batch`` is its schema."""
+    (items,) = (field["type"]["items"] for field in batch["fields"] if field["name"] == "observations")
+    record: Any = fastavro.schemaless_reader(io.BytesIO(value), items, None)
+    found: dict[str, Any] = record
+    return found
 
 
 def _columns(records: list[dict[str, Any]]) -> Columns:

@@ -127,6 +127,16 @@ def test_a_value_ten_times_too_high_is_refused(
     assert refused == [(0, "implausible")]
 
 
+def test_a_value_ten_times_too_high_is_refused_among_weeks_of_others(
+    use_case: UseCase, plan: IntradayPlan, observations: pd.DataFrame
+) -> None:
+    wrong = observations.index[observations["variable"] == use_case.target][-100]
+    glitch = observations.assign(value=observations["value"].where(observations.index != wrong, 1e6))
+    whole = IntradayState(plan).apply(as_update(use_case, plan, glitch))
+    assert [reason for _, reason in whole[1]] == ["implausible"]
+    assert equal(*(run(use_case, plan, frames)[0] for frames in ([glitch], [observations.drop(wrong)])))
+
+
 def test_a_gap_yields_missing_features(use_case: UseCase, plan: IntradayPlan, observations: pd.DataFrame) -> None:
     moved = observations.tail(1000).assign(
         valid_time=lambda f: f["valid_time"] + pd.Timedelta(days=40),

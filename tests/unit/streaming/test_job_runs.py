@@ -32,10 +32,13 @@ def observation(variable: str, i: int, **changes: Any) -> dict[str, Any]:
 
 
 def assert_read(records: list[dict[str, Any]]) -> None:
-    entity_id, columns = read_columns(encoded(records, "Köln"), 5)
+    entity_id, columns, written = read_columns(encoded(records, "Köln"), 5)
     assert entity_id == "Köln"
     for name in ("variable", "valid_time", "resolution", "value", "unit", "published_at"):
         np.testing.assert_array_equal(getattr(columns, name), [r[name] for r in records], err_msg=name)
+    for i in {0, len(records) // 2, len(records) - 1}:
+        # of an array of one: its length, the observation, its end
+        assert encoded([records[i]], "Köln") == encoded([], "Köln")[:-1] + b"\2" + written(i) + b"\0"
 
 
 @given(
