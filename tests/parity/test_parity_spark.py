@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -19,13 +20,14 @@ from batch.gold import build_day_ahead
 from batch.interval_factors import adapt_intervals
 from batch.skew import measure_skew
 from batch.steps import Steps
-from dualcast.adapters.kafka import RecordProducer
+from dualcast.adapters.kafka import Codec, RecordProducer
 from dualcast.adapters.lake import factor_rows
 from dualcast.adapters.model_registry import load
 from dualcast.catalogue import Entity, UseCase
 from dualcast.features.asof import day_ahead_features, intraday_features
-from dualcast.features.intraday_plan import feature_set
+from dualcast.features.intraday_plan import IntradayPlan, feature_set
 from dualcast.features.plan import FeaturePlan
+from dualcast.features.state import IntradayState, Rows
 from dualcast.records import FeatureRow, Topic, forecast_frame
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock
@@ -33,8 +35,9 @@ from models.came_true import judged
 from models.forecasting.intervals import interval_factors
 from models.forecasting.intraday import intraday_forecasts
 from models.training import model_name, train
+from streaming.job.row_messages import RowMessages
 from tests.feature_job import publish
-from tests.histories import history
+from tests.histories import as_update, history
 from tests.unit.models.conftest import small
 
 pytestmark = [
@@ -195,3 +198,29 @@ def test_corrections_after_the_cutoff_change_nothing(
         np.testing.assert_array_equal(new, old, err_msg=name)
     changed = [frame.loc[frame["delivery_day"].isin(DAYS), "actual"].to_numpy() for frame in (before, after)]
     assert not np.array_equal(*changed), "the corrections did arrive"
+
+
+def test_rows_of_a_backfill_reach_the_months_that_they_belong_to(
+    job: DayAheadJob, use_case: UseCase, entity: Entity, observations: pd.DataFrame
+) -> None:
+    plan = IntradayPlan(use_case, entity)
+    parts, _ = IntradayState(plan).apply(as_update(use_case, plan, observations))
+    begin, end = (pd.Timestamp(t, tz="UTC").value // 10**9 // plan.features.step for t in ("2022-02-27", "2022-03-03"))
+    wanted = np.arange(begin, end)
+    widths = dict.fromkeys(plan.features.per_origin, 1) | dict.fromkeys(plan.features.per_target, plan.horizons)
+    sent: list[Rows] = [p[slice(*np.searchsorted(p.origin, [begin, end]))] for p in parts]
+    with closing(Codec(job.settings, Topic.FEATURES_INTRADAY)) as codec:
+        writer = RowMessages(codec, use_case.use_case, entity.id, plan.fingerprint, widths)
+        messages = [message for rows in sent for message in writer.of(rows, plan.features.step)]
+    with RecordProducer(job.settings, "test") as producer:
+        for message in messages:
+            producer.send_raw(Topic.FEATURES_INTRADAY, entity.id.encode(), message, UNTIL)
+    archive_stream(job)
+    months = gold(job.settings, f"intraday/use_case={use_case.use_case}")
+    found = months[months["valid_time"] < pd.Timestamp("2022-03-03", tz="UTC")]
+    assert len(messages) < len(wanted) / 100
+    assert set(found["month"]) == {"2022-02", "2022-03"}
+    np.testing.assert_array_equal(found["valid_time"].astype("int64") // 10**6 // plan.features.step, wanted)
+    for name in plan.features.names:
+        streamed = np.concatenate([rows.features[name] for rows in sent])
+        np.testing.assert_array_equal(np.stack([np.atleast_1d(v) for v in found[name]]), streamed, err_msg=name)
