@@ -36,7 +36,8 @@ class HorizonTreesParams(BaseModel):
     reach: a level further from its mean than so many times its spread counts as that far: one wrong value must not
         decide a forecast
     outlier: what lies so many times the usual error from what the ridges say is a wrong value, and not learned from
-    caution: how much learned weights are drawn towards equal ones
+    caution: how much learned weights are drawn towards equal ones. Where both ridges are about as good, six weeks say
+        little of the coming three months, and much caution pays
     tree_rows: trees learn from origins spread evenly, of about so many rows
     tree_share: how much of what the trees find is believed; all of it cost accuracy in the season after a break
     lone_share: how much of their learned weight the lone trees get. All of it pays where the forecast of others is
