@@ -94,9 +94,13 @@ def same_day_type(window: Window, variable: str, count: int, within: int = 21) -
 
 
 @feature("target", level=True, by_slot=True)
-def slope(window: Window, variable: str, by: int) -> Floats:
-    """How much the value ``by`` slots after the target differs from that at the target; negative for before."""
-    return window.at(variable, window.target + by) - window.at(variable, window.target)
+def slope(window: Window, variable: str, by: int, days: int = 0) -> Floats:
+    """How much the value ``by`` slots after the target differs from that at the target; negative for before.
+
+    Of measured values, that of so many ``days`` before, around the target's local time.
+    """
+    slot = window.same_local_time(days)
+    return window.at(variable, slot + by) - window.at(variable, slot)
 
 
 @feature("target", level=True)

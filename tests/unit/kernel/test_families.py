@@ -79,6 +79,12 @@ def test_a_slope_is_that_of_forecasts_around_the_target_and_sees_nothing_measure
     assert np.isnan(slope(window, "load", 1)).all()
 
 
+def test_a_slope_of_an_earlier_day_is_measured_around_the_same_hour(window: Window) -> None:
+    np.testing.assert_array_equal(slope(window, "load", -2, days=1), np.full((1, 24), -2.0))
+    # of the last targets, what follows a day before is not measured yet
+    assert np.isnan(slope(window, "load", 2, days=1))[0].tolist() == [False] * 22 + [True] * 2
+
+
 def test_the_typical_error_is_unknown_where_half_of_the_time_is(window: Window) -> None:
     window.values["load"][-24 - 13 : -24] = np.nan
     assert np.isnan(typical_error(window, "load", DAY, count=1).item())
