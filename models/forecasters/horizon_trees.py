@@ -36,6 +36,9 @@ class HorizonTreesParams(BaseModel):
     reach: a level further from its mean than so many times its spread counts as that far: one wrong value must not
         decide a forecast
     outlier: what lies so many times the usual error from what the ridges say is a wrong value, and not learned from
+    landmarks: how many rows of the past a ridge compares a row with, for each time of day and horizon. 200 took 4% of
+        the error of hourly forecasts, where ridges then took five times as long to learn, twelve seconds; of
+        quarter-hours there are sixteen times as many. Without any, what is not linear is left to the trees
     caution: how much learned weights are drawn towards equal ones. Where both ridges are about as good, six weeks say
         little of the coming three months, and much caution pays
     tree_rows: trees learn from origins spread evenly, of about so many rows
@@ -50,6 +53,7 @@ class HorizonTreesParams(BaseModel):
     alpha: float = Field(3.0, gt=0)
     reach: float = Field(5.0, gt=1)
     outlier: float = Field(6.0, gt=1)
+    landmarks: int = Field(0, ge=0)
     caution: float = Field(3.0, ge=0)
     most_unknown: float = Field(0.2, gt=0, le=1)
     tree_rows: int = Field(300_000, gt=0)
@@ -178,8 +182,15 @@ class HorizonTrees:
         self._weights[-1] = 0.0
         alpha = self._params.alpha * np.arange(1, self._layout.horizons + 1) / self._layout.horizons
         self._ridges = [
-            GroupedRidge(self._layout, n, alpha.tolist(), self._params.outlier, self._params.reach)
-            for n in self._linear
+            GroupedRidge(
+                self._layout,
+                names,
+                alpha.tolist(),
+                self._params.outlier,
+                self._params.reach,
+                0 if features.fallback else self._params.landmarks,
+            )
+            for features, names in sets
         ]
 
     @property

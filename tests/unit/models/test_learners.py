@@ -113,6 +113,35 @@ def test_fitted_values_leave_the_row_itself_out(layout: Layout) -> None:
     assert abs(ridge.fitted[row, 0] - noisy[row, 0]) > abs(ridge.predict(inputs)[row, 0] - noisy[row, 0])
 
 
+def test_landmarks_follow_what_is_not_linear_and_leave_the_row_itself_out(layout: Layout, tmp_path: Path) -> None:
+    inputs, target = _examples()
+    bent = target + 3 * np.sin(3 * inputs.values[:, :, 0].astype(np.float64))
+    fresh, truth = _examples(seed=4)
+    truth = truth + 3 * np.sin(3 * fresh.values[:, :, 0].astype(np.float64))
+    straight, ridge = (GroupedRidge(layout, ["a", "b"], alpha=0.1, landmarks=count) for count in (0, 50))
+    for each in (straight, ridge):
+        each.fit(inputs, bent)
+    inside = np.abs(fresh.values[:, :, 0]) < 2
+    missed, left = (np.abs(each.predict(fresh) - truth)[inside].mean() for each in (straight, ridge))
+    assert left < missed / 2
+    assert np.abs(ridge.fitted - bent).mean() > np.abs(ridge.predict(inputs) - bent).mean()
+    ridge.save(tmp_path / "ridge.npz")
+    loaded = GroupedRidge(layout, ["a", "b"], alpha=0.1, landmarks=50)
+    loaded.load(tmp_path / "ridge.npz")
+    np.testing.assert_array_equal(loaded.predict(fresh), ridge.predict(fresh))
+
+
+def test_far_from_all_landmarks_a_ridge_is_linear(layout: Layout) -> None:
+    inputs, _ = _examples()
+    ridges = [GroupedRidge(layout, ["a", "b"], alpha=1e-6, landmarks=count) for count in (0, 50)]
+    inputs.values[:, 0, 0] = 1000
+    far = []
+    for ridge in ridges:
+        ridge.fit(*_examples())
+        far.append(ridge.predict(inputs))
+    np.testing.assert_allclose(far[1], far[0], rtol=0.01, atol=1)
+
+
 def test_a_ridge_says_nothing_where_a_feature_is_unknown(layout: Layout) -> None:
     inputs, target = _examples()
     ridge = GroupedRidge(layout, ["a", "b"], alpha=1.0)
