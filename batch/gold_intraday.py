@@ -44,8 +44,8 @@ _TIMES = ("valid_time", "as_of")
 _LIST = pa.list_(pa.float64())
 _ROUTED = "entity_id string, month string, valid_time timestamp, message binary"
 _MONTH = "yyyy-MM"
-# A message of a backfill holds hundreds of rows.
-_MESSAGES_PER_BATCH = 4_000
+# A message of a backfill holds a thousand rows.
+_MESSAGES_PER_BATCH = 2_000
 
 
 @dataclass(frozen=True)

@@ -72,8 +72,9 @@ def faults(use_case: UseCase, columns: Columns, now: int | None = None) -> Texts
     """
     reason = np.full(len(columns.value), UNKNOWN_VARIABLE, dtype=object)
     grid = int(use_case.grid.total_seconds()) * 1_000_000
+    which, names = pd.factorize(columns.variable)
     for name, variable in use_case.variables.items():
-        rows = np.flatnonzero(columns.variable == name)
+        rows = np.flatnonzero(which == names.tolist().index(name)) if name in names else ()
         if not len(rows):
             continue
         start, span = columns.valid_time[rows], columns.spans[rows]

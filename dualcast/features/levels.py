@@ -61,7 +61,7 @@ def typical_error(window: Window, variable: str, over: timedelta, count: int, wi
         return past.at(variable, past.target) - same_day_type(past, variable, count, within)
 
     name = f"{variable} less its mean of {count} days within {within}"
-    return _mean_known(window.before_origin(name, window.periods(over.total_seconds()), error))
+    return window.mean_before_origin(name, window.periods(over.total_seconds()), error)
 
 
 @feature("origin", level=True)
@@ -71,7 +71,7 @@ def mean_rise(window: Window, variable: str, over: timedelta, by: timedelta) -> 
     def rise(past: Window) -> Floats:
         return past.at(variable, past.target) - lag(past, variable, by)
 
-    return _mean_known(window.before_origin(f"{variable} since {by}", window.periods(over.total_seconds()), rise))
+    return window.mean_before_origin(f"{variable} since {by}", window.periods(over.total_seconds()), rise)
 
 
 @feature("target", level=True, by_slot=True)
@@ -111,11 +111,3 @@ def day_mean(window: Window, variable: str, by: timedelta = timedelta(0)) -> Flo
     total = np.where(known, values, 0.0).sum(axis=1, keepdims=True)
     count = known.sum(axis=1, keepdims=True)
     return np.broadcast_to(np.where(count > 0, total / np.maximum(count, 1), np.nan), values.shape)
-
-
-def _mean_known(values: Floats) -> Floats:
-    """The mean of each row, (n, 1); NaN where fewer than half of it is known."""
-    known = np.isfinite(values)
-    found = known.sum(axis=1, keepdims=True)
-    total = np.where(known, values, 0.0).sum(axis=1, keepdims=True)
-    return np.where(2 * found >= values.shape[1], total / np.maximum(found, 1), np.nan)

@@ -124,24 +124,22 @@ class Window:
         end = self.start + self.values[variable].shape[-1]
         return (slot >= first) & (slot < (np.minimum(end, origin) if variable in self.observed else end))
 
-    def before_origin(self, name: str, width: int, of: Callable[[Window], Floats]) -> Floats:
-        """What ``of``, as in ``by_slot``, gives for the ``width`` slots before the origin as targets: (n, width).
+    def mean_before_origin(self, name: str, width: int, of: Callable[[Window], Floats]) -> Floats:
+        """The mean of what ``of``, as in ``by_slot``, gives for the ``width`` slots before the origin, (n, 1).
 
-        Features that give the same ``name`` to the same ``of`` share it.
+        NaN where fewer than half of that is known. Features that give the same ``name`` to the same ``of`` share it.
         """
-        known = self._past.get(name)
-        have = 0 if known is None else known.shape[1]
-        if have < width:
+        if name not in self._past or self._past[name][0].shape[1] <= width:
             # as many at once as there are targets: what is asked for next is mostly among them
             reach = max(width, self.target.shape[1])
-            made = replace(self, target=self.origin - np.arange(reach, have, -1)).by_slot(of)
-            known = self._past[name] = made if known is None else np.concatenate((made, known), axis=1)
-        assert known is not None
-        return known[:, known.shape[1] - width :]
+            found = replace(self, target=self.origin - np.arange(reach, 0, -1)).by_slot(of)
+            self._past[name] = _running_sums(found[:, ::-1])
+        sums, counts = self._past[name]
+        return _mean_known(sums[:, [width]], counts[:, [width]], width)
 
     @cached_property
-    def _past(self) -> dict[str, Floats]:
-        """What ``before_origin`` has worked out, by name."""
+    def _past(self) -> dict[str, tuple[Slots, Slots]]:
+        """Running sums back from the origin, as ``mean_before_origin`` has worked them out, by name."""
         return {}
 
     @cached_property
@@ -167,9 +165,8 @@ class Window:
         if (end > self.origin).any() or width > self.lookback:
             raise ValueError("a mean reaches beyond the origin or the lookback")
         last, first = end - self.start, end - width - self.start
-        count = _taken(counts, last) - _taken(counts, first)
-        total = (_taken(sums, last) - _taken(sums, first)) / _MILLI
-        return np.where(2 * count >= width, total / np.maximum(count, 1), np.nan)
+        total, count = (_taken(running, last) - _taken(running, first) for running in (sums, counts))
+        return _mean_known(total, count, width)
 
 
 class _OriginMattersError(Exception):
@@ -197,6 +194,11 @@ def _taken(series: NDArray[_Number], index: Slots) -> NDArray[_Number]:
     if series.ndim == 1:
         return series.take(index, mode="clip")
     return np.take_along_axis(series, np.clip(index, 0, series.shape[1] - 1), axis=1)
+
+
+def _mean_known(total: Slots, count: Slots, width: int) -> Floats:
+    """Means of ``count`` values with a sum in thousandths; NaN where that is fewer than half of ``width``."""
+    return np.where(2 * count >= width, total / _MILLI / np.maximum(count, 1), np.nan)
 
 
 def _running_sums(series: Floats) -> tuple[Slots, Slots]:

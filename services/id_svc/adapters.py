@@ -22,8 +22,8 @@ from services.id_svc.ports import Arrival
 from services.shared.circuits import Circuits
 
 _GROUP = "id-svc"
-# Taken at once: a message of a backfill holds hundreds of rows.
-_MOST_MESSAGES = 50
+# Taken at once: a message of a backfill holds a thousand rows.
+_MOST_MESSAGES = 20
 # Messages before these are history: they were made when the feature job caught up, and nobody waits for them.
 _MESSAGES_BACK = 1_000
 # More than one poll hands out, so that everything that may be handed out twice is found on the topic.

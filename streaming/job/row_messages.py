@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dualcast.adapters.kafka import Codec
-from dualcast.feature_rows import packed
+from dualcast.feature_rows import packed, packed_size
 from dualcast.features.registry import Floats
 from dualcast.features.state import Rows
 from dualcast.records import FeatureRow
@@ -26,7 +26,7 @@ _VALID_TIME = datetime(2020, 2, 29, 23, 59, 59, 123457, tzinfo=UTC)
 _AS_OF = _VALID_TIME + timedelta(days=1, microseconds=7)
 # A map and an array end with an empty block.
 _END = b"\0"
-# No message is larger than this where every number must be written.
+# A message takes about so many bytes at most.
 _LARGEST = 2**20
 
 Bytes = NDArray[np.uint8]
@@ -50,12 +50,13 @@ class RowMessages:
         self._features = feature_set_name + _long(len(widths))
         self._names = {name: _text(name) for name in widths}
         self._horizons = max(widths.values(), default=1)
-        self._most = max(_LARGEST // (8 * sum(widths.values())), 1)
 
     def of(self, rows: Rows, step: int) -> Iterator[bytes]:
         """The messages of some rows, which lie in order; ``step`` is the length of a slot in seconds."""
-        for begin in range(0, len(rows), self._most):
-            yield self._message(rows[begin : begin + self._most], step)
+        size = 8 * (2 * len(rows) + sum(packed_size(rows.features[name]) for name in self._names))
+        most = max(len(rows) * _LARGEST // size, 1)
+        for begin in range(0, len(rows), most):
+            yield self._message(rows[begin : begin + most], step)
 
     def _message(self, rows: Rows, step: int) -> bytes:
         times = _varints(np.stack([rows.origin * (step * 1_000_000), rows.as_of], axis=1))

@@ -19,7 +19,7 @@ from dualcast.validation import Columns
 # A time of 8 bytes: any from 1979 to 3111.
 _TIME = _DOUBLE = 8
 # Windows in which the end of a run is looked for; they grow. Where runs are short, a library is faster.
-_FIRST_WINDOW, _GROWTH = 32, 4
+_FIRST_WINDOW, _GROWTH = 128, 4
 _SHORTEST_ON_AVERAGE = 8
 
 Bytes = NDArray[np.uint8]
