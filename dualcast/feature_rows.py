@@ -53,12 +53,12 @@ class FeatureRows:
         except KeyError as error:
             raise ValueError(f"no feature rows: {error} is missing") from error
 
-    def single(self, since: datetime | None = None) -> list[FeatureRow]:
+    def one_by_one(self, since: datetime | None = None) -> list[FeatureRow]:
         """The rows one by one, in order; those that are as of ``since`` or later."""
         wanted = range(len(self)) if since is None else np.flatnonzero(self.as_of >= micros(since)).tolist()
-        return [self._single(i) for i in wanted]
+        return [self._one(i) for i in wanted]
 
-    def _single(self, i: int) -> FeatureRow:
+    def _one(self, i: int) -> FeatureRow:
         times = from_micros(int(self.valid_time[i])), from_micros(int(self.as_of[i]))
         cells = {name: values[i].tolist() for name, values in self.features.items()}
         return FeatureRow(self.use_case, self.entity_id, *times, self.feature_set, cells)

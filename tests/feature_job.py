@@ -92,7 +92,7 @@ def published_rows(settings: Settings, *, uncommitted: bool = False) -> dict[str
     """All feature rows on the topic, in its order, by the key of their messages."""
     rows: dict[str, list[FeatureRow]] = defaultdict(list)
     for key, record in records(settings, Topic.FEATURES_INTRADAY, uncommitted=uncommitted):
-        rows[key].extend(FeatureRows.from_record(record).single())
+        rows[key].extend(FeatureRows.from_record(record).one_by_one())
     return dict(rows)
 
 

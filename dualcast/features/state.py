@@ -191,7 +191,7 @@ class IntradayState:
             self._start = int((update.slot[indices][is_target] if is_target.any() else update.slot[indices]).min())
             self._start -= self._plan.week
         at = np.maximum(newest, self._start)
-        self._hold(int(newest[-1]) + self._plan.ahead, more=int(at[-1] - at[0]))
+        self._hold(int(newest[-1]) + self._plan.ahead, more=min(int(at[-1] - at[0]), self._plan.together))
         limit = np.where(newest > UNKNOWN + 1, newest + self._plan.ahead, self._start + self._values.shape[1])
         parts = np.split(np.arange(len(indices)), np.flatnonzero(np.diff((at - at[0]) // self._plan.chunk)) + 1)
         stored = [self._store_part(update, indices[part], limit[part]) for part in parts]

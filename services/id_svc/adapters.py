@@ -115,7 +115,7 @@ class KafkaArrivals:
 
     def _arrivals(self, message: Message, record: dict[str, object], since: datetime) -> list[Arrival]:
         try:
-            rows = FeatureRows.from_record(record).single(since)
+            rows = FeatureRows.from_record(record).one_by_one(since)
         except ValueError as error:
             self._refuse(message, str(error))
             return []

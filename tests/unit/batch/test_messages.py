@@ -53,7 +53,7 @@ def message(record: dict[str, object], schema_id: int = 1) -> bytes:
 
 def test_a_row_written_before_messages_held_many_is_read_as_ever(source: Reader) -> None:
     found = FeatureRows.from_record(source.record(message({"note": "of old", **row(30).to_record()}, schema_id=2)))
-    np.testing.assert_equal([r.to_record() for r in found.single()], [row(30).to_record()])
+    np.testing.assert_equal([r.to_record() for r in found.one_by_one()], [row(30).to_record()])
 
 
 @pytest.mark.parametrize(

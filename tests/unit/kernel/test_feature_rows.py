@@ -44,13 +44,13 @@ def record(features: dict[str, list[float]]) -> dict[str, Any]:
 
 def test_rows_of_one_message_are_rows_like_any_other() -> None:
     rows = FeatureRows.from_record(record({"level": [1.0, 2.0, 3.0], "holiday": [0.0, 1.0, 0.0, 1.0]}))
-    assert [(r.valid_time, r.as_of) for r in rows.single()] == [(NOW + k * STEP,) * 2 for k in range(3)]
-    assert [r.features for r in rows.single()] == [
+    assert [(r.valid_time, r.as_of) for r in rows.one_by_one()] == [(NOW + k * STEP,) * 2 for k in range(3)]
+    assert [r.features for r in rows.one_by_one()] == [
         {"level": [1.0], "holiday": [0.0, 1.0]},
         {"level": [2.0], "holiday": [1.0, 0.0]},
         {"level": [3.0], "holiday": [0.0, 1.0]},
     ]
-    assert [r.as_of for r in rows.single(NOW + STEP)] == [NOW + STEP, NOW + 2 * STEP]
+    assert [r.as_of for r in rows.one_by_one(NOW + STEP)] == [NOW + STEP, NOW + 2 * STEP]
 
 
 def test_another_record_is_no_feature_row() -> None:

@@ -47,7 +47,7 @@ def test_records_survive_avro(topic: Topic, record: Any) -> None:
 def test_a_feature_row_survives_avro() -> None:
     row = FeatureRow("de_load", "DE", NOW, NOW, "f", {"a": [1.0], "b": [1.0, 2.0]})
     decoded = through_avro(Topic.FEATURES_INTRADAY, row.to_record())
-    assert FeatureRows.from_record(decoded).single() == [row]
+    assert FeatureRows.from_record(decoded).one_by_one() == [row]
 
 
 def through_avro(topic: Topic, record: dict[str, Any]) -> dict[str, Any]:

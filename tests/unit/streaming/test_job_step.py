@@ -55,7 +55,7 @@ class World:
     def rows(self, outcome: Outcome) -> list[FeatureRow]:
         codec = self.codecs[Topic.FEATURES_INTRADAY]
         decoded = [FeatureRows.from_record(codec.decode(message)) for message in outcome.messages]
-        return [row for rows in decoded for row in rows.single()]
+        return [row for rows in decoded for row in rows.one_by_one()]
 
 
 @pytest.fixture
