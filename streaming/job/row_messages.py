@@ -54,7 +54,7 @@ class RowMessages:
     def of(self, rows: Rows, step: int) -> Iterator[bytes]:
         """The messages of some rows, which lie in order; ``step`` is the length of a slot in seconds."""
         size = 8 * (2 * len(rows) + sum(packed_size(rows.features[name]) for name in self._names))
-        most = max(len(rows) * _LARGEST // size, 1)
+        most = max(len(rows) * _LARGEST // max(size, 1), 1)
         for begin in range(0, len(rows), most):
             yield self._message(rows[begin : begin + most], step)
 

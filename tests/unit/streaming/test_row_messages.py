@@ -59,3 +59,7 @@ def test_what_many_rows_share_is_written_once_and_no_message_is_too_large(codec:
     assert max(map(len, messages)) < 1.01 * 2**20
     each = sum(map(len, messages)) / 6000
     assert each < 8 * (2 + 1 + HORIZONS + 1.2)  # times, level, rise, and holiday, which is there once
+
+
+def test_no_rows_make_no_message(codec: Codec) -> None:
+    assert list(RowMessages(codec, "de_load", "DE", "abc", WIDTHS).of(rows_of(1)[:0], STEP)) == []
