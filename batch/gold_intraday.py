@@ -61,9 +61,7 @@ class _Archiving:
     @cached_property
     def widths(self) -> dict[str, int]:
         """How many numbers each feature has in a row."""
-        plan = FeaturePlan.of(self.use_case, "intraday")
-        horizons = self.use_case.part("intraday").horizons
-        return dict.fromkeys(plan.per_origin, 1) | dict.fromkeys(plan.per_target, horizons)
+        return FeaturePlan.of(self.use_case, "intraday").widths(self.use_case.part("intraday").horizons)
 
     def route(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Messages of this use case and of today's feature definitions, once for each month, with its first origin."""

@@ -66,6 +66,10 @@ class FeaturePlan:
         """Features with one value for each target."""
         return [n for n, s in self.specs.items() if s.definition.shape == "target"]
 
+    def widths(self, horizons: int) -> dict[str, int]:
+        """How many numbers each feature has in a row."""
+        return {n: 1 if s.definition.shape == "origin" else horizons for n, s in self.specs.items()}
+
     @property
     def levels(self) -> list[str]:
         """Features in the unit of the target, which a model divides by the scale."""

@@ -174,8 +174,7 @@ class FeatureStep:
 
     def _writer(self, entity_id: str, plan: IntradayPlan) -> RowMessages:
         if entity_id not in self._writers:
-            per_origin = set(plan.features.per_origin)
-            widths = {n: 1 if n in per_origin else plan.horizons for n in plan.features.names}
+            widths = plan.features.widths(plan.horizons)
             self._writers[entity_id] = RowMessages(
                 self._row_codec, self._use_case.use_case, entity_id, plan.fingerprint, widths
             )

@@ -207,7 +207,7 @@ def test_rows_of_a_backfill_reach_the_months_that_they_belong_to(
     parts, _ = IntradayState(plan).apply(as_update(use_case, plan, observations))
     begin, end = (pd.Timestamp(t, tz="UTC").value // 10**9 // plan.features.step for t in ("2022-02-27", "2022-03-03"))
     wanted = np.arange(begin, end)
-    widths = dict.fromkeys(plan.features.per_origin, 1) | dict.fromkeys(plan.features.per_target, plan.horizons)
+    widths = plan.features.widths(plan.horizons)
     sent: list[Rows] = [p[slice(*np.searchsorted(p.origin, [begin, end]))] for p in parts]
     with closing(Codec(job.settings, Topic.FEATURES_INTRADAY)) as codec:
         writer = RowMessages(codec, use_case.use_case, entity.id, plan.fingerprint, widths)
