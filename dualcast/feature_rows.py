@@ -16,6 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from dualcast.features.registry import Floats
+from dualcast.features.window import is_sliding, sequence_of
 from dualcast.records import FeatureRow
 from dualcast.timegrid import from_micros, micros
 
@@ -70,12 +71,12 @@ def packed(values: Floats) -> Floats:
     Where each row is a view of one sequence that begins one value later, as ``Window.by_slot`` makes them, that
     sequence; else row by row.
     """
-    return np.concatenate((values[:, 0], values[-1, 1:])) if _is_sequence(values) else values.ravel()
+    return sequence_of(values) if is_sliding(values) else values.ravel()
 
 
 def packed_size(values: Floats) -> int:
     """How many numbers ``packed`` gives."""
-    return sum(values.shape) - 1 if _is_sequence(values) else values.size
+    return sum(values.shape) - 1 if is_sliding(values) else values.size
 
 
 def unpacked(flat: Any, rows: int, horizons: int) -> Floats:
@@ -88,10 +89,6 @@ def unpacked(flat: Any, rows: int, horizons: int) -> Floats:
     if len(values) == rows + horizons - 1:
         return sliding_window_view(values, horizons)
     raise ValueError(f"{len(values)} values in {rows} rows of {horizons} horizons")
-
-
-def _is_sequence(values: Floats) -> bool:
-    return min(values.shape) > 1 and values.strides == (values.itemsize, values.itemsize)
 
 
 def _micros(times: Sequence[datetime | int]) -> Micros:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dualcast.features.holidays import SlotCalendar
 
 Slots = NDArray[np.int64]
+_Seen = NDArray[np.bool_] | np.bool_
 _Number = TypeVar("_Number", np.float64, np.int64)
 # Means are taken over integers of this many units, so that a sum does not depend on where the history begins.
 _MILLI = 1000.0
@@ -115,14 +116,23 @@ class Window:
         rows, targets = self.target.shape
         return np.array_equal(self.target - self.target[0, 0], np.add.outer(np.arange(rows), np.arange(targets)))
 
-    def _seen(self, variable: str, slot: Slots) -> NDArray[np.bool_]:
+    def _seen(self, variable: str, slot: Slots) -> _Seen:
         """Whether the origins see slots."""
         return self._seen_from(self.origin, variable, slot)
 
-    def _seen_from(self, origin: Slots, variable: str, slot: Slots) -> NDArray[np.bool_]:
-        first = np.maximum(self.start, origin - self.lookback)
+    def _seen_from(self, origin: Slots, variable: str, slot: Slots) -> _Seen:
+        """Whether origins see slots; one answer for all where they see every one, which is soon told."""
+        hidden, ahead = variable in self.observed, slot - origin
         end = self.start + self.values[variable].shape[-1]
-        return (slot >= first) & (slot < (np.minimum(end, origin) if variable in self.observed else end))
+        if (
+            ahead.size
+            and ahead.min() >= -self.lookback
+            and (ahead.max() < 0 or not hidden)
+            and slot.min() >= np.max(self.start)
+            and slot.max() < np.min(end)
+        ):
+            return np.True_
+        return (ahead >= -self.lookback) & (slot >= self.start) & (slot < (np.minimum(end, origin) if hidden else end))
 
     def mean_before_origin(self, name: str, width: int, of: Callable[[Window], Floats]) -> Floats:
         """The mean of what ``of``, as in ``by_slot``, gives for the ``width`` slots before the origin, (n, 1).
@@ -131,15 +141,23 @@ class Window:
         """
         if name not in self._past or self._past[name][0].shape[1] <= width:
             # as many at once as there are targets: what is asked for next is mostly among them
-            reach = max(width, self.target.shape[1])
-            found = replace(self, target=self.origin - np.arange(reach, 0, -1)).by_slot(of)
-            self._past[name] = _running_sums(found[:, ::-1])
-        sums, counts = self._past[name]
-        return _mean_known(sums[:, [width]], counts[:, [width]], width)
+            self._past[name] = _running_sums(self._before_origin(max(width, self.target.shape[1])).by_slot(of))
+        total, count = (sums[:, -1:] - sums[:, -1 - width, np.newaxis] for sums in self._past[name])
+        return _mean_known(total, count, width)
 
     @cached_property
     def _past(self) -> dict[str, tuple[Slots, Slots]]:
-        """Running sums back from the origin, as ``mean_before_origin`` has worked them out, by name."""
+        """Running sums up to the origin, as ``mean_before_origin`` has worked them out, by name."""
+        return {}
+
+    def _before_origin(self, width: int) -> Window:
+        """This window with the slots before the origin as its targets."""
+        if width not in self._backward:
+            self._backward[width] = replace(self, target=self.origin - np.arange(width, 0, -1))
+        return self._backward[width]
+
+    @cached_property
+    def _backward(self) -> dict[int, Window]:
         return {}
 
     @cached_property
@@ -179,7 +197,7 @@ class _SlotWindow(Window):
 
     newest_origin: Slots
 
-    def _seen(self, variable: str, slot: Slots) -> NDArray[np.bool_]:
+    def _seen(self, variable: str, slot: Slots) -> _Seen:
         oldest, newest = (self._seen_from(origin, variable, slot) for origin in (self.origin, self.newest_origin))
         if not np.array_equal(oldest, newest):
             raise _OriginMattersError
@@ -201,8 +219,24 @@ def _mean_known(total: Slots, count: Slots, width: int) -> Floats:
     return np.where(2 * count >= width, total / _MILLI / np.maximum(count, 1), np.nan)
 
 
+def is_sliding(values: NDArray[_Number]) -> bool:
+    """Whether each row of (n, m) is a view of one sequence, one value later than the row before."""
+    return min(values.shape) > 1 and values.strides == (values.itemsize, values.itemsize)
+
+
+def sequence_of(sliding: NDArray[_Number]) -> NDArray[_Number]:
+    """The sequence, (n + m - 1,), of which rows are views."""
+    return np.concatenate((sliding[:, 0], sliding[-1, 1:]))
+
+
 def _running_sums(series: Floats) -> tuple[Slots, Slots]:
-    """Sum in thousandths and count of the known values before each slot, exact in integers."""
+    """Sum in thousandths and count of the known values before each slot, exact in integers.
+
+    Of rows that are views of one sequence, sums since its beginning.
+    """
+    if series.ndim > 1 and is_sliding(series):
+        total, count = _running_sums(sequence_of(series))
+        return sliding_window_view(total, series.shape[1] + 1), sliding_window_view(count, series.shape[1] + 1)
     known = np.isfinite(series)
     milli = np.rint(np.where(known, series, 0.0) * _MILLI).astype(np.int64)
     return _before_each(milli), _before_each(known.astype(np.int64))
