@@ -16,7 +16,7 @@ from streaming.ingest.memory import Memory, Published
 from streaming.ingest.signals import Stop
 from streaming.ingest.source import Source
 
-MOST_IN_HISTORY = 4000
+MOST_IN_HISTORY = 6000
 _MOST_LIVE = 500
 _MICROSECOND = timedelta(microseconds=1)
 _HISTORY_WINDOW = timedelta(days=60)

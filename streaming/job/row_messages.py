@@ -7,6 +7,7 @@ says how one begins, and the numbers are put behind that.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -27,7 +28,7 @@ _AS_OF = _VALID_TIME + timedelta(days=1, microseconds=7)
 # A map and an array end with an empty block.
 _END = b"\0"
 # A message takes about so many bytes at most.
-_LARGEST = 2**20
+_LARGEST = 3 * 2**19
 
 Bytes = NDArray[np.uint8]
 
@@ -54,8 +55,8 @@ class RowMessages:
     def of(self, rows: Rows, step: int) -> Iterator[bytes]:
         """The messages of some rows, which lie in order; ``step`` is the length of a slot in seconds."""
         size = 8 * (2 * len(rows) + sum(packed_size(rows.features[name]) for name in self._names))
-        most = max(len(rows) * _LARGEST // max(size, 1), 1)
-        for begin in range(0, len(rows), most):
+        most = math.ceil(len(rows) / max(math.ceil(size / _LARGEST), 1))
+        for begin in range(0, len(rows), max(most, 1)):
             yield self._message(rows[begin : begin + most], step)
 
     def _message(self, rows: Rows, step: int) -> bytes:
