@@ -56,7 +56,7 @@ def wait(
     ends = _ends(admin, Topic.OBSERVATIONS)
     total = sum(ends.values())
     # asks for its group's offsets and joins it not; the admin client crashed where the group was not known yet
-    with closing(Consumer({"bootstrap.servers": settings.kafka, "group.id": job_name(use_case)})) as group:
+    with closing(Consumer({"bootstrap.servers": settings.kafka, "group.id": job_name(settings, use_case)})) as group:
 
         def all_read() -> bool:
             report(read := _read(group, ends), total)

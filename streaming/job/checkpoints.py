@@ -12,24 +12,23 @@ from dualcast.features.plan import FeaturePlan
 from dualcast.settings import Settings
 
 # Raise when operators are added, removed or rewired, or the state is stored otherwise: checkpoints then fit no longer.
-_TOPOLOGY = 2
-
+_TOPOLOGY = 3
 
 # The folder of savepoints, beside those of the runs.
 SAVEPOINTS = "savepoints"
 
 
-def job_name(use_case: UseCase) -> str:
+def job_name(settings: Settings, use_case: UseCase) -> str:
     """The job's name, consumer group and transaction prefix; another for each form of the state."""
     variables = FeaturePlan.of(use_case, "intraday").variables
-    form = f"{feature_set(use_case)} {variables} {use_case.part('intraday').ahead} {_TOPOLOGY}"
+    form = f"{feature_set(use_case)} {variables} {use_case.part('intraday').ahead} {_TOPOLOGY} {settings.flink_python}"
     version = hashlib.sha256(form.encode()).hexdigest()[:8]
     return f"dualcast-features-{use_case.use_case}-{version}"
 
 
 def folder(settings: Settings, use_case: UseCase) -> Path:
     """The folder of all checkpoints of a use case's job in its present version."""
-    return settings.state_dir.resolve() / "flink" / "checkpoints" / job_name(use_case)
+    return settings.state_dir.resolve() / "flink" / "checkpoints" / job_name(settings, use_case)
 
 
 def newest(checkpoints: Path) -> Path | None:

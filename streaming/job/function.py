@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import stamina
+import structlog
 from opentelemetry import metrics
 from pyflink.common import Row, Types
 from pyflink.datastream import KeyedProcessFunction, RuntimeContext
@@ -41,12 +42,12 @@ class IntradayFeatures(KeyedProcessFunction):  # type: ignore[misc]
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Connect; called once in each worker."""
-        if self._settings.flink_target != "local":  # where this is not the process that configured itself at its start
+        if not structlog.is_configured():  # where this is not the process that configured itself at its start
             telemetry.configure(self._settings, COMPONENT)
         meter = metrics.get_meter(COMPONENT)
         self._made = meter.create_counter("dualcast_feature_rows", description="feature rows made")
         self._refused = meter.create_counter("dualcast_dead_letters", description="records refused, by reason")
-        descriptor = ValueStateDescriptor("intraday", Types.PRIMITIVE_ARRAY(Types.BYTE()))
+        descriptor = ValueStateDescriptor("intraday", Types.PICKLED_BYTE_ARRAY())
         self._stored = runtime_context.get_state(descriptor)
         self._states: dict[str, IntradayState] = {}
         self._clock = LiveClock(self._settings)
@@ -106,7 +107,7 @@ class IntradayFeatures(KeyedProcessFunction):  # type: ignore[misc]
             if plan is None:
                 return None
             stored = self._stored.value()
-            self._states[entity_id] = IntradayState.from_bytes(plan, bytes(stored)) if stored else IntradayState(plan)
+            self._states[entity_id] = IntradayState.from_bytes(plan, stored) if stored else IntradayState(plan)
         return self._states[entity_id]
 
     def _show(self, row: FeatureRow) -> None:

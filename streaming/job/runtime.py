@@ -63,7 +63,7 @@ def run(settings: Settings, use_case: UseCase, *, parallelism: int, exactly_once
     """Run the job until SIGTERM or SIGINT. Raises JobError where it fails for good."""
     prepare_java(settings)
     _create_topics(settings)
-    name = checkpoints.job_name(use_case)
+    name = checkpoints.job_name(settings, use_case)
     configuration = configure(settings, use_case, parallelism=parallelism)
     _resume(settings, use_case, configuration)
     env = StreamExecutionEnvironment.get_execution_environment(configuration)
@@ -102,10 +102,12 @@ def configure(settings: Settings, use_case: UseCase, *, parallelism: int) -> Con
     """Flink's settings for this job."""
     values: dict[str, Any] = {
         "parallelism.default": parallelism,
-        "pipeline.name": checkpoints.job_name(use_case),
+        "pipeline.name": checkpoints.job_name(settings, use_case),
         "python.executable": sys.executable,
         "python.client.executable": sys.executable,
-        "python.execution-mode": "process",
+        "python.execution-mode": settings.flink_python,
+        # a JVM knows nothing of the environment that its Python belongs to
+        "python.pythonpath": os.pathsep.join(filter(None, sys.path)),
         # hand over each message at once: a message is a chunk already, and a live one must not wait for the next
         "python.fn-execution.bundle.size": 1,
         # or else each record of a message would be copied together with all the others
@@ -153,7 +155,7 @@ def _resume(settings: Settings, use_case: UseCase, configuration: Configuration)
         configuration.set_string("execution.state-recovery.path", found.as_uri())
         return
     _log.info("no checkpoint of these features: reading all observations from the beginning", folder=str(folder))
-    _forget_progress(settings, checkpoints.job_name(use_case))
+    _forget_progress(settings, checkpoints.job_name(settings, use_case))
 
 
 def _forget_progress(settings: Settings, group: str) -> None:

@@ -56,7 +56,10 @@ def test_a_state_of_another_form_starts_a_job_of_its_own(tmp_path: Path, use_cas
         use_case.model_copy(update={"variables": dict(reversed(use_case.variables.items()))}),
     ]
     folders = {checkpoints.folder(settings, changed) for changed in [use_case, *others]}
-    assert len(folders) == 4
+    folders |= {
+        checkpoints.folder(Settings(state_dir=tmp_path, flink_python=m), use_case) for m in ("thread", "process")
+    }
+    assert len(folders) == 5
     assert checkpoints.folder(settings, use_case) == checkpoints.folder(settings, use_case.model_copy())
 
 
