@@ -218,11 +218,19 @@ class ReplayMapping(Strict):
     entity_id: str | None = Field(None, description="the entity of every row, where the file has one entity")
     entity_column: str | None = None
     columns: dict[str, str] = Field({}, description="wide: column -> variable")
+    optional: frozenset[str] = Field(frozenset(), description="wide: columns that a file may lack")
     variable_column: str = Field("variable", description="long: the column that names the variable")
     value_column: str = Field("value", description="long: the column with the value")
     published_column: str | None = Field(None, description="column with published_at; without it the rules apply")
     resolution: Duration | None = Field(None, description="without it, the commonest step of the file")
     source: str = "file"
+
+    @model_validator(mode="after")
+    def _optional_is_mapped(self) -> Self:
+        unmapped = sorted(self.optional - set(self.columns))
+        if unmapped:
+            raise ValueError(f"'optional' names {', '.join(unmapped)}, which 'columns' does not")
+        return self
 
 
 class SourceSeries(Strict):

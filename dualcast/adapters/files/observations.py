@@ -44,6 +44,10 @@ class FileSource:
 
     def _read(self, path: Path, use_case: UseCase, mapping: ReplayMapping) -> pd.DataFrame:
         table, first_line = read_table(path)
+        lacking = sorted(mapping.optional - set(table.columns)) if mapping.shape == "wide" else []
+        self.notes.extend(
+            f"the file has no column {column!r}: {mapping.columns[column]} is unknown" for column in lacking
+        )
         read = _read_long if mapping.shape == "long" else _read_wide
         rows = read(table, use_case, mapping, first_line)
         known = rows[rows["value"].notna()]
@@ -64,6 +68,7 @@ def _read_wide(table: pd.DataFrame, use_case: UseCase, mapping: ReplayMapping, f
     if not columns:
         raise SourceError(f"no column is a variable of {use_case.use_case}; the file has: {', '.join(table.columns)}")
     _refuse_unknown(set(columns.values()), use_case)
+    columns = {c: v for c, v in columns.items() if c in table.columns or c not in mapping.optional}
     base = _entity_and_times(table, use_case, mapping, first_line, [])
     parts = [
         base.assign(variable=variable, value=numbers(column_of(table, column, variable), first_line))

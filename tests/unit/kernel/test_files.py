@@ -50,6 +50,17 @@ def test_wide_csv(tmp_path: Path, use_case: UseCase) -> None:
     assert not found["simulated"].any()
 
 
+def test_a_column_that_may_lack_is_noted_and_no_other_may(tmp_path: Path, use_case: UseCase) -> None:
+    file = written(tmp_path, "time,mw\n2022-01-01T00:00Z,50000\n2022-01-01T00:15Z,50100\n")
+    source = FileSource(file, use_case, WIDE.model_copy(update={"optional": frozenset({"tso"})}))
+    assert set(source.observations(BEGIN, END)["variable"]) == {"load"}
+    assert source.notes == ["the file has no column 'tso': load_forecast_tso is unknown"]
+    with pytest.raises(SourceError, match="no column 'tso'"):
+        FileSource(file, use_case, WIDE)
+    with pytest.raises(ValueError, match="'optional' names tso"):
+        ReplayMapping(columns={"mw": "load"}, optional=frozenset({"tso"}))
+
+
 def test_target_comes_last_among_what_is_published_together(tmp_path: Path, use_case: UseCase) -> None:
     text = "time,mw,tso,at\n2022-01-01T00:00Z,1,2,2022-01-01T01:00Z\n2022-01-01T00:15Z,3,4,2022-01-01T01:00Z\n"
     mapping = WIDE.model_copy(update={"published_column": "at"})
