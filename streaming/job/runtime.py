@@ -106,8 +106,6 @@ def configure(settings: Settings, use_case: UseCase, *, parallelism: int) -> Con
         "python.executable": sys.executable,
         "python.client.executable": sys.executable,
         "python.execution-mode": settings.flink_python,
-        # a JVM knows nothing of the environment that its Python belongs to
-        "python.pythonpath": os.pathsep.join(filter(None, sys.path)),
         # hand over each message at once: a message is a chunk already, and a live one must not wait for the next
         "python.fn-execution.bundle.size": 1,
         # or else each record of a message would be copied together with all the others
@@ -123,6 +121,8 @@ def configure(settings: Settings, use_case: UseCase, *, parallelism: int) -> Con
         "restart-strategy.exponential-delay.initial-backoff": "500 ms",
         "restart-strategy.exponential-delay.max-backoff": "10 s",
     }
+    if settings.flink_python == "thread":  # the JVM knows nothing of the environment that its Python belongs to
+        values["python.pythonpath"] = os.pathsep.join(filter(None, sys.path))
     if settings.flink_target == "local":
         values |= {
             "execution.target": "local",
