@@ -11,7 +11,7 @@ from pyflink.datastream import KeyedProcessFunction, StreamExecutionEnvironment
 from dualcast.catalogue import load_use_case
 from dualcast.records import Topic
 from dualcast.settings import load_settings
-from streaming.job import pipeline, runtime
+from streaming.job import java, pipeline, runtime
 
 
 class Identity(KeyedProcessFunction):  # type: ignore[misc]
@@ -27,7 +27,7 @@ class Identity(KeyedProcessFunction):  # type: ignore[misc]
 def main() -> None:
     """Run until killed."""
     settings = load_settings()
-    runtime.prepare_java(settings)
+    java.prepare(settings)
     use_case = load_use_case(settings.use_case, settings.use_cases)
     configuration = runtime.configure(settings, use_case, parallelism=1)
     configuration.set_string("execution.checkpointing.dir", (settings.state_dir / "identity").resolve().as_uri())

@@ -7,6 +7,7 @@ over that file, so pointing ``DUALCAST_KAFKA`` elsewhere uses that broker instea
 from __future__ import annotations
 
 import os
+import sysconfig
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,12 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dualcast.timegrid import Clock
+
+
+def _python_is_a_library() -> bool:
+    """Whether other programs, such as a JVM, can load this Python."""
+    folder, name = sysconfig.get_config_vars("LIBDIR", "INSTSONAME")
+    return bool(sysconfig.get_config_var("Py_ENABLE_SHARED")) and Path(folder, name).exists()
 
 
 class Settings(BaseSettings):
@@ -41,8 +48,9 @@ class Settings(BaseSettings):
 
     spark_master: str = Field("local[2]", description="Spark master")
     flink_target: str = Field("local", description="'local': in process; 'submitted': by `flink run`; else host:port")
-    flink_python: Literal["process", "thread"] = Field(
-        "process", description="where Flink runs Python: beside its JVM, or in it: faster, but seen to crash (ADR 17)"
+    flink_python: Literal["thread", "process"] = Field(
+        default_factory=lambda: "thread" if _python_is_a_library() else "process",
+        description="where Flink runs Python: in its JVM, which takes least; or beside it, a process for each subtask",
     )
     flink_state: Literal["hashmap", "rocksdb"] = Field(
         "hashmap", description="where Flink keeps state: in memory, or on disk for more entities than memory holds"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +43,8 @@ class IntradayFeatures(KeyedProcessFunction):  # type: ignore[misc]
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Connect; called once in each worker."""
+        if self._settings.flink_python == "thread":
+            faulthandler.disable()  # it would take the signals by which the JVM stops its threads
         if not structlog.is_configured():  # where this is not the process that configured itself at its start
             telemetry.configure(self._settings, COMPONENT)
         meter = metrics.get_meter(COMPONENT)

@@ -23,7 +23,7 @@ from pyflink.datastream import StreamExecutionEnvironment
 from dualcast.adapters.kafka import create_topics
 from dualcast.catalogue import UseCase
 from dualcast.settings import Settings
-from streaming.job import checkpoints, pipeline
+from streaming.job import checkpoints, java, pipeline
 from streaming.job.function import IntradayFeatures
 
 _LOOPBACK = "127.0.0.1"
@@ -31,27 +31,6 @@ _POLL_SECONDS = 2.0
 _TIMEOUT_SECONDS = 30.0
 _PATIENCE_SECONDS = 60.0
 _SAVING_SECONDS, _SAVING_POLL_SECONDS = 8.0, 0.05
-_JAVA_OPTIONS = (
-    "-Xms128m -Xmx448m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:MaxMetaspaceSize=256m -XX:+ExitOnOutOfMemoryError"
-)
-_LOG4J = """\
-rootLogger.level = WARN
-rootLogger.appenderRef.file.ref = File
-# one line at each checkpoint, about a metric that the connector enters twice
-logger.metrics.name = org.apache.flink.metrics.MetricGroup
-logger.metrics.level = ERROR
-appender.file.name = File
-appender.file.type = RollingFile
-appender.file.fileName = {folder}/flink.log
-appender.file.filePattern = {folder}/flink.log.%i
-appender.file.layout.type = PatternLayout
-appender.file.layout.pattern = %d{{ISO8601}} %-5p %c{{1}} - %m%n
-appender.file.policies.type = Policies
-appender.file.policies.size.type = SizeBasedTriggeringPolicy
-appender.file.policies.size.size = 10MB
-appender.file.strategy.type = DefaultRolloverStrategy
-appender.file.strategy.max = 2
-"""
 _log = structlog.get_logger(__name__)
 
 
@@ -61,7 +40,7 @@ class JobError(RuntimeError):
 
 def run(settings: Settings, use_case: UseCase, *, parallelism: int, exactly_once: bool) -> None:
     """Run the job until SIGTERM or SIGINT. Raises JobError where it fails for good."""
-    prepare_java(settings)
+    java.prepare(settings)
     _create_topics(settings)
     name = checkpoints.job_name(settings, use_case)
     configuration = configure(settings, use_case, parallelism=parallelism)
@@ -84,18 +63,6 @@ def run(settings: Settings, use_case: UseCase, *, parallelism: int, exactly_once
 )
 def _create_topics(settings: Settings) -> None:
     create_topics(settings)
-
-
-def prepare_java(settings: Settings) -> None:
-    """Set what the JVM that PyFlink starts takes from the environment."""
-    folder = settings.state_dir.resolve() / "logs"
-    folder.mkdir(parents=True, exist_ok=True)
-    log4j = settings.state_dir.resolve() / "flink" / "log4j.properties"
-    log4j.parent.mkdir(parents=True, exist_ok=True)
-    log4j.write_text(_LOG4J.format(folder=folder), encoding="utf-8")
-    if settings.java_home:
-        os.environ["JAVA_HOME"] = settings.java_home
-    os.environ |= {"LOG4J_PROPERTIES": str(log4j), "FLINK_LOG_DIR": str(folder), "JVM_ARGS": _JAVA_OPTIONS}
 
 
 def configure(settings: Settings, use_case: UseCase, *, parallelism: int) -> Configuration:

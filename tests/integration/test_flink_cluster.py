@@ -30,8 +30,9 @@ FLINK = Path(pyflink.__file__).parent
 
 
 @pytest.fixture
-def environment(tmp_path: Path, stack: Settings) -> dict[str, str]:
+def environment(tmp_path: Path, stack: Settings, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """What the scripts of the distribution need to know."""
+    monkeypatch.setenv("DUALCAST_FLINK_PYTHON", "process")  # other tests have it in the JVM
     settings = yaml.safe_load((FLINK / "conf" / "config.yaml").read_text())
     settings["jobmanager"] |= {"memory": {"process": {"size": "1000m"}}}
     settings["jobmanager"]["rpc"] |= {"port": free_port()}

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from dualcast.catalogue import UseCase
 from dualcast.settings import Settings
-from streaming.job import checkpoints, clock
+from streaming.job import checkpoints, clock, java
 from streaming.job.commands import app
 
 
@@ -61,6 +61,13 @@ def test_a_state_of_another_form_starts_a_job_of_its_own(tmp_path: Path, use_cas
     }
     assert len(folders) == 5
     assert checkpoints.folder(settings, use_case) == checkpoints.folder(settings, use_case.model_copy())
+
+
+def test_python_leaves_the_signals_of_the_jvm_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A supervisor sets this for every component; inside the JVM it had Python take SIGSEGV, and the JVM ended."""
+    monkeypatch.setattr(os, "environ", {**os.environ, "PYTHONFAULTHANDLER": "1", "PYTHONDEVMODE": "1"})
+    java.prepare(Settings(state_dir=tmp_path, flink_python="thread"))
+    assert not {"PYTHONFAULTHANDLER", "PYTHONDEVMODE"} & set(os.environ)
 
 
 def test_a_clock_that_is_set_later_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

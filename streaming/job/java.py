@@ -1,0 +1,46 @@
+"""What the JVM that PyFlink starts takes from the environment."""
+
+from __future__ import annotations
+
+import os
+
+from dualcast.settings import Settings
+
+_JAVA_OPTIONS = (
+    "-Xms128m -Xmx448m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:MaxMetaspaceSize=256m -XX:+ExitOnOutOfMemoryError"
+)
+# with these, Python handles SIGSEGV, by which the JVM around it stops its threads
+_FAULT_HANDLERS = ("PYTHONFAULTHANDLER", "PYTHONDEVMODE")
+_LOG4J = """\
+rootLogger.level = WARN
+rootLogger.appenderRef.file.ref = File
+# one line at each checkpoint, about a metric that the connector enters twice
+logger.metrics.name = org.apache.flink.metrics.MetricGroup
+logger.metrics.level = ERROR
+appender.file.name = File
+appender.file.type = RollingFile
+appender.file.fileName = {folder}/flink.log
+appender.file.filePattern = {folder}/flink.log.%i
+appender.file.layout.type = PatternLayout
+appender.file.layout.pattern = %d{{ISO8601}} %-5p %c{{1}} - %m%n
+appender.file.policies.type = Policies
+appender.file.policies.size.type = SizeBasedTriggeringPolicy
+appender.file.policies.size.size = 10MB
+appender.file.strategy.type = DefaultRolloverStrategy
+appender.file.strategy.max = 2
+"""
+
+
+def prepare(settings: Settings) -> None:
+    """Set it, and write what logs where."""
+    folder = settings.state_dir.resolve() / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    log4j = settings.state_dir.resolve() / "flink" / "log4j.properties"
+    log4j.parent.mkdir(parents=True, exist_ok=True)
+    log4j.write_text(_LOG4J.format(folder=folder), encoding="utf-8")
+    if settings.java_home:
+        os.environ["JAVA_HOME"] = settings.java_home
+    if settings.flink_python == "thread":
+        for variable in _FAULT_HANDLERS:
+            os.environ.pop(variable, None)
+    os.environ |= {"LOG4J_PROPERTIES": str(log4j), "FLINK_LOG_DIR": str(folder), "JVM_ARGS": _JAVA_OPTIONS}
