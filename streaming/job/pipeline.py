@@ -9,7 +9,7 @@ from pyflink.table import StreamTableEnvironment
 from dualcast.records import Topic
 from dualcast.settings import Settings
 from streaming.job.function import INPUT, OUTPUT
-from streaming.job.keyed import keyed_in_jvm
+from streaming.job.internals import keyed_in_jvm
 from streaming.job.step import COMPONENT
 
 _LARGEST_REQUEST = 10 * 2**20

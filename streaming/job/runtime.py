@@ -23,7 +23,7 @@ from pyflink.datastream import StreamExecutionEnvironment
 from dualcast.adapters.kafka import create_topics
 from dualcast.catalogue import UseCase
 from dualcast.settings import Settings
-from streaming.job import checkpoints, java, pipeline
+from streaming.job import checkpoints, internals, java, pipeline
 from streaming.job.function import IntradayFeatures
 
 _LOOPBACK = "127.0.0.1"
@@ -148,7 +148,7 @@ def _stop(client: JobClient, folder: Path) -> None:
     """End with a savepoint, by which all that was made is published; without one where that takes too long."""
     _log.info("stopping")
     try:
-        saving = client.stop_with_savepoint(False, (folder / checkpoints.SAVEPOINTS).as_uri())
+        saving = internals.stop_with_savepoint(client, (folder / checkpoints.SAVEPOINTS).as_uri())
         deadline = time.monotonic() + _SAVING_SECONDS
         while not saving.done() and time.monotonic() < deadline:
             time.sleep(_SAVING_POLL_SECONDS)

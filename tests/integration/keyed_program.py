@@ -11,7 +11,7 @@ from pyflink.datastream import KeyedProcessFunction, RuntimeContext, StreamExecu
 from pyflink.datastream.state import ValueStateDescriptor
 from pyflink.table import StreamTableEnvironment
 
-from streaming.job.keyed import keyed_in_jvm
+from streaming.job.internals import keyed_in_jvm
 
 VALUE = Types.ROW([Types.INT(), Types.PRIMITIVE_ARRAY(Types.BYTE())])
 PAIRS = "SELECT k, ROW(n, ENCODE(t, 'UTF-8')) FROM (VALUES ('a', 1, 'x'), ('b', 2, 'y'), ('a', 3, 'z')) AS v (k, n, t)"

@@ -1,4 +1,4 @@
-"""PyFlink's internals are still as ``streaming.job.keyed`` uses them."""
+"""PyFlink's internals are still as ``streaming.job.internals`` uses them."""
 
 from __future__ import annotations
 
