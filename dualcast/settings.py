@@ -55,6 +55,9 @@ class Settings(BaseSettings):
     flink_state: Literal["hashmap", "rocksdb"] = Field(
         "hashmap", description="where Flink keeps state: in memory, or on disk for more entities than memory holds"
     )
+    flink_checkpoint_seconds: float = Field(
+        10, ge=0.1, description="how often Flink saves its state, and with it publishes rows exactly once"
+    )
 
     java_home: str = Field("", description="JAVA_HOME for Spark and Flink; empty: the environment's")
     spark_jars: str = Field("", description="jars that Spark needs besides its own: paths, comma-separated")

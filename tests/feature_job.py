@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -28,8 +29,9 @@ class FeatureJob:
 
     def __init__(self, use_case: str, log: Path, parallelism: int) -> None:
         command = [str(_DUALCAST), "stream", "features", "--use-case", use_case, "--parallelism", str(parallelism)]
+        environment = {**os.environ, "DUALCAST_FLINK_CHECKPOINT_SECONDS": "2"}
         with log.open("ab") as output:
-            self._process = subprocess.Popen(command, stdout=output, stderr=output)
+            self._process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
 
     def kill(self) -> None:
         """As a crash would."""

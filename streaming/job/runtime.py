@@ -79,7 +79,7 @@ def configure(settings: Settings, use_case: UseCase, *, parallelism: int) -> Con
         "pipeline.object-reuse": "true",
         "execution.buffer-timeout.interval": "0 ms",
         "execution.checkpointing.dir": checkpoints.folder(settings, use_case).as_uri(),
-        "execution.checkpointing.interval": "10 s",
+        "execution.checkpointing.interval": f"{round(1000 * settings.flink_checkpoint_seconds)} ms",
         "execution.checkpointing.timeout": "2 min",
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
         "execution.state-recovery.claim-mode": "CLAIM",
