@@ -27,7 +27,7 @@ class Identity(KeyedProcessFunction):  # type: ignore[misc]
 def main() -> None:
     """Run until killed."""
     settings = load_settings()
-    java.prepare(settings)
+    java.prepare(settings, "identity")
     use_case = load_use_case(settings.use_case, settings.use_cases)
     configuration = runtime.configure(settings, use_case, parallelism=1)
     configuration.set_string("execution.checkpointing.dir", (settings.state_dir / "identity").resolve().as_uri())

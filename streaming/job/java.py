@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
 
 from dualcast.settings import Settings
 
@@ -31,16 +33,26 @@ appender.file.strategy.max = 2
 """
 
 
-def prepare(settings: Settings) -> None:
+def prepare(settings: Settings, job: str) -> None:
     """Set it, and write what logs where."""
-    folder = settings.state_dir.resolve() / "logs"
-    folder.mkdir(parents=True, exist_ok=True)
-    log4j = settings.state_dir.resolve() / "flink" / "log4j.properties"
-    log4j.parent.mkdir(parents=True, exist_ok=True)
-    log4j.write_text(_LOG4J.format(folder=folder), encoding="utf-8")
+    state = settings.state_dir.resolve()
+    logs, log4j = state / "logs", state / "flink" / "log4j.properties"
+    for folder in (logs, log4j.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    log4j.write_text(_LOG4J.format(folder=logs), encoding="utf-8")
     if settings.java_home:
         os.environ["JAVA_HOME"] = settings.java_home
     if settings.flink_python == "thread":
         for variable in _FAULT_HANDLERS:
             os.environ.pop(variable, None)
-    os.environ |= {"LOG4J_PROPERTIES": str(log4j), "FLINK_LOG_DIR": str(folder), "JVM_ARGS": _JAVA_OPTIONS}
+    options = f"{_JAVA_OPTIONS} {_temporary_files(state / 'flink' / 'tmp' / job)}"
+    os.environ |= {"LOG4J_PROPERTIES": str(log4j), "FLINK_LOG_DIR": str(logs), "JVM_ARGS": options}
+
+
+def _temporary_files(folder: Path) -> str:
+    """The option that has Flink keep them in a folder, which is emptied: of each run 80 MB stay if it is killed."""
+    if len(str(folder).split()) > 1:
+        return ""  # PyFlink takes options apart at each space
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return f"-Djava.io.tmpdir={folder}"

@@ -40,9 +40,9 @@ class JobError(RuntimeError):
 
 def run(settings: Settings, use_case: UseCase, *, parallelism: int, exactly_once: bool) -> None:
     """Run the job until SIGTERM or SIGINT. Raises JobError where it fails for good."""
-    java.prepare(settings)
-    _create_topics(settings)
     name = checkpoints.job_name(settings, use_case)
+    java.prepare(settings, name)
+    _create_topics(settings)
     configuration = configure(settings, use_case, parallelism=parallelism)
     _resume(settings, use_case, configuration)
     env = StreamExecutionEnvironment.get_execution_environment(configuration)

@@ -66,8 +66,23 @@ def test_a_state_of_another_form_starts_a_job_of_its_own(tmp_path: Path, use_cas
 def test_python_leaves_the_signals_of_the_jvm_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A supervisor sets this for every component; inside the JVM it had Python take SIGSEGV, and the JVM ended."""
     monkeypatch.setattr(os, "environ", {**os.environ, "PYTHONFAULTHANDLER": "1", "PYTHONDEVMODE": "1"})
-    java.prepare(Settings(state_dir=tmp_path, flink_python="thread"))
+    java.prepare(Settings(state_dir=tmp_path, flink_python="thread"), "job")
     assert not {"PYTHONFAULTHANDLER", "PYTHONDEVMODE"} & set(os.environ)
+
+
+def test_a_job_begins_with_none_of_the_temporary_files_of_its_last_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    left = tmp_path / "flink" / "tmp" / "job" / "planner.jar"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    java.prepare(Settings(state_dir=tmp_path), "job")
+    assert f"-Djava.io.tmpdir={left.parent}" in os.environ["JVM_ARGS"].split()
+    assert list(left.parent.iterdir()) == []
+    spaced = tmp_path / "a folder"
+    java.prepare(Settings(state_dir=spaced), "job")
+    assert "-Djava.io.tmpdir" not in os.environ["JVM_ARGS"]
 
 
 def test_a_clock_that_is_set_later_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
