@@ -11,11 +11,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from uuid import uuid4
 
 import pandas as pd
+from confluent_kafka import Consumer, TopicPartition
 
-from dualcast.adapters.kafka import RecordConsumer, RecordProducer
+from dualcast.adapters.forecast_store import published
+from dualcast.adapters.kafka import RecordProducer
 from dualcast.feature_rows import FeatureRows
 from dualcast.records import FeatureRow, Observation, ObservationBatch, Topic
 from dualcast.settings import Settings
@@ -90,27 +91,26 @@ def as_observations(frame: pd.DataFrame) -> list[Observation]:
     ]
 
 
-def published_rows(settings: Settings, *, uncommitted: bool = False) -> dict[str, list[FeatureRow]]:
-    """All feature rows on the topic, in its order, by the key of their messages."""
+def published_rows(settings: Settings) -> dict[str, list[FeatureRow]]:
+    """Every committed feature row, by entity, in order."""
     rows: dict[str, list[FeatureRow]] = defaultdict(list)
-    for key, record in records(settings, Topic.FEATURES_INTRADAY, uncommitted=uncommitted):
-        rows[key].extend(FeatureRows.from_record(record).one_by_one())
+    for record in published(settings, Topic.FEATURES_INTRADAY):
+        for row in FeatureRows.from_record(record).one_by_one():
+            rows[row.entity_id].append(row)
     return dict(rows)
 
 
 def dead_letters(settings: Settings) -> Sequence[dict[str, object]]:
     """All dead letters."""
-    return [record for _, record in records(settings, Topic.DEAD_LETTERS)]
+    return list(published(settings, Topic.DEAD_LETTERS))
 
 
-def records(settings: Settings, topic: Topic, *, uncommitted: bool = False) -> Iterator[tuple[str, dict[str, object]]]:
-    """The key and the record of each message of a topic, to its end."""
-    with RecordConsumer(
-        settings, topic, group=f"test-{uuid4()}", from_beginning=True, uncommitted=uncommitted
-    ) as consumer:
-        silent = 0
-        while silent < 3:
-            found = consumer.poll(1.0)
-            silent = 0 if found else silent + 1
-            for message, record in found:
-                yield (message.key() or b"").decode(errors="replace"), record
+def written(settings: Settings, topic: Topic) -> int:
+    """How many messages were written to a topic, with those of a transaction that is still open."""
+    consumer = Consumer(
+        {"bootstrap.servers": settings.kafka, "group.id": "none", "isolation.level": "read_uncommitted"}
+    )
+    partitions = consumer.list_topics(topic.value, timeout=10).topics[topic.value].partitions
+    ends = [consumer.get_watermark_offsets(TopicPartition(topic.value, p), timeout=10)[1] for p in partitions]
+    consumer.close()
+    return sum(ends)

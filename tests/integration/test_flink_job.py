@@ -17,7 +17,7 @@ from dualcast.catalogue import Entity, UseCase
 from dualcast.features.asof import intraday_features
 from dualcast.records import Topic
 from dualcast.settings import Settings
-from tests.feature_job import dead_letters, feature_job, publish, published_rows, wait_caught_up
+from tests.feature_job import dead_letters, feature_job, publish, published_rows, wait_caught_up, written
 from tests.histories import history
 
 pytestmark = pytest.mark.stack("kafka", "registry", "redis")
@@ -38,9 +38,9 @@ def test_a_killed_job_goes_on_and_so_does_one_of_two_subtasks_and_every_row_is_p
     publish(stack, entity.id, first, 100)
     with feature_job(use_case.use_case, log) as job:
         wait_caught_up(use_case.use_case, UNTIL, log)
-        committed = len(published_rows(stack)[entity.id])
+        committed = written(stack, Topic.FEATURES_INTRADAY)
         publish(stack, entity.id, second, 5)
-        _wait_for(lambda: len(published_rows(stack, uncommitted=True)[entity.id]) > committed)
+        _wait_for(lambda: written(stack, Topic.FEATURES_INTRADAY) > committed)
         job.kill()
     publish(stack, entity.id, third, 100)
     with feature_job(use_case.use_case, log) as job:

@@ -20,7 +20,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from dualcast.adapters.forecast_store import published_forecasts
+from dualcast.adapters.forecast_store import published, published_forecasts
 from dualcast.catalogue import UseCase
 from dualcast.features.asof import intraday_features
 from dualcast.features.plan import FeaturePlan
@@ -28,7 +28,7 @@ from dualcast.records import ObservationBatch, Topic
 from dualcast.settings import Settings, load_settings
 from infra.local.state import Phase, StateDir
 from tests.demo_process import READY, demo
-from tests.feature_job import published_rows, records
+from tests.feature_job import published_rows
 
 pytestmark = [pytest.mark.stack, pytest.mark.soak, pytest.mark.timeout(1800)]
 
@@ -120,7 +120,7 @@ def _kill(state: StateDir, victim: str) -> float:
 
 def _observations(settings: Settings) -> pd.DataFrame:
     """Everything that was accepted, in the order of the topic."""
-    found = (ObservationBatch.from_record(record) for _, record in records(settings, Topic.OBSERVATIONS))
+    found = map(ObservationBatch.from_record, published(settings, Topic.OBSERVATIONS))
     rows = [observation for batch in found for observation in batch.observations]
     frame = pd.DataFrame([(o.variable, o.valid_time, o.published_at, o.value, o.unit, o.resolution) for o in rows])
     frame.columns = pd.Index(["variable", "valid_time", "published_at", "value", "unit", "resolution"])
