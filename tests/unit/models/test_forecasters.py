@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +150,73 @@ def test_lone_trees_are_a_second_opinion_and_the_only_one_where_the_rest_is_unkn
     assert np.isfinite(alone).all()
     errors = [np.nanmean(np.abs(point - late.target)[:, -1]) for point in (alone, newest)]
     assert errors[0] < errors[1]
+
+
+@pytest.fixture(scope="module")
+def with_nets(quick: UseCase) -> UseCase:
+    nets = {"count": 2, "hidden": [16], "epochs": 20, "batch": 64}
+    part = quick.part("intraday")
+    params = {**part.forecaster.params, "lone_share": 1.0, "nets": nets}
+    spec = part.forecaster.model_copy(update={"params": params})
+    return quick.model_copy(update={"intraday": part.model_copy(update={"forecaster": spec})})
+
+
+def test_nets_are_a_third_opinion(with_nets: UseCase, intraday_frame: pd.DataFrame, tmp_path: Path) -> None:
+    layout, params = Layout.of(with_nets, "intraday"), with_nets.part("intraday").forecaster.params
+    examples = Examples.of(layout, with_nets, intraday_frame.iloc[:-100], "actuals")
+    early, late = examples.take(slice(None, 1500)), examples.take(slice(1600, None))
+    learned, again = (make_forecaster("horizon_trees", layout, params) for _ in range(2))
+    learned.fit(early.inputs, early.target, 2)
+    weights = learned.weigh(late.inputs, late.target)
+    assert max(weights[f"nets_{step:02d}"] for step in range(1, 25)) > 0.1
+    learned.save(tmp_path)
+    again.load(tmp_path)
+    np.testing.assert_array_equal(again.predict(late.inputs), learned.predict(late.inputs))
+    late.inputs.values[:, :, layout.columns(layout.readers[layout.reference or ""])] = np.nan
+    assert np.isfinite(again.predict(late.inputs)).all()
+
+
+def test_nets_with_too_little_to_learn_from_say_nothing(with_nets: UseCase, intraday_frame: pd.DataFrame) -> None:
+    layout, params = Layout.of(with_nets, "intraday"), with_nets.part("intraday").forecaster.params
+    examples = Examples.of(layout, with_nets, intraday_frame.iloc[:-100], "actuals")
+    early, late = examples.take(slice(None, 1500)), examples.take(slice(1600, None))
+    none, without = ({**params, "nets": nets} for nets in ({**params["nets"], "batch": 2000}, None))
+    said = []
+    for chosen in (none, without):
+        learned = make_forecaster("horizon_trees", layout, chosen)
+        learned.fit(early.inputs, early.target, 2)
+        learned.weigh(late.inputs, late.target)
+        said.append(learned.predict(late.inputs))
+    np.testing.assert_array_equal(said[0], said[1])
+
+
+def test_a_model_from_before_surprises_were_learned_is_read(
+    quick: UseCase, intraday_frame: pd.DataFrame, tmp_path: Path
+) -> None:
+    layout, params = Layout.of(quick, "intraday"), quick.part("intraday").forecaster.params
+    examples = Examples.of(layout, quick, intraday_frame.iloc[:-100], "actuals")
+    learned, again = (make_forecaster("horizon_trees", layout, params) for _ in range(2))
+    learned.fit(examples.inputs, examples.target, 2)
+    learned.save(tmp_path)
+    index = json.loads((tmp_path / "horizon_trees.json").read_text())
+    del index["furthest"], index["lasting"]
+    (tmp_path / "horizon_trees.json").write_text(json.dumps(index))
+    again.load(tmp_path)
+    assert np.isfinite(again.predict(examples.inputs)).all()
+
+
+def test_one_wrong_newest_value_does_not_decide_a_forecast(quick: UseCase, intraday_frame: pd.DataFrame) -> None:
+    layout = Layout.of(quick, "intraday")
+    truth = intraday_frame.assign(tso=intraday_frame["actuals"], tso_newest=intraday_frame["load_newest"] * 1.01)
+    examples = Examples.of(layout, quick, truth.iloc[:-100], "actuals")
+    early, late = examples.take(slice(None, 1500)), examples.take(slice(1600, None))
+    params = {**quick.part("intraday").forecaster.params, "lone_share": 1.0}
+    learned = make_forecaster("horizon_trees", layout, params)
+    learned.fit(early.inputs, early.target, 2)
+    learned.weigh(late.inputs, late.target)
+    right = learned.predict(late.inputs)
+    late.inputs.values[:, :, layout.column["load_newest"]] *= 0.6
+    assert np.abs(learned.predict(late.inputs) / right - 1).max() < 0.15
 
 
 def test_features_that_the_data_never_has_do_no_harm(quick: UseCase, day_ahead_frame: pd.DataFrame) -> None:

@@ -1,4 +1,4 @@
-"""Ridges, trees and intervals do what their names say."""
+"""Ridges, trees, nets and intervals do what their names say."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dualcast.catalogue import UseCase
 from models.conformal import Intervals
 from models.inputs import Floats, Inputs, Layout
 from models.learners.linear import GroupedRidge
+from models.learners.nets import NetParams, Nets
 from models.learners.trees import Growth, TreeParams, Trees, grow
 
 DAYS = 120
@@ -178,6 +179,25 @@ def test_trees_that_learned_nothing_say_nothing(tmp_path: Path) -> None:
     trees.save(tmp_path / "trees.txt")
     loaded.load(tmp_path / "trees.txt")
     assert np.isnan(loaded.predict(matrix)).all()
+
+
+def test_nets_bend_and_are_the_same_each_time_and_after_a_round_trip(tmp_path: Path) -> None:
+    chance = np.random.default_rng(0)
+    rows = chance.normal(size=(3000, 4)).astype(np.float32)
+    target = np.stack([np.abs(rows[:, 0]), rows[:, 1] * rows[:, 2]], axis=1).astype(np.float64)
+    known = target.copy()
+    known[::3, 1] = np.nan
+    nets, again = (Nets(NetParams(count=2, hidden=(32,), epochs=60, batch=100)) for _ in range(2))
+    nets.fit(rows, known)
+    again.fit(rows, known)
+    np.testing.assert_array_equal(again.predict(rows), nets.predict(rows))
+    usual = np.abs(target - target.mean(axis=0)).mean(axis=0)
+    assert (np.abs(nets.predict(rows) - target).mean(axis=0) < 0.4 * usual).all()
+    nets.save(tmp_path / "nets.npz")
+    again.load(tmp_path / "nets.npz")
+    np.testing.assert_array_equal(again.predict(rows), nets.predict(rows))
+    again.fit(rows[:50], known[:50])
+    assert not again.learned
 
 
 def test_intervals_cover_what_they_promise_in_every_part_of_the_day() -> None:
