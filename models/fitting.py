@@ -17,7 +17,7 @@ from dualcast.features.intraday_plan import feature_set
 from dualcast.records import quantile_column
 from models.conformal import Intervals
 from models.forecasters.registry import Forecaster, Weights, make_forecaster
-from models.inputs import Assembler, Floats, Inputs, Layout, idle, per_target
+from models.inputs import Assembler, Floats, Inputs, Layout, feature, idle, per_target
 from models.learners.feature_sets import known_features
 from models.model import Model
 
@@ -157,7 +157,7 @@ def _reference_errors(layout: Layout, newest: Examples) -> dict[str, float]:
     assert layout.reference is not None
     out: dict[str, float] = {}
     for name in layout.at_target[layout.reference][:1]:
-        values = newest.inputs.values[:, :, layout.column[name]].astype(np.float64)
+        values = feature(layout, newest.inputs, name)
         unit = newest.inputs.scale[:, np.newaxis] if name in layout.levels else 1.0
         out |= _errors("_reference", newest.actual, values * unit)
     return out

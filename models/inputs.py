@@ -103,6 +103,12 @@ class Layout(BaseModel):
         """Feature -> its column."""
         return {name: i for i, name in enumerate(self.features)}
 
+    @property
+    def others(self) -> str | None:
+        """The feature that is the forecast of others at the target, where it is in the target's unit."""
+        names = self.at_target.get(self.reference or "", ())
+        return next((n for n in names if n in self.levels), None)
+
     def columns(self, names: Sequence[str]) -> list[int]:
         """The columns of some features, in order."""
         return [self.column[name] for name in names]
@@ -119,6 +125,12 @@ def _newest(plan: FeaturePlan, variable: str | None) -> str | None:
         if spec.function == "recent" and spec.arguments() == {"variable": variable}:
             return name
     return None
+
+
+def feature(layout: Layout, inputs: Inputs, name: str) -> Floats:
+    """One feature, (n, H)."""
+    values: Floats = inputs.values[:, :, layout.column[name]].astype(np.float64)
+    return values
 
 
 def idle(layout: Layout, inputs: Inputs) -> NDArray[np.bool_]:

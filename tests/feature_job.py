@@ -13,13 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from dualcast.adapters.forecast_store import published
 from dualcast.adapters.kafka import RecordProducer
 from dualcast.feature_rows import FeatureRows
 from dualcast.records import FeatureRow, Observation, ObservationBatch, Topic
 from dualcast.settings import Settings
+from streaming.job.caught_up import ends_of
 
 PATIENCE_SECONDS = 240
 _DUALCAST = Path(sys.executable).with_name("dualcast")
@@ -107,10 +108,4 @@ def dead_letters(settings: Settings) -> Sequence[dict[str, object]]:
 
 def written(settings: Settings, topic: Topic) -> int:
     """How many messages were written to a topic, with those of a transaction that is still open."""
-    consumer = Consumer(
-        {"bootstrap.servers": settings.kafka, "group.id": "none", "isolation.level": "read_uncommitted"}
-    )
-    partitions = consumer.list_topics(topic.value, timeout=10).topics[topic.value].partitions
-    ends = [consumer.get_watermark_offsets(TopicPartition(topic.value, p), timeout=10)[1] for p in partitions]
-    consumer.close()
-    return sum(ends)
+    return sum(ends_of(AdminClient({"bootstrap.servers": settings.kafka}), topic).values())

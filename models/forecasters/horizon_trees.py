@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.forecasters.registry import Weights, forecaster
-from models.inputs import Floats, Inputs, Layout
+from models.inputs import Floats, Inputs, Layout, feature
 from models.learners.average import convex_weights, known_mean
 from models.learners.feature_sets import FeatureSet, feature_sets, mostly_known
 from models.learners.linear import GroupedRidge
@@ -116,7 +116,7 @@ class HorizonTrees:
             threads,
         )
         if self._nets is not None:
-            self._nets.fit(self._origins.fit(sample, list(self._sets[0].features), self._others), moved[spread])
+            self._nets.fit(self._origins.fit(sample, list(self._sets[0].features)), moved[spread])
 
     def weigh(self, inputs: Inputs, target: Floats) -> Weights:
         """How much each ridge, the lone trees and the nets count at each horizon: what would have been best here."""
@@ -158,7 +158,7 @@ class HorizonTrees:
         start, shape = self._start(inputs), inputs.clock.shape
         out = [start + self._lone.predict(self._matrix(inputs)).reshape(shape) * self._lone_unit]
         if self._nets is not None and self._nets.learned:
-            found = self._nets.predict(self._origins.rows(inputs, self._others))
+            found = self._nets.predict(self._origins.rows(inputs))
             # nets, too, are at a loss without what they always saw
             known = self._sets[0].usable(self._layout, inputs)
             out.append(np.where(known, start + found * self._lone_unit, np.nan))
@@ -231,22 +231,14 @@ class HorizonTrees:
         """How many ridges count, where their inputs are known."""
         return sum(not s.fallback for s in self._sets)
 
-    @property
-    def _others(self) -> str | None:
-        """The feature that is the forecast of others at the target, where it is in the target's unit."""
-        names = self._layout.at_target.get(self._layout.reference or "", ())
-        return next((n for n in names if n in self._layout.levels), None)
-
     def _of(self, name: str, inputs: Inputs) -> Floats:
-        """One feature, (n, H)."""
-        values: Floats = inputs.values[:, :, self._layout.column[name]].astype(np.float64)
-        return values
+        return feature(self._layout, inputs, name)
 
     def _prior(self, features: FeatureSet, inputs: Inputs) -> Floats:
         """What a ridge corrects, (n, H): the forecast of others where it knows that, so that it shrinks towards it."""
-        if self._others is None or self._others not in features.features:
+        if self._layout.others is None or self._layout.others not in features.features:
             return np.zeros(inputs.clock.shape)
-        return self._of(self._others, inputs)
+        return self._of(self._layout.others, inputs)
 
     def _combine(self, distances: list[Floats], inputs: Inputs) -> Floats:
         """The weighted mean of the usual ridges where their inputs are known, else the fallback's.
@@ -285,9 +277,9 @@ class HorizonTrees:
         if self._layout.anchor is None:
             return np.zeros(inputs.clock.shape)
         newest = self._of(self._layout.anchor, inputs)
-        if self._others is None or self._layout.reference_anchor is None:
+        if self._layout.others is None or self._layout.reference_anchor is None:
             return np.nan_to_num(newest)
-        expected, others = self._of(self._layout.reference_anchor, inputs), self._of(self._others, inputs)
+        expected, others = self._of(self._layout.reference_anchor, inputs), self._of(self._layout.others, inputs)
         left = np.nan_to_num(self._near(newest - expected) * self._lasting)
         newest = np.where(np.isnan(expected), newest, expected + left)
         return np.nan_to_num(newest) + np.nan_to_num(others - expected)
@@ -295,11 +287,11 @@ class HorizonTrees:
     def _learn_surprises(self, inputs: Inputs, target: Floats) -> None:
         """How large the newest surprise may be, and how much of it is usually left at each horizon, from 0 to 1."""
         anchor, before = self._layout.anchor, self._layout.reference_anchor
-        if anchor is None or before is None or self._others is None:
+        if anchor is None or before is None or self._layout.others is None:
             return
         surprise = self._of(anchor, inputs) - self._of(before, inputs)
         self._furthest = float(self._params.reach * _usual(surprise[:, :1])[0])
-        now, later = self._near(surprise), self._near(target - self._of(self._others, inputs))
+        now, later = self._near(surprise), self._near(target - self._of(self._layout.others, inputs))
         both = np.where(np.isfinite(now * later), [now * later, now**2], 0.0).sum(axis=1)
         self._lasting = np.clip(both[0] / np.maximum(both[1], _NEVER_NOTHING), 0.0, 1.0)
 

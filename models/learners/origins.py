@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.inputs import Floats, Inputs, Layout
+from models.inputs import Floats, Inputs, Layout, feature
+from models.learners.average import known_mean
 
 # A level feature of at least so much of the scale is told as a distance: slopes and errors are distances already.
 _LEVEL = 0.5
@@ -38,18 +39,18 @@ class Origins:
         self.spread: Floats = np.empty(0)
         self.even: Floats = np.empty((0, 0))
 
-    def fit(self, inputs: Inputs, features: list[str], others: str | None) -> Rows:
-        """Learn what varies, from training inputs, and give their rows (n, p); ``others`` is the forecast of others."""
+    def fit(self, inputs: Inputs, features: list[str]) -> Rows:
+        """Learn what varies, from training inputs, and give their rows (n, p)."""
         plain = [n for n in features if n not in self._layout.codes]
         values = inputs.values[:, :, self._layout.columns(plain)]
         differs = np.nan_to_num(np.abs(values - values[:, :1])).max(axis=(0, 1)) > _NO_SPREAD
         self.once = [n for n, d in zip(plain, differs, strict=True) if not d]
         self.each = [n for n, d in zip(plain, differs, strict=True) if d]
-        usual = _known_mean(values.reshape(-1, len(plain)))
-        levels = set(self._layout.levels) - {self._layout.anchor, others}
+        usual = known_mean(values.reshape(-1, len(plain)).astype(np.float64))
+        levels = set(self._layout.levels) - {self._layout.anchor, self._layout.others}
         self.far = [n for n, size in zip(plain, usual, strict=True) if n in levels and abs(size) > _LEVEL]
-        told = self._told(inputs, others)
-        self.mean = _known_mean(told)
+        told = self._told(inputs)
+        self.mean = np.nan_to_num(known_mean(told))
         spread = np.nan_to_num(told - self.mean).std(axis=0)
         self.spread = np.where(spread > _NO_SPREAD, spread, np.inf)
         scaled = self._scaled(told)
@@ -57,9 +58,9 @@ class Origins:
         self.even = directions / np.sqrt(np.maximum(sizes, 0.0) + _FLOOR)
         return self._rows(inputs, scaled)
 
-    def rows(self, inputs: Inputs, others: str | None) -> Rows:
+    def rows(self, inputs: Inputs) -> Rows:
         """The rows (n, p) of other inputs; what is unknown counts as usual."""
-        return self._rows(inputs, self._scaled(self._told(inputs, others)))
+        return self._rows(inputs, self._scaled(self._told(inputs)))
 
     def save(self, path: Path) -> None:
         """Write what was learned."""
@@ -79,32 +80,20 @@ class Origins:
         found: Floats = np.clip(np.nan_to_num((told - self.mean) / self.spread), -_REACH, _REACH)
         return found
 
-    def _told(self, inputs: Inputs, others: str | None) -> Floats:
+    def _told(self, inputs: Inputs) -> Floats:
         """Plain features (n, p): levels as distances from the newest value, or from the forecast of others."""
         layout, values = self._layout, inputs.values.astype(np.float64)
         once, each = values[:, 0, layout.columns(self.once)], values[:, :, layout.columns(self.each)]
-        once -= np.isin(self.once, self.far) * self._of(layout.anchor, inputs)[:, :1]
-        each -= np.isin(self.each, self.far) * self._of(others, inputs)[:, :, np.newaxis]
+        if layout.anchor is not None:
+            once -= np.isin(self.once, self.far) * feature(layout, inputs, layout.anchor)[:, :1]
+        if layout.others is not None:
+            each -= np.isin(self.each, self.far) * feature(layout, inputs, layout.others)[:, :, np.newaxis]
         return np.hstack([once, each.reshape(len(each), -1)])
 
     def _hot(self, inputs: Inputs) -> Floats:
         """The local time of the origin, and the codes of the first and the last target, one column for each."""
         blocks = [inputs.clock[:, :1] == np.arange(self._layout.slots_per_day)]
         for name, size in self._layout.codes.items():
-            code = self._of(name, inputs)
+            code = feature(self._layout, inputs, name)
             blocks += [code[:, at, np.newaxis] == np.arange(size) for at in (0, -1)]
         return np.hstack(blocks).astype(np.float64)
-
-    def _of(self, name: str | None, inputs: Inputs) -> Floats:
-        """One feature, (n, H); 0 where there is none."""
-        if name is None:
-            return np.zeros(inputs.clock.shape)
-        values: Floats = inputs.values[:, :, self._layout.column[name]].astype(np.float64)
-        return values
-
-
-def _known_mean(values: Floats | Rows) -> Floats:
-    """The mean of each column (n, p), of what is known; 0 where nothing is."""
-    known = np.isfinite(values)
-    mean: Floats = np.where(known, values, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    return mean

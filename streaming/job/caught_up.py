@@ -53,7 +53,7 @@ def wait(
     """
     admin = AdminClient({"bootstrap.servers": settings.kafka})
     deadline = monotonic() + timeout
-    ends = _ends(admin, Topic.OBSERVATIONS)
+    ends = ends_of(admin, Topic.OBSERVATIONS)
     total = sum(ends.values())
     # asks for its group's offsets and joins it not; the admin client crashed where the group was not known yet
     with closing(Consumer({"bootstrap.servers": settings.kafka, "group.id": job_name(settings, use_case)})) as group:
@@ -63,9 +63,9 @@ def wait(
             return read >= total
 
         _until(all_read, deadline, f"not all of {total} messages are read; does `dualcast stream features` run?")
-    written = _ends(admin, Topic.FEATURES_INTRADAY)
+    written = ends_of(admin, Topic.FEATURES_INTRADAY)
     _until(
-        lambda: all(end >= written[p] for p, end in _ends(admin, Topic.FEATURES_INTRADAY, committed=True).items()),
+        lambda: all(end >= written[p] for p, end in ends_of(admin, Topic.FEATURES_INTRADAY, committed=True).items()),
         deadline,
         "the observations are read, but their feature rows are not committed",
     )
@@ -85,7 +85,7 @@ def _until(condition: Callable[[], bool], deadline: float, otherwise: str) -> No
     raise NotCaughtUpError(f"timed out: {otherwise}{trouble}")
 
 
-def _ends(admin: AdminClient, topic: Topic, *, committed: bool = False) -> Offsets:
+def ends_of(admin: AdminClient, topic: Topic, *, committed: bool = False) -> Offsets:
     """The end of each partition: of all records, or of those before the first transaction that is still open."""
     partitions = admin.list_topics(topic.value, timeout=_REQUEST_SECONDS).topics[topic.value].partitions
     isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
