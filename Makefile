@@ -7,6 +7,8 @@ UV     := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 ROOMS  := dualcast streaming batch feature_repo models services infra
 DATA   ?=
 ARGS   ?=
+# two stacks at once take 8 GiB; each module of tests has a stack of its own
+SHARED := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 # without byte code, every start of every process compiles all that it imports
@@ -36,8 +38,8 @@ lock: setup ## resolve requirements.lock and the Java archives anew
 demo: setup ## the whole platform on this machine; DATA=file.csv replays a file, ARGS="--days 7" and so on
 	$(BIN)/dualcast demo $(if $(DATA),--data "$(DATA)") $(ARGS)
 
-test: setup ## all tests; the integration tests start the real stack by themselves
-	$(BIN)/pytest $(ARGS)
+test: setup ## all tests, two at a time, against the real stack; ARGS=tests/unit and so on runs those, one by one
+	$(BIN)/pytest $(or $(ARGS),$(SHARED))
 
 check: setup ## what CI checks besides the tests: style, types, imports between rooms, the compose file
 	$(BIN)/ruff check

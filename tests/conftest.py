@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,9 @@ from tests.databases import NoPostgresError, postgres
 
 ROOT = Path(__file__).parent.parent
 _JAR_SETS = {"spark", "flink"}
+
+# PySpark takes a process whose main module is no file, as those of xdist are, for a doctest, and ends it
+vars(sys.modules["__main__"]).setdefault("__file__", __file__)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
