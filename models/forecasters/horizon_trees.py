@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.forecasters.registry import Weights, forecaster
@@ -50,7 +51,7 @@ class HorizonTreesParams(BaseModel):
         good; where it is poor, even a quarter cost 2% six hours ahead in the season after a break. Without a share they
         answer only where the ridges lack an input, and few of them do
     lone_caution: as ``caution``, of the weights of the lone trees and the nets
-    nets: nets that learn alone too, where given; they count where ``lone_share`` lets them
+    nets: nets that learn alone too, where given and ``lone_share`` lets them count
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -82,7 +83,8 @@ class HorizonTrees:
         self._ridges: list[GroupedRidge] = []
         self._trees = Trees(self._params.trees)
         self._lone = Trees(self._params.lone_trees)
-        self._nets = None if self._params.nets is None else Nets(self._params.nets)
+        nets = self._params.nets if self._params.lone_share else None
+        self._nets = None if nets is None else Nets(nets)
         self._origins = Origins(layout)
         # the usual sizes of what the two ensembles predict, by horizon
         self._unit: Floats = np.ones(layout.horizons)
@@ -124,7 +126,8 @@ class HorizonTrees:
         usual = [d + self._prior(s, inputs) for s, d in zip(self._sets, distances, strict=True) if not s.fallback]
         self._weights[: len(usual)] = self._best(np.stack(usual) - target, self._params.caution)
         if self._params.lone_share:
-            opinions = np.stack([self._combine(distances, inputs), *self._alone(inputs)])
+            known = self._sets[0].usable(self._layout, inputs)
+            opinions = np.stack([self._combine(distances, inputs), *self._alone(inputs, known)])
             found = self._best(opinions - target, self._params.lone_caution)[1:]
             self._weights[len(usual) :][: len(found)] = self._params.lone_share * found
         return self._named_weights()
@@ -139,7 +142,7 @@ class HorizonTrees:
         if not self._params.lone_share and np.isfinite(said).all():
             return said
         # trees that always saw the forecast of others are at a loss without it: better the ridges, where they can say
-        alone = self._alone(inputs)
+        alone = self._alone(inputs, known)
         share = np.where(known, self._weights[self._usual_ridges :, np.newaxis], 0.0)[: len(alone)]
         weights = np.stack([1 - share.sum(axis=0), *share])
         return known_mean(np.stack([said, *alone]), np.maximum(weights, _NEVER_NOTHING * np.isnan(said)))
@@ -153,14 +156,15 @@ class HorizonTrees:
         found = [convex_weights(of_horizon, nothing, equal, caution) for of_horizon in by_horizon]
         return np.stack(found, axis=1)
 
-    def _alone(self, inputs: Inputs) -> list[Floats]:
-        """What the trees say that learned without the ridges, and the nets where they learned, each (n, H)."""
+    def _alone(self, inputs: Inputs, known: NDArray[np.bool_]) -> list[Floats]:
+        """What the trees say that learned without the ridges, and the nets where they learned, each (n, H).
+
+        Nets, too, are at a loss without what they always saw: they speak where that is ``known`` (n, H).
+        """
         start, shape = self._start(inputs), inputs.clock.shape
         out = [start + self._lone.predict(self._matrix(inputs)).reshape(shape) * self._lone_unit]
         if self._nets is not None and self._nets.learned:
             found = self._nets.predict(self._origins.rows(inputs))
-            # nets, too, are at a loss without what they always saw
-            known = self._sets[0].usable(self._layout, inputs)
             out.append(np.where(known, start + found * self._lone_unit, np.nan))
         return out
 
