@@ -44,7 +44,7 @@ test: setup ## all tests, two at a time, against the real stack; ARGS=tests/unit
 check: setup ## what CI checks besides the tests: style, types, imports between rooms, the compose file
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy $(ROOMS) tests
+	$(BIN)/mypy $(ROOMS) benchmarks tests
 	$(BIN)/lint-imports
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 

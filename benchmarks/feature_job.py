@@ -19,6 +19,7 @@ import pandas as pd
 import psutil
 import yaml
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from benchmarks.embedded import USE_CASES, Embedded, embedded
 from dualcast.adapters.kafka import Codec, create_topics
@@ -27,6 +28,7 @@ from dualcast.records import Topic
 from dualcast.settings import Settings
 from streaming.ingest.messages import messages
 from streaming.ingest.replay import MOST_IN_HISTORY
+from streaming.job.caught_up import ends_of
 
 OURS = [str(Path(sys.executable).with_name("dualcast")), "stream", "features"]
 IDENTITY = [sys.executable, "-m", "benchmarks.identity_program"]
@@ -119,13 +121,14 @@ def catch_up(
     # what is committed moves by the checkpoint, every ten seconds
     reading = {"group.id": str(uuid4()), "isolation.level": "read_uncommitted", "enable.partition.eof": True}
     consumer = Consumer({"bootstrap.servers": settings.kafka, **reading})
-    before = ends(consumer, Topic.FEATURES_INTRADAY)
+    admin = AdminClient({"bootstrap.servers": settings.kafka})
+    before = ends_of(admin, Topic.FEATURES_INTRADAY)
     samples: list[_Sample] = []
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while not _is_quiet(samples):
         if time.monotonic() > deadline or not running.is_running():
             raise RuntimeError(f"the job did not catch up: {samples[-1:]}")
-        messages = sum(ends(consumer, Topic.FEATURES_INTRADAY).values()) - sum(before.values())
+        messages = sum(ends_of(admin, Topic.FEATURES_INTRADAY).values()) - sum(before.values())
         sample = _Sample(time.monotonic(), _cpu_seconds(running), messages)
         if sample.messages:
             samples.append(sample)
@@ -137,12 +140,6 @@ def catch_up(
     most = samples[-1].messages
     first, last = samples[0], next(s for s in samples if s.messages > 0.999 * most)
     return Cost(last.at - first.at, last.cpu - first.cpu, 1 - first.messages / most, rows, first.cpu)
-
-
-def ends(consumer: Consumer, topic: Topic) -> Mapping[int, int]:
-    """The offset behind the last record of each partition."""
-    partitions = consumer.list_topics(topic.value, timeout=10).topics[topic.value].partitions
-    return {p: consumer.get_watermark_offsets(TopicPartition(topic.value, p), timeout=10)[1] for p in partitions}
 
 
 def _rows_in(settings: Settings) -> Callable[[bytes], int]:

@@ -16,6 +16,7 @@ from uuid import uuid4
 import numpy as np
 import pandas as pd
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from benchmarks import feature_job
 from benchmarks.embedded import Embedded
@@ -30,6 +31,7 @@ from dualcast.settings import Settings
 from dualcast.timegrid import floor
 from streaming.ingest.messages import messages
 from streaming.ingest.sources import open_source
+from streaming.job.caught_up import ends_of
 
 _ZONES, _YEARS = 5, 4
 _EVENTS, _PAUSE_SECONDS = 400, 0.05
@@ -100,8 +102,8 @@ def _serve(stack: Embedded, use_case: UseCase) -> None:
 def _live(settings: Settings, use_case: UseCase, newest: pd.DataFrame) -> tuple[_Latency, _Latency]:
     """From when a value is sent to when its row can be read, and to when its forecast is on its topic."""
     online, forecasts = OnlineFeatures(settings, use_case.use_case), Codec(settings, Topic.FORECASTS_INTRADAY)
-    producer, until_row, until_forecast = _producer(settings), [], []
-    with _tail(settings, Topic.FORECASTS_INTRADAY) as consumer:
+    until_row, until_forecast = [], []
+    with _producer(settings) as producer, _tail(settings, Topic.FORECASTS_INTRADAY) as consumer:
         for published_at, entity_id, value in _revisions(settings, newest):
             begin = time.perf_counter()
             producer.produce(Topic.OBSERVATIONS.value, value, entity_id)
@@ -119,8 +121,8 @@ def _live(settings: Settings, use_case: UseCase, newest: pd.DataFrame) -> tuple[
 
 def _through_broker(settings: Settings, newest: pd.DataFrame) -> _Latency:
     """From when a message is sent to when a consumer has it."""
-    producer, seconds = _producer(settings), []
-    with _tail(settings, Topic.DEAD_LETTERS) as consumer:
+    seconds = []
+    with _producer(settings) as producer, _tail(settings, Topic.DEAD_LETTERS) as consumer:
         for _, key, value in _revisions(settings, newest):
             begin = time.perf_counter()
             producer.produce(Topic.DEAD_LETTERS.value, value, key)
@@ -141,15 +143,20 @@ def _revisions(settings: Settings, newest: pd.DataFrame) -> Iterator[tuple[datet
         yield now, part.entity_id, codec.encode(part)
 
 
-def _producer(settings: Settings) -> Producer:
-    return Producer({"bootstrap.servers": settings.kafka, "linger.ms": 0})
+@contextmanager
+def _producer(settings: Settings) -> Iterator[Producer]:
+    """Sends each message at once."""
+    producer = Producer({"bootstrap.servers": settings.kafka, "linger.ms": 0})
+    yield producer
+    producer.flush(_PATIENCE_SECONDS)
 
 
 @contextmanager
 def _tail(settings: Settings, topic: Topic) -> Iterator[Consumer]:
     """What is written to a topic from now on."""
     consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": str(uuid4())})
-    consumer.assign([TopicPartition(topic.value, p, end) for p, end in feature_job.ends(consumer, topic).items()])
+    ends = ends_of(AdminClient({"bootstrap.servers": settings.kafka}), topic)
+    consumer.assign([TopicPartition(topic.value, p, end) for p, end in ends.items()])
     try:
         yield consumer
     finally:
