@@ -33,7 +33,7 @@ from tests.feature_job import published_rows
 pytestmark = [pytest.mark.stack, pytest.mark.soak, pytest.mark.timeout(1800)]
 
 DAYS = 7
-# By then the replay is under way, and the first day-ahead curve reaches the coming hours: what id-svc falls back on.
+# By then the replay is under way, and the first day-ahead curve, if it is there, reaches the coming hours.
 BEGUN = timedelta(hours=16)
 VICTIMS = ("redis", "features", "id-svc", "day-ahead", "kafka", "registry", "da-svc", "mlflow")
 RECOVERY_SECONDS = 30.0
@@ -90,6 +90,7 @@ def week(tmp_path_factory: pytest.TempPathFactory, use_case: UseCase) -> Iterato
         clock = load_settings().clock
         assert clock.start is not None
         time.sleep(clock.wall_seconds_until(clock.start + BEGUN))
+        _wait_for_a_curve(load_settings())
         state = StateDir(root)
         watch = Watch(state, use_case.entities[0].id)
         asking = threading.Thread(target=watch.run)
@@ -99,6 +100,14 @@ def week(tmp_path_factory: pytest.TempPathFactory, use_case: UseCase) -> Iterato
         watch.done.set()
         asking.join()
         yield Week(load_settings(), watch, recovered)
+
+
+def _wait_for_a_curve(settings: Settings) -> None:
+    """Until id-svc has a day-ahead curve to fall back on. Spark is just starting, and that takes what it takes."""
+    begin = time.monotonic()
+    while next(published_forecasts(settings, Topic.FORECASTS_DAY_AHEAD), None) is None:
+        assert time.monotonic() - begin < 2 * RECOVERY_SECONDS, "there is no day-ahead curve"
+        time.sleep(1)
 
 
 def _kill(state: StateDir, victim: str) -> float:
