@@ -58,6 +58,7 @@ class TopicReader:
         self._since = since
         self._keys = keys
         self._next: dict[int, int] = {}
+        self._ends: dict[int, int] = {}
         self._behind: set[int] = set()
         self._codec: Codec | None = None
         self._consumer: Consumer | None = None
@@ -68,12 +69,13 @@ class TopicReader:
         consumer = _consumer(self._settings, f"reader-{self._topic}")
         try:
             with reaching(self._topic):
-                starts = _starts(consumer, self._topic, self._tail, self._since)
+                starts, self._ends = _bounds(consumer, self._topic, self._tail, self._since)
         except UnreachableError:
             consumer.close()
             raise
-        self._behind = set(starts)
-        consumer.assign([TopicPartition(self._topic, p, self._next.get(p, start)) for p, start in starts.items()])
+        begin = {p: self._next.get(p, start) for p, start in starts.items()}
+        self._behind = {p for p, end in self._ends.items() if begin[p] < end}
+        consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in begin.items()])
         self._codec, self._consumer = Codec(self._settings, self._topic), consumer
         return self
 
@@ -108,9 +110,15 @@ class TopicReader:
                 continue
             if self._keys is None or message.key() in self._keys:
                 yield message
-            self._next[message.partition()] = message.offset() + 1
+            self._read_until(message.partition(), message.offset() + 1)
+
+    def _read_until(self, partition: int, offset: int) -> None:
+        self._next[partition] = offset
+        if offset >= self._ends[partition]:
+            self._behind.discard(partition)
 
     def _note(self, message: Message) -> None:
+        # the marks of transactions fill the last offsets, and are never handed out
         if message.error().code() == KafkaError._PARTITION_EOF:
             self._behind.discard(message.partition())
         elif not message.error().retriable():
@@ -148,7 +156,7 @@ def start_group_near_end(settings: Settings, topic: Topic, group: str, tail: int
     consumer = _consumer(settings, group, "read_uncommitted")
     try:
         with reaching(topic):
-            starts = _starts(consumer, topic, tail)
+            starts, _ = _bounds(consumer, topic, tail)
             known = consumer.committed([TopicPartition(topic, p) for p in starts], timeout=_TIMEOUT_SECONDS)
             fresh = [TopicPartition(topic, p.partition, starts[p.partition]) for p in known if p.offset < 0]
             if fresh:
@@ -170,8 +178,10 @@ def _consumer(settings: Settings, group: str, isolation: str = "read_committed")
     )
 
 
-def _starts(consumer: Consumer, topic: Topic, tail: int | None, since: datetime | None = None) -> dict[int, int]:
-    """Where to begin in each partition. Raises KafkaException where the broker or the topic is not there."""
+def _bounds(
+    consumer: Consumer, topic: Topic, tail: int | None, since: datetime | None = None
+) -> tuple[dict[int, int], dict[int, int]]:
+    """Where to begin in each partition, and its end. Raises KafkaException where broker or topic is not there."""
     found = consumer.list_topics(topic.value, timeout=_TIMEOUT_SECONDS).topics[topic.value]
     if found.error is not None:
         raise KafkaException(found.error)
@@ -185,4 +195,4 @@ def _starts(consumer: Consumer, topic: Topic, tail: int | None, since: datetime 
         for written in consumer.offsets_for_times(asked, timeout=_TIMEOUT_SECONDS):
             # a negative offset says that nothing was written since
             starts[written.partition] = written.offset if written.offset >= 0 else ends[written.partition]
-    return starts
+    return starts, ends

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, timedelta
 
 import pytest
@@ -56,6 +59,37 @@ def test_a_reader_that_is_opened_again_goes_on_where_it_was(curves: Settings) ->
 
 def test_an_empty_topic_is_at_its_end(stack: Settings) -> None:
     assert list(published(stack, Topic.DEAD_LETTERS)) == []
+
+
+@contextmanager
+def _always_written_to(settings: Settings, topic: Topic) -> Iterator[None]:
+    """Messages of nobody, a hundred in each second."""
+    producer = Producer({"bootstrap.servers": settings.kafka, "linger.ms": 0})
+    done = threading.Event()
+
+    def write() -> None:
+        while not done.wait(0.01):
+            producer.produce(topic.value, b"nothing", b"nobody")
+            producer.poll(0)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        yield
+    finally:
+        done.set()
+        writer.join()
+        assert producer.flush(10) == 0
+
+
+def test_a_topic_that_is_always_written_to_has_an_end(stack: Settings) -> None:
+    reader = TopicReader(stack, Topic.OBSERVATIONS, keys=[b"somebody"])
+    with _always_written_to(stack, Topic.OBSERVATIONS):
+        time.sleep(1.0)
+        with reader:
+            for _ in range(20):
+                reader.poll(0.25)
+            assert reader.caught_up
 
 
 def test_a_broker_that_is_away_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
