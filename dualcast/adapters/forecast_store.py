@@ -12,7 +12,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
-from dualcast.adapters.kafka import Codec, DeliveryError
+from dualcast.adapters.kafka import Codec, DeliveryError, connection
 from dualcast.records import Forecast, Topic
 from dualcast.settings import Settings
 
@@ -168,7 +168,7 @@ def start_group_near_end(settings: Settings, topic: Topic, group: str, tail: int
 def _consumer(settings: Settings, group: str, isolation: str = "read_committed") -> Consumer:
     return Consumer(
         {
-            "bootstrap.servers": settings.kafka,
+            **connection(settings),
             "group.id": group,
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",

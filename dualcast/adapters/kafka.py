@@ -27,6 +27,7 @@ _TIMEOUT_SECONDS = 30.0
 _REGISTRY_SECONDS = 120.0
 # After so long the broker gives the place of a consumer that was killed to the one that was started for it.
 _SESSION_MILLISECONDS = 10_000
+_KNOCKING_MILLISECONDS = 500
 _PARTITIONS = 4
 _MAX_MESSAGE_BYTES = 8 * 2**20
 # What was observed and forecast is the history that models learn from: it is kept.
@@ -51,9 +52,18 @@ class DeliveryError(RuntimeError):
         self.failed = failed
 
 
+def connection(settings: Settings) -> dict[str, Any]:
+    """What every client of the broker is told.
+
+    While the broker is away a client knocks, and logs it, as often as the shortest backoff allows: librdkafka forgets
+    longer ones when it begins again with the bootstrap servers. By default that is twenty times a second.
+    """
+    return {"bootstrap.servers": settings.kafka, "reconnect.backoff.ms": _KNOCKING_MILLISECONDS}
+
+
 def create_topics(settings: Settings, timeout: float = _TIMEOUT_SECONDS) -> None:
     """Create the platform's topics where they are missing, and register their schemas as BACKWARD compatible."""
-    admin = AdminClient({"bootstrap.servers": settings.kafka})
+    admin = AdminClient(connection(settings))
     known = admin.list_topics(timeout=timeout).topics
     missing = [NewTopic(t.value, num_partitions=_PARTITIONS, config=_TOPIC_CONFIG) for t in Topic if t not in known]
     for name, outcome in admin.create_topics(missing).items() if missing else ():
@@ -145,7 +155,7 @@ class RecordProducer:
         self._failed: list[str] = []
         self._producer = Producer(
             {
-                "bootstrap.servers": settings.kafka,
+                **connection(settings),
                 "enable.idempotence": True,
                 "linger.ms": 5,
                 "compression.type": "lz4",
@@ -234,7 +244,7 @@ class RecordConsumer:
         self._on_fault = on_fault
         self._consumer = Consumer(
             {
-                "bootstrap.servers": settings.kafka,
+                **connection(settings),
                 "group.id": group,
                 "auto.offset.reset": "earliest" if from_beginning else "latest",
                 "enable.auto.commit": False,

@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicParti
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from dualcast.adapters.feature_store import OnlineFeatures
+from dualcast.adapters.kafka import connection
 from dualcast.catalogue import UseCase
 from dualcast.records import Topic
 from dualcast.settings import Settings
@@ -51,12 +52,12 @@ def wait(
     older than ``until`` on the grid, less ``tolerance``, for want of newer values. ``report`` is told how many of how
     many messages are read. Raises NotCaughtUpError after ``timeout`` seconds.
     """
-    admin = AdminClient({"bootstrap.servers": settings.kafka})
+    admin = AdminClient(connection(settings))
     deadline = monotonic() + timeout
     ends = ends_of(admin, Topic.OBSERVATIONS)
     total = sum(ends.values())
     # asks for its group's offsets and joins it not; the admin client crashed where the group was not known yet
-    with closing(Consumer({"bootstrap.servers": settings.kafka, "group.id": job_name(settings, use_case)})) as group:
+    with closing(Consumer(connection(settings) | {"group.id": job_name(settings, use_case)})) as group:
 
         def all_read() -> bool:
             report(read := _read(group, ends), total)

@@ -20,7 +20,7 @@ from py4j.protocol import Py4JError
 from pyflink.common import Configuration, JobClient, JobStatus
 from pyflink.datastream import StreamExecutionEnvironment
 
-from dualcast.adapters.kafka import create_topics
+from dualcast.adapters.kafka import connection, create_topics
 from dualcast.catalogue import UseCase
 from dualcast.settings import Settings
 from streaming.job import checkpoints, internals, java, pipeline
@@ -127,7 +127,7 @@ def _resume(settings: Settings, use_case: UseCase, configuration: Configuration)
 
 def _forget_progress(settings: Settings, group: str) -> None:
     """Remove what the group has read, which others ask to know how far the job is."""
-    admin = AdminClient({"bootstrap.servers": settings.kafka})
+    admin = AdminClient(connection(settings))
     known = admin.list_consumer_groups(request_timeout=_TIMEOUT_SECONDS).result(_TIMEOUT_SECONDS)
     if group in {g.group_id for g in known.valid}:
         admin.delete_consumer_groups([group], request_timeout=_TIMEOUT_SECONDS)[group].result(_TIMEOUT_SECONDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -19,7 +20,14 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 from rich.console import Console
 
 from dualcast.adapters.forecast_store import UnreachableError, start_group_near_end
-from dualcast.adapters.kafka import Codec, RecordConsumer, RecordProducer, create_topics, dead_letter
+from dualcast.adapters.kafka import (
+    Codec,
+    RecordConsumer,
+    RecordProducer,
+    connection,
+    create_topics,
+    dead_letter,
+)
 from dualcast.records import Observation, ObservationBatch, Topic, schema_text
 from dualcast.settings import Settings
 from infra.local import stack as embedded
@@ -94,6 +102,18 @@ def test_records_round_trip_and_bad_bytes_do_not_stop_the_stream(stack: Settings
     assert len(faults) == 4
     letter = dead_letter(faults[1][0], "not_avro", faults[1][1], "test", NOW)
     assert (letter.value, letter.key, letter.topic) == (b"junk", b"XX", Topic.OBSERVATIONS.value)
+
+
+def test_a_broker_that_is_away_is_not_knocked_at_all_the_time(
+    stack: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    nowhere = connection(stack.model_copy(update={"kafka": "127.0.0.1:1"}))
+    consumer = Consumer(nowhere | {"group.id": "nobody"}, logger=logging.getLogger("knocking"))
+    consumer.subscribe([Topic.OBSERVATIONS.value])
+    for _ in range(20):
+        consumer.poll(0.1)
+    consumer.close()
+    assert 0 < sum("refused" in r.getMessage() for r in caplog.records) < 10
 
 
 def test_headers_carry_cloudevents(stack: Settings) -> None:
