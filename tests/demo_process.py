@@ -41,9 +41,9 @@ class DemoProcess:
 
 
 @contextmanager
-def demo(state: Path, days: int) -> Iterator[DemoProcess]:
+def demo(state: Path, days: int, *more: str) -> Iterator[DemoProcess]:
     """A demo in a state folder of its own, whose environment the test has meanwhile. Ends on its last word, Ctrl-C."""
-    command = [str(Path(sys.executable).with_name("dualcast")), "demo", "--keep", "--days", str(days)]
+    command = [str(Path(sys.executable).with_name("dualcast")), "demo", "--keep", "--days", str(days), *more]
     with pytest.MonkeyPatch.context() as patch:
         clean_environment(patch, state)
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -1,6 +1,6 @@
 """A replayed week in which every component is killed once: what was accepted counts, once, and somebody always answers.
 
-Takes ten minutes: ``make test ARGS="-m soak tests/load"``.
+Takes a quarter of an hour: ``make test ARGS="-m soak tests/load"``.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import signal
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import httpx2
 import numpy as np
@@ -20,6 +20,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from dualcast.adapters.feature_store import OnlineFeatures
 from dualcast.adapters.forecast_store import published, published_forecasts
 from dualcast.catalogue import UseCase
 from dualcast.features.asof import intraday_features
@@ -33,11 +34,15 @@ from tests.feature_job import published_rows
 pytestmark = [pytest.mark.stack, pytest.mark.soak, pytest.mark.timeout(1800)]
 
 DAYS = 7
-# By then the replay is under way, and the first day-ahead curve, if it is there, reaches the coming hours.
-BEGUN = timedelta(hours=16)
+# So many times faster than the wall a day takes 72 s: while things are killed, Spark still keeps up with the days.
+SPEED = 1200
+# What id-svc falls back on: a day-ahead curve that reaches so far.
+AHEAD = timedelta(hours=12)
 VICTIMS = ("redis", "features", "id-svc", "day-ahead", "kafka", "registry", "da-svc", "mlflow")
 RECOVERY_SECONDS = 30.0
 CALM_SECONDS = 6.0
+ENTITY = "DE"
+NEVER = datetime.min.replace(tzinfo=UTC)
 ASKED = {"da-svc": "forecasts/day-ahead", "id-svc": "forecasts/intraday"}
 
 
@@ -46,7 +51,6 @@ class Watch:
     """Asks both services twice a second, and keeps how long each gave no forecast."""
 
     state: StateDir
-    entity_id: str
     silent_since: dict[str, float] = field(default_factory=dict)
     longest: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     answers: dict[str, int] = field(default_factory=lambda: defaultdict(int))
@@ -62,7 +66,7 @@ class Watch:
         now = time.monotonic()
         address = self.state.live_status().components[service].address
         try:
-            good = httpx2.get(f"{address}/api/v1/{path}/{self.entity_id}", timeout=5).status_code == 200
+            good = httpx2.get(f"{address}/api/v1/{path}/{ENTITY}", timeout=5).status_code == 200
         except httpx2.HTTPError:
             good = False
         self.answers[service] += good
@@ -85,46 +89,56 @@ class Week:
 @pytest.fixture(scope="module")
 def week(tmp_path_factory: pytest.TempPathFactory, use_case: UseCase) -> Iterator[Week]:
     root = tmp_path_factory.mktemp("week") / "state"
-    with demo(root, DAYS) as running:
+    with demo(root, DAYS, "--speed", str(SPEED)) as running:
         running.read_until("replay at")
-        clock = load_settings().clock
-        assert clock.start is not None
-        time.sleep(clock.wall_seconds_until(clock.start + BEGUN))
-        _wait_for_a_curve(load_settings())
-        state = StateDir(root)
-        watch = Watch(state, use_case.entities[0].id)
+        settings, state = load_settings(), StateDir(root)
+        _until(lambda: _day_ahead_reaches(settings) > settings.clock.now() + AHEAD, "a day-ahead curve", 180)
+        watch = Watch(state)
         asking = threading.Thread(target=watch.run)
         asking.start()
-        recovered = {victim: _kill(state, victim) for victim in VICTIMS}
+        online = OnlineFeatures(settings, use_case.use_case)
+        recovered = {victim: _kill(settings, state, online, victim) for victim in VICTIMS}
         running.read_until(READY)
         watch.done.set()
         asking.join()
         yield Week(load_settings(), watch, recovered)
 
 
-def _wait_for_a_curve(settings: Settings) -> None:
-    """Until id-svc has a day-ahead curve to fall back on. Spark is just starting, and that takes what it takes."""
-    begin = time.monotonic()
-    while next(published_forecasts(settings, Topic.FORECASTS_DAY_AHEAD), None) is None:
-        assert time.monotonic() - begin < 2 * RECOVERY_SECONDS, "there is no day-ahead curve"
-        time.sleep(1)
+def _day_ahead_reaches(settings: Settings) -> datetime:
+    """The last delivery interval that a published curve has."""
+    curves = published_forecasts(settings, Topic.FORECASTS_DAY_AHEAD)
+    return max((curve.points[-1].valid_time for curve in curves), default=NEVER)
 
 
-def _kill(state: StateDir, victim: str) -> float:
-    """Kill a component with all its processes; the seconds until it is healthy again."""
+def _kill(settings: Settings, state: StateDir, online: OnlineFeatures, victim: str) -> float:
+    """Kill a component with all its processes; the seconds until it is healthy and does its work again."""
     pid = state.live_status().components[victim].pid
     assert pid is not None, f"{victim} does not run"
     os.killpg(pid, signal.SIGKILL)
-    begin = time.monotonic()
-    while True:
+    killed_at = settings.clock.now()
+
+    def is_back() -> bool:
         now = state.live_status().components[victim]
-        if now.phase == Phase.HEALTHY and now.pid != pid:
-            break
-        assert time.monotonic() - begin < 4 * RECOVERY_SECONDS, f"{victim} does not come back"
-        time.sleep(0.1)
-    seconds = time.monotonic() - begin
+        healthy = now.phase == Phase.HEALTHY and now.pid != pid
+        return healthy and (victim != "features" or _made_at(online) > killed_at)
+
+    seconds = _until(is_back, f"{victim} again", 4 * RECOVERY_SECONDS)
     time.sleep(CALM_SECONDS)
     return seconds
+
+
+def _made_at(online: OnlineFeatures) -> datetime:
+    """When the features that can be read now were made: the job's process is up long before it makes any."""
+    return max((row.as_of for row in online.read([ENTITY]).values() if row), default=NEVER)
+
+
+def _until(condition: Callable[[], bool], what: str, patience: float) -> float:
+    """The seconds until something is so."""
+    begin = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begin < patience, f"there is not {what}"
+        time.sleep(0.1)
+    return time.monotonic() - begin
 
 
 def _observations(settings: Settings) -> pd.DataFrame:
