@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -38,6 +38,7 @@ from services.id_svc.main import dependencies as id_dependencies
 from tests import services_world as world
 from tests.databases import free_port, fresh_database
 from tests.intraday_models import learned, published, stream_rows, widened
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.stack,
@@ -124,27 +125,20 @@ def serving(service: str, settings: Settings) -> Iterator[Ask]:
 @pytest.fixture(scope="module")
 def id_svc(filled: Settings) -> Iterator[Ask]:
     with serving("id", filled) as ask:
-        until(lambda: ask().get("fallback", "nothing") is None and lacks_nothing(ask))
+        until(lambda: ask().get("fallback", "nothing") is None and lacks_nothing(ask), SECONDS_TO_RECOVER)
         yield ask
 
 
 @pytest.fixture(scope="module")
 def da_svc(filled: Settings) -> Iterator[Ask]:
     with serving("da", filled) as ask:
-        until(lambda: ask()["code"] == 200 and lacks_nothing(ask))
+        until(lambda: ask()["code"] == 200 and lacks_nothing(ask), SECONDS_TO_RECOVER)
         yield ask
 
 
 def lacks_nothing(ask: Ask) -> bool:
     """Whether a service has caught up with all its topics, and every server answers it."""
     return bool(ask("/health/ready").get("missing") == [])
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS_TO_RECOVER
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
 
 
 def pid_of(settings: Settings, component: str) -> int:
@@ -162,7 +156,7 @@ def archived(curve: Forecast) -> dict[str, str]:
 def test_without_redis_both_services_go_on_and_say_so(
     filled: Settings, id_svc: Ask, da_svc: Ask, curves: list[Forecast], blow: signal.Signals
 ) -> None:
-    until(lambda: id_svc()["fallback"] is None)
+    until(lambda: id_svc()["fallback"] is None, SECONDS_TO_RECOVER)
     pid = pid_of(filled, "redis")
     os.killpg(pid, blow)
     try:
@@ -182,20 +176,20 @@ def test_without_redis_both_services_go_on_and_say_so(
     assert (health["ready"], health["missing"]) == (True, ["redis does not answer"])
     assert (old["code"], old["issued_at"]) == (200, curves[0].issued_at.isoformat().replace("+00:00", "Z"))
     assert limited["code"] == 200
-    until(lambda: id_svc()["fallback"] is None)
-    until(lambda: lacks_nothing(id_svc))
+    until(lambda: id_svc()["fallback"] is None, SECONDS_TO_RECOVER)
+    until(lambda: lacks_nothing(id_svc), SECONDS_TO_RECOVER)
 
 
 def test_a_broken_champion_leaves_the_previous_version_to_answer(filled: Settings, model: Model) -> None:
     good, broken = published(filled, widened(model, 1.5)), published(filled, widened(model, 1.0, levels=2))
     with serving("id", filled) as ask:
-        until(lambda: ask().get("fallback") == "previous_version")
+        until(lambda: ask().get("fallback") == "previous_version", SECONDS_TO_RECOVER)
         body, status = ask(), ask("/api/v1/status")
         assert (body["model"]["version"], body["degraded"]) == (good, True)
         assert {"fallback: previous_version", "no champion model is loaded"} <= set(body["degraded_reasons"])
         assert [r["version"] for r in status["refused"] if r["alias"] == "champion"] == [broken]
         mended = published(filled, model)
-        until(lambda: ask()["fallback"] is None)
+        until(lambda: ask()["fallback"] is None, SECONDS_TO_RECOVER)
         assert ask()["model"]["version"] == mended
 
 
@@ -204,18 +198,21 @@ def test_without_the_registry_models_that_were_loaded_answer_and_else_the_shifte
 ) -> None:
     away = filled.model_copy(update={"mlflow": f"http://127.0.0.1:{free_port()}"})
     with serving("id", away) as ask:
-        until(lambda: ask()["fallback"] is None)
-        until(lambda: ask("/health/ready") == {"code": 200, "ready": True, "missing": ["registry does not answer"]})
+        until(lambda: ask()["fallback"] is None, SECONDS_TO_RECOVER)
+        until(
+            lambda: ask("/health/ready") == {"code": 200, "ready": True, "missing": ["registry does not answer"]},
+            SECONDS_TO_RECOVER,
+        )
     store = SecretStr(filled.store_url)
     with serving("id", away.model_copy(update={"state_dir": tmp_path, "store": store})) as ask:
-        until(lambda: ask()["code"] == 200)
+        until(lambda: ask()["code"] == 200, SECONDS_TO_RECOVER)
         body, health = ask(), ask("/health/ready")
     assert (body["fallback"], body["degraded"]) == ("shifted_day_ahead", True)
     assert "no champion model is loaded" in body["degraded_reasons"]
     assert health["ready"]
     assert "no model is loaded" in health["missing"]
     os.killpg(pid_of(filled, "mlflow"), signal.SIGKILL)
-    until(lambda: "registry does not answer" in id_svc("/health/ready")["missing"])
+    until(lambda: "registry does not answer" in id_svc("/health/ready")["missing"], SECONDS_TO_RECOVER)
     assert id_svc()["fallback"] is None
 
 
@@ -248,10 +245,10 @@ def test_with_nothing_but_the_store_a_service_starts_and_serves_what_that_has(
     )
     store_of(dark, taken)
     with serving("da", dark) as ask:
-        until(lambda: tuple(ask().get(name) for name in ("code", "stale", "fallback")) == day_ahead)
+        until(lambda: tuple(ask().get(name) for name in ("code", "stale", "fallback")) == day_ahead, SECONDS_TO_RECOVER)
         assert "forecasts.day_ahead.v1 is connecting" in str(ask("/health/ready"))
     with serving("id", dark) as ask:
-        until(lambda: tuple(ask().get(name) for name in ("code", "fallback")) == intraday)
+        until(lambda: tuple(ask().get(name) for name in ("code", "fallback")) == intraday, SECONDS_TO_RECOVER)
         if intraday[1] is None:
             assert "no stored curve reaches the coming interval" in ask()["detail"]
 
@@ -264,7 +261,7 @@ def test_a_store_that_hangs_costs_only_what_it_alone_has(
     store_of(settings, curves)
     server = postmaster(url)
     with serving("da", settings) as ask:
-        until(lambda: ask()["code"] == 200 and lacks_nothing(ask))
+        until(lambda: ask()["code"] == 200 and lacks_nothing(ask), SECONDS_TO_RECOVER)
         assert ask(**archived(curves[0]))["code"] == 200
         processes = [server, *server.children(recursive=True)]
         for process in processes:
@@ -280,7 +277,7 @@ def test_a_store_that_hangs_costs_only_what_it_alone_has(
         assert in_redis["code"] == 200
         assert {(a["code"], a["type"]) for a in unread} == {(503, "urn:dualcast:problem:archive-away")}
         assert (health["ready"], health["missing"]) == (True, ["store does not answer"])
-        until(lambda: ask(delivery_date="2024-02-03")["code"] == 404)
+        until(lambda: ask(delivery_date="2024-02-03")["code"] == 404, SECONDS_TO_RECOVER)
 
 
 def postmaster(url: str) -> psutil.Process:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +17,7 @@ from dualcast.records import Topic
 from dualcast.settings import Settings
 from tests.feature_job import dead_letters, feature_job, publish, published_rows, wait_caught_up, written
 from tests.histories import history
+from tests.waiting import until
 
 pytestmark = pytest.mark.stack("kafka", "registry", "redis")
 
@@ -40,7 +39,7 @@ def test_a_killed_job_goes_on_and_so_does_one_of_two_subtasks_and_every_row_is_p
         wait_caught_up(use_case.use_case, UNTIL, log)
         committed = written(stack, Topic.FEATURES_INTRADAY)
         publish(stack, entity.id, second, 5)
-        _wait_for(lambda: written(stack, Topic.FEATURES_INTRADAY) > committed)
+        until(lambda: written(stack, Topic.FEATURES_INTRADAY) > committed, 120, every=0.2)
         job.kill()
     publish(stack, entity.id, third, 100)
     with feature_job(use_case.use_case, log) as job:
@@ -86,10 +85,3 @@ def test_poison_goes_to_the_dead_letters_and_the_stream_goes_on(
     newest = later.loc[later["variable"] == use_case.target, "valid_time"].max()
     assert stored is not None
     assert stored.valid_time == (newest + use_case.grid).to_pydatetime()
-
-
-def _wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.2)

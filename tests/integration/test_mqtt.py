@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +26,7 @@ from dualcast.adapters.forecast_store import published
 from dualcast.records import Topic
 from dualcast.settings import Settings
 from infra.local.ports import is_free
+from tests.waiting import until
 
 pytestmark = pytest.mark.stack("kafka", "registry")
 
@@ -65,7 +66,7 @@ class Broker:
     def start(self) -> None:
         quiet = subprocess.DEVNULL
         self._process = subprocess.Popen(self._command, stdout=quiet, stderr=quiet, start_new_session=True)
-        _wait_until(self._answers)
+        until(self._answers, _PATIENCE_SECONDS, every=0.2)
 
     def kill(self) -> None:
         with suppress(ProcessLookupError):
@@ -123,13 +124,6 @@ def letters(settings: Settings) -> set[tuple[str, str, bytes]]:
     return {(r["reason"], r["topic"], r["value"]) for r in found if r["component"] == "ingest-mqtt"}
 
 
-def _wait_until(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while not happened():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.2)
-
-
 def _listens(settings: Settings, port: int, number: int) -> bool:
     """Whether what is sent now arrives: a broker that was killed knows no session until we are back."""
     send(port, number)
@@ -142,12 +136,12 @@ def test_nothing_is_lost_though_broker_and_listener_are_killed(
 ) -> None:
     first = listener(environment)
     try:
-        _wait_until(lambda: _listens(stack, port, 1))
+        until(lambda: _listens(stack, port, 1), _PATIENCE_SECONDS, every=0.2)
         broker.kill()
         broker.start()
-        _wait_until(lambda: _listens(stack, port, 2))
+        until(lambda: _listens(stack, port, 2), _PATIENCE_SECONDS, every=0.2)
         _publish(port, "no JSON")
-        _wait_until(lambda: bool(letters(stack)))
+        until(lambda: bool(letters(stack)), _PATIENCE_SECONDS, every=0.2)
         first.send_signal(signal.SIGKILL)
         first.wait(10)
         for number in range(10, 20):
@@ -155,7 +149,7 @@ def test_nothing_is_lost_though_broker_and_listener_are_killed(
         assert not set(arrived(stack)) & set(range(10, 20))
         second = listener(environment)
         try:
-            _wait_until(lambda: set(range(10, 20)) <= set(arrived(stack)))
+            until(lambda: set(range(10, 20)) <= set(arrived(stack)), _PATIENCE_SECONDS, every=0.2)
         finally:
             second.terminate()
         assert second.wait(30) == 128 + signal.SIGTERM

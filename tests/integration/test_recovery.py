@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -14,16 +13,10 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
 from dualcast.settings import Settings
 from infra.local.state import Phase, StateDir
+from tests.waiting import until
 
 RECOVERY_SECONDS = 30.0
 TOPIC = "recovery.test"
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = RECOVERY_SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
 
 
 def kill(state: StateDir, component: str) -> int:
@@ -78,7 +71,7 @@ def test_a_killed_broker_loses_nothing_that_it_acknowledged(stack: Settings) -> 
     killed = kill(state, "kafka")
     started = time.monotonic()
     after = produce(producer, 1000, 2000)  # the client waits for the broker to come back
-    wait_for(lambda: is_back(state, "kafka", killed))
+    until(lambda: is_back(state, "kafka", killed), RECOVERY_SECONDS)
 
     assert time.monotonic() - started < RECOVERY_SECONDS
     assert before + after == list(range(2000))
@@ -92,7 +85,7 @@ def test_a_killed_registry_knows_its_schemas_by_the_same_ids(stack: Settings) ->
         number = client.register_schema("thing-value", schema)
 
     killed = kill(state, "registry")
-    wait_for(lambda: is_back(state, "registry", killed))
+    until(lambda: is_back(state, "registry", killed), RECOVERY_SECONDS)
 
     with SchemaRegistryClient({"url": stack.registry}) as client:
         assert '"Thing"' in str(client.get_schema(number).schema_str)
@@ -103,5 +96,5 @@ def test_the_others_come_back_too_at_the_same_address(stack: Settings, component
     state = StateDir(stack.state_dir)
     address = state.live_status().components[component].address
     killed = kill(state, component)
-    wait_for(lambda: is_back(state, component, killed))
+    until(lambda: is_back(state, component, killed), RECOVERY_SECONDS)
     assert state.live_status().components[component].address == address

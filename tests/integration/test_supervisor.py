@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -16,8 +15,11 @@ from rich.console import Console
 from infra.local import stack
 from infra.local.state import Phase, ProcessId, StateDir
 from infra.local.supervision import processes
+from tests.waiting import until
 
 CONSOLE = Console(quiet=True)
+
+PATIENCE_SECONDS = 15.0
 
 
 @pytest.fixture
@@ -25,13 +27,6 @@ def state(tmp_path: Path) -> Iterator[StateDir]:
     state = StateDir(tmp_path / "state")
     yield state
     stack.stop(state)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 15.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 def redis_pid(state: StateDir) -> int:
@@ -55,7 +50,7 @@ def test_a_killed_server_comes_back_with_its_data_and_goes_down_without_a_trace(
     killed, address = redis_pid(state), state.status().components["redis"].address
 
     os.kill(killed, signal.SIGKILL)
-    wait_for(lambda: is_back(state, killed))
+    until(lambda: is_back(state, killed), PATIENCE_SECONDS)
 
     assert client(state).get("kept") == b"yes"
     assert state.status().components["redis"].address == address
@@ -81,7 +76,7 @@ def test_a_killed_supervisor_takes_everything_with_it_and_the_next_up_works(stat
     assert len(processes.remains(running)) == 1
 
     os.kill(supervisor, signal.SIGKILL)
-    wait_for(lambda: state.supervisor_pid() is None and processes.remains(running) == [])
+    until(lambda: state.supervisor_pid() is None and processes.remains(running) == [], PATIENCE_SECONDS)
 
     stack.start(state, ("redis",), console=CONSOLE)
     assert client(state).get("kept") == b"yes"
@@ -91,7 +86,7 @@ def test_the_stack_ends_with_its_owner(state: StateDir) -> None:
     with psutil.Popen(["sleep", "60"]) as owner:
         stack.start(state, ("redis",), console=CONSOLE, owner=ProcessId.of(owner.pid))
         owner.kill()
-    wait_for(lambda: state.supervisor_pid() is None)
+    until(lambda: state.supervisor_pid() is None, PATIENCE_SECONDS)
 
 
 def test_a_port_that_the_user_names_is_used_or_refused(state: StateDir, tmp_path: Path) -> None:
@@ -112,7 +107,7 @@ def test_an_address_in_the_environment_is_used_and_not_started(
         status = stack.start(other, ("redis",), console=CONSOLE)
         assert (status.components["redis"].phase, status.components["redis"].pid) == (Phase.EXTERNAL, None)
         stack.stop(state)
-        wait_for(lambda: other.status().components["redis"].phase == Phase.UNREACHABLE)
+        until(lambda: other.status().components["redis"].phase == Phase.UNREACHABLE, PATIENCE_SECONDS)
     finally:
         stack.stop(other)
 

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -30,6 +30,7 @@ from dualcast.settings import Settings, load_settings
 from infra.local.state import Phase, StateDir
 from tests.demo_process import READY, demo
 from tests.feature_job import published_rows
+from tests.waiting import until
 
 pytestmark = [pytest.mark.stack, pytest.mark.soak, pytest.mark.timeout(1800)]
 
@@ -92,7 +93,7 @@ def week(tmp_path_factory: pytest.TempPathFactory, use_case: UseCase) -> Iterato
     with demo(root, DAYS, "--speed", str(SPEED)) as running:
         running.read_until("replay at")
         settings, state = load_settings(), StateDir(root)
-        _until(lambda: _day_ahead_reaches(settings) > settings.clock.now() + AHEAD, "a day-ahead curve", 180)
+        until(lambda: _day_ahead_reaches(settings) > settings.clock.now() + AHEAD, 180, every=1.0)
         watch = Watch(state)
         asking = threading.Thread(target=watch.run)
         asking.start()
@@ -122,7 +123,7 @@ def _kill(settings: Settings, state: StateDir, online: OnlineFeatures, victim: s
         healthy = now.phase == Phase.HEALTHY and now.pid != pid
         return healthy and (victim != "features" or _made_at(online) > killed_at)
 
-    seconds = _until(is_back, f"{victim} again", 4 * RECOVERY_SECONDS)
+    seconds = until(is_back, 4 * RECOVERY_SECONDS)
     time.sleep(CALM_SECONDS)
     return seconds
 
@@ -130,15 +131,6 @@ def _kill(settings: Settings, state: StateDir, online: OnlineFeatures, victim: s
 def _made_at(online: OnlineFeatures) -> datetime:
     """When the features that can be read now were made: the job's process is up long before it makes any."""
     return max((row.as_of for row in online.read([ENTITY]).values() if row), default=NEVER)
-
-
-def _until(condition: Callable[[], bool], what: str, patience: float) -> float:
-    """The seconds until something is so."""
-    begin = time.monotonic()
-    while not condition():
-        assert time.monotonic() - begin < patience, f"there is not {what}"
-        time.sleep(0.1)
-    return time.monotonic() - begin
 
 
 def _observations(settings: Settings) -> pd.DataFrame:
