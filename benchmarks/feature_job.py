@@ -22,7 +22,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from benchmarks.embedded import USE_CASES, Embedded, embedded
-from dualcast.adapters.kafka import Codec, create_topics
+from dualcast.adapters.kafka import Codec, connection, create_topics
 from dualcast.catalogue import UseCase, load_use_case
 from dualcast.records import Topic
 from dualcast.settings import Settings
@@ -89,7 +89,7 @@ def for_each_zone(settings: Settings, use_case: UseCase, observations: pd.DataFr
 
 def send(settings: Settings, sent: Messages) -> None:
     """Put messages on the observations' topic. Raises RuntimeError where the broker does not take them."""
-    producer = Producer({"bootstrap.servers": settings.kafka, "compression.type": "lz4", "message.max.bytes": 2**23})
+    producer = Producer(connection(settings) | {"compression.type": "lz4", "message.max.bytes": 2**23})
     for key, value in sent:
         producer.produce(Topic.OBSERVATIONS.value, value, key)
         producer.poll(0)
@@ -120,8 +120,8 @@ def catch_up(
     """
     # what is committed moves by the checkpoint, every ten seconds
     reading = {"group.id": str(uuid4()), "isolation.level": "read_uncommitted", "enable.partition.eof": True}
-    consumer = Consumer({"bootstrap.servers": settings.kafka, **reading})
-    admin = AdminClient({"bootstrap.servers": settings.kafka})
+    consumer = Consumer(connection(settings) | reading)
+    admin = AdminClient(connection(settings))
     before = ends_of(admin, Topic.FEATURES_INTRADAY)
     samples: list[_Sample] = []
     deadline = time.monotonic() + _PATIENCE_SECONDS

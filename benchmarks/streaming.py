@@ -24,7 +24,7 @@ from benchmarks.feature_job import IDENTITY, OURS, Cost, Messages
 from benchmarks.results import Row
 from benchmarks.serving import learned, publish_model, until_it_answers
 from dualcast.adapters.feature_store import OnlineFeatures, apply_definitions
-from dualcast.adapters.kafka import Codec
+from dualcast.adapters.kafka import Codec, connection
 from dualcast.catalogue import UseCase
 from dualcast.records import Topic
 from dualcast.settings import Settings
@@ -146,7 +146,7 @@ def _revisions(settings: Settings, newest: pd.DataFrame) -> Iterator[tuple[datet
 @contextmanager
 def _producer(settings: Settings) -> Iterator[Producer]:
     """Sends each message at once."""
-    producer = Producer({"bootstrap.servers": settings.kafka, "linger.ms": 0})
+    producer = Producer(connection(settings) | {"linger.ms": 0})
     yield producer
     producer.flush(_PATIENCE_SECONDS)
 
@@ -154,8 +154,8 @@ def _producer(settings: Settings) -> Iterator[Producer]:
 @contextmanager
 def _tail(settings: Settings, topic: Topic) -> Iterator[Consumer]:
     """What is written to a topic from now on."""
-    consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": str(uuid4())})
-    ends = ends_of(AdminClient({"bootstrap.servers": settings.kafka}), topic)
+    consumer = Consumer(connection(settings) | {"group.id": str(uuid4())})
+    ends = ends_of(AdminClient(connection(settings)), topic)
     consumer.assign([TopicPartition(topic.value, p, end) for p, end in ends.items()])
     try:
         yield consumer

@@ -35,9 +35,9 @@ def with_nets(params: Params) -> Params:
     return {**params, "lone_share": 1.0, "nets": NETS}
 
 
-def _early_and_late(quick: UseCase, frame: pd.DataFrame) -> tuple[Examples, Examples]:
+def _early_and_late(quick: UseCase, layout: Layout, frame: pd.DataFrame) -> tuple[Examples, Examples]:
     """What is learned from, and what is judged by."""
-    examples = Examples.of(Layout.of(quick, "intraday"), quick, frame.iloc[:-100], "actuals")
+    examples = Examples.of(layout, quick, frame.iloc[:-100], "actuals")
     return examples.take(slice(None, 1500)), examples.take(slice(1600, None))
 
 
@@ -67,7 +67,7 @@ def test_a_forecast_of_others_counts_as_much_as_it_is_worth(
     truth = intraday_frame.assign(tso=intraday_frame["actuals"])
     weights = {}
     for name, frame in (("good", truth), ("poor", intraday_frame)):
-        _, weights[name] = _learned(layout, params, *_early_and_late(quick, frame))
+        _, weights[name] = _learned(layout, params, *_early_and_late(quick, layout, frame))
     for step in range(1, 25):
         good, poor = (weights[name][f"all_{step:02d}"] for name in ("good", "poor"))
         assert good + weights["good"][f"own_{step:02d}"] == pytest.approx(1)
@@ -77,7 +77,7 @@ def test_a_forecast_of_others_counts_as_much_as_it_is_worth(
 def test_a_forecast_of_others_that_was_long_away_is_corrected_when_it_is_back(
     quick: UseCase, layout: Layout, params: Params, intraday_frame: pd.DataFrame
 ) -> None:
-    early, late = _early_and_late(quick, intraday_frame)
+    early, late = _early_and_late(quick, layout, intraday_frame)
     _without_others(layout, early.inputs, slice(1000, None))
     learned = HorizonTrees(layout, params)
     learned.fit(early.inputs, early.target, 2)
@@ -89,7 +89,7 @@ def test_a_forecast_of_others_that_was_long_away_is_corrected_when_it_is_back(
 def test_lone_trees_are_a_second_opinion_and_the_only_one_where_the_rest_is_unknown(
     quick: UseCase, layout: Layout, params: Params, intraday_frame: pd.DataFrame, tmp_path: Path
 ) -> None:
-    early, late = _early_and_late(quick, intraday_frame)
+    early, late = _early_and_late(quick, layout, intraday_frame)
     said = []
     for share in (0.0, 1.0):
         chosen = {**params, "lone_share": share}
@@ -110,7 +110,7 @@ def test_lone_trees_are_a_second_opinion_and_the_only_one_where_the_rest_is_unkn
 def test_nets_are_a_third_opinion(
     quick: UseCase, layout: Layout, with_nets: Params, intraday_frame: pd.DataFrame, tmp_path: Path
 ) -> None:
-    early, late = _early_and_late(quick, intraday_frame)
+    early, late = _early_and_late(quick, layout, intraday_frame)
     learned, weights = _learned(layout, with_nets, early, late)
     assert max(weights[f"nets_{step:02d}"] for step in range(1, 25)) > 0.1
     again = _come_back(learned, layout, with_nets, late.inputs, tmp_path)
@@ -121,7 +121,7 @@ def test_nets_are_a_third_opinion(
 def test_nets_with_too_little_to_learn_from_say_nothing(
     quick: UseCase, layout: Layout, with_nets: Params, intraday_frame: pd.DataFrame
 ) -> None:
-    early, late = _early_and_late(quick, intraday_frame)
+    early, late = _early_and_late(quick, layout, intraday_frame)
     starved, without = (
         _learned(layout, {**with_nets, "nets": nets}, early, late)[0].predict(late.inputs)
         for nets in ({**with_nets["nets"], "batch": 2000}, None)
@@ -132,7 +132,7 @@ def test_nets_with_too_little_to_learn_from_say_nothing(
 def test_a_model_from_before_surprises_were_learned_is_read(
     quick: UseCase, layout: Layout, params: Params, intraday_frame: pd.DataFrame, tmp_path: Path
 ) -> None:
-    early, late = _early_and_late(quick, intraday_frame)
+    early, late = _early_and_late(quick, layout, intraday_frame)
     learned, again = (HorizonTrees(layout, params) for _ in range(2))
     learned.fit(early.inputs, early.target, 2)
     learned.save(tmp_path)
@@ -147,7 +147,7 @@ def test_one_wrong_newest_value_does_not_decide_a_forecast(
     quick: UseCase, layout: Layout, params: Params, intraday_frame: pd.DataFrame
 ) -> None:
     truth = intraday_frame.assign(tso=intraday_frame["actuals"], tso_newest=intraday_frame["load_newest"] * 1.01)
-    early, late = _early_and_late(quick, truth)
+    early, late = _early_and_late(quick, layout, truth)
     learned, _ = _learned(layout, {**params, "lone_share": 1.0}, early, late)
     right = learned.predict(late.inputs)
     late.inputs.values[:, :, layout.column["load_newest"]] *= 0.6
