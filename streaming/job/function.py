@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from dualcast.catalogue import UseCase, load_catalogue
 from dualcast.features.state import IntradayState
 from dualcast.records import FeatureRow, Topic
 from dualcast.settings import Settings
+from streaming.job import java
 from streaming.job.clock import LiveClock
 from streaming.job.overdue import Overdue
 from streaming.job.step import COMPONENT, FeatureStep, Incoming, Outcome
@@ -44,7 +44,7 @@ class IntradayFeatures(KeyedProcessFunction):  # type: ignore[misc]
     def open(self, runtime_context: RuntimeContext) -> None:
         """Connect; called once in each worker."""
         if self._settings.flink_python == "thread":
-            faulthandler.disable()  # it would take the signals by which the JVM stops its threads
+            java.adapt_python()
         if not structlog.is_configured():  # where this is not the process that configured itself at its start
             telemetry.configure(self._settings, COMPONENT)
         meter = metrics.get_meter(COMPONENT)

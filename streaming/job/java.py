@@ -1,7 +1,8 @@
-"""What the JVM that PyFlink starts takes from the environment."""
+"""The JVM that PyFlink starts: when, with what in its environment, and Python inside it."""
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import shutil
 from pathlib import Path
@@ -47,6 +48,13 @@ def prepare(settings: Settings, job: str) -> None:
             os.environ.pop(variable, None)
     options = f"{_JAVA_OPTIONS} {_temporary_files(state / 'flink' / 'tmp' / job)}"
     os.environ |= {"LOG4J_PROPERTIES": str(log4j), "FLINK_LOG_DIR": str(logs), "JVM_ARGS": options}
+
+
+def adapt_python() -> None:
+    """To be called first by a function where Python runs inside the JVM."""
+    faulthandler.disable()  # it would take the signals by which the JVM stops its threads
+    # PyFlink holds the other end of its stderr and reads nothing: once 64 kB are in it, who writes waits for ever
+    os.dup2(1, 2)
 
 
 def _temporary_files(folder: Path) -> str:
