@@ -47,13 +47,16 @@ def features(
 
     A run goes on where the last one ended, unless the feature definitions have changed.
     """
-    with warnings.catch_warnings(action="ignore"):  # of what Flink imports
-        from streaming.job import runtime  # noqa: PLC0415 -- takes seconds
-    logging.getLogger("apache_beam").setLevel(logging.ERROR)
-
     settings = load_settings()
     telemetry.configure(settings, "stream-features")
     found = load_use_case(use_case or settings.use_case, settings.use_cases)
+    with warnings.catch_warnings(action="ignore"):  # of what Flink imports
+        from streaming.job import checkpoints, java  # noqa: PLC0415 -- as little as the JVM needs, to start at once
+
+        java.start(settings, checkpoints.job_name(settings, found))
+        from streaming.job import runtime  # noqa: PLC0415 -- takes seconds
+    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+
     try:
         runtime.run(settings, found, parallelism=parallelism, exactly_once=delivery is Delivery.EXACTLY_ONCE)
     except runtime.JobError as error:

@@ -14,7 +14,6 @@ from pyflink.datastream.state import ValueStateDescriptor
 from redis.exceptions import RedisError
 
 from dualcast import telemetry
-from dualcast.adapters.feature_store import OnlineFeatures
 from dualcast.catalogue import UseCase, load_catalogue
 from dualcast.features.state import IntradayState
 from dualcast.records import FeatureRow, Topic
@@ -43,6 +42,8 @@ class IntradayFeatures(KeyedProcessFunction):  # type: ignore[misc]
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Connect; called once in each worker."""
+        from dualcast.adapters.feature_store import OnlineFeatures  # noqa: PLC0415 -- a second, and of workers alone
+
         if self._settings.flink_python == "thread":
             java.adapt_python()
         if not structlog.is_configured():  # where this is not the process that configured itself at its start

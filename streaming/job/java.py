@@ -6,6 +6,9 @@ import faulthandler
 import os
 import shutil
 from pathlib import Path
+from threading import Thread
+
+from pyflink.java_gateway import get_gateway
 
 from dualcast.settings import Settings
 
@@ -32,6 +35,12 @@ appender.file.policies.size.size = 10MB
 appender.file.strategy.type = DefaultRolloverStrategy
 appender.file.strategy.max = 2
 """
+
+
+def start(settings: Settings, job: str) -> None:
+    """Prepare it and start it. Whoever needs it waits until it runs, and gets the error where it does not."""
+    prepare(settings, job)
+    Thread(target=get_gateway, daemon=True).start()
 
 
 def prepare(settings: Settings, job: str) -> None:

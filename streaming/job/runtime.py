@@ -1,4 +1,4 @@
-"""Runs the job: prepares Java, goes on from the newest checkpoint, watches, and ends when told to."""
+"""Runs the job: goes on from the newest checkpoint, watches, and ends when told to."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pyflink.datastream import StreamExecutionEnvironment
 from dualcast.adapters.kafka import connection, create_topics
 from dualcast.catalogue import UseCase
 from dualcast.settings import Settings
-from streaming.job import checkpoints, internals, java, pipeline
+from streaming.job import checkpoints, internals, pipeline
 from streaming.job.function import IntradayFeatures
 
 _LOOPBACK = "127.0.0.1"
@@ -41,7 +41,6 @@ class JobError(RuntimeError):
 def run(settings: Settings, use_case: UseCase, *, parallelism: int, exactly_once: bool) -> None:
     """Run the job until SIGTERM or SIGINT. Raises JobError where it fails for good."""
     name = checkpoints.job_name(settings, use_case)
-    java.prepare(settings, name)
     _create_topics(settings)
     configuration = configure(settings, use_case, parallelism=parallelism)
     _resume(settings, use_case, configuration)
