@@ -25,7 +25,7 @@ _EPOCH = date(1970, 1, 1)
 # From this share of the population on, a holiday makes the day a Sunday.
 _HOLIDAY_AS_SUNDAY = 0.5
 WORKDAY, SATURDAY, SUNDAY = 0, 1, 2
-_DAY_SECONDS = 86400
+_DAY_SECONDS, _QUARTER_SECONDS = 86400, 900
 _TABLE_MARGIN_SECONDS = 200 * 86400
 
 
@@ -43,7 +43,6 @@ class SlotCalendar:
 
     def __init__(self, entity: Entity, step: int) -> None:
         self._shares = holiday_shares(entity.holidays)
-        self._special = special_day_codes(entity.holidays)
         self._calendar = entity.holidays
         self._step = step
         # where slots are days they are local days already
@@ -78,7 +77,7 @@ class SlotCalendar:
 
     def special_day(self, day: Slots) -> Slots:
         """The codes of ``special_days`` for local days (days since 1970-01-01)."""
-        return self._special[self._index(day)]
+        return special_day_codes(self._calendar)[self._index(day)]
 
     def _index(self, day: Slots) -> Slots:
         first = (date(_FIRST_YEAR, 1, 1) - _EPOCH).days
@@ -186,13 +185,26 @@ def _school_holidays(country: str, subdivision: str | None) -> list[date]:
 @lru_cache(maxsize=64)
 def _utc_offsets(zone: str) -> tuple[Slots, Slots]:
     """The moments (seconds since 1970) at which the zone's offset changes, and the offset in seconds from each on."""
-    tz = ZoneInfo(zone)
-    hours = pd.date_range(f"{_FIRST_YEAR}-01-01", f"{_LAST_YEAR}-12-31", freq="h", tz="UTC")
-    local = hours.tz_convert(tz).tz_localize(None)
-    seconds = hours.as_unit("s").asi8
-    offsets = local.as_unit("s").asi8 - seconds
+    # whoever starts waits for this: a look at every day, and at the quarters of those days alone in which it changes
+    days = _seconds(f"{_FIRST_YEAR}-01-01", f"{_LAST_YEAR}-12-31", "D")
+    eve = days[np.flatnonzero(np.diff(_utc_offset(days, zone)))]
+    quarters = (eve[:, np.newaxis] + np.arange(0, _DAY_SECONDS, _QUARTER_SECONDS)).ravel()
+    moments = np.union1d(days, quarters)
+    offsets = _utc_offset(moments, zone)
     change = np.concatenate(([0], np.flatnonzero(np.diff(offsets)) + 1))
-    return seconds[change].astype(np.int64), offsets[change].astype(np.int64)
+    return moments[change], offsets[change]
+
+
+def _seconds(first: str, last: str, freq: str) -> Slots:
+    seconds: Slots = pd.date_range(first, last, freq=freq, tz="UTC").as_unit("s").asi8
+    return seconds
+
+
+def _utc_offset(seconds: Slots, zone: str) -> Slots:
+    """How many seconds a zone's clock is ahead of UTC at some moments, seconds since 1970."""
+    times = pd.DatetimeIndex(seconds.astype("datetime64[s]"), tz="UTC")
+    offset: Slots = times.tz_convert(ZoneInfo(zone)).tz_localize(None).as_unit("s").asi8 - seconds
+    return offset
 
 
 def day_number(day: date) -> int:
