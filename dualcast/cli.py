@@ -26,7 +26,14 @@ def version() -> None:
 @app.command()
 def validate(use_case: str) -> None:
     """Check a use case file, and say which lines are wrong."""
+    from dualcast.features.holidays import special_day_codes  # noqa: PLC0415 -- takes time, which no other command has
+
     found = load_use_case(use_case, load_settings().use_cases)
+    for entity in found.entities:
+        try:
+            special_day_codes(entity.holidays)
+        except (ValueError, NotImplementedError) as error:
+            raise CatalogueError(f"{use_case}: holidays of {entity.id}: {error}") from error
     typer.echo(f"{found.use_case}: {len(found.entities)} entities, {len(found.variables)} variables")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -17,8 +18,11 @@ from tests.conftest import ROOT
 DUALCAST = str(Path(sys.executable).with_name("dualcast"))
 
 
-def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([DUALCAST, *words], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    env = os.environ | environment
+    return subprocess.run(
+        [DUALCAST, *words], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 def test_help_lists_the_commands_of_every_room() -> None:
@@ -32,6 +36,18 @@ def test_a_wrong_use_case_ends_with_its_reason_and_no_traceback() -> None:
     assert done.returncode == 2
     assert "there is no such use case" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "reason"),
+    [("New Year's Day", "Festivus", "'Festivus' is no holiday"), ("country: DE", "country: XX", "Country XX")],
+)
+def test_a_calendar_that_nobody_knows_is_no_valid_use_case(tmp_path: Path, right: str, wrong: str, reason: str) -> None:
+    text = (ROOT / "use_cases" / "de_load.yaml").read_text(encoding="utf-8")
+    (tmp_path / "de_load.yaml").write_text(text.replace(right, wrong, 1), encoding="utf-8")
+    done = run("validate", "de_load", DUALCAST_USE_CASES=str(tmp_path))
+    assert done.returncode == 2
+    assert reason in done.stderr
 
 
 def test_a_room_whose_packages_are_missing_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
