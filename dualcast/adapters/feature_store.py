@@ -7,7 +7,7 @@ FeatureStore's take tens, and need no registry; ``get_online_features`` reads th
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -29,6 +29,9 @@ from dualcast.timegrid import from_micros, micros
 
 _REGISTRY_AGE_SECONDS = 60
 _REDIS_TIMEOUT_SECONDS = 5
+_DUCKDB = {"type": "duckdb"}
+# For who reads and writes the online store alone: DuckDB takes half a second and 25 MB, this nothing.
+_NEVER_ASKED = {"type": "remote", "host": "none"}
 _KEYS = ["entity_id", "valid_time", "event_timestamp"]
 
 
@@ -36,14 +39,19 @@ class FeatureStoreError(RuntimeError):
     """The feature store is not set up for what was asked; the text says what to run."""
 
 
-def repo_config(settings: Settings, use_case: str, redis_timeout_seconds: float = _REDIS_TIMEOUT_SECONDS) -> RepoConfig:
+def repo_config(
+    settings: Settings,
+    use_case: str,
+    redis_timeout_seconds: float = _REDIS_TIMEOUT_SECONDS,
+    offline_store: Mapping[str, str] = _DUCKDB,
+) -> RepoConfig:
     """What ``feature_repo/feature_store.yaml`` says for the embedded stack, from the settings; a project a use case."""
     registry = f"{settings.feast_registry_dir}/{use_case}.db"
     return RepoConfig(
         project=use_case,
         provider="local",
         registry=RegistryConfig(path=registry, cache_ttl_seconds=_REGISTRY_AGE_SECONDS),
-        offline_store={"type": "duckdb"},
+        offline_store=dict(offline_store),
         online_store={"type": "redis", "connection_string": redis_connection(settings.redis, redis_timeout_seconds)},
         entity_key_serialization_version=3,
     )
@@ -112,7 +120,7 @@ class OnlineFeatures:
 
     def __init__(self, settings: Settings, use_case: str, timeout_seconds: float = _REDIS_TIMEOUT_SECONDS) -> None:
         self._use_case = use_case
-        self._config = repo_config(settings, use_case, timeout_seconds)
+        self._config = repo_config(settings, use_case, timeout_seconds, _NEVER_ASKED)
         self._view = _objects(settings, use_case).online()
         self._names = [field.name for field in self._view.features]
         plan = FeaturePlan.of(_catalogued(settings, use_case), "intraday")
