@@ -14,7 +14,6 @@ from rich.console import Console
 
 from infra.local.java.artifacts import LOCK_FILE, Artifact, fetch
 
-_FLINK = "org.apache.flink"
 _SPARK = "org.apache.spark"
 
 
@@ -37,16 +36,7 @@ REQUESTS = (
         "broker", ("org.apache.kafka:kafka_2.13:4.3.1", "org.slf4j:slf4j-simple:2.0.16", "org.slf4j:slf4j-api:2.0.16")
     ),
     Request("registry", ("io.apicurio:apicurio-registry-app:3.3.3:all:tar.gz",), transitive=False),
-    Request(
-        "flink",
-        (
-            f"{_FLINK}:flink-sql-connector-kafka:5.0.0-2.2",
-            f"{_FLINK}:flink-sql-avro-confluent-registry:2.3.0",
-            f"{_FLINK}:flink-metrics-prometheus:2.3.0",
-            f"{_FLINK}:flink-sql-parquet:2.3.0",
-        ),
-        transitive=False,
-    ),
+    Request("flink", ("org.apache.flink:flink-sql-connector-kafka:5.0.0-2.2",), transitive=False),
     Request(
         "spark",
         (
