@@ -186,25 +186,21 @@ def _school_holidays(country: str, subdivision: str | None) -> list[date]:
 def _utc_offsets(zone: str) -> tuple[Slots, Slots]:
     """The moments (seconds since 1970) at which the zone's offset changes, and the offset in seconds from each on."""
     # whoever starts waits for this: a look at every day, and at the quarters of those days alone in which it changes
-    days = _seconds(f"{_FIRST_YEAR}-01-01", f"{_LAST_YEAR}-12-31", "D")
-    eve = days[np.flatnonzero(np.diff(_utc_offset(days, zone)))]
+    first, last = day_number(date(_FIRST_YEAR, 1, 1)), day_number(date(_LAST_YEAR, 12, 31))
+    days = np.arange(first, last + 1) * _DAY_SECONDS
+    eve = days[np.flatnonzero(np.diff(_offsets_at(days, zone)))]
     quarters = (eve[:, np.newaxis] + np.arange(0, _DAY_SECONDS, _QUARTER_SECONDS)).ravel()
     moments = np.union1d(days, quarters)
-    offsets = _utc_offset(moments, zone)
+    offsets = _offsets_at(moments, zone)
     change = np.concatenate(([0], np.flatnonzero(np.diff(offsets)) + 1))
     return moments[change], offsets[change]
 
 
-def _seconds(first: str, last: str, freq: str) -> Slots:
-    seconds: Slots = pd.date_range(first, last, freq=freq, tz="UTC").as_unit("s").asi8
-    return seconds
-
-
-def _utc_offset(seconds: Slots, zone: str) -> Slots:
+def _offsets_at(seconds: Slots, zone: str) -> Slots:
     """How many seconds a zone's clock is ahead of UTC at some moments, seconds since 1970."""
     times = pd.DatetimeIndex(seconds.astype("datetime64[s]"), tz="UTC")
-    offset: Slots = times.tz_convert(ZoneInfo(zone)).tz_localize(None).as_unit("s").asi8 - seconds
-    return offset
+    offsets: Slots = times.tz_convert(ZoneInfo(zone)).tz_localize(None).as_unit("s").asi8 - seconds
+    return offsets
 
 
 def day_number(day: date) -> int:

@@ -38,13 +38,13 @@ appender.file.strategy.max = 2
 
 
 def start(settings: Settings, job: str) -> None:
-    """Prepare it and start it. Whoever needs it waits until it runs, and gets the error where it does not."""
+    """Prepare it and start it: whoever needs it waits until it runs, and gets the error where it does not."""
     prepare(settings, job)
     Thread(target=get_gateway, daemon=True).start()
 
 
 def prepare(settings: Settings, job: str) -> None:
-    """Set it, and write what logs where."""
+    """Set its environment, and write what logs where."""
     state = settings.state_dir.resolve()
     logs, log4j = state / "logs", state / "flink" / "log4j.properties"
     for folder in (logs, log4j.parent):
