@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from batch.due import TooEarlyError, not_due
-from batch.steps import Steps
+from batch.runs.cutoffs import TooEarlyError, not_due
+from batch.runs.steps import Steps
 from dualcast import telemetry
 from dualcast.catalogue import UseCase, load_use_case
 from dualcast.settings import Settings, load_settings
@@ -27,7 +27,7 @@ from dualcast.timegrid import parse_moment
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from batch.day_ahead import DayAheadJob
+    from batch.runs.day_ahead import DayAheadJob
 
 app = typer.Typer(name="run", no_args_is_help=True, help="Run the batch path: lake, features, day-ahead curves.")
 
@@ -88,7 +88,7 @@ def day_ahead(
         not_due(case, days, settings.clock.now())  # before Spark starts, which takes a while
     with _job(settings, case) as job:
         if follow:
-            from batch.follow import follow as run_daemon  # noqa: PLC0415 -- slow imports come after help texts
+            from batch.runs.daemon import follow as run_daemon  # noqa: PLC0415 -- slow imports come after help texts
 
             run_daemon(job)
             return
@@ -117,7 +117,7 @@ def _days(only: datetime | None, first: datetime | None, last: datetime | None) 
 def archive(use_case: _UseCase = None) -> None:
     """Bring what the stream made into the lake: intraday features with what came true, and intraday curves."""
     with _job(*_configured(use_case)) as job:
-        from batch.archive import archive_stream  # noqa: PLC0415 -- slow imports come after help texts
+        from batch.runs.archive import archive_stream  # noqa: PLC0415 -- slow imports come after help texts
 
         archive_stream(job)
 
@@ -133,7 +133,7 @@ def skew(
     Ends with status 3 where more rows than ``--most`` differ.
     """
     with _job(*_configured(use_case)) as job:
-        from batch.skew import measure_skew  # noqa: PLC0415 -- slow imports come after help texts
+        from batch.runs.skew import measure_skew  # noqa: PLC0415 -- slow imports come after help texts
 
         found = measure_skew(job.spark, job.settings, job.use_case, day.date())
         for feature in sorted(found.features, key=lambda f: -f.unequal):
@@ -162,7 +162,7 @@ def _job(settings: Settings, use_case: UseCase) -> Iterator[DayAheadJob]:
     with steps.step("spark") as say:
         spark = _started(settings)
         say(f"{spark.version} on {settings.spark_master}")
-    from batch.day_ahead import DayAheadJob, NothingToDoError  # noqa: PLC0415 -- while the JVM starts
+    from batch.runs.day_ahead import DayAheadJob, NothingToDoError  # noqa: PLC0415 -- while the JVM starts
 
     with _known_mistakes(NothingToDoError):
         yield DayAheadJob(spark, settings, use_case, steps)
@@ -186,7 +186,7 @@ def _started(settings: Settings) -> SparkSession:
 
     with ThreadPoolExecutor(1) as pool:
         starting = pool.submit(spark_session, settings)
-        import_module("batch.day_ahead")
+        import_module("batch.runs.day_ahead")
         import_module("batch.quality.suites").context()
         spark = starting.result()
     start_workers(spark)

@@ -17,13 +17,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from batch.day_ahead import DayAheadJob
 from batch.engine.session import spark_session
-from batch.steps import Steps
+from batch.runs.day_ahead import DayAheadJob
+from batch.runs.steps import Steps
 from benchmarks.embedded import USE_CASES, embedded
 from benchmarks.results import Row
 from benchmarks.serving import until_it_answers
-from dualcast.adapters.kafka import create_topics
+from dualcast.adapters.kafka.clients import create_topics
 from dualcast.catalogue import UseCase, load_use_case
 from dualcast.timegrid import local_date
 

@@ -22,7 +22,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from benchmarks.embedded import USE_CASES, Embedded, embedded
-from dualcast.adapters.kafka import Codec, connection, create_topics
+from dualcast.adapters.kafka.clients import Codec, connection, create_topics
 from dualcast.catalogue import UseCase, load_use_case
 from dualcast.records import Topic
 from dualcast.settings import Settings

@@ -18,8 +18,8 @@ from time import perf_counter
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
-from batch.gold import build_day_ahead
-from batch.silver import refine
+from batch.lake.gold_day_ahead import build_day_ahead
+from batch.lake.silver import refine
 from benchmarks import feature_job
 from benchmarks.inference import infer
 from benchmarks.lake import empty_lake
@@ -30,9 +30,9 @@ from dualcast.adapters.feature_store import apply_definitions, training_frame
 from dualcast.adapters.lake import lake_paths, target_column, training_keys
 from dualcast.catalogue import UseCase
 from dualcast.settings import Settings
-from models.fitting import Examples, fit_model
 from models.inputs import Layout
 from models.model import Model
+from models.training.fitting import Examples, fit_model
 from streaming.ingest.sources import open_source
 
 _FEWEST = 10
@@ -123,7 +123,7 @@ def _train(settings: Settings, use_case: UseCase) -> Model:
 
 
 def _write_bronze(spark: SparkSession, settings: Settings, use_case: UseCase) -> None:
-    """All observations as one message, as if ``batch.bronze`` had taken it in; every Python worker starts, too."""
+    """All observations as one message, as if ``batch.lake.bronze`` had taken it in; every Python worker starts, too."""
     path = f"{settings.state_dir}/observations.parquet"
     observations(use_case, _FIRST, _DAYS).to_parquet(path, coerce_timestamps="us")
     rows = spark.read.parquet(path).withColumn("ingested_at", F.current_timestamp())

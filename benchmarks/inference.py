@@ -1,8 +1,8 @@
 """Batch inference: 52 warehouses and their items, 2.5 million predictions from Gold to the lake's forecasts.
 
 The peer is LightGBM's own predict, on all cores, of the same trees on the same matrix. Both sides run in one program,
-in turn. What is measured are the steps of ``batch.inference`` but for registry, gate and topic: read Gold, forecast
-whole curves in Spark's workers, measure what the gate judges, and write the curves as rows.
+in turn. What is measured are the steps of ``batch.forecasts.inference`` but for registry, gate and topic: read Gold,
+forecast whole curves in Spark's workers, measure what the gate judges, and write the curves as rows.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
-from batch.curves import store_curves
-from batch.gold import gold_schema
-from batch.inference import Inference, computed, facts_of
+from batch.forecasts.frames import store_curves
+from batch.forecasts.inference import Inference, computed, facts_of
+from batch.lake.gold_day_ahead import gold_schema
 from benchmarks.lake import empty_lake
 from benchmarks.results import Row
 from benchmarks.warehouses import gold_rows, warehouses
@@ -32,9 +32,9 @@ from dualcast.adapters.lake import lake_paths
 from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import UseCase
 from dualcast.settings import Settings
-from models.fitting import Examples, fit_model
 from models.inputs import Layout
 from models.model import Model, load_model
+from models.training.fitting import Examples, fit_model
 
 _SERIES = 357_200
 _LEARNED_SERIES = 400

@@ -22,7 +22,7 @@ import yaml
 
 from benchmarks.embedded import USE_CASES, embedded
 from dualcast.adapters.feature_store import OnlineFeatures, apply_definitions, repo_config
-from dualcast.adapters.kafka import RecordProducer, create_topics
+from dualcast.adapters.kafka.clients import RecordProducer, create_topics
 from dualcast.adapters.model_registry import Run, publish
 from dualcast.catalogue import UseCase, load_use_case
 from dualcast.features.intraday_plan import feature_set
@@ -30,9 +30,9 @@ from dualcast.features.plan import FeaturePlan
 from dualcast.records import FeatureRow, Forecast, Point, Topic
 from dualcast.settings import Settings
 from dualcast.timegrid import floor, iso_duration, local_date
-from models.fitting import Examples, fit_model
 from models.inputs import Floats, Layout
 from models.model import Model
+from models.training.fitting import Examples, fit_model
 
 _ORIGINS = 6000
 _UP_SECONDS = 180.0

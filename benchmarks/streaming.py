@@ -24,7 +24,7 @@ from benchmarks.feature_job import IDENTITY, OURS, Cost, Messages
 from benchmarks.results import Row
 from benchmarks.serving import learned, publish_model, until_it_answers
 from dualcast.adapters.feature_store import OnlineFeatures, apply_definitions
-from dualcast.adapters.kafka import Codec, connection
+from dualcast.adapters.kafka.clients import Codec, connection
 from dualcast.catalogue import UseCase
 from dualcast.records import Topic
 from dualcast.settings import Settings

@@ -11,7 +11,7 @@ import pandas as pd
 
 from dualcast.catalogue import UseCase, load_use_case
 from dualcast.features.plan import FeaturePlan
-from dualcast.publication import published_at
+from dualcast.observations.publication import published_at
 from dualcast.timegrid import DAY, Grid
 
 _SITES = 52

@@ -18,10 +18,10 @@ from dualcast import telemetry
 from dualcast.catalogue import Path_, load_use_case
 from dualcast.settings import load_settings
 from dualcast.timegrid import as_utc
-from models.fitting import TooFewExamplesError
+from models.evaluation.score_table import score_table
+from models.evaluation.scoring import FaultyForecastsError, figures, read_actuals, read_forecasts
 from models.forecasters.registry import ForecasterError
-from models.score_table import score_table
-from models.scoring import FaultyForecastsError, figures, read_actuals, read_forecasts
+from models.training.fitting import TooFewExamplesError
 
 app = typer.Typer(no_args_is_help=True, help="Train and score models.")
 training = typer.Typer(no_args_is_help=True, help="Train a model from the feature store and publish it as champion.")
@@ -79,7 +79,7 @@ def _train(path: Path_, use_case: str | None, until: datetime | None, *, as_json
     from dualcast.adapters.feature_store import (  # noqa: PLC0415 -- takes seconds to import
         FeatureStoreError,
     )
-    from models.training import train  # noqa: PLC0415
+    from models.training.train import train  # noqa: PLC0415
 
     settings = load_settings()
     telemetry.configure(settings, "training")

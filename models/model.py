@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from dualcast.catalogue import Entity
 from dualcast.records import quantile_column
-from models.conformal import Intervals
 from models.forecasters.registry import Forecaster, make_forecaster
 from models.inputs import Assembler, Floats, Inputs, Layout, idle
+from models.intervals.conformal import Intervals
 
 _LEARNED = "forecaster"
 

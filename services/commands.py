@@ -13,7 +13,7 @@ from rich.markup import escape
 from dualcast.catalogue import load_use_case
 from dualcast.records import Topic
 from dualcast.settings import load_settings
-from services.store_commands import keys_app, retention, store_app
+from services.store.commands import keys_app, retention, store_app
 
 app = typer.Typer(no_args_is_help=True, help="Serve and export forecasts.")
 serve_app = typer.Typer(no_args_is_help=True, help="Serve forecasts over HTTP until stopped.")
@@ -54,8 +54,8 @@ def export(
 
     With --actuals also what came true for them: the target in its newest vintage and the reference, on the path's grid.
     """
-    from dualcast.adapters import forecast_store  # noqa: PLC0415 - slow, and of no use to other commands
-    from services import export as exports  # noqa: PLC0415 - as above
+    from dualcast.adapters.kafka import readers as forecast_store  # noqa: PLC0415 - slow, and of no use to other commands
+    from services.store import topic_export as exports  # noqa: PLC0415 - as above
 
     console, settings = Console(stderr=True), load_settings()
     case = load_use_case(use_case or settings.use_case, settings.use_cases)
@@ -80,7 +80,7 @@ def export(
 def _start(run: Callable[[], None]) -> None:
     """Serve; where the settings or the store forbid it, end with the reason and 1."""
     from dualcast.adapters.store.migrate import UnmigratedStoreError  # noqa: PLC0415 - slow, as above
-    from services.shared.access.settings import WeakSecretError  # noqa: PLC0415 - as above
+    from services.access.settings import WeakSecretError  # noqa: PLC0415 - as above
 
     try:
         run()

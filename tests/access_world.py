@@ -22,13 +22,13 @@ from sqlalchemy import Engine
 from dualcast.adapters.store import keys
 from dualcast.adapters.store.engine import open_store
 from dualcast.adapters.store.migrate import migrate
-from services.shared.access.audit import AuditTrail
-from services.shared.access.control import Access
-from services.shared.access.keys import KeyRing
-from services.shared.access.limits import RateLimits
-from services.shared.access.settings import AccessSettings
-from services.shared.access.tokens import PublishedKeys, Tokens
-from services.shared.circuits import Circuits
+from services.access.audit import AuditTrail
+from services.access.control import Access
+from services.access.keys import KeyRing
+from services.access.limits import RateLimits
+from services.access.settings import AccessSettings
+from services.access.tokens import PublishedKeys, Tokens
+from services.circuits import Circuits
 from tests import services_world as world
 
 ISSUER, AUDIENCE = "https://issuer.example", "dualcast"

@@ -15,9 +15,9 @@ from pathlib import Path
 import pandas as pd
 from confluent_kafka.admin import AdminClient
 
-from dualcast.adapters.forecast_store import published
-from dualcast.adapters.kafka import RecordProducer
-from dualcast.feature_rows import FeatureRows
+from dualcast.adapters.kafka.clients import RecordProducer
+from dualcast.adapters.kafka.readers import published
+from dualcast.features.rows import FeatureRows
 from dualcast.records import FeatureRow, Observation, ObservationBatch, Topic
 from dualcast.settings import Settings
 from streaming.job.caught_up import ends_of

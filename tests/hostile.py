@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dualcast.adapters.kafka import Codec
+from dualcast.adapters.kafka.clients import Codec
 from dualcast.records import DeadLetter, Observation, ObservationBatch, Topic
 from dualcast.settings import Settings
 

@@ -12,7 +12,7 @@ from dualcast.features.intraday_plan import IntradayPlan
 from dualcast.features.state import IntradayState
 from dualcast.records import FeatureRow
 from dualcast.settings import Settings
-from models.conformal import Intervals
+from models.intervals.conformal import Intervals
 from models.model import Model
 from tests.histories import as_update, history
 from tests.unit.models.conftest import _records, gold_of, small, trained

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from dualcast.catalogue import Entity, UseCase
-from dualcast.publication import published_at
+from dualcast.observations.publication import published_at
 from dualcast.timegrid import DAY, Grid
 
 WEEKDAYS = np.array([1.2, 1.0, 0.9, 1.0, 1.1, 0.8, 0.0])

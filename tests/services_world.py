@@ -16,9 +16,9 @@ from dualcast.catalogue import UseCase, load_use_case
 from dualcast.records import Forecast, Observation, ObservationBatch, Point
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock, floor, iso_duration
+from services.book.curves import CurveBook
+from services.book.series import SeriesBook
 from services.da_svc.deps import DayAheadDeps
-from services.shared.memory.curves import CurveBook
-from services.shared.memory.series import SeriesBook
 
 USE_CASES = Path(__file__).parents[1] / "use_cases"
 NOW = datetime(2022, 5, 3, 12, 0, tzinfo=UTC)

@@ -7,7 +7,7 @@ from importlib import import_module
 
 from pyspark.daemon import manager
 
-_IMPORTED_BY_JOBS = ("batch.bronze", "batch.silver", "batch.archive")
+_IMPORTED_BY_JOBS = ("batch.lake.bronze", "batch.lake.silver", "batch.runs.archive")
 
 # Workers make thousands of curves at once, and Python would look through all of them for garbage again and again.
 _COLLECT_AFTER = (100_000, 20, 50)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from batch.curves import curve_table
+from batch.forecasts.frames import curve_table
 from dualcast.adapters.lake import lake_paths
 from dualcast.catalogue import UseCase
 from dualcast.records import quantile_column

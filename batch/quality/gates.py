@@ -11,15 +11,15 @@ from opentelemetry import metrics
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
-from batch.engine.among import among
-from batch.gold import gold_rows, remove_rows
+from batch.engine.conditions import among
+from batch.lake.gold_day_ahead import gold_rows, remove_rows
+from batch.lake.quarantine import quarantine_folder, write_refused
 from batch.quality.curve_facts import expected_rows
 from batch.quality.suites import INCOMPLETE, judge, none_of, sound_curves, whole_days
 from batch.quality.verdicts import Key, Verdict, store_verdict
-from batch.quarantine import quarantine_folder, write_refused
 from dualcast.adapters.lake import lake_paths
 from dualcast.catalogue import UseCase
-from dualcast.cleaning import VINTAGE
+from dualcast.observations.cleaning import VINTAGE
 from dualcast.records import Forecast
 from dualcast.settings import Settings
 

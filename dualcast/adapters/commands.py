@@ -21,7 +21,7 @@ app = typer.Typer()
 @app.command()
 def decode(topic: Annotated[Topic, typer.Argument(help="Where the messages come from")]) -> None:
     """Turn messages on standard input, as kcat -f '%R%s' writes them, into lines of JSON."""
-    from dualcast.adapters.kafka import Codec  # noqa: PLC0415 -- slow imports come after help texts
+    from dualcast.adapters.kafka.clients import Codec  # noqa: PLC0415 -- slow imports come after help texts
 
     codec = Codec(load_settings(), topic)
     try:

@@ -13,8 +13,8 @@ from dualcast.catalogue import Entity, UseCase
 from dualcast.features.plan import FeaturePlan
 from dualcast.features.registry import Floats
 from dualcast.features.window import Slots, Window
+from dualcast.observations.validation import YARDSTICK_AGE
 from dualcast.timegrid import CLOCK_CHANGE
-from dualcast.validation import YARDSTICK_AGE
 
 # How many origins are worked on at once: what a feature costs besides its numbers is then paid once.
 _TOGETHER = 2048

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dualcast.features.intraday_plan import IntradayPlan
 from dualcast.features.registry import Floats
 from dualcast.features.window import Slots
-from dualcast.validation import IMPLAUSIBLE, Texts, implausible
+from dualcast.observations.validation import IMPLAUSIBLE, Texts, implausible
 
 UNKNOWN = np.iinfo(np.int64).min
 _Number = TypeVar("_Number", np.float64, np.int64)

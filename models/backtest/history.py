@@ -11,8 +11,8 @@ import pandas as pd
 
 from dualcast.adapters.files.observations import FileSource
 from dualcast.catalogue import UseCase
-from dualcast.cleaning import VINTAGE, clean
-from dualcast.observations import SourceError
+from dualcast.observations.cleaning import VINTAGE, clean
+from dualcast.observations.frames import SourceError
 from dualcast.timegrid import day_bounds
 
 _KEY = ["entity_id", *VINTAGE]

@@ -13,16 +13,16 @@ from dualcast.adapters.model_registry import CHAMPION, RegisteredModel
 from dualcast.records import Forecast, forecast_frame
 from models.backtest.forecast_file import ForecastFile
 from models.backtest.history import History
-from models.backtest.question import Fold, Question
+from models.backtest.request import Fold, Question
 from models.backtest.rows import EachEntity, RowMaker, one_by_one, with_targets
 from models.backtest.track_record import TrackRecord
-from models.fitting import Examples, TooFewExamplesError, fit_model
-from models.forecasting.curve import NoForecastError
-from models.forecasting.day_ahead import day_ahead_curves
-from models.forecasting.intervals import Factors
-from models.forecasting.intraday import intraday_forecasts
 from models.inputs import Layout
-from models.training import known_by, model_name
+from models.intervals.factors import Factors
+from models.prediction.curve import NoForecastError
+from models.prediction.day_ahead import day_ahead_curves
+from models.prediction.intraday import intraday_forecasts
+from models.training.fitting import Examples, TooFewExamplesError, fit_model
+from models.training.train import known_by, model_name
 
 # Told what is being done, and how many of the folds are done.
 Progress = Callable[[str, int, int], None]

@@ -11,11 +11,11 @@ import pandas as pd
 from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.records import Forecast, forecast_frame
 from dualcast.timegrid import day_bounds, micros
-from models.adaptive import memory, one_an_hour
 from models.backtest.history import History
-from models.backtest.question import Question
-from models.came_true import judged
-from models.forecasting.intervals import Factors, interval_factors
+from models.backtest.request import Question
+from models.evaluation.actuals import judged
+from models.intervals.adaptive import memory, one_an_hour
+from models.intervals.factors import Factors, interval_factors
 
 # By what a published point finds the row that it was made from.
 _KEY = {"day-ahead": ["entity_id", "issued_at", "valid_time"], "intraday": ["entity_id", "issued_at"]}

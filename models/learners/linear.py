@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from models.inputs import Floats, Inputs, Ints, Layout
-from models.learners.likeness import Landmarks, evened, landmarks, likeness, places
+from models.learners.kernels import Landmarks, evened, landmarks, likeness, places
 
 # A leave-one-out residual is at most this many times the plain one: rows that alone decide a coefficient say little.
 _MAX_LEVERAGE = 0.9

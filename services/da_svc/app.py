@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
+from services.api import events
+from services.api.application import application
 from services.da_svc import routes
+from services.da_svc.answer_cache import Remembered
 from services.da_svc.deps import DayAheadDeps
-from services.da_svc.remembered import Remembered
-from services.shared import events
-from services.shared.api import application
-from services.shared.assets import serve_files
-from services.shared.described import described
+from services.http.assets import serve_files
+from services.http.openapi import described
 
 
 def build_app(deps: DayAheadDeps) -> FastAPI:

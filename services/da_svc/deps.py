@@ -11,14 +11,14 @@ from fastapi import Depends, Request
 from dualcast.catalogue import UseCase
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock
-from services.shared.access.control import Access
-from services.shared.api import away
-from services.shared.circuits import Circuits
-from services.shared.memory.archive import Archive, Level
-from services.shared.memory.curves import CurveBook
-from services.shared.memory.feeds import Background, Feed
-from services.shared.memory.scores import Scores
-from services.shared.memory.series import SeriesBook
+from services.access.control import Access
+from services.api.application import away
+from services.book.archive import Archive, Level
+from services.book.curves import CurveBook
+from services.book.feeds import Background, Feed
+from services.book.scores import Scores
+from services.book.series import SeriesBook
+from services.circuits import Circuits
 
 
 @dataclass

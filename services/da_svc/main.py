@@ -6,22 +6,22 @@ from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
 
 from dualcast import telemetry
-from dualcast.adapters.forecast_store import TopicReader
+from dualcast.adapters.kafka.readers import TopicReader
 from dualcast.adapters.store.engine import open_store
 from dualcast.catalogue import load_catalogue
 from dualcast.records import Topic
 from dualcast.settings import Settings, load_settings
+from services.access.control import Access
+from services.book.archive import levels_of
+from services.book.curves import CurveBook
+from services.book.feeds import Feed
+from services.book.series import SeriesBook
+from services.book.warming import warming
+from services.circuits import Circuits
 from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
-from services.shared.access.control import Access
-from services.shared.bodies import age_seconds
-from services.shared.circuits import Circuits
-from services.shared.memory.archive import levels_of
-from services.shared.memory.curves import CurveBook
-from services.shared.memory.feeds import Feed
-from services.shared.memory.series import SeriesBook
-from services.shared.memory.warming import warming
-from services.shared.server import serve
+from services.http.formats import age_seconds
+from services.http.server import serve
 
 
 def run() -> None:

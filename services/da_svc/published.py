@@ -10,16 +10,16 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from dualcast.catalogue import Entity, UseCase
+from services.access.call import note_answer
+from services.api.answers import Answered
+from services.api.application import find
+from services.api.predict import PredictBatch, PredictedBatch, PredictRequest, part_of, predicted, predicted_batch
+from services.api.schemas import DayAheadForecast
+from services.book.curves import CurveBook
 from services.da_svc.deps import DayAheadDeps, Deps
 from services.da_svc.selection import select
-from services.shared.access.call import note_answer
-from services.shared.answers import Answered
-from services.shared.api import find
-from services.shared.bodies import fallback_of
-from services.shared.memory.curves import CurveBook
-from services.shared.predict import PredictBatch, PredictedBatch, PredictRequest, part_of, predicted, predicted_batch
-from services.shared.problems import ProblemError, documented
-from services.shared.schemas import DayAheadForecast
+from services.http.formats import fallback_of
+from services.http.problems import ProblemError, documented
 
 _NEWEST = "champion"
 router = APIRouter()

@@ -12,17 +12,26 @@ from starlette.responses import Response
 
 from dualcast.catalogue import Entity, UseCase
 from dualcast.timegrid import Grid, from_micros, iso_duration
+from services.api import events, issued
+from services.api.answers import CURVE_RESPONSES, LIST_RESPONSES, Answered, each, one, published_intraday
+from services.api.application import api_router, entity_of, find, find_intraday_case, find_use_case
+from services.api.schemas import (
+    DayAheadForecast,
+    DayAheadForecasts,
+    DayAheadStatus,
+    History,
+    HistoryPoint,
+    IntradayForecast,
+    IntradayForecasts,
+)
+from services.book.curves import CurveBook
 from services.da_svc import published
+from services.da_svc.answer_cache import remember
 from services.da_svc.deps import DayAheadDeps, Deps
 from services.da_svc.published import published_day_ahead
-from services.da_svc.remembered import remember
 from services.da_svc.status import status_of
-from services.shared import events, issued
-from services.shared.answers import CURVE_RESPONSES, LIST_RESPONSES, Answered, each, one, published_intraday
-from services.shared.api import api_router, entity_of, find, find_intraday_case, find_use_case
-from services.shared.bodies import Shape
-from services.shared.memory.curves import CurveBook
-from services.shared.params import (
+from services.http.formats import Shape
+from services.http.params import (
     AsOf,
     DeliveryDate,
     EntityId,
@@ -33,16 +42,7 @@ from services.shared.params import (
     UseCaseName,
     Within,
 )
-from services.shared.problems import documented
-from services.shared.schemas import (
-    DayAheadForecast,
-    DayAheadForecasts,
-    DayAheadStatus,
-    History,
-    HistoryPoint,
-    IntradayForecast,
-    IntradayForecasts,
-)
+from services.http.problems import documented
 
 router = api_router()
 router.include_router(published.router)

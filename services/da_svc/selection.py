@@ -7,9 +7,9 @@ from datetime import date, datetime, timedelta
 
 from dualcast.catalogue import Entity, UseCase
 from dualcast.timegrid import Clock, day_bounds, local_date
-from services.shared.memory.archive import Issues, NotKeptError
-from services.shared.memory.curves import CurveBook, StoredCurve
-from services.shared.problems import ProblemError
+from services.book.archive import Issues, NotKeptError
+from services.book.curves import CurveBook, StoredCurve
+from services.http.problems import ProblemError
 
 LAST_STORED = "last_stored"
 # The job needs some time after the cutoff: by the wall, and in a replay that is longer by the clock.

@@ -6,11 +6,11 @@ from typing import Any
 
 from dualcast.catalogue import Entity, UseCase
 from dualcast.records import Forecast
+from services.api.application import clock_status, feed_status, use_case_status, visible_entities, visible_use_cases
+from services.api.schemas import CurveState, DayAheadState, DayAheadStatus, EntityStatus, ModelInfo
 from services.da_svc.deps import DayAheadDeps
 from services.da_svc.selection import LAST_STORED, is_stale
-from services.shared.api import clock_status, feed_status, use_case_status, visible_entities, visible_use_cases
-from services.shared.bodies import age_seconds, fallback_of
-from services.shared.schemas import CurveState, DayAheadState, DayAheadStatus, EntityStatus, ModelInfo
+from services.http.formats import age_seconds, fallback_of
 
 
 def status_of(deps: DayAheadDeps, use_case: UseCase) -> DayAheadStatus:

@@ -12,14 +12,14 @@ from redis.exceptions import RedisError
 
 from dualcast.adapters import model_registry
 from dualcast.adapters.feature_store import OnlineFeatures
-from dualcast.adapters.forecast_store import published_forecasts, reaching, start_group_near_end
-from dualcast.adapters.kafka import RecordConsumer, RecordProducer
+from dualcast.adapters.kafka.clients import RecordConsumer, RecordProducer
+from dualcast.adapters.kafka.readers import published_forecasts, reaching, start_group_near_end
 from dualcast.adapters.model_registry import Alias, RegisteredModel
-from dualcast.feature_rows import FeatureRows
+from dualcast.features.rows import FeatureRows
 from dualcast.records import FeatureRow, Forecast, Topic
 from dualcast.settings import Settings
+from services.circuits import Circuits
 from services.id_svc.ports import Arrival
-from services.shared.circuits import Circuits
 
 _GROUP = "id-svc"
 # Taken at once: a message of a backfill holds a thousand rows.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
+from services.api import events
+from services.api.application import application
+from services.http.assets import serve_files
+from services.http.openapi import described
 from services.id_svc import routes
 from services.id_svc.deps import IntradayDeps
-from services.shared import events
-from services.shared.api import application
-from services.shared.assets import serve_files
-from services.shared.described import described
 
 
 def build_app(deps: IntradayDeps) -> FastAPI:

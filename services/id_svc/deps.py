@@ -11,18 +11,18 @@ from fastapi import Depends, Request
 from dualcast.catalogue import UseCase
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock
+from services.access.control import Access
+from services.api.application import away
+from services.book.archive import Archive, Level
+from services.book.curves import CurveBook
+from services.book.feeds import Background, Feed
+from services.book.series import SeriesBook
+from services.circuits import Circuits
 from services.id_svc.batching import Batcher
 from services.id_svc.forecaster import IntradayForecaster
+from services.id_svc.model_cache import ModelShelf
 from services.id_svc.publisher import Publisher
-from services.id_svc.shelf import ModelShelf
-from services.id_svc.shifted import can_shift
-from services.shared.access.control import Access
-from services.shared.api import away
-from services.shared.circuits import Circuits
-from services.shared.memory.archive import Archive, Level
-from services.shared.memory.curves import CurveBook
-from services.shared.memory.feeds import Background, Feed
-from services.shared.memory.series import SeriesBook
+from services.id_svc.shifted_day_ahead import can_shift
 
 
 @dataclass

@@ -17,13 +17,13 @@ from opentelemetry import metrics
 from dualcast.catalogue import Entity, UseCase
 from dualcast.records import FeatureRow, Forecast
 from dualcast.timegrid import Clock, floor
+from services.book.curves import CurveBook
+from services.book.series import SeriesBook
+from services.http.formats import FALLBACK_REASON, Encoded
 from services.id_svc.freshness import InputAges, Inputs
+from services.id_svc.model_cache import CHAMPION, PREVIOUS, ModelShelf
 from services.id_svc.ports import Features, Log, Score
-from services.id_svc.shelf import CHAMPION, PREVIOUS, ModelShelf
-from services.id_svc.shifted import shifted_day_ahead
-from services.shared.bodies import FALLBACK_REASON, Encoded
-from services.shared.memory.curves import CurveBook
-from services.shared.memory.series import SeriesBook
+from services.id_svc.shifted_day_ahead import shifted_day_ahead
 
 LAST_STORED = "last_stored"
 OVERRIDDEN = "overridden:"

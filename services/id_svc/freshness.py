@@ -8,7 +8,7 @@ from datetime import datetime
 from dualcast.catalogue import Entity, UseCase
 from dualcast.features.plan import FeaturePlan
 from dualcast.records import FeatureRow
-from services.shared.memory.series import SeriesBook
+from services.book.series import SeriesBook
 
 STALE_INPUT = "stale_input:"
 

@@ -18,11 +18,11 @@ from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import UseCase
 from dualcast.records import FeatureRow, Forecast
 from dualcast.settings import Settings
-from models.forecasting.curve import NoForecastError
-from models.forecasting.intervals import IntradayFactors
-from models.forecasting.intraday import intraday_curves
 from models.inputs import Floats
-from services.shared.memory.feeds import Worker
+from models.intervals.factors import IntradayFactors
+from models.prediction.curve import NoForecastError
+from models.prediction.intraday import intraday_curves
+from services.book.feeds import Worker
 
 _POLL_SECONDS = 10.0
 # Rows that arrive late are of a day that had the factors before the newest.

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from dualcast import telemetry
-from dualcast.adapters.forecast_store import TopicReader
+from dualcast.adapters.kafka.readers import TopicReader
 from dualcast.adapters.store.engine import open_store
 from dualcast.catalogue import load_catalogue
 from dualcast.records import Topic
 from dualcast.settings import Settings, load_settings
-from models.forecasting.intraday import prove_intraday
+from models.prediction.intraday import prove_intraday
+from services.access.control import Access
+from services.book.archive import levels_of
+from services.book.curves import CurveBook
+from services.book.feeds import Feed
+from services.book.series import SeriesBook
+from services.book.warming import warming
+from services.circuits import Circuits
+from services.http.server import serve
 from services.id_svc.adapters import KafkaArrivals, KafkaOutbox, MlflowModels, RedisFeatures
 from services.id_svc.app import build_app
 from services.id_svc.deps import IntradayDeps
 from services.id_svc.forecaster import IntradayForecaster
 from services.id_svc.freshness import InputAges
 from services.id_svc.intervals import Intervals
+from services.id_svc.model_cache import ModelShelf
 from services.id_svc.prediction_log import PredictionLog
 from services.id_svc.publisher import Publisher
-from services.id_svc.shelf import ModelShelf
-from services.shared.access.control import Access
-from services.shared.circuits import Circuits
-from services.shared.memory.archive import levels_of
-from services.shared.memory.curves import CurveBook
-from services.shared.memory.feeds import Feed
-from services.shared.memory.series import SeriesBook
-from services.shared.memory.warming import warming
-from services.shared.server import serve
 
 # Enough to know each entity's last day: what the fallbacks need.
 _MESSAGES_BACK = 2_000

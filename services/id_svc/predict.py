@@ -10,14 +10,14 @@ from starlette.responses import Response
 
 from dualcast.catalogue import UseCase
 from dualcast.features.plan import FeaturePlan
+from services.api.answers import Answered
+from services.api.application import find
+from services.api.predict import PredictBatch, PredictedBatch, PredictRequest, part_of, predicted, predicted_batch
+from services.api.schemas import IntradayForecast
+from services.http.problems import ProblemError, documented
 from services.id_svc.deps import Deps, IntradayDeps
 from services.id_svc.forecaster import Ask
 from services.id_svc.scored import scored
-from services.shared.answers import Answered
-from services.shared.api import find
-from services.shared.predict import PredictBatch, PredictedBatch, PredictRequest, part_of, predicted, predicted_batch
-from services.shared.problems import ProblemError, documented
-from services.shared.schemas import IntradayForecast
 
 router = APIRouter()
 

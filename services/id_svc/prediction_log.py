@@ -22,9 +22,9 @@ from opentelemetry import metrics
 from dualcast.adapters.lake import lake_paths
 from dualcast.records import FeatureRow, Forecast
 from dualcast.settings import Settings
+from services.book.feeds import Worker
+from services.http.formats import to_json
 from services.id_svc.forecaster import OVERRIDDEN
-from services.shared.bodies import to_json
-from services.shared.memory.feeds import Worker
 
 _MOST_WAITING = 10_000
 _MOST_REMEMBERED = 100_000

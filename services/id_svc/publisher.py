@@ -17,10 +17,10 @@ from opentelemetry import metrics, propagate, trace
 
 from dualcast.catalogue import UseCase
 from dualcast.timegrid import Clock
+from services.book.feeds import Worker
 from services.id_svc.forecaster import IntradayForecaster, NoForecastError
+from services.id_svc.model_cache import ModelShelf
 from services.id_svc.ports import Arrival, Arrivals, Outbox
-from services.id_svc.shelf import ModelShelf
-from services.shared.memory.feeds import Worker
 
 _POLL_SECONDS = 0.02
 _RETRY_SECONDS = 1.0

@@ -8,12 +8,8 @@ from fastapi import Request
 from starlette.responses import Response
 
 from dualcast.catalogue import Entity, UseCase
-from services.id_svc import predict
-from services.id_svc.deps import Deps, IntradayDeps
-from services.id_svc.forecaster import Ask
-from services.id_svc.scored import scored
-from services.shared import events, issued
-from services.shared.answers import (
+from services.api import events, issued
+from services.api.answers import (
     CURVE_RESPONSES,
     LIST_RESPONSES,
     Answered,
@@ -24,7 +20,7 @@ from services.shared.answers import (
     published_intraday,
     told_apart,
 )
-from services.shared.api import (
+from services.api.application import (
     api_router,
     clock_status,
     entity_of,
@@ -35,9 +31,10 @@ from services.shared.api import (
     visible_entities,
     visible_use_cases,
 )
-from services.shared.bodies import age_seconds
-from services.shared.memory.curves import CurveBook
-from services.shared.params import (
+from services.api.schemas import IntradayEntityStatus, IntradayForecast, IntradayForecasts, IntradayStatus
+from services.book.curves import CurveBook
+from services.http.formats import age_seconds
+from services.http.params import (
     AsOf,
     EntityId,
     EntityIds,
@@ -46,8 +43,11 @@ from services.shared.params import (
     Paging,
     UseCaseName,
 )
-from services.shared.problems import ProblemError, documented
-from services.shared.schemas import IntradayEntityStatus, IntradayForecast, IntradayForecasts, IntradayStatus
+from services.http.problems import ProblemError, documented
+from services.id_svc import predict
+from services.id_svc.deps import Deps, IntradayDeps
+from services.id_svc.forecaster import Ask
+from services.id_svc.scored import scored
 
 router = api_router()
 router.include_router(predict.router)

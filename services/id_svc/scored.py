@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+from services.access.call import note_computed
+from services.api.answers import Answered, next_row_at
+from services.http.problems import ProblemError
 from services.id_svc.deps import IntradayDeps
 from services.id_svc.forecaster import Answer, Ask, NoForecastError
-from services.shared.access.call import note_computed
-from services.shared.answers import Answered, next_row_at
-from services.shared.problems import ProblemError
 
 
 async def scored(deps: IntradayDeps, asks: Sequence[Ask]) -> list[Answered | ProblemError]:

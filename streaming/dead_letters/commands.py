@@ -19,7 +19,7 @@ from dualcast.settings import Settings, load_settings
 from dualcast.timegrid import parse_moment
 
 if TYPE_CHECKING:
-    from streaming.dead_letters.letters import Kept
+    from streaming.dead_letters.messages import Kept
 
 app = typer.Typer(
     name="dead-letters", no_args_is_help=True, help="What could not be used: read it, and send it again when mended."
@@ -45,7 +45,7 @@ def list_(
     last: Annotated[int, typer.Option(min=1, help="So many of the newest in the table.")] = 30,
 ) -> None:
     """Show dead letters: how many of each reason, and the newest."""
-    from streaming.dead_letters import letters  # noqa: PLC0415 -- Kafka's client takes a second
+    from streaming.dead_letters import messages as letters  # noqa: PLC0415 -- Kafka's client takes a second
 
     with _reached() as settings:
         found = sorted(letters.read(settings, reason=reason, since=since), key=lambda k: (k.letter.occurred_at, k.id))
@@ -79,7 +79,7 @@ def list_(
 @app.command()
 def show(letter_id: Annotated[str, typer.Argument(metavar="ID", help="As 'list' shows it.")]) -> None:
     """Print all of one dead letter as JSON, its content decoded where that can be done."""
-    from streaming.dead_letters import letters  # noqa: PLC0415
+    from streaming.dead_letters import messages as letters  # noqa: PLC0415
 
     with _reached() as settings:
         found = list(letters.read(settings, ids={letter_id}))
@@ -103,7 +103,7 @@ def replay(
 
     Ends with status 1 where some could not be sent: they were too large to be kept, or came from elsewhere.
     """
-    from streaming.dead_letters import letters  # noqa: PLC0415
+    from streaming.dead_letters import messages as letters  # noqa: PLC0415
 
     if not (ids or reason or since or everything):
         _fail("say which: ids, --reason, --since, or --all", 2)
@@ -126,7 +126,7 @@ def replay(
 @contextmanager
 def _reached() -> Iterator[Settings]:
     """The settings; a broker or registry that is away ends the command with its text and status 1."""
-    from dualcast.adapters.forecast_store import UnreachableError, reaching  # noqa: PLC0415
+    from dualcast.adapters.kafka.readers import UnreachableError, reaching  # noqa: PLC0415
 
     settings = load_settings()
     telemetry.configure(settings, "dead-letters")

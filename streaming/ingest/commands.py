@@ -13,7 +13,7 @@ from rich.console import Console
 
 from dualcast import telemetry
 from dualcast.catalogue import UseCase, load_use_case
-from dualcast.observations import SourceError
+from dualcast.observations.frames import SourceError
 from dualcast.settings import Settings, load_settings
 from dualcast.timegrid import parse_moment
 from streaming.ingest.console import UseCaseName, exit_code, known_mistakes, parse_duration, progress

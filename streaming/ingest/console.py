@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from dualcast.catalogue import CatalogueError
-from dualcast.observations import SourceError
+from dualcast.observations.frames import SourceError
 from dualcast.timegrid import duration
 from streaming.ingest.signals import Stop, Stopped
 

@@ -14,7 +14,7 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 from httpx2 import TransportError
 from opentelemetry import metrics, trace
 
-from dualcast.adapters.kafka import DeliveryError, Record, RecordProducer, create_topics
+from dualcast.adapters.kafka.clients import DeliveryError, Record, RecordProducer, create_topics
 from dualcast.records import DeadLetter, Topic
 from dualcast.settings import Settings
 from streaming.ingest.messages import messages

@@ -10,7 +10,7 @@ from typing import Protocol
 import pandas as pd
 import structlog
 
-from dualcast.observations import empty
+from dualcast.observations.frames import empty
 from dualcast.timegrid import Clock
 from streaming.ingest.memory import Memory, Published
 from streaming.ingest.signals import Stop

@@ -14,7 +14,7 @@ import pandas as pd
 from pydantic import ValidationError
 
 from dualcast.catalogue import Entity, SourceSeries, Strict, UseCase
-from dualcast.observations import TIME_DTYPE, Extent, SourceError
+from dualcast.observations.frames import TIME_DTYPE, Extent, SourceError
 
 Query = TypeVar("Query", bound=Strict)
 

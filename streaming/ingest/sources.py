@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dualcast.adapters.files.observations import FileSource, load_mapping
 from dualcast.catalogue import UseCase
-from dualcast.observations import SourceError
+from dualcast.observations.frames import SourceError
 from dualcast.settings import Settings
 from streaming.ingest.signals import Stop
 from streaming.ingest.source import Puller, Source

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from dualcast.catalogue import UseCase
-from dualcast.observations import SourceError
+from dualcast.observations.frames import SourceError
 from dualcast.timegrid import day_bounds, floor, local_date
 from streaming.ingest.source import Source
 

@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from dualcast.adapters.kafka import Codec
+from dualcast.adapters.kafka.clients import Codec
+from dualcast.adapters.kafka.feature_messages import RowMessages
+from dualcast.adapters.kafka.observation_messages import ObservationReader, Observed, UnreadableError
 from dualcast.catalogue import UseCase
 from dualcast.features.intraday_plan import IntradayPlan
 from dualcast.features.state import IntradayState, Rows, update_of
+from dualcast.observations.validation import UNKNOWN_ENTITY, UNKNOWN_VARIABLE, Texts, faults
 from dualcast.records import DeadLetter, FeatureRow, Topic
 from dualcast.settings import Settings
 from dualcast.timegrid import from_micros, micros
-from dualcast.validation import UNKNOWN_ENTITY, UNKNOWN_VARIABLE, Texts, faults
-from streaming.job.row_messages import RowMessages
-from streaming.job.wire import ObservationReader, Observed, UnreadableError
 
 COMPONENT = "stream-features"
 WRONG_KEY = "wrong_key"

@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Browser
 
 from dualcast.catalogue import UseCase
-from models.backtest.findings import find
 from models.backtest.report.page import Subject, render
+from models.backtest.summary import find
 
 
 @pytest.fixture

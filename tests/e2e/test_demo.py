@@ -18,7 +18,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from dualcast.adapters.feature_store import OnlineFeatures
-from dualcast.adapters.forecast_store import published_forecasts
+from dualcast.adapters.kafka.readers import published_forecasts
 from dualcast.catalogue import UseCase
 from dualcast.records import Topic
 from dualcast.settings import Settings, load_settings

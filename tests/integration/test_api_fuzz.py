@@ -17,8 +17,8 @@ from schemathesis.core.result import Ok
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
+from services.book.archive import Archive, levels_of
 from services.da_svc.app import build_app
-from services.shared.memory.archive import Archive, levels_of
 from tests import access_world
 from tests import services_world as world
 from tests.unit.services.id_desk import filled_desk

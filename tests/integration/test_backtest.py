@@ -17,15 +17,15 @@ import yaml
 from mlflow import MlflowClient
 from pyspark.sql import SparkSession
 
-from batch.backtest_rows import SparkRows
 from batch.engine.session import spark_session
+from batch.runs.backtest_rows import SparkRows
 from dualcast.catalogue import Entity, Path_, UseCase, load_use_case
 from dualcast.settings import Settings
+from models.backtest.backtest import study, tell_mlflow
 from models.backtest.history import History, read_history
-from models.backtest.question import Question
+from models.backtest.request import Question
 from models.backtest.rows import RowMaker, one_by_one
-from models.backtest.study import study, tell_mlflow
-from models.scoring import read_forecasts
+from models.evaluation.scoring import read_forecasts
 from tests.conftest import ROOT
 from tests.histories import history
 

@@ -17,20 +17,20 @@ import yaml
 from confluent_kafka import Producer
 from rich.console import Console
 
-from batch.day_ahead import DayAheadJob
 from batch.engine.session import spark_session
-from batch.outcome import SOME_MISSING
-from batch.published import PublishedCurves
-from batch.steps import Steps
-from dualcast.adapters.forecast_store import published, published_forecasts
+from batch.forecasts.published import PublishedCurves
+from batch.runs.day_ahead import DayAheadJob
+from batch.runs.outcome import SOME_MISSING
+from batch.runs.steps import Steps
+from dualcast.adapters.kafka.readers import published, published_forecasts
 from dualcast.adapters.lake import day_ahead_rows, forecast_rows, lake_paths
 from dualcast.adapters.model_registry import load
 from dualcast.catalogue import CurveQuality, Entity, UseCase
 from dualcast.records import Forecast, Topic
 from dualcast.settings import Settings
-from models.forecasting.day_ahead import day_ahead_curves
-from models.forecasting.intervals import interval_factors
-from models.training import model_name
+from models.intervals.factors import interval_factors
+from models.prediction.day_ahead import day_ahead_curves
+from models.training.train import model_name
 from tests.feature_job import publish
 from tests.histories import history
 
@@ -94,7 +94,7 @@ def curves(job: DayAheadJob) -> list[Forecast]:
 
 def test_what_is_no_avro_is_a_dead_letter_and_the_rest_is_taken_in(job: DayAheadJob, entity: Entity) -> None:
     (letter,) = published(job.settings, Topic.DEAD_LETTERS)
-    assert (letter["reason"], letter["component"], letter["value"]) == ("not_avro", "batch.bronze", b"no avro")
+    assert (letter["reason"], letter["component"], letter["value"]) == ("not_avro", "batch.lake.bronze", b"no avro")
     assert len(day_ahead_rows(job.settings, job.use_case.use_case, [date(2022, 3, 25)])) == 2 * 24
 
 

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from batch.day_ahead import DayAheadJob
 from batch.engine.session import spark_session
-from batch.gold import build_day_ahead
-from batch.steps import Steps
+from batch.lake.gold_day_ahead import build_day_ahead
+from batch.runs.day_ahead import DayAheadJob
+from batch.runs.steps import Steps
 from dualcast.adapters.lake import day_ahead_rows
 from dualcast.catalogue import Entity, UseCase
 from dualcast.settings import Settings

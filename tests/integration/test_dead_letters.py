@@ -10,12 +10,12 @@ import pytest
 from confluent_kafka import Message
 from typer.testing import CliRunner, Result
 
-from dualcast.adapters.forecast_store import TopicReader
-from dualcast.adapters.kafka import Codec, RecordProducer
+from dualcast.adapters.kafka.clients import Codec, RecordProducer
+from dualcast.adapters.kafka.readers import TopicReader
 from dualcast.records import DeadLetter, Observation, ObservationBatch, Topic
 from dualcast.settings import Settings
 from streaming.dead_letters.commands import app
-from streaming.dead_letters.letters import REPLAY_OF
+from streaming.dead_letters.messages import REPLAY_OF
 
 pytestmark = pytest.mark.stack("kafka", "registry")
 
@@ -46,9 +46,9 @@ def _letters(stack: Settings, value: bytes) -> None:
     """Two components refuse one message, one refuses another, one was too large to be kept, one is not from Kafka."""
     letters = [
         DeadLetter("unknown_entity", "no XX", "stream-features", "observations.v1", 1, 7, NOON, b"XX", value),
-        DeadLetter("unknown_entity", "no XX", "batch.bronze", "observations.v1", 1, 7, NOON, b"XX", value),
-        DeadLetter("not_avro", "[junk]", "batch.bronze", "observations.v1", 0, 3, NOON, b"\xff", b"junk"),
-        DeadLetter("not_avro", "big", "batch.bronze", "observations.v1", 0, 4, NOON + timedelta(hours=1), b"XX"),
+        DeadLetter("unknown_entity", "no XX", "batch.lake.bronze", "observations.v1", 1, 7, NOON, b"XX", value),
+        DeadLetter("not_avro", "[junk]", "batch.lake.bronze", "observations.v1", 0, 3, NOON, b"\xff", b"junk"),
+        DeadLetter("not_avro", "big", "batch.lake.bronze", "observations.v1", 0, 4, NOON + timedelta(hours=1), b"XX"),
         DeadLetter("not_json", "?", "ingest-mqtt", "mqtt:scada/XX", -1, 5, NOON, None, b"{"),
     ]
     with RecordProducer(stack, "test") as producer:

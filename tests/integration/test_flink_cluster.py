@@ -19,7 +19,7 @@ import yaml
 
 from dualcast.adapters.feature_store import OnlineFeatures
 from dualcast.catalogue import Entity, UseCase
-from dualcast.features.asof import intraday_features
+from dualcast.features.as_of import intraday_features
 from dualcast.settings import Settings
 from tests.feature_job import publish, wait_caught_up
 from tests.histories import history

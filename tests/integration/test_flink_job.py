@@ -12,7 +12,7 @@ from confluent_kafka import Producer
 
 from dualcast.adapters.feature_store import OnlineFeatures
 from dualcast.catalogue import Entity, UseCase
-from dualcast.features.asof import intraday_features
+from dualcast.features.as_of import intraday_features
 from dualcast.records import Topic
 from dualcast.settings import Settings
 from tests.feature_job import dead_letters, feature_job, publish, published_rows, wait_caught_up, written

@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import Producer
 
 from dualcast.adapters.feature_store import OnlineFeatures
-from dualcast.adapters.kafka import Codec, RecordConsumer
+from dualcast.adapters.kafka.clients import Codec, RecordConsumer
 from dualcast.catalogue import Entity, UseCase
 from dualcast.records import FeatureRow, Observation, ObservationBatch, Topic
 from dualcast.settings import Settings

@@ -11,8 +11,8 @@ from datetime import date, timedelta
 import pytest
 from confluent_kafka import Producer
 
-from dualcast.adapters.forecast_store import TopicReader, UnreachableError, published, published_forecasts
-from dualcast.adapters.kafka import RecordProducer
+from dualcast.adapters.kafka.clients import RecordProducer
+from dualcast.adapters.kafka.readers import TopicReader, UnreachableError, published, published_forecasts
 from dualcast.records import FeatureRow, Topic
 from dualcast.settings import Settings
 from services.id_svc.adapters import KafkaArrivals, KafkaOutbox
@@ -93,7 +93,7 @@ def test_a_topic_that_is_always_written_to_has_an_end(stack: Settings) -> None:
 
 
 def test_a_broker_that_is_away_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dualcast.adapters.forecast_store._TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr("dualcast.adapters.kafka.readers._TIMEOUT_SECONDS", 1.0)
     nowhere = world.settings(world.frozen(), kafka="127.0.0.1:1")
     with pytest.raises(UnreachableError):
         list(published(nowhere, Topic.OBSERVATIONS))

@@ -16,11 +16,11 @@ import pandas as pd
 import pytest
 from confluent_kafka import KafkaError, Message, Producer
 
-from batch import bronze, silver
 from batch.engine.session import spark_session
+from batch.lake import bronze, silver
 from dualcast.adapters.lake import lake_paths
 from dualcast.catalogue import Entity, UseCase
-from dualcast.features.asof import intraday_features
+from dualcast.features.as_of import intraday_features
 from dualcast.records import FeatureRow, Topic
 from dualcast.settings import Settings
 from tests.batch_runs import delta_rows
@@ -127,7 +127,7 @@ def test_the_stream_refuses_each_bad_message_for_its_reason_and_no_other(world: 
 
 def test_the_lake_cannot_read_what_is_no_message(world: World) -> None:
     expected = {where: Counter(message.bronze) for where, message in world.sent.items() if message.bronze}
-    assert _by_message(world.letters, "batch.bronze") == expected
+    assert _by_message(world.letters, "batch.lake.bronze") == expected
 
 
 def test_quarantine_holds_the_bad_observations_with_their_reasons(

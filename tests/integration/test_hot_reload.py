@@ -20,8 +20,8 @@ from dualcast.catalogue import Entity, UseCase
 from dualcast.records import FeatureRow
 from dualcast.settings import Settings
 from dualcast.timegrid import floor
-from models.forecasting.intraday import intraday_forecast
 from models.model import Model
+from models.prediction.intraday import intraday_forecast
 from services.id_svc.app import build_app
 from services.id_svc.main import dependencies
 from tests.intraday_models import NAME, learned, published, stream_rows, widened

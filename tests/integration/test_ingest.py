@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dualcast.adapters.kafka import RecordConsumer
+from dualcast.adapters.kafka.clients import RecordConsumer
 from dualcast.catalogue import UseCase
 from dualcast.records import ObservationBatch, Topic
 from dualcast.settings import Settings

@@ -19,8 +19,7 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 from rich.console import Console
 
-from dualcast.adapters.forecast_store import UnreachableError, start_group_near_end
-from dualcast.adapters.kafka import (
+from dualcast.adapters.kafka.clients import (
     Codec,
     RecordConsumer,
     RecordProducer,
@@ -28,6 +27,7 @@ from dualcast.adapters.kafka import (
     create_topics,
     dead_letter,
 )
+from dualcast.adapters.kafka.readers import UnreachableError, start_group_near_end
 from dualcast.records import Observation, ObservationBatch, Topic, schema_text
 from dualcast.settings import Settings
 from infra.local import stack as embedded
@@ -121,7 +121,7 @@ def test_headers_carry_cloudevents(stack: Settings) -> None:
     with RecordConsumer(stack, Topic.OBSERVATIONS, group="headers", from_beginning=True) as consumer:
         messages = [m for _ in range(30) for m, _ in consumer.poll(0.5)]
     headers = dict(messages[-1].headers() or [])
-    assert headers["ce_type"] == b"dualcast.observations.v1"
+    assert headers["ce_type"] == b"dualcast.observations.frames.v1"
     assert headers["ce_source"] == b"test-source"
 
 

@@ -22,7 +22,7 @@ import pytest
 import yaml
 from paho.mqtt import publish
 
-from dualcast.adapters.forecast_store import published
+from dualcast.adapters.kafka.readers import published
 from dualcast.records import Topic
 from dualcast.settings import Settings
 from infra.local.ports import is_free

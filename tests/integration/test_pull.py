@@ -16,7 +16,7 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from dualcast.adapters.forecast_store import published
+from dualcast.adapters.kafka.readers import published
 from dualcast.records import Topic
 from dualcast.settings import Settings
 

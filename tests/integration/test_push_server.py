@@ -15,7 +15,7 @@ import httpx2
 import pytest
 from rich.console import Console
 
-from dualcast.adapters.forecast_store import published
+from dualcast.adapters.kafka.readers import published
 from dualcast.records import Topic
 from dualcast.settings import Settings
 from infra.local import stack as embedded

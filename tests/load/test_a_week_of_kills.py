@@ -21,9 +21,9 @@ import pytest
 from rich.console import Console
 
 from dualcast.adapters.feature_store import OnlineFeatures
-from dualcast.adapters.forecast_store import published, published_forecasts
+from dualcast.adapters.kafka.readers import published, published_forecasts
 from dualcast.catalogue import UseCase
-from dualcast.features.asof import intraday_features
+from dualcast.features.as_of import intraday_features
 from dualcast.features.plan import FeaturePlan
 from dualcast.records import ObservationBatch, Topic
 from dualcast.settings import Settings, load_settings

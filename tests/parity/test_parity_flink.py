@@ -11,7 +11,7 @@ import yaml
 
 from dualcast.adapters.feature_store import OnlineFeatures
 from dualcast.catalogue import Entity, UseCase, load_use_case
-from dualcast.features.asof import intraday_features
+from dualcast.features.as_of import intraday_features
 from dualcast.features.intraday_plan import IntradayPlan
 from dualcast.features.plan import FeaturePlan
 from dualcast.features.state import IntradayState

@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from batch.day_ahead import DayAheadJob
 from batch.engine.session import spark_session
-from batch.steps import Steps
+from batch.runs.day_ahead import DayAheadJob
+from batch.runs.steps import Steps
 from dualcast.adapters.feature_store import training_frame
 from dualcast.adapters.lake import training_keys
 from dualcast.catalogue import UseCase, load_use_case
-from dualcast.features.asof import day_ahead_features, target_values
+from dualcast.features.as_of import day_ahead_features, target_values
 from dualcast.features.plan import FeaturePlan
 from dualcast.settings import Settings
 from dualcast.timegrid import DAY

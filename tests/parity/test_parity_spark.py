@@ -13,29 +13,29 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from batch.archive import archive_stream
-from batch.day_ahead import DayAheadJob
 from batch.engine.session import spark_session
-from batch.gold import build_day_ahead
-from batch.interval_factors import adapt_intervals
-from batch.skew import measure_skew
-from batch.steps import Steps
-from dualcast.adapters.kafka import Codec, RecordProducer
+from batch.forecasts.interval_factors import adapt_intervals
+from batch.lake.gold_day_ahead import build_day_ahead
+from batch.runs.archive import archive_stream
+from batch.runs.day_ahead import DayAheadJob
+from batch.runs.skew import measure_skew
+from batch.runs.steps import Steps
+from dualcast.adapters.kafka.clients import Codec, RecordProducer
+from dualcast.adapters.kafka.feature_messages import RowMessages
 from dualcast.adapters.lake import factor_rows
 from dualcast.adapters.model_registry import load
 from dualcast.catalogue import Entity, UseCase
-from dualcast.features.asof import day_ahead_features, intraday_features
+from dualcast.features.as_of import day_ahead_features, intraday_features
 from dualcast.features.intraday_plan import IntradayPlan, feature_set
 from dualcast.features.plan import FeaturePlan
 from dualcast.features.state import IntradayState, Rows
 from dualcast.records import FeatureRow, Topic, forecast_frame
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock
-from models.came_true import judged
-from models.forecasting.intervals import interval_factors
-from models.forecasting.intraday import intraday_forecasts
-from models.training import model_name, train
-from streaming.job.row_messages import RowMessages
+from models.evaluation.actuals import judged
+from models.intervals.factors import interval_factors
+from models.prediction.intraday import intraday_forecasts
+from models.training.train import model_name, train
 from tests.feature_job import publish
 from tests.histories import as_update, history
 from tests.unit.models.conftest import small

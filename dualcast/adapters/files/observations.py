@@ -11,8 +11,8 @@ import pandas as pd
 from dualcast.adapters.files.table import column_of, numbers, read_table
 from dualcast.adapters.files.times import utc_times
 from dualcast.catalogue import ReplayMapping, UseCase, parse_yaml
-from dualcast.observations import COLUMNS, TIME_DTYPE, Extent, SourceError, in_canonical_order, published_between
-from dualcast.publication import published_at
+from dualcast.observations.frames import COLUMNS, TIME_DTYPE, Extent, SourceError, in_canonical_order, published_between
+from dualcast.observations.publication import published_at
 from dualcast.timegrid import iso_duration
 
 _VINTAGE = ["entity_id", "variable", "valid_time", "published_at"]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from dualcast.observations import SourceError
+from dualcast.observations.frames import SourceError
 
 _CSV = (".csv", ".csv.gz")
 _PARQUET = (".parquet", ".pq")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from dualcast.observations import SourceError
+from dualcast.observations.frames import SourceError
 
 _OFFSET = r"(?:[Zz]|[+-]\d{2}:?\d{2})\s*$"
 

@@ -10,10 +10,10 @@ from string import Template
 
 import numpy as np
 
-from models.backtest.findings import Findings, WorstDay
 from models.backtest.report import charts
 from models.backtest.report.charts import number
-from models.scoring import Errors, Score
+from models.backtest.summary import Findings, WorstDay
+from models.evaluation.scoring import Errors, Score
 
 _WANTED = 80.0
 _PLAUSIBLE_COVERAGE = 3.0

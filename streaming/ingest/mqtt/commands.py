@@ -11,7 +11,7 @@ import typer
 
 from dualcast import telemetry
 from dualcast.catalogue import load_use_case
-from dualcast.observations import SourceError
+from dualcast.observations.frames import SourceError
 from dualcast.records import DeadLetter
 from dualcast.settings import load_settings
 from streaming.ingest.console import UseCaseName, exit_code, known_mistakes

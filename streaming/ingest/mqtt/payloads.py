@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from dualcast.catalogue import Strict, UseCase
-from dualcast.observations import COLUMNS, TIME_DTYPE, in_canonical_order
+from dualcast.observations.frames import COLUMNS, TIME_DTYPE, in_canonical_order
 from dualcast.timegrid import iso_duration, parse_moment
 from streaming.ingest.source import Series, query_of, series_of
 

@@ -11,7 +11,7 @@ import typer
 
 from dualcast import telemetry
 from dualcast.catalogue import UseCase, load_use_case
-from dualcast.observations import SourceError
+from dualcast.observations.frames import SourceError
 from dualcast.settings import Settings, load_settings
 from dualcast.timegrid import DAY, parse_moment
 from streaming.ingest.console import UseCaseName, exit_code, known_mistakes, parse_duration, progress
@@ -104,7 +104,7 @@ class _Turns:
 
     def take(self, start: datetime, end: datetime | None, *, history: bool, quiet: bool = False) -> int:
         """Pull once; the number of series that failed. An unreachable topic fails all of them."""
-        from dualcast.adapters.forecast_store import UnreachableError  # noqa: PLC0415
+        from dualcast.adapters.kafka.readers import UnreachableError  # noqa: PLC0415
         from streaming.ingest.pull.run import Span  # noqa: PLC0415
 
         clock = self._settings.clock

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dualcast.catalogue import Strict, UseCase
-from dualcast.observations import SourceError
+from dualcast.observations.frames import SourceError
 from dualcast.settings import Settings
 from dualcast.timegrid import duration
 from streaming.ingest.pull.http import Api, Patience, RefusedError

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dualcast.catalogue import Strict, UseCase
-from dualcast.observations import SourceError
+from dualcast.observations.frames import SourceError
 from dualcast.settings import Settings
 from streaming.ingest.pull.http import Api, Patience, RefusedError
 from streaming.ingest.signals import Stop

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from dualcast.adapters.forecast_store import TopicReader
+from dualcast.adapters.kafka.readers import TopicReader
 from dualcast.records import Topic
 from dualcast.settings import Settings
 from dualcast.timegrid import micros

@@ -10,7 +10,7 @@ import pandas as pd
 import structlog
 
 from dualcast.catalogue import UseCase
-from dualcast.observations import in_canonical_order
+from dualcast.observations.frames import in_canonical_order
 from streaming.ingest.pull.http import RefusedError, UnavailableError
 from streaming.ingest.pull.known import Known
 from streaming.ingest.pull.vintages import news

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dualcast.catalogue import Strict, UseCase
-from dualcast.observations import SourceError
+from dualcast.observations.frames import SourceError
 from dualcast.settings import Settings
 from dualcast.timegrid import from_micros, iso_duration, micros
 from streaming.ingest.pull.http import Api, Patience

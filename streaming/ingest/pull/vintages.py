@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from dualcast.catalogue import UseCase, Variable
-from dualcast.observations import COLUMNS, TIME_DTYPE, empty
-from dualcast.publication import published_at
+from dualcast.observations.frames import COLUMNS, TIME_DTYPE, empty
+from dualcast.observations.publication import published_at
 from dualcast.timegrid import Grid, iso_duration
 from streaming.ingest.pull.known import Known, Vintage
 from streaming.ingest.source import Values

@@ -9,9 +9,9 @@ import numpy as np
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from dualcast.catalogue import UseCase
+from dualcast.observations.validation import UNKNOWN_ENTITY, Columns, faults
 from dualcast.records import Observation, ObservationBatch
 from dualcast.timegrid import micros
-from dualcast.validation import UNKNOWN_ENTITY, Columns, faults
 
 MOST_OBSERVATIONS = 10_000
 _SHOWN_FAULTS = 100

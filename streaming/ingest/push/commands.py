@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dualcast import telemetry
 from dualcast.catalogue import load_catalogue
-from dualcast.observations import SourceError
+from dualcast.observations.frames import SourceError
 from dualcast.settings import load_settings
 from streaming.ingest.console import known_mistakes
 
@@ -40,7 +40,7 @@ def push_server(
 
         import uvicorn  # noqa: PLC0415 -- slow, as are the next ones
 
-        from dualcast.adapters.kafka import RecordProducer  # noqa: PLC0415
+        from dualcast.adapters.kafka.clients import RecordProducer  # noqa: PLC0415
         from streaming.ingest.push.app import KafkaDelivery, create_app  # noqa: PLC0415
         from streaming.ingest.push.checks import Rules  # noqa: PLC0415
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dualcast.catalogue import UseCase
-from dualcast.observations import SourceError
+from dualcast.observations.frames import SourceError
 from streaming.ingest.simulator.bidding_zone import BiddingZoneSimulator
 from streaming.ingest.source import Source
 

@@ -10,8 +10,8 @@ import pandas as pd
 
 from dualcast.catalogue import Entity, UseCase, Variable
 from dualcast.features.registry import Floats
-from dualcast.observations import TIME_DTYPE, Extent, SourceError, empty, in_canonical_order
-from dualcast.publication import published_at, valid_range
+from dualcast.observations.frames import TIME_DTYPE, Extent, SourceError, empty, in_canonical_order
+from dualcast.observations.publication import published_at, valid_range
 from dualcast.timegrid import iso_duration, local_date
 from streaming.ingest.simulator.zone import HOUR, Quantity, Simulated, SimulatedZone
 

@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import Field, ValidationError
 
 from dualcast.catalogue import Entity, Strict
-from dualcast.observations import SourceError
+from dualcast.observations.frames import SourceError
 
 
 class BiddingZoneParameters(Strict):

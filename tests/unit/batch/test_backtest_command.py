@@ -10,7 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from batch.backtest import app
+from batch.runs.backtest import app
 from dualcast.catalogue import UseCase
 from tests.conftest import ROOT, clean_environment
 from tests.histories import history

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 
-from batch.curves import curve_of, curve_schema, curve_table, encoded_curves
+from batch.forecasts.frames import curve_of, curve_schema, curve_table, encoded_curves
 from dualcast.records import Forecast, Point
 
 ISSUED = datetime(2022, 3, 26, 10, tzinfo=UTC)

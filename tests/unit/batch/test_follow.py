@@ -10,10 +10,10 @@ from typing import Self, cast
 
 import pytest
 
-from batch.day_ahead import DayAheadJob
-from batch.follow import cutoffs, first_day, follow
-from batch.outcome import Outcome
-from batch.published import CurveKey
+from batch.forecasts.published import CurveKey
+from batch.runs.daemon import cutoffs, first_day, follow
+from batch.runs.day_ahead import DayAheadJob
+from batch.runs.outcome import Outcome
 from dualcast.catalogue import Entity, UseCase
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock
@@ -98,7 +98,7 @@ class FakeJob:
 def test_a_cutoff_is_passed_over_only_where_every_entity_has_its_curve(
     use_case: UseCase, entity: Entity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("batch.follow.Arrivals", NoWaiting)
+    monkeypatch.setattr("batch.runs.daemon.Arrivals", NoWaiting)
     other = entity.model_copy(update={"id": "other"})
     case = use_case.model_copy(update={"entities": (entity, other)})
     days = [date(2022, 6, day) for day in (9, 10, 11)]

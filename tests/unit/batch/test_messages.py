@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from fastavro import parse_schema, schemaless_writer
 
-from batch.engine import avro
-from batch.engine.avro import Reader, UndecodableError
-from dualcast.feature_rows import FeatureRows
+from dualcast.adapters.kafka import records as avro
+from dualcast.adapters.kafka.records import Reader, UndecodableError
+from dualcast.features.rows import FeatureRows
 from dualcast.records import FeatureRow, Topic, schema_text
 
 SCHEMA = json.loads(schema_text(Topic.FEATURES_INTRADAY))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from batch.interval_factors import midnights
+from batch.forecasts.interval_factors import midnights
 from dualcast.catalogue import UseCase
 
 

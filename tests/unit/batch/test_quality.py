@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from batch.curves import encoded_curves
+from batch.forecasts.frames import encoded_curves
 from batch.quality.curve_facts import ARROW_FACTS, against_the_usual, measured
 from batch.quality.page import write_page
 from batch.quality.suites import judge, none_of, sound_curves

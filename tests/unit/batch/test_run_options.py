@@ -8,9 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from batch.commands import app
-from batch.due import TooEarlyError, not_due
-from batch.outcome import SOME_MISSING, Missing, Outcome
-from batch.steps import Step
+from batch.runs.cutoffs import TooEarlyError, not_due
+from batch.runs.outcome import SOME_MISSING, Missing, Outcome
+from batch.runs.steps import Step
 from dualcast.catalogue import Entity, UseCase
 
 DAY = date(2022, 6, 3)

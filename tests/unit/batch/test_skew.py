@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from batch.skew import FeatureSkew, compare
+from batch.runs.skew import FeatureSkew, compare
 
 
 def test_what_differs_is_counted_by_row_and_by_feature() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dualcast.catalogue import Entity, UseCase, load_use_case
-from dualcast.cleaning import clean
+from dualcast.observations.cleaning import clean
 from tests.conftest import ROOT
 from tests.histories import history
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dualcast.catalogue import Entity, UseCase
-from dualcast.features.asof import intraday_features, intraday_features_at
+from dualcast.features.as_of import intraday_features, intraday_features_at
 from dualcast.features.intraday_plan import IntradayPlan
 from dualcast.features.registry import Floats
 from dualcast.features.state import IntradayState, Rows

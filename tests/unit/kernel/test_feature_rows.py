@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
 
-from dualcast.feature_rows import FeatureRows, packed, unpacked
 from dualcast.features.registry import Floats
+from dualcast.features.rows import FeatureRows, packed, unpacked
 from dualcast.records import FeatureRow
 
 NOW = datetime(2024, 3, 31, 1, tzinfo=UTC)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from dualcast.catalogue import Entity, UseCase
-from dualcast.features.asof import day_ahead_features, intraday_features, target_values
+from dualcast.features.as_of import day_ahead_features, intraday_features, target_values
 from dualcast.features.plan import FeaturePlan
 from tests.histories import corrupt_from, history
 

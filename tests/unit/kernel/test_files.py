@@ -14,7 +14,7 @@ import pytest
 
 from dualcast.adapters.files.observations import FileSource, load_mapping
 from dualcast.catalogue import CatalogueError, ReplayMapping, UseCase
-from dualcast.observations import COLUMNS, TIME_DTYPE, SourceError
+from dualcast.observations.frames import COLUMNS, TIME_DTYPE, SourceError
 
 BEGIN, END = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 WIDE = ReplayMapping(time_column="time", columns={"mw": "load", "tso": "load_forecast_tso"})

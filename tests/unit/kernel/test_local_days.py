@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dualcast.catalogue import Entity, UseCase, load_use_case
-from dualcast.cleaning import clean
-from dualcast.features.asof import day_ahead_features, target_values
+from dualcast.features.as_of import day_ahead_features, target_values
+from dualcast.observations.cleaning import clean
 from dualcast.timegrid import DAY, Grid, delivery_slots, interval_end
 from tests.conftest import ROOT
 from tests.histories import corrupt_from

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dualcast.catalogue import UseCase
-from dualcast.validation import implausible
+from dualcast.observations.validation import implausible
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dualcast.catalogue import Publication
-from dualcast.publication import published_at, valid_range
+from dualcast.observations.publication import published_at, valid_range
 
 ZONES = st.sampled_from(["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata", "UTC"])
 STEPS = st.sampled_from([timedelta(minutes=15), timedelta(hours=1), timedelta(days=1)])

@@ -10,7 +10,7 @@ from typing import Any
 import fastavro
 import pytest
 
-from dualcast.feature_rows import FeatureRows
+from dualcast.features.rows import FeatureRows
 from dualcast.records import (
     DeadLetter,
     FeatureRow,

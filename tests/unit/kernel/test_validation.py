@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from dualcast.catalogue import Bounds, UseCase
+from dualcast.observations.validation import Columns, faults, implausible
 from dualcast.timegrid import micros
-from dualcast.validation import Columns, faults, implausible
 
 START = datetime(2022, 3, 27, 1, tzinfo=UTC)
 QUARTER = timedelta(minutes=15)

@@ -10,15 +10,15 @@ import pytest
 
 from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import Entity, ForecasterSpec, Path_, UseCase
-from dualcast.features.asof import day_ahead_features, target_values
+from dualcast.features.as_of import day_ahead_features, target_values
 from dualcast.features.intraday_plan import IntradayPlan, feature_set
 from dualcast.features.plan import FeaturePlan
 from dualcast.features.state import IntradayState, Rows
 from dualcast.records import FeatureRow
 from dualcast.timegrid import from_micros
-from models.fitting import Examples, fit_model
 from models.inputs import Layout
 from models.model import Model
+from models.training.fitting import Examples, fit_model
 from tests.histories import as_update, history
 
 FEW = {"rounds": 20, "learning_rate": 0.3, "num_leaves": 7, "min_data_in_leaf": 20}

@@ -11,11 +11,11 @@ import pytest
 from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import UseCase
 from dualcast.records import forecast_frame
-from models.adaptive import TrackRecord, one_an_hour
-from models.forecasting.day_ahead import day_ahead_curves
-from models.forecasting.intervals import interval_factors
-from models.forecasting.intraday import intraday_forecasts
 from models.inputs import Floats
+from models.intervals.adaptive import TrackRecord, one_an_hour
+from models.intervals.factors import interval_factors
+from models.prediction.day_ahead import day_ahead_curves
+from models.prediction.intraday import intraday_forecasts
 
 LEVELS = (0.1, 0.5, 0.9)
 SLOTS = 24

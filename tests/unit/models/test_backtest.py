@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 
 from dualcast.catalogue import Entity, Path_, ReplayMapping, UseCase
-from dualcast.observations import SourceError
+from dualcast.observations.frames import SourceError
+from models.backtest.backtest import Study, study
 from models.backtest.forecast_file import ForecastFile, OtherBacktestError
-from models.backtest.question import Question, QuestionError, refit_length, what_if
-from models.backtest.study import Study, study
-from models.fitting import TooFewExamplesError
-from models.scoring import ALL, FaultyForecastsError, figures, read_actuals, read_forecasts
+from models.backtest.request import Question, QuestionError, refit_length, what_if
+from models.evaluation.scoring import ALL, FaultyForecastsError, figures, read_actuals, read_forecasts
+from models.training.fitting import TooFewExamplesError
 from tests.histories import corrupt_from, history
 
 QUANTILES = ["q10", "q50", "q90"]

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from dualcast.catalogue import UseCase
-from models.backtest.findings import find
 from models.backtest.report.charts import columns, day, lines, number
 from models.backtest.report.page import Subject, render
+from models.backtest.summary import find
 
 FIRST, LAST = pd.Timestamp("2022-05-20", tz="Europe/Berlin"), pd.Timestamp("2022-07-11", tz="Europe/Berlin")
 SUBJECT = Subject("Demand of <Somewhere>", "all of it", "MW", "load_forecast_tso", {"features": "a & b"})

@@ -11,10 +11,10 @@ import pytest
 from dualcast import metrics
 from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import UseCase
-from models.fitting import Examples, TooFewExamplesError, fit_model
 from models.forecasters.registry import ForecasterError, make_forecaster
 from models.inputs import Assembler, Layout
 from models.model import Model, load_model
+from models.training.fitting import Examples, TooFewExamplesError, fit_model
 from tests.unit.models.conftest import trained
 
 

@@ -13,10 +13,10 @@ from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import Entity, UseCase
 from dualcast.records import FeatureRow
 from models.code_version import code_version
-from models.forecasting.curve import NoForecastError
-from models.forecasting.day_ahead import day_ahead_curves
-from models.forecasting.intraday import intraday_curves, intraday_forecast, prove_intraday
 from models.inputs import FeatureMismatchError
+from models.prediction.curve import NoForecastError
+from models.prediction.day_ahead import day_ahead_curves
+from models.prediction.intraday import intraday_curves, intraday_forecast, prove_intraday
 
 SHORT_DAY = date(2022, 3, 27)
 

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 from dualcast.catalogue import UseCase
-from models.fitting import Examples
 from models.forecasters.horizon_trees import HorizonTrees
 from models.forecasters.registry import Weights
 from models.inputs import Inputs, Layout
+from models.training.fitting import Examples
 
 Params = dict[str, Any]
 NETS = {"count": 2, "hidden": [16], "epochs": 20, "batch": 64}

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dualcast.catalogue import UseCase
-from models.conformal import Intervals
 from models.inputs import Floats, Inputs, Layout
+from models.intervals.conformal import Intervals
 from models.learners.linear import GroupedRidge
 from models.learners.nets import NetParams, Nets
 from models.learners.trees import Growth, TreeParams, Trees, grow

@@ -11,8 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from batch import interval_factors as batch
 from batch.engine.partitions import replace_file
+from batch.forecasts import interval_factors as batch
 from dualcast.adapters.lake import factor_rows, factors_file
 from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import Entity, UseCase
@@ -20,11 +20,11 @@ from dualcast.records import FeatureRow, Forecast, forecast_frame
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock, day_bounds
 from models.backtest.history import History
-from models.backtest.question import Question
+from models.backtest.request import Question
 from models.backtest.track_record import TrackRecord
-from models.forecasting.curve import NoForecastError
-from models.forecasting.intraday import intraday_forecast, intraday_forecasts
 from models.inputs import Floats
+from models.prediction.curve import NoForecastError
+from models.prediction.intraday import intraday_forecast, intraday_forecasts
 from services.id_svc.intervals import Intervals
 from tests.histories import corrupt_from
 

@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from batch.curves import curve_of, curve_table, encoded, encoded_curves
+from batch.forecasts.frames import curve_of, curve_table, encoded, encoded_curves
 from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import UseCase, load_use_case
-from dualcast.features.asof import day_ahead_features, target_values
+from dualcast.features.as_of import day_ahead_features, target_values
 from dualcast.records import Forecast, forecast_frame
 from dualcast.timegrid import DAY
-from models.forecasting.curve import NoForecastError
-from models.forecasting.day_ahead import day_ahead_curves
 from models.inputs import Layout
 from models.model import load_model
+from models.prediction.curve import NoForecastError
+from models.prediction.day_ahead import day_ahead_curves
 from tests.conftest import ROOT
 from tests.local_days import WEEKDAYS, orders
 from tests.unit.models.conftest import registered, trained

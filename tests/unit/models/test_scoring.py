@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from dualcast.catalogue import UseCase
-from models.scoring import ALL, FaultyForecastsError, figures, read_actuals, read_forecasts
+from models.evaluation.scoring import ALL, FaultyForecastsError, figures, read_actuals, read_forecasts
 
 START = pd.Timestamp("2022-02-10T23:00Z")
 

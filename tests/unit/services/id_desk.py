@@ -13,14 +13,14 @@ from fastapi.testclient import TestClient
 from dualcast.catalogue import UseCase
 from dualcast.records import FeatureRow, Forecast
 from dualcast.timegrid import Clock
+from services.api.schemas import IntradayForecast
+from services.book.curves import CurveBook
+from services.book.series import SeriesBook
 from services.id_svc.app import build_app
 from services.id_svc.deps import IntradayDeps
 from services.id_svc.forecaster import IntradayForecaster
 from services.id_svc.freshness import InputAges
-from services.id_svc.shelf import ModelShelf
-from services.shared.memory.curves import CurveBook
-from services.shared.memory.series import SeriesBook
-from services.shared.schemas import IntradayForecast
+from services.id_svc.model_cache import ModelShelf
 from tests import services_world as world
 
 INTRADAY = "/api/v1/forecasts/intraday/DE"

@@ -24,13 +24,13 @@ from starlette.websockets import WebSocketDisconnect
 
 from dualcast.adapters.store import keys
 from dualcast.adapters.store.engine import open_store
+from services import circuits
+from services.access.control import Access
+from services.access.settings import AccessSettings, WeakSecretError, refuse_weak_secrets
+from services.access.tokens import PublishedKeys, SharedKey, Tokens
+from services.circuits import Circuits
 from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
-from services.shared import circuits
-from services.shared.access.control import Access
-from services.shared.access.settings import AccessSettings, WeakSecretError, refuse_weak_secrets
-from services.shared.access.tokens import PublishedKeys, SharedKey, Tokens
-from services.shared.circuits import Circuits
 from tests import access_world, services_world
 from tests.access_world import claims, private_key, public_pem, token
 from tests.served import served, told
@@ -190,7 +190,7 @@ def test_a_token_is_verified_anew_when_it_should_have_expired(
     deps.access.tokens = Tokens(access_world.token_settings(jwt_secret=secret), Counted(secret))
     mine = bearer(jwt.encode(claims(exp=int(start) + 20), secret, algorithm="HS256"))
     for seconds, expected in ((0, 1), (10, 1), (25, 2)):
-        monkeypatch.setattr("services.shared.access.tokens.time.time", lambda s=seconds: start + s)
+        monkeypatch.setattr("services.access.tokens.time.time", lambda s=seconds: start + s)
         assert client.get(DE, headers=mine).status_code == 200
         assert len(verified) == expected
 

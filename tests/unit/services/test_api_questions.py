@@ -12,9 +12,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from dualcast.timegrid import Clock
+from services.api.schemas import DayAheadForecasts, IssuedForecasts
 from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
-from services.shared.schemas import DayAheadForecasts, IssuedForecasts
 from tests import services_world as world
 
 DAY_AHEAD, INTRADAY = "/api/v1/forecasts/day-ahead", "/api/v1/forecasts/intraday"

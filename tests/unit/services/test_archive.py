@@ -24,15 +24,15 @@ from dualcast.adapters.store.forecasts import IssueDay, save
 from dualcast.adapters.store.shared_days import SharedDays
 from dualcast.catalogue import load_use_case
 from dualcast.records import Forecast
+from services import circuits
+from services.api.schemas import DayAheadForecast, IssuedForecasts
+from services.book.archive import Days, Issues, Level, NotKeptError, levels_of
+from services.book.curves import CurveBook
+from services.book.warming import warming
 from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
 from services.da_svc.selection import select
-from services.recorder import Recorder
-from services.shared import circuits
-from services.shared.memory.archive import Days, Issues, Level, NotKeptError, levels_of
-from services.shared.memory.curves import CurveBook
-from services.shared.memory.warming import warming
-from services.shared.schemas import DayAheadForecast, IssuedForecasts
+from services.store.recorder import Recorder
 from tests import access_world
 from tests import services_world as world
 from tests.unit.services.id_desk import filled_desk

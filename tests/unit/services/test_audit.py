@@ -19,10 +19,10 @@ from structlog.testing import capture_logs
 from dualcast.adapters.store.engine import StoreAwayError
 from dualcast.adapters.store.tables import AuditRow
 from dualcast.adapters.store.trail import append
+from services.access import audit
+from services.access.audit import AuditTrail
 from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
-from services.shared.access import audit
-from services.shared.access.audit import AuditTrail
 from tests import access_world, services_world
 from tests.access_world import token
 from tests.unit.services.id_desk import desk_of

@@ -14,7 +14,7 @@ from dualcast.records import Forecast
 from services.client import AnswerError, Dualcast
 from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
-from services.shared.bodies import WHOLE, Encoded, with_fields
+from services.http.formats import WHOLE, Encoded, with_fields
 from tests import services_world as world
 from tests.client_example import run_client_example
 from tests.served import served

@@ -13,10 +13,10 @@ from structlog.testing import capture_logs
 from dualcast.catalogue import load_use_case
 from dualcast.records import ObservationBatch, Point
 from dualcast.timegrid import Clock
+from services.api.schemas import DayAheadForecast, History, IntradayForecast
+from services.book.curves import CurveBook, StoredCurve
 from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
-from services.shared.memory.curves import CurveBook, StoredCurve
-from services.shared.schemas import DayAheadForecast, History, IntradayForecast
 from tests import services_world as world
 from tests.conftest import ROOT
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from dualcast.records import ObservationBatch
-from services.export import NothingToExportError, actuals_frame, curves_frame, write
+from services.store.topic_export import NothingToExportError, actuals_frame, curves_frame, write
 from tests import services_world as world
 
 START = world.NOW - timedelta(days=2)

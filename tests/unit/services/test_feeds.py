@@ -9,8 +9,8 @@ from typing import Any, Self
 
 import pytest
 
-from dualcast.adapters.forecast_store import UnreachableError
-from services.shared.memory.feeds import Feed, Worker
+from dualcast.adapters.kafka.readers import UnreachableError
+from services.book.feeds import Feed, Worker
 from tests import services_world as world
 
 
@@ -53,7 +53,7 @@ class FakeReader:
 
 def follow(reader: FakeReader, handle: Callable[[dict[str, Any]], None], monkeypatch: pytest.MonkeyPatch) -> Feed:
     """Follow until the end of the topic."""
-    monkeypatch.setattr("services.shared.memory.feeds._RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("services.book.feeds._RETRY_SECONDS", 0.01)
     feed = Feed("forecasts", reader, handle)
     feed.start()
     assert reader.done.wait(5)
@@ -79,7 +79,7 @@ def test_a_record_that_makes_no_sense_is_counted_and_the_stream_goes_on(monkeypa
 
 
 def test_background_work_that_fails_is_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.shared.memory.feeds._RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("services.book.feeds._RETRY_SECONDS", 0.01)
     tries, done = [], threading.Event()
 
     def work(stop: threading.Event) -> None:
@@ -89,7 +89,7 @@ def test_background_work_that_fails_is_begun_anew(monkeypatch: pytest.MonkeyPatc
         done.set()
 
     worker = Worker("work", work)
-    monkeypatch.setattr("services.shared.memory.feeds._log.exception", lambda *_, **__: None, raising=False)
+    monkeypatch.setattr("services.book.feeds._log.exception", lambda *_, **__: None, raising=False)
     worker.start()
     assert done.wait(5)
     worker.stop()

@@ -13,12 +13,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from services.access.call import Call, begin
+from services.access.identity import Identity
+from services.api.application import find, visible_entities
 from services.id_svc.batching import Batcher
 from services.id_svc.forecaster import Answer, Ask
 from services.id_svc.prediction_log import PredictionLog
-from services.shared.access.call import Call, begin
-from services.shared.access.identity import Identity
-from services.shared.api import find, visible_entities
 from tests import services_world as world
 from tests.unit.services.id_desk import Desk, desk_of, filled_desk, row_at
 

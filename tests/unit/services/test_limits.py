@@ -14,11 +14,11 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 from structlog.testing import capture_logs
 
+from services import circuits
+from services.access.limits import RateLimits
+from services.circuits import Circuits
 from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
-from services.shared import circuits
-from services.shared.access.limits import RateLimits
-from services.shared.circuits import Circuits
 from tests import access_world, services_world
 from tests.access_world import token
 

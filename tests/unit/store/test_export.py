@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from dualcast.adapters.store.forecasts import Span, save
 from dualcast.records import forecast_frame
-from services.store_export import export
+from services.store.store_export import export
 from tests import services_world as world
 from tests.databases import fresh_database
 

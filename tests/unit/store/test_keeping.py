@@ -26,7 +26,7 @@ Run = Callable[..., Result]
 
 @pytest.fixture
 def run(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setattr("services.store_commands.load_settings", lambda: settings)
+    monkeypatch.setattr("services.store.commands.load_settings", lambda: settings)
 
     def invoke(*arguments: str) -> Result:
         return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})

@@ -14,8 +14,8 @@ from structlog.testing import capture_logs
 from dualcast.adapters.store import forecasts
 from dualcast.adapters.store.engine import StoreAwayError
 from dualcast.adapters.store.forecasts import IssueDay, Span, stored
-from services import recorder
-from services.recorder import Recorder
+from services.store import recorder
+from services.store.recorder import Recorder
 from tests import services_world as world
 
 DAYS = [date(2022, 5, day) for day in (3, 4, 5)]

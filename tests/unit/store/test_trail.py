@@ -14,7 +14,7 @@ from dualcast.adapters.store.keys import listed
 from dualcast.adapters.store.tables import AuditRow, PredictionRow
 from dualcast.adapters.store.trail import append
 from dualcast.settings import Settings
-from services.shared.access.audit import AuditTrail
+from services.access.audit import AuditTrail
 from tests import services_world as world
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"

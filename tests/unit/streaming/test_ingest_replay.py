@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from dualcast.catalogue import UseCase
-from dualcast.observations import Extent, SourceError, published_between
+from dualcast.observations.frames import Extent, SourceError, published_between
 from dualcast.records import ObservationBatch, Topic, schema_text
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock

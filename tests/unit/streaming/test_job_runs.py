@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dualcast.adapters.kafka.observation_columns import OtherLayoutError, read_columns
 from dualcast.records import Topic, schema_text
-from streaming.job.runs import OtherLayoutError, read_columns
 
 SCHEMA = fastavro.parse_schema(json.loads(schema_text(Topic.OBSERVATIONS)))
 TIME = 1_700_000_000_000_000

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from dualcast.adapters.kafka import Codec
+from dualcast.adapters.kafka.clients import Codec
 from dualcast.catalogue import Entity, UseCase
-from dualcast.feature_rows import FeatureRows
-from dualcast.features.asof import intraday_features
+from dualcast.features.as_of import intraday_features
+from dualcast.features.rows import FeatureRows
 from dualcast.features.state import IntradayState
 from dualcast.records import FeatureRow, Observation, ObservationBatch, Topic
 from dualcast.settings import Settings
@@ -61,7 +61,7 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch, use_case: UseCase, entity: Entity) -> Iterator[World]:
     registry = MockSchemaRegistryClient({"url": "mock://registry"})
-    for module in ("dualcast.adapters.kafka", "streaming.job.wire"):
+    for module in ("dualcast.adapters.kafka.clients", "dualcast.adapters.kafka.observation_messages"):
         monkeypatch.setattr(f"{module}.SchemaRegistryClient", lambda _: registry)
     made = World(use_case, entity)
     yield made

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from dualcast.catalogue import SourceSeries, UseCase
-from dualcast.observations import COLUMNS, SourceError
+from dualcast.observations.frames import COLUMNS, SourceError
 from dualcast.records import DeadLetter
 from streaming.ingest.mqtt.client import Received
 from streaming.ingest.mqtt.commands import forward

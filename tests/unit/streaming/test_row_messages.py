@@ -9,12 +9,12 @@ import pytest
 from confluent_kafka.schema_registry._sync.mock_schema_registry_client import MockSchemaRegistryClient
 from numpy.lib.stride_tricks import sliding_window_view
 
-from dualcast.adapters.kafka import Codec
-from dualcast.feature_rows import FeatureRows
+from dualcast.adapters.kafka.clients import Codec
+from dualcast.adapters.kafka.feature_messages import RowMessages
+from dualcast.features.rows import FeatureRows
 from dualcast.features.state import Rows
 from dualcast.records import Topic
 from dualcast.settings import Settings
-from streaming.job.row_messages import RowMessages
 
 STEP, HORIZONS = 900, 24
 ORIGIN = 1_900_000
@@ -24,7 +24,7 @@ WIDTHS = {"level": 1, "rise": HORIZONS, "holiday": HORIZONS}
 @pytest.fixture
 def codec(monkeypatch: pytest.MonkeyPatch) -> Iterator[Codec]:
     registry = MockSchemaRegistryClient({"url": "mock://registry"})
-    monkeypatch.setattr("dualcast.adapters.kafka.SchemaRegistryClient", lambda _: registry)
+    monkeypatch.setattr("dualcast.adapters.kafka.clients.SchemaRegistryClient", lambda _: registry)
     made = Codec(Settings(), Topic.FEATURES_INTRADAY)
     yield made
     made.close()

@@ -16,7 +16,7 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
 from dualcast.catalogue import UseCase, load_catalogue
-from dualcast.observations import SourceError
+from dualcast.observations.frames import SourceError
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock, day_bounds
 from streaming.ingest.pull.entsoe import EntsoePuller

@@ -1,0 +1,1 @@
+"""Day-ahead curves by Spark: inference, interval widths, and what is published already."""

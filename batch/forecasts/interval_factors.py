@@ -1,0 +1,171 @@
+"""How wide intraday intervals are to be from each local midnight on: a small table in the lake, which id-svc follows.
+
+Day-ahead curves get their factors where they are made. Intraday ones are made in a service that holds no months of
+curves, so that their factors are worked out here, by the functions and from the record that a backtest has: of what was
+published, with the factors that it had, by what was known to have come true at that midnight.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, cast, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
+
+from batch.engine.partitions import replace_file
+from batch.forecasts.track_record import stored_points
+from batch.forecasts.worker_models import registered
+from batch.lake.gold_day_ahead import silver_version
+from dualcast.adapters.lake import exists, factors_file, lake_paths
+from dualcast.adapters.model_registry import Alias, RegisteredModel, current_version
+from dualcast.catalogue import UseCase
+from dualcast.records import quantile_column
+from dualcast.settings import Settings
+from dualcast.timegrid import day_bounds, local_date
+from models.evaluation.actuals import judged
+from models.inputs import Floats
+from models.intervals.adaptive import memory
+from models.intervals.factors import interval_factors
+from models.training.train import model_name
+
+if TYPE_CHECKING:
+    from models.model import Model
+
+_FOUND = "model_version string, entity_id string, horizon int, level double, factor double"
+_SCHEMA = pa.schema(
+    [
+        ("model_version", pa.string()),
+        ("entity_id", pa.string()),
+        ("horizon", pa.int32()),
+        ("level", pa.float64()),
+        ("factor", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Adapting:
+    """What a worker needs to find the factors of an entity: shipped to it whole.
+
+    ``models`` are the aliases of versions, and ``load`` brings them into a worker.
+    """
+
+    settings: Settings
+    use_case: UseCase
+    as_of: datetime
+    models: Mapping[str, Alias]
+    load: Callable[[Settings, str, str, Alias], RegisteredModel] = registered
+
+    def found(self, points: pa.Table, target: pa.Table) -> pa.Table:
+        """The factors of an entity for each model, of its published points with their scale and the target's values."""
+        if not points.num_rows:
+            return _SCHEMA.empty_table()
+        past = judged(self.use_case, "intraday", points.to_pandas(), target.to_pandas(), self.as_of)
+        curve = str(past["entity_id"].iloc[0]), self.as_of
+        name = model_name(self.use_case.use_case, "intraday")
+        tables = [_SCHEMA.empty_table()]
+        for version, alias in self.models.items():
+            model = self.load(self.settings, name, version, alias)
+            found = interval_factors(model, self.use_case, past, [curve])
+            tables += [_table(model, entity_id, factors) for (entity_id, _), factors in found.items()]
+        return pa.concat_tables(tables)
+
+
+def _table(model: RegisteredModel, entity_id: str, factors: Floats) -> pa.Table:
+    """The factors of an entity (H, levels) as rows."""
+    horizon, level = (place.ravel() for place in np.indices(factors.shape))
+    levels = np.array(cast("Model", model.raw).levels)
+    columns = {
+        "model_version": pa.repeat(model.version, factors.size),
+        "entity_id": pa.repeat(entity_id, factors.size),
+        "horizon": pa.array(horizon, pa.int32()),
+        "level": pa.array(levels[level]),
+        "factor": pa.array(factors.ravel()),
+    }
+    return pa.table([columns[name] for name in _SCHEMA.names], schema=_SCHEMA)
+
+
+def adapt_intervals(spark: SparkSession, settings: Settings, use_case: UseCase) -> int:
+    """Write the factors of every entity's newest midnight that are not there yet; return how many entities got some.
+
+    They are made for each model that an alias stands for. Needs Silver and the archived stream.
+    Raises RegistryAwayError.
+    """
+    written = 0
+    if not exists(lake_paths(settings).forecasts("intraday", use_case.use_case)):
+        return written
+    name = model_name(use_case.use_case, "intraday")
+    versions = {current_version(settings, name, alias): alias for alias in get_args(Alias)}
+    for as_of, entities in midnights(use_case, settings.clock.now()).items():
+        files = {version: factors_file(settings, use_case.use_case, as_of, version) for version in versions if version}
+        models = {version: versions[version] for version, file in files.items() if not exists(file)}
+        adapting = Adapting(settings, use_case, as_of, models)
+        rows = _factors(spark, adapting, entities) if models else _SCHEMA.empty_table()
+        for version in models:
+            mine = rows.filter(pc.equal(rows["model_version"], version)).drop_columns("model_version")
+            if mine.num_rows:
+                replace_file(files[version], mine)
+        written += len(rows["entity_id"].unique())
+    return written
+
+
+def midnights(use_case: UseCase, now: datetime) -> Mapping[datetime, list[str]]:
+    """When the local day of each entity began, with the entities whose day it is."""
+    entities: dict[datetime, list[str]] = defaultdict(list)
+    for entity in use_case.entities:
+        entities[day_bounds(local_date(now, entity.time_zone), entity.time_zone)[0]].append(entity.id)
+    return entities
+
+
+def _factors(spark: SparkSession, adapting: Adapting, entities: list[str]) -> pa.Table:
+    """The factors of some entities, entity by entity."""
+    settings, use_case, as_of = adapting.settings, adapting.use_case, adapting.as_of
+    points = _points(spark, settings, use_case, as_of)
+    if points is None:
+        return _SCHEMA.empty_table()
+    mine = F.col("entity_id").isin(entities)
+    target = (
+        spark.read.format("delta")
+        .option("versionAsOf", silver_version(settings))
+        .load(lake_paths(settings).silver)
+        .where((F.col("use_case") == use_case.use_case) & (F.col("variable") == use_case.target) & mine)
+        .where((F.col("published_at") >= as_of - memory("intraday")) & (F.col("published_at") < as_of))
+        .select("entity_id", "variable", "valid_time", "published_at", "value")
+    )
+    gathered = points.where(mine).groupBy("entity_id").cogroup(target.groupBy("entity_id"))
+    found = gathered.applyInArrow(
+        lambda points, target: adapting.found(points, target),  # noqa: PLW0108 -- Spark counts a method's self
+        _FOUND,
+    )
+    return found.toArrow().cast(_SCHEMA)
+
+
+def _points(spark: SparkSession, settings: Settings, use_case: UseCase, before: datetime) -> DataFrame | None:
+    """What the use case's own models published, with the scale of the row that each curve was made from."""
+    stored, part = stored_points(spark, settings, use_case, "intraday", before), use_case.part("intraday")
+    if stored is None:
+        return None
+    quantiles = [quantile_column(level) for level in part.quantiles]
+    # a day-ahead curve that stood in for a model says nothing of the model
+    ours = stored.where(F.col("model_name") == model_name(use_case.use_case, "intraday"))
+    points = ours.select("entity_id", "issued_at", "valid_time", *quantiles)
+    if part.scale is None:
+        return points
+    table = lake_paths(settings).gold_of("intraday", use_case.use_case)
+    if not exists(table):
+        return None
+    schema = f"entity_id string, valid_time timestamp, as_of timestamp, `{part.scale}` double, month string"
+    rows = spark.read.schema(schema).parquet(table)
+    rows = rows.where(F.col("month") >= f"{before - memory('intraday'):%Y-%m}")
+    # of rows of one moment the newest origin made the curve
+    scales = rows.groupBy("entity_id", F.col("as_of").alias("issued_at")).agg(
+        F.max_by(part.scale, "valid_time").alias(part.scale)
+    )
+    return points.join(scales, ["entity_id", "issued_at"])

@@ -1,0 +1,86 @@
+"""How wide the intervals of new curves are to be: what the stored curves of the last weeks said, and what came true."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
+
+from batch.forecasts.frames import spark_curve_schema
+from batch.lake.gold_day_ahead import gold_rows
+from dualcast.adapters.lake import exists, lake_paths
+from dualcast.adapters.model_registry import RegisteredModel
+from dualcast.catalogue import Path_, UseCase
+from dualcast.records import quantile_column
+from dualcast.settings import Settings
+from dualcast.timegrid import from_micros
+from models.intervals.adaptive import memory
+from models.intervals.factors import Factors, interval_factors
+
+_FOUND = "entity_id string, issued_at timestamp, factors array<double>"
+
+
+def stored_points(
+    spark: SparkSession, settings: Settings, use_case: UseCase, path: Path_, before: datetime
+) -> DataFrame | None:
+    """The stored points of a path that were issued before a moment and are still remembered; None where none are."""
+    table, since = lake_paths(settings).forecasts(path, use_case.use_case), before - memory(path)
+    if not exists(table):
+        return None
+    schema = f"{spark_curve_schema(use_case.part(path).quantiles)}, issue_date date"
+    days = since.astimezone(UTC).date(), before.astimezone(UTC).date()
+    stored = spark.read.schema(schema).parquet(table).where(F.col("issue_date").between(*days))
+    return stored.where((F.col("issued_at") >= since) & (F.col("issued_at") < before))
+
+
+def past_curves(spark: SparkSession, settings: Settings, use_case: UseCase, before: datetime) -> DataFrame | None:
+    """The day-ahead points that were issued before a moment, as ``interval_factors`` takes them.
+
+    None where there is none. Only what was issued before all that a run makes is looked at, so that a run that was cut
+    short goes on with the same intervals.
+    """
+    stored, part = stored_points(spark, settings, use_case, "day-ahead", before), use_case.day_ahead
+    if stored is None:
+        return None
+    quantiles = [quantile_column(level) for level in part.quantiles]
+    since = before - memory("day-ahead")
+    days = [since.date() + timedelta(days=n) for n in range((before - since).days + part.days + 2)]
+    came_true = gold_rows(spark, settings, use_case, days)
+    scale = [part.scale] if part.scale else []
+    known = came_true.select("entity_id", "valid_time", F.col("event_timestamp").alias("issued_at"), "actual", *scale)
+    return stored.select("entity_id", "issued_at", "valid_time", *quantiles).join(
+        known, ["entity_id", "issued_at", "valid_time"]
+    )
+
+
+def found_factors(
+    past: DataFrame,
+    champion: Callable[[], RegisteredModel],
+    use_case: UseCase,
+    curves: Collection[tuple[str, datetime]],
+) -> Factors:
+    """The factors of some curves, entity by entity; ``champion`` loads the model in a worker."""
+
+    def in_worker(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        held = list(batches)
+        if not held:
+            return
+        rows = pa.Table.from_batches(held).to_pandas()
+        here = set(rows["entity_id"])
+        found = interval_factors(champion(), use_case, rows, [curve for curve in curves if curve[0] in here])
+        yield pa.RecordBatch.from_pydict(
+            {
+                "entity_id": [entity_id for entity_id, _ in found],
+                "issued_at": pa.array([cutoff for _, cutoff in found], pa.timestamp("us", "UTC")),
+                # of a day-ahead curve all intervals have the same
+                "factors": [factors[0].tolist() for factors in found.values()],
+            }
+        )
+
+    rows = past.where(F.col("entity_id").isin(sorted({e for e, _ in curves}))).repartition("entity_id")
+    found = rows.mapInArrow(in_worker, _FOUND).withColumn("issued_at", F.unix_micros("issued_at")).collect()
+    return {(row.entity_id, from_micros(row.issued_at)): np.array([row.factors]) for row in found}

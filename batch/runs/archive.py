@@ -1,0 +1,100 @@
+"""The stream's records in the lake: intraday feature rows (``gold_intraday``) and curves, by issue date.
+
+What was archived says how wide the coming curves' intervals are to be (``interval_factors``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+import structlog
+from pyspark import Accumulator
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
+
+from batch.engine.incremental import drain, kafka_stream
+from batch.forecasts.frames import ENCODED, encoded_curves, store_curves
+from batch.lake.gold_intraday import archive_features
+from batch.runs.day_ahead import DayAheadJob
+from batch.runs.steps import one_at_a_time
+from dualcast.adapters.feature_store import apply_definitions
+from dualcast.adapters.kafka.records import UndecodableError, decoded
+from dualcast.adapters.lake import lake_paths
+from dualcast.catalogue import UseCase
+from dualcast.records import Forecast, Point, Topic
+from dualcast.settings import Settings
+from dualcast.timegrid import from_micros
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class _Archiving:
+    """What a worker needs to turn messages into stored curves: shipped to it whole."""
+
+    settings: Settings
+    use_case: UseCase
+    curves: Accumulator[int]
+
+    def decode(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Kafka rows to encoded curves of this use case, with their offsets."""
+        for message, record in decoded(batches, self.settings.registry, Topic.FORECASTS_INTRADAY):
+            if isinstance(record, UndecodableError):
+                _log.warning("undecodable curve", offset=message["offset"], error=str(record))
+            elif record["use_case"] == self.use_case.use_case:
+                self.curves.add(1)
+                offset = pa.array([message["offset"]], pa.int64())
+                columns = encoded_curves([_forecast(record)]).columns
+                yield pa.RecordBatch.from_arrays(
+                    [*columns, offset], names=["entity_id", "issued_at", "curve", "offset"]
+                )
+
+
+def archive_stream(job: DayAheadJob) -> None:
+    """Bring Gold and the stored forecasts up to the stream's topics, the feature store to the catalogue.
+
+    Once a local day this widens or narrows the intervals of intraday curves. Raises RegistryAwayError.
+    """
+    with one_at_a_time(job.settings, job.steps):
+        job.take_in()
+        with job.steps.step("gold intraday") as say:
+            say(f"{archive_features(job.spark, job.settings, job.use_case):,} feature rows")
+        with job.steps.step("intraday curves") as say:
+            say(f"{archive_curves(job.spark, job.settings, job.use_case):,} curves")
+        with job.steps.step("feature store") as say:
+            apply_definitions(job.settings, job.use_case.use_case)
+            say(f"definitions of {job.use_case.use_case} applied")
+        with job.steps.step("intraday intervals") as say:
+            from batch.forecasts.interval_factors import adapt_intervals  # noqa: PLC0415 -- workers that decode need no models
+
+            say(f"new factors of {adapt_intervals(job.spark, job.settings, job.use_case):,} entities")
+
+
+def archive_curves(spark: SparkSession, settings: Settings, use_case: UseCase) -> int:
+    """Bring the lake up to the topic; return how many curves were new. The newest of one issue time is kept."""
+    lake = lake_paths(settings)
+    archiving = _Archiving(settings, use_case, spark.sparkContext.accumulator(0))
+    table = lake.forecasts("intraday", use_case.use_case)
+
+    def handle(batch: DataFrame, number: int) -> None:  # noqa: ARG001 -- curves are replaced by key, not by batch
+        came = batch.mapInArrow(archiving.decode, f"{ENCODED}, offset bigint")
+        curves = came.groupBy("entity_id", "issued_at").agg(F.max_by("curve", "offset").alias("curve"))
+        store_curves(curves, use_case.part("intraday").quantiles, table)
+
+    stream = kafka_stream(spark, settings, Topic.FORECASTS_INTRADAY)
+    drain(stream, f"{lake.checkpoints}/forecasts_intraday/{use_case.use_case}", handle)
+    return int(archiving.curves.value)
+
+
+def _forecast(record: dict[str, Any]) -> Forecast:
+    """A curve from a record whose times are microseconds."""
+    raw = Forecast.from_record(record)
+    return replace(
+        raw,
+        issued_at=from_micros(record["issued_at"]),
+        newest_input_at=from_micros(record["newest_input_at"]),
+        points=[Point(from_micros(p["valid_time"]), p["values"]) for p in record["points"]],
+    )

@@ -1,0 +1,160 @@
+"""``dualcast backtest``: a use case on a file, as its forecasts would have been made; forecasts, scores, a report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from dualcast import telemetry
+from dualcast.adapters.files.observations import load_mapping
+from dualcast.catalogue import CatalogueError, Path_, UseCase, load_use_case
+from dualcast.observations.frames import SourceError
+from dualcast.settings import Settings, load_settings
+from models.backtest.forecast_file import OtherBacktestError
+from models.backtest.request import Question, QuestionError, what_if
+from models.evaluation.score_table import score_table
+from models.evaluation.scoring import ALL, FaultyForecastsError
+from models.forecasters.registry import ForecasterError
+from models.training.fitting import TooFewExamplesError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from models.backtest.rows import EachEntity, RowMaker
+
+app = typer.Typer()
+
+# From so many entities on, starting Spark takes less time than it saves.
+_MANY = 8
+_MISTAKES = (
+    CatalogueError,
+    FaultyForecastsError,
+    ForecasterError,
+    OSError,
+    OtherBacktestError,
+    QuestionError,
+    SourceError,
+    TooFewExamplesError,
+)
+_DAY = ["%Y-%m-%d"]
+_Name = Annotated[str, typer.Argument(metavar="USE_CASE", help="Name of the use case.")]
+_Data = Annotated[Path, typer.Option("--data", help="CSV or Parquet file with the whole history.")]
+_First = Annotated[datetime, typer.Option("--from", formats=_DAY, help="First local day that is forecast.")]
+_Last = Annotated[datetime, typer.Option("--to", formats=_DAY, help="Last local day that is forecast.")]
+_Out = Annotated[Path, typer.Option("--out", help="Parquet file of the forecasts; an unfinished one is gone on with.")]
+_PathOption = Annotated[Path_, typer.Option("--path", help="day-ahead or intraday.")]
+_Refit = Annotated[str, typer.Option(help="How often a model is fitted anew: ISO 8601, such as P3M, P1M, P7D.")]
+_Every = Annotated[int, typer.Option(min=1, metavar="DAYS", help="A curve every so many days, from the first on.")]
+_Cutoff = Annotated[
+    datetime | None,
+    typer.Option(formats=["%H:%M"], help="What if forecasts were made at this local time?", show_default=False),
+]
+_Without = Annotated[
+    list[str] | None, typer.Option("--without", help="What if this variable were not there? May be repeated.")
+]
+_Mapping = Annotated[
+    Path | None,
+    typer.Option(help="YAML with the keys of a use case's 'replay'; default: the use case's own.", show_default=False),
+]
+_Report = Annotated[Path | None, typer.Option(help="HTML report; default: beside --out.", show_default=False)]
+_JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@app.command()
+def backtest(  # noqa: PLR0913, PLR0917 -- each is an option of the command
+    name: _Name,
+    data: _Data,
+    first: _First,
+    last: _Last,
+    out: _Out,
+    path: _PathOption = "day-ahead",
+    refit: _Refit = "P3M",
+    every: _Every = 1,
+    cutoff: _Cutoff = None,
+    without: _Without = None,
+    mapping: _Mapping = None,
+    report: _Report = None,
+    as_json: _JSON = False,
+) -> None:
+    """Forecast every day of a past window by models that knew only what had been published, and score the forecasts.
+
+    Stopped at any moment, the same command goes on with what is not done yet.
+    """
+    from models.backtest.backtest import study, tell_mlflow  # noqa: PLC0415 -- slow imports come after help texts
+
+    settings = load_settings()
+    telemetry.configure(settings, "backtest")
+    report = report or out.with_suffix(".html")
+    with _known_mistakes():
+        case = load_use_case(name, settings.use_cases)
+        if mapping is not None:
+            case = case.model_copy(update={"replay": load_mapping(mapping)})
+        case = what_if(case, path, None if cutoff is None else cutoff.time(), without or [])
+        question = Question(case, path, first.date(), last.date(), refit, tuple(sorted(without or [])), every)
+        with _progress() as say:
+            done = study(question, data, out, report, settings.clock.now, say, _each_entity(settings, case))
+    told = tell_mlflow(settings, question, done, report)
+    if as_json:
+        typer.echo(json.dumps(done.findings.as_dict(), indent=1))
+    else:
+        by = "month" if path == "day-ahead" else "horizon"
+        Console().print(score_table({ALL: done.findings.overall, **done.findings.groups[by]}, by, case.unit))
+    said = f"forecasts: {out}, report: {report}" + (", and in MLflow" if told else "")
+    Console(stderr=True).print(said, highlight=False, soft_wrap=True)
+
+
+def _each_entity(settings: Settings, case: UseCase) -> EachEntity:
+    """Here, or on Spark where there are many entities; Spark starts when it is first needed."""
+    if len(case.entities) < _MANY:
+        from models.backtest.rows import one_by_one  # noqa: PLC0415 -- slow imports come after help texts
+
+        return one_by_one
+
+    def on_spark(maker: RowMaker, observations: pd.DataFrame) -> pd.DataFrame:
+        from pyspark.errors import PySparkRuntimeError  # noqa: PLC0415 -- slow, and of no use to a few entities
+
+        from batch.engine.session import spark_session  # noqa: PLC0415
+        from batch.runs.backtest_rows import SparkRows  # noqa: PLC0415
+
+        try:
+            spark = spark_session(settings)
+        except PySparkRuntimeError as error:
+            raise ConnectionError(f"Spark did not start; `dualcast up` brings a Java for it: {error}") from error
+        return SparkRows(spark)(maker, observations)
+
+    return on_spark
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar of the folds, and what is being done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def say(step: str, done: int, total: int) -> None:
+            bar.update(task, description=step, completed=done, total=total)
+
+        yield say
+
+
+@contextmanager
+def _known_mistakes() -> Iterator[None]:
+    """Show the user's mistakes as such, without a traceback; on Ctrl-C say that nothing is lost."""
+    try:
+        yield
+    except _MISTAKES as error:
+        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from error
+    except KeyboardInterrupt as stopped:
+        Console(stderr=True).print("stopped; the same command goes on with what is not done yet")
+        raise typer.Exit(130) from stopped

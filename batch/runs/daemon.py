@@ -1,0 +1,135 @@
+"""The day-ahead daemon: each delivery day at its cutoff, by the clock, in one warm Spark session."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from itertools import count
+from time import monotonic
+from typing import Self, TypeVar
+from uuid import uuid4
+
+import stamina
+import structlog
+from confluent_kafka import KafkaException
+from confluent_kafka.schema_registry.error import SchemaRegistryError
+from pyspark.errors import PySparkException
+
+from batch.forecasts.published import CurveKey
+from batch.runs.day_ahead import DayAheadJob
+from dualcast.adapters.kafka.clients import DeliveryError, RecordConsumer
+from dualcast.adapters.model_registry import UnknownModelError
+from dualcast.catalogue import UseCase
+from dualcast.records import Topic
+from dualcast.settings import Settings
+from dualcast.timegrid import local_date
+
+# How long, on the wall, a cutoff waits for observations that were published before it and are still on their way.
+GRACE_SECONDS = 5.0
+_POLL_SECONDS = 0.2
+# Delivery days that were missed while the daemon was down are made up for, this far back.
+_MAKE_UP = timedelta(days=7)
+# What a restarting broker, registry or MLflow makes of a run; the next try finds them back.
+_OUTAGES = (OSError, KafkaException, SchemaRegistryError, DeliveryError, PySparkException, UnknownModelError)
+_TRY_FOR_SECONDS = 600.0
+_T = TypeVar("_T")
+_log = structlog.get_logger(__name__)
+
+
+def follow(job: DayAheadJob) -> None:
+    """Make the curves of each delivery day when its cutoff has come, until the clock's end; for ever where it has none.
+
+    What the quality gates refuse is left out. Outages are waited for.
+    """
+    settings, clock = job.settings, job.settings.clock
+    with Arrivals(settings, job.use_case) as arrivals:
+        _with_patience(job.take_in)
+        published = _with_patience(job.published.keys)
+        # a replay's days count from its start, however long it took to get ready
+        first = first_day(job.use_case, clock.start or clock.now(), published)
+        done = {(entity_id, issued_at) for entity_id, issued_at, _ in published}
+        for moment, day, entities in cutoffs(job.use_case, first):
+            if clock.until is not None and moment > clock.until:
+                job.steps.note("the clock has reached its end")
+                return
+            if all((entity_id, moment) in done for entity_id in entities):
+                continue
+            arrivals.wait_for(moment)
+            job.steps.note(f"cutoff {moment.isoformat()}, delivery day {day.isoformat()}")
+            outcome = _with_patience(partial(job.curves, [day]))
+            for curve in outcome.missing:
+                if curve.entity_id in entities:
+                    _log.error("no curve", entity=curve.entity_id, delivery_day=str(day), reason=curve.reason)
+
+
+def cutoffs(use_case: UseCase, first: date) -> Iterator[tuple[datetime, date, list[str]]]:
+    """When cutoffs for a delivery day come, from a day on, without end; with the entities whose they are."""
+    for days in count():
+        day = first + timedelta(days=days)
+        entities: dict[datetime, list[str]] = defaultdict(list)
+        for entity in use_case.entities:
+            entities[use_case.cutoff(entity, day)].append(entity.id)
+        for moment in sorted(entities):
+            yield moment, day, entities[moment]
+
+
+def first_day(use_case: UseCase, now: datetime, published: Collection[CurveKey]) -> date:
+    """Tomorrow, or the first delivery day that some entity missed since its newest curve, a week back at most."""
+    zones = {entity.id: entity.time_zone for entity in use_case.entities}
+    tomorrow = min(local_date(now, zone) for zone in zones.values()) + timedelta(days=1)
+    newest: dict[str, date] = {}
+    for entity_id, issued_at, _ in published:
+        if entity_id in zones:
+            issued = local_date(issued_at, zones[entity_id])
+            newest[entity_id] = max(issued, newest.get(entity_id, issued))
+    # a curve is issued the day before its delivery day
+    missed = (issued + timedelta(days=2) for issued in newest.values())
+    return min([tomorrow, *(day for day in missed if day >= tomorrow - _MAKE_UP)])
+
+
+class Arrivals:
+    """Watches observations come in, to know when all that was published before a moment is on Kafka."""
+
+    def __init__(self, settings: Settings, use_case: UseCase) -> None:
+        self._clock = settings.clock
+        self._target = use_case.target
+        self._newest = {entity.id: datetime.min.replace(tzinfo=UTC) for entity in use_case.entities}
+        self._consumer = RecordConsumer(
+            settings, Topic.OBSERVATIONS, group=f"day-ahead-arrivals-{uuid4()}", from_beginning=False
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._consumer.__exit__(*details)
+
+    def wait_for(self, moment: datetime) -> None:
+        """Return when the clock shows ``moment`` and the target's values of every entity have come up to it.
+
+        They come in the order of publication, so that one published at or after the moment says that all before it are
+        there. Where none comes, return after GRACE_SECONDS: the forecast is then made of what is there.
+        """
+        while remaining := self._clock.wall_seconds_until(moment):
+            self._look(min(remaining, _POLL_SECONDS))
+        late = (self._clock.now() - moment).total_seconds() / (self._clock.speed if self._clock.is_replay else 1.0)
+        deadline = monotonic() + GRACE_SECONDS - late
+        while monotonic() < deadline and any(newest < moment for newest in self._newest.values()):
+            self._look(_POLL_SECONDS)
+
+    def _look(self, timeout: float) -> None:
+        for _, record in self._consumer.poll(timeout):
+            entity_id = record["entity_id"]
+            times = [o["published_at"] for o in record["observations"] if o["variable"] == self._target]
+            if entity_id in self._newest and times:
+                self._newest[entity_id] = max(self._newest[entity_id], *times)
+
+
+def _with_patience(work: Callable[[], _T]) -> _T:
+    """Try again after an outage, for some minutes, then let it through."""
+    for attempt in stamina.retry_context(on=_OUTAGES, attempts=None, timeout=_TRY_FOR_SECONDS, wait_max=10.0):
+        with attempt:
+            return work()
+    raise AssertionError("unreachable")

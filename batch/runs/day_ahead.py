@@ -1,0 +1,142 @@
+"""The day-ahead runs: all of history, and delivery days from Kafka to the published curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from itertools import groupby
+
+from pyspark.sql import SparkSession
+
+from batch.forecasts.inference import Inferred, infer
+from batch.forecasts.published import PublishedCurves
+from batch.lake.bronze import ingest
+from batch.lake.gold_day_ahead import build_day_ahead, delivery_days
+from batch.lake.silver import refine
+from batch.quality.gates import Gates
+from batch.quality.page import write_page
+from batch.quality.verdicts import Key, Verdict
+from batch.runs.cutoffs import not_due
+from batch.runs.outcome import Missing, Outcome
+from batch.runs.steps import Steps, one_at_a_time
+from dualcast.adapters.feature_store import apply_definitions
+from dualcast.catalogue import UseCase
+from dualcast.records import Topic
+from dualcast.settings import Settings
+
+# What came true on the last days was not known when their rows were made: they are written again.
+_DAYS_TO_COMPLETE = 2
+# How far back a day's quality gate looks at Silver.
+_RECENT = timedelta(days=2)
+
+
+class NothingToDoError(RuntimeError):
+    """There is no data to work on; the text says what to run first."""
+
+
+@dataclass
+class DayAheadJob:
+    """The day-ahead path of one use case in one Spark session."""
+
+    spark: SparkSession
+    settings: Settings
+    use_case: UseCase
+    steps: Steps
+    published: PublishedCurves = field(init=False)
+    gates: Gates = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.published = PublishedCurves(self.settings, Topic.FORECASTS_DAY_AHEAD, self.use_case.use_case)
+        self.gates = Gates(self.spark, self.settings, self.use_case)
+
+    def history(self, until: datetime) -> None:
+        """Bring lake and feature store up to date: every delivery day whose cutoff is not after ``until``.
+
+        Raises NothingToDoError.
+        """
+        with one_at_a_time(self.settings, self.steps):
+            self.take_in()
+            with self.steps.step("quality of silver") as say:
+                say(str(self.gates.silver()))
+            days = delivery_days(self.spark, self.settings, self.use_case, until)
+            if not days:
+                raise NothingToDoError(
+                    f"no observation of {self.use_case.use_case} was published before the first cutoff"
+                )
+            self._gold(days)
+            with self.steps.step("feature store") as say:
+                apply_definitions(self.settings, self.use_case.use_case)
+                say(f"definitions of {self.use_case.use_case} applied")
+            write_page(self.settings)
+
+    def curves(self, days: Sequence[date]) -> Outcome:
+        """Make and publish the curves of some delivery days, given in order, from all that has come in.
+
+        An entity whose data or whose curve fails a quality gate goes without; the others go on.
+        Raises TooEarlyError, FileNotFoundError where there is no data at all, and what ``inference.infer`` raises.
+        """
+        early = not_due(self.use_case, days, self.settings.clock.now())
+        with one_at_a_time(self.settings, self.steps):
+            self.take_in()
+            refused = {**self._refused_by_silver(days), **early}
+            months = [list(month) for _, month in groupby(days, key=lambda day: (day.year, day.month))]
+            inferred, missing = [], []
+            for number, month in enumerate(months, 1):
+                if len(months) > 1:
+                    self.steps.note(f"{month[0]:%Y-%m}, {number} of {len(months)}: {len(month)} delivery days")
+                done, lacking = self._curves_of(month, refused)
+                inferred.append(done)
+                missing += lacking
+            with self.steps.step("quality page") as say:
+                page = write_page(self.settings)
+                say(page)
+        return Outcome(
+            use_case=self.use_case.use_case,
+            days=days,
+            model_version=inferred[-1].model_version,
+            published=sum(month.published for month in inferred),
+            already_published=sum(month.already_published for month in inferred),
+            missing=missing,
+            quality_page=page,
+        )
+
+    def take_in(self) -> None:
+        """Bring Bronze and Silver up to Kafka."""
+        with self.steps.step("bronze") as say:
+            taken = ingest(self.spark, self.settings)
+            say(f"{taken.observations:,} observations, {taken.undecodable:,} undecodable messages")
+        with self.steps.step("silver") as say:
+            refined = refine(self.spark, self.settings, self.use_case)
+            say(f"{refined.kept:,} kept, {refined.refused:,} refused")
+
+    def _refused_by_silver(self, days: Sequence[date]) -> dict[Key, str]:
+        cutoffs = [self.use_case.cutoff(entity, day) for entity in self.use_case.entities for day in days]
+        with self.steps.step("quality of silver") as say:
+            verdict = self.gates.silver(min(cutoffs) - _RECENT, max(cutoffs))
+            say(str(verdict))
+        return {(*key, day): f"silver: {', '.join(why)}" for key, why in verdict.refused.items() for day in days}
+
+    def _curves_of(self, days: Sequence[date], refused: Mapping[Key, str]) -> tuple[Inferred, list[Missing]]:
+        """Make the curves of some days of a month, but for those that are refused already; and what is missing."""
+        unfinished = _DAYS_TO_COMPLETE + self.use_case.day_ahead.days - 1
+        before = [days[0] - timedelta(days=back) for back in range(unfinished, 0, -1)]
+        gold = self._gold([*before, *days])
+        why = {**refused, **{key: f"gold: {', '.join(reasons)}" for key, reasons in gold.refused.items()}}
+        asked = [(entity.id, day) for day in days for entity in self.use_case.entities]
+        with self.steps.step("inference") as say:
+            inferred = infer(self.gates, [key for key in asked if key not in why], self.published)
+            say(str(inferred))
+        why |= {key: f"curve: {', '.join(reasons)}" for key, reasons in inferred.refused.items()}
+        why |= dict.fromkeys(inferred.without, "no data, or none that tells its level")
+        return inferred, [Missing(*key, why[key]) for key in asked if key in why]
+
+    def _gold(self, days: Sequence[date]) -> Verdict:
+        """Build and judge the rows of some days."""
+        with self.steps.step("gold") as say:
+            built = build_day_ahead(self.spark, self.settings, self.use_case, days)
+            say(f"{built.rows:,} rows of {len(days):,} delivery days from {built.data_version}")
+        with self.steps.step("quality of gold") as say:
+            verdict = self.gates.gold(days)
+            say(str(verdict))
+        return verdict

@@ -1,0 +1,55 @@
+"""What a day-ahead run did: for the person at the terminal, for a scheduler, and as an exit status."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import Any
+
+from batch.runs.steps import Step
+
+# Neither success nor an error: a run that did all it could, and some curves are missing.
+SOME_MISSING = 3
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A curve that was asked for and not made."""
+
+    entity_id: str
+    delivery_day: date
+    reason: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the curves of some delivery days."""
+
+    use_case: str
+    days: Sequence[date]
+    model_version: str
+    published: int
+    already_published: int
+    missing: Sequence[Missing]
+    quality_page: str
+
+    @property
+    def exit_status(self) -> int:
+        """0 where every curve is there."""
+        return SOME_MISSING if self.missing else 0
+
+    def as_json(self, steps: Sequence[Step]) -> dict[str, Any]:
+        """The summary for schedulers."""
+        return {
+            "use_case": self.use_case,
+            "from": self.days[0].isoformat(),
+            "to": self.days[-1].isoformat(),
+            "model_version": self.model_version,
+            "published": self.published,
+            "already_published": self.already_published,
+            "missing": [{**asdict(curve), "delivery_day": curve.delivery_day.isoformat()} for curve in self.missing],
+            "steps": [asdict(step) for step in steps],
+            "seconds": round(sum(step.seconds for step in steps), 1),
+            "quality_page": self.quality_page,
+        }

@@ -1,0 +1,198 @@
+"""Forecasts as they were published: read back from the topics, from their beginning or as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, Self
+
+import httpx2
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+from dualcast.adapters.kafka.clients import Codec, DeliveryError, connection
+from dualcast.records import Forecast, Topic
+from dualcast.settings import Settings
+
+_TIMEOUT_SECONDS = 10.0
+# What a broker or registry that is away, or coming back, makes the clients raise.
+_OUTAGES = (KafkaException, DeliveryError, SchemaRegistryError, httpx2.HTTPError, OSError)
+_log = structlog.get_logger(__name__)
+
+
+class UnreachableError(ConnectionError):
+    """The broker or the registry does not answer now; asking again later may help."""
+
+
+@contextmanager
+def reaching(what: str) -> Iterator[None]:
+    """Turn whatever broker and registry raise when they are away into UnreachableError."""
+    try:
+        yield
+    except _OUTAGES as error:
+        raise UnreachableError(f"{what}: {error}") from error
+
+
+class TopicReader:
+    """Reads a topic without a consumer group and knows when it has come to the end.
+
+    ``tail`` begins that many messages before the end of each partition, ``since`` with the first that was written then
+    or later; ``keys`` leaves out the messages of all others, undecoded. A reader that was closed goes on where it was
+    when it is opened again. ``undecodable`` counts the messages that were skipped.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        topic: Topic,
+        *,
+        tail: int | None = None,
+        since: datetime | None = None,
+        keys: Collection[bytes] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._topic = topic
+        self._tail = tail
+        self._since = since
+        self._keys = keys
+        self._next: dict[int, int] = {}
+        self._ends: dict[int, int] = {}
+        self._behind: set[int] = set()
+        self._codec: Codec | None = None
+        self._consumer: Consumer | None = None
+        self.undecodable = 0
+
+    def __enter__(self) -> Self:
+        """Connect. Raises UnreachableError where broker or topic is not there."""
+        consumer = _consumer(self._settings, f"reader-{self._topic}")
+        try:
+            with reaching(self._topic):
+                starts, self._ends = _bounds(consumer, self._topic, self._tail, self._since)
+        except UnreachableError:
+            consumer.close()
+            raise
+        begin = {p: self._next.get(p, start) for p, start in starts.items()}
+        self._behind = {p for p, end in self._ends.items() if begin[p] < end}
+        consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in begin.items()])
+        self._codec, self._consumer = Codec(self._settings, self._topic), consumer
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._consumer is not None:
+            self._consumer.close()
+        if self._codec is not None:
+            self._codec.close()
+        self._codec = self._consumer = None
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether everything that was there when the reader was opened has been read."""
+        return not self._behind
+
+    def poll(self, timeout: float, most: int = 500) -> list[dict[str, Any]]:
+        """At most ``most`` records that came within ``timeout`` seconds.
+
+        Raises UnreachableError where broker or registry fails; nothing is lost, the next ``with`` goes on from there.
+        """
+        decoded = (self._decode(message) for message in self.messages(timeout, most))
+        return [record for record in decoded if record is not None]
+
+    def messages(self, timeout: float, most: int = 500) -> Iterator[Message]:
+        """The same as the messages that carry them, undecoded. One counts as read when the next is asked for."""
+        assert self._consumer is not None, "use the reader in a with statement"
+        with reaching(self._topic):
+            messages = self._consumer.consume(most, timeout)
+        for message in messages:
+            if message.error() is not None:
+                self._note(message)
+                continue
+            if self._keys is None or message.key() in self._keys:
+                yield message
+            self._read_until(message.partition(), message.offset() + 1)
+
+    def _read_until(self, partition: int, offset: int) -> None:
+        self._next[partition] = offset
+        if offset >= self._ends[partition]:
+            self._behind.discard(partition)
+
+    def _note(self, message: Message) -> None:
+        # the marks of transactions fill the last offsets, and are never handed out
+        if message.error().code() == KafkaError._PARTITION_EOF:
+            self._behind.discard(message.partition())
+        elif not message.error().retriable():
+            raise UnreachableError(f"{self._topic}: {message.error()}")
+
+    def _decode(self, message: Message) -> dict[str, Any] | None:
+        assert self._codec is not None
+        try:
+            with reaching("registry"):
+                return self._codec.decode(message.value() or b"")
+        except ValueError as error:
+            self.undecodable += 1
+            _log.warning("undecodable message", topic=self._topic, offset=message.offset(), error=str(error)[:200])
+            return None
+
+
+def published(settings: Settings, topic: Topic, *, tail: int | None = None) -> Iterator[dict[str, Any]]:
+    """Every record that is on a topic now, in order within each partition. Raises UnreachableError."""
+    with TopicReader(settings, topic, tail=tail) as reader:
+        while not reader.caught_up:
+            yield from reader.poll(0.5)
+
+
+def published_forecasts(settings: Settings, topic: Topic, *, tail: int | None = None) -> Iterator[Forecast]:
+    """Every curve that is on a forecast topic now. Raises UnreachableError."""
+    return (Forecast.from_record(record) for record in published(settings, topic, tail=tail))
+
+
+def start_group_near_end(settings: Settings, topic: Topic, group: str, tail: int) -> None:
+    """Let a consumer group that never read begin ``tail`` messages before the end of each partition.
+
+    What a transaction has not committed counts: a job that catches up commits hundreds of thousands at a time. A group
+    that has read keeps its place. Raises UnreachableError.
+    """
+    consumer = _consumer(settings, group, "read_uncommitted")
+    try:
+        with reaching(topic):
+            starts, _ = _bounds(consumer, topic, tail)
+            known = consumer.committed([TopicPartition(topic, p) for p in starts], timeout=_TIMEOUT_SECONDS)
+            fresh = [TopicPartition(topic, p.partition, starts[p.partition]) for p in known if p.offset < 0]
+            if fresh:
+                consumer.commit(offsets=fresh, asynchronous=False)
+    finally:
+        consumer.close()
+
+
+def _consumer(settings: Settings, group: str, isolation: str = "read_committed") -> Consumer:
+    return Consumer(
+        {
+            **connection(settings),
+            "group.id": group,
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "enable.partition.eof": True,
+            "isolation.level": isolation,
+        }
+    )
+
+
+def _bounds(
+    consumer: Consumer, topic: Topic, tail: int | None, since: datetime | None = None
+) -> tuple[dict[int, int], dict[int, int]]:
+    """Where to begin in each partition, and its end. Raises KafkaException where broker or topic is not there."""
+    found = consumer.list_topics(topic.value, timeout=_TIMEOUT_SECONDS).topics[topic.value]
+    if found.error is not None:
+        raise KafkaException(found.error)
+    starts, ends = {}, {}
+    for partition in found.partitions:
+        low, high = consumer.get_watermark_offsets(TopicPartition(topic.value, partition), timeout=_TIMEOUT_SECONDS)
+        starts[partition], ends[partition] = low if tail is None else max(low, high - tail), high
+    if since is not None:
+        moment = int(since.timestamp() * 1000)
+        asked = [TopicPartition(topic.value, partition, moment) for partition in starts]
+        for written in consumer.offsets_for_times(asked, timeout=_TIMEOUT_SECONDS):
+            # a negative offset says that nothing was written since
+            starts[written.partition] = written.offset if written.offset >= 0 else ends[written.partition]
+    return starts, ends

@@ -1,0 +1,147 @@
+"""What becomes of one entity's new observations: refused with a reason, or sound, on the grid and each vintage once.
+
+Plain functions of data frames; ``silver`` runs them on Spark. ``fresh`` frames have the columns of Bronze, ``stored``
+frames those of Silver; both belong to one entity, their times are UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dualcast.catalogue import UseCase
+from dualcast.features.registry import Floats
+from dualcast.observations.validation import (
+    IMPLAUSIBLE,
+    UNKNOWN_ENTITY,
+    UNKNOWN_VARIABLE,
+    YARDSTICK_AGE,
+    Columns,
+    faults,
+    implausible,
+)
+from dualcast.timegrid import Grid, duration, micros
+
+VINTAGE = ["variable", "valid_time", "published_at"]
+_ARRIVAL = ["partition", "offset", "position"]
+
+
+def clean(
+    use_case: UseCase, fresh: pd.DataFrame, stored: pd.DataFrame, elsewhere: Collection[str], now: datetime
+) -> pd.DataFrame:
+    """Judge new observations; return them with a column ``reason``, "" where sound.
+
+    Sound ones are on the grid, a coarse interval as several rows, and no vintage comes twice or is ``stored`` already.
+    Refused ones are as they came. Variables that only other use cases of this entity know (``elsewhere``) are left out.
+    """
+    fresh = fresh.sort_values(_ARRIVAL, ignore_index=True)
+    fresh["reason"] = _row_faults(use_case, fresh, now)
+    others = (fresh["reason"] == UNKNOWN_VARIABLE) & fresh["variable"].isin(list(elsewhere))
+    fresh = fresh[~others].reset_index(drop=True)
+    fresh["interval"] = np.arange(len(fresh))
+    sound = _on_grid(use_case, fresh[fresh["reason"] == ""])
+    bad = _implausible_intervals(use_case, sound, stored)
+    fresh.loc[fresh["interval"].isin(bad), "reason"] = IMPLAUSIBLE
+    refused = fresh[fresh["reason"] != ""]
+    kept = _new_vintages(sound[~sound["interval"].isin(bad)], stored)
+    return pd.concat([kept, refused], ignore_index=True).drop(columns="interval")
+
+
+def _row_faults(use_case: UseCase, fresh: pd.DataFrame, now: datetime) -> NDArray[np.object_]:
+    known = {entity.id for entity in use_case.entities}
+    if len(fresh) and fresh["entity_id"].iat[0] not in known:
+        return np.full(len(fresh), UNKNOWN_ENTITY, dtype=object)
+    columns = Columns(
+        variable=fresh["variable"].to_numpy(dtype=object),
+        valid_time=_micros(fresh["valid_time"]),
+        resolution=fresh["resolution"].to_numpy(dtype=object),
+        value=fresh["value"].to_numpy(dtype=np.float64),
+        unit=fresh["unit"].to_numpy(dtype=object),
+        published_at=_micros(fresh["published_at"]),
+    )
+    return faults(use_case, columns, micros(now))
+
+
+def _on_grid(use_case: UseCase, sound: pd.DataFrame) -> pd.DataFrame:
+    """Every interval as rows of grid length: a mean holds for each, a sum is shared out."""
+    spans = sound["resolution"].map(lambda text: duration(text) // use_case.grid).to_numpy(dtype=np.int64)
+    if (spans == 1).all():
+        return sound.assign(first=True)
+    parts = np.repeat(np.arange(len(sound)), spans)
+    step = np.arange(len(parts)) - np.repeat(np.cumsum(spans) - spans, spans)
+    rows = sound.iloc[parts].reset_index(drop=True)
+    summed = rows["variable"].map(lambda name: use_case.variables[name].aggregate == "sum").to_numpy(dtype=bool)
+    rows["value"] = np.where(summed, rows["value"] / spans[parts], rows["value"])
+    grid = _grid(use_case, sound)
+    rows["valid_time"] = grid.starts(grid.numbers(pd.DatetimeIndex(rows["valid_time"])) + step)
+    return rows.assign(first=step == 0)
+
+
+def _new_vintages(sound: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
+    """The first to arrive of each vintage that is not stored."""
+    first = sound.drop(columns="first").drop_duplicates(VINTAGE, keep="first")
+    if stored.empty:
+        return first
+    known = pd.MultiIndex.from_frame(stored[VINTAGE])
+    return first[~pd.MultiIndex.from_frame(first[VINTAGE]).isin(known)]
+
+
+def _implausible_intervals(use_case: UseCase, sound: pd.DataFrame, stored: pd.DataFrame) -> set[int]:
+    """The intervals whose value strays too far from last week's, as known when it was published.
+
+    A refused value is no yardstick for the week after it, whose verdict may then change: verdicts are passed on from
+    week to week until none changes.
+    """
+    judged = {name: v.bounds for name, v in use_case.variables.items() if v.bounds.relative_to and v.bounds.ratio}
+    if not judged or sound.empty:
+        return set()
+    known = _Known(use_case, sound, stored)
+    rows = {name: np.flatnonzero((sound["variable"] == name) & sound["first"]) for name in judged}
+    while True:
+        before = known.refused.copy()
+        for name, bounds in judged.items():
+            week_ago = known.week_before(rows[name], bounds.relative_to or name)
+            known.refused[rows[name]] = implausible(bounds, known.value[rows[name]], week_ago)
+        if (known.refused == before).all():
+            return set(sound["interval"].to_numpy()[known.refused[: len(sound)]].tolist())
+
+
+class _Known:
+    """New values, then stored ones, searchable by variable, slot and time of publication."""
+
+    def __init__(self, use_case: UseCase, sound: pd.DataFrame, stored: pd.DataFrame) -> None:
+        columns = [*VINTAGE, "value"]
+        rows = pd.concat([sound[columns], stored[columns]], ignore_index=True)
+        published, self._rank = np.unique(_micros(rows["published_at"]), return_inverse=True)
+        slot = _grid(use_case, sound).numbers(pd.DatetimeIndex(rows["valid_time"]))
+        self._ranks = len(published)
+        self._week = YARDSTICK_AGE // use_case.grid
+        # one number that orders by slot, then by publication
+        self._key = (slot - slot.min() + self._week) * self._ranks + self._rank
+        self._variable = rows["variable"].to_numpy(dtype=object)
+        self.value = rows["value"].to_numpy(dtype=np.float64)
+        self.refused = np.zeros(len(rows), dtype=bool)
+
+    def week_before(self, rows: NDArray[np.int64], variable: str) -> Floats:
+        """The values of a variable a week before some rows, as known when each was published; NaN where unknown."""
+        held = np.flatnonzero(~self.refused & (self._variable == variable))
+        if not len(held):
+            return np.full(len(rows), np.nan)
+        held = held[np.argsort(self._key[held], kind="stable")]
+        wanted = self._key[rows] - self._week * self._ranks
+        found = held[np.maximum(np.searchsorted(self._key[held], wanted, side="right") - 1, 0)]
+        same_slot = (self._key[found] <= wanted) & (self._key[found] // self._ranks == wanted // self._ranks)
+        return np.where(same_slot, self.value[found], np.nan)
+
+
+def _grid(use_case: UseCase, rows: pd.DataFrame) -> Grid:
+    """The grid of the entity that rows belong to."""
+    return Grid(use_case.grid, use_case.entity(rows["entity_id"].iat[0]).time_zone)
+
+
+def _micros(times: pd.Series) -> NDArray[np.int64]:
+    return np.asarray(times.dt.as_unit("us").astype("int64"))

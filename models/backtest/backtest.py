@@ -1,0 +1,130 @@
+"""A whole backtest: read the file, forecast what the forecast file lacks, score, write the report, tell MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import structlog
+
+from dualcast.adapters.model_registry import RegistryAwayError, record
+from dualcast.catalogue import UseCase
+from dualcast.settings import Settings
+from dualcast.timegrid import iso_duration
+from models.backtest.forecast_file import ForecastFile
+from models.backtest.history import History, read_history
+from models.backtest.report.page import Subject, render
+from models.backtest.request import Question, QuestionError, refit_length
+from models.backtest.rows import EachEntity, one_by_one
+from models.backtest.run import Progress, run
+from models.backtest.summary import Findings, find
+from models.code_version import code_version
+from models.evaluation.scoring import FaultyForecastsError
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A backtest that is done."""
+
+    findings: Findings
+    facts: dict[str, str]
+
+
+def study(
+    question: Question,
+    data: Path,
+    out: Path,
+    report: Path,
+    now: Callable[[], datetime],
+    progress: Progress,
+    each_entity: EachEntity = one_by_one,
+) -> Study:
+    """Forecast into ``out`` and report into ``report``; goes on with what an interrupted one left.
+
+    Raises SourceError, QuestionError, OtherBacktestError, TooFewExamplesError, ForecasterError, FaultyForecastsError.
+    """
+    if out.suffix != ".parquet":
+        raise QuestionError(f"{out}: forecasts are written as Parquet, so the name must end in .parquet")
+    for folder in (out.parent, report.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    progress(f"reading {data.name}", 0, len(question.folds()))
+    history = read_history(data, question.use_case)
+    for note in history.notes:
+        _log.info("source", note=note)
+    history.check_window(question.use_case, question.first, question.last)
+    facts = question.facts() | {"data": history.data_version, "code version": code_version()}
+    file = ForecastFile(out, facts)
+    run(question, history, file, progress, each_entity)
+    if not file.done:
+        raise FaultyForecastsError("nothing can be said of any day of the window: does the file have gaps there?")
+    progress("scoring", len(file.done), len(file.done))
+    findings = find(question.use_case, question.path, file.frame(), history.actuals(question.use_case))
+    subject = _subject(question, history, facts, data, now())
+    unfinished = report.with_name(f".{report.name}.unfinished")
+    unfinished.write_text(render(subject, findings), encoding="utf-8")
+    unfinished.replace(report)
+    return Study(findings, facts)
+
+
+def tell_mlflow(settings: Settings, question: Question, done: Study, report: Path) -> bool:
+    """Log the figures and the report where an MLflow is configured; whether that was done. It is never needed."""
+    if "mlflow" not in settings.model_fields_set:
+        return False
+    overall = {k: v for k, v in done.findings.overall.as_dict().items() if v is not None}
+    quarters = {
+        f"coverage_{name.replace(' ', '_').lower()}": found.inside for name, found in done.findings.calibration.items()
+    }
+    name = f"backtest {question.path} {question.first} to {question.last}"
+    params = {key.replace(" ", "_"): value for key, value in done.facts.items()}
+    try:
+        record(settings, question.use_case.use_case, name, params, overall | quarters, [report])
+    except RegistryAwayError as error:
+        _log.warning("MLflow was not told", error=str(error))
+        return False
+    return True
+
+
+def _subject(question: Question, history: History, facts: dict[str, str], data: Path, now: datetime) -> Subject:
+    """What the report says of how it was made."""
+    use_case = question.use_case
+    part = use_case.part(question.path)
+    refused = ", ".join(f"{count:,} {reason}" for reason, count in history.refused.items())
+    return Subject(
+        title=f"{use_case.title}: backtest of the {question.path} forecast",
+        subtitle=f"{question.first} to {question.last}, {_rhythm(use_case, question)}",
+        unit=use_case.unit,
+        reference=use_case.reference,
+        facts={
+            **facts,
+            "file": data.name,
+            "values refused": refused or "none",
+            "entities": ", ".join(sorted(history.on_grid["entity_id"].unique())),
+            "forecaster": part.forecaster.name,
+            "parameters": ", ".join(f"{k}: {v}" for k, v in part.forecaster.params.items()) or "the forecaster's own",
+            "learns from": f"{part.training_days} days",
+            "features": ", ".join(part.features),
+            "report made": f"{now:%Y-%m-%d %H:%M} UTC",
+        },
+    )
+
+
+def _rhythm(use_case: UseCase, question: Question) -> str:
+    """What is forecast when, and how often a model is fitted."""
+    if question.path == "day-ahead":
+        made = f"tomorrow by {_words(use_case.day_ahead.resolution)}, made at {use_case.day_ahead.cutoff:%H:%M}"
+    else:
+        part = use_case.part("intraday")
+        made = f"{part.horizons} intervals ahead by {_words(part.resolution)}, made as each value came"
+    length = refit_length(question.refit).kwds
+    every = " and ".join(f"{count} {unit}" for unit, count in length.items() if count)
+    return f"{made}; fitted anew every {every} on earlier days only, every input as known at the time"
+
+
+def _words(step: timedelta) -> str:
+    """A resolution as people say it."""
+    names = {timedelta(minutes=15): "quarter-hour", timedelta(hours=1): "hour", timedelta(days=1): "day"}
+    return names.get(step, iso_duration(step))

@@ -1,0 +1,1 @@
+"""Evaluation: actuals, scores, and their table."""

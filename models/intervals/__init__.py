@@ -1,0 +1,1 @@
+"""Prediction intervals: conformal offsets, and factors that follow the published record."""

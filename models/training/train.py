@@ -1,0 +1,147 @@
+"""Training of one path of a use case: rows from the feature store, a model to the registry as champion."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import numpy as np
+import pandas as pd
+import structlog
+
+from dualcast.adapters.feature_store import training_frame
+from dualcast.adapters.lake import target_column, training_keys
+from dualcast.adapters.model_registry import Run, publish
+from dualcast.catalogue import Path_, UseCase
+from dualcast.settings import Settings
+from models.code_version import code_version
+from models.inputs import Layout, per_target
+from models.training.fitting import Examples, Fitted, TooFewExamplesError, fit_model
+
+_PREFIX = {"day-ahead": "model_da", "intraday": "model_id"}
+# Rows that show, in the registry, what the model reads.
+_EXAMPLE_ROWS = 3
+_log = structlog.get_logger(__name__)
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training run left in the registry."""
+
+    name: str
+    version: str
+    fitted: Fitted
+    data_version: str
+    seconds: dict[str, float]
+
+
+def model_name(use_case: str, path: Path_) -> str:
+    """The name of a use case's model in the registry."""
+    return f"{_PREFIX[path]}_{use_case}"
+
+
+def train(settings: Settings, use_case: UseCase, path: Path_, until: datetime, progress: Progress) -> Trained:
+    """Learn from what was known at ``until`` and publish the model as champion.
+
+    ``progress`` is told what is being done. Raises FileNotFoundError where Gold is empty, TooFewExamplesError,
+    ForecasterError, FeatureStoreError, RegistryAwayError.
+    """
+    layout = Layout.of(use_case, path)
+    clock = _StopWatch(progress)
+    keys = known_by(use_case, path, training_keys(settings, use_case.use_case, path), until)
+    clock.next(f"reading the features of {len(keys):,} rows from the feature store")
+    frame = training_frame(settings, use_case.use_case, path, keys)
+    examples = Examples.of(layout, use_case, frame, target_column(path))
+    clock.next(f"learning from {len(examples.inputs):,} rows")
+    fitted = fit_model(use_case, path, layout, examples, os.cpu_count() or 1)
+    clock.next("publishing the model")
+    data_version = _fingerprint(keys["data_version"])
+    run = _run(use_case, path, until, fitted, frame.tail(_EXAMPLE_ROWS), data_version)
+    name = model_name(use_case.use_case, path)
+    number = publish(settings, name, run, fitted.model.save, "models.model")
+    clock.next("done")
+    _log.info("trained", name=name, version=number, examples=fitted.examples, **clock.seconds)
+    return Trained(name, number, fitted, data_version, clock.seconds)
+
+
+def known_by(use_case: UseCase, path: Path_, keys: pd.DataFrame, until: datetime) -> pd.DataFrame:
+    """The rows of the training window, with the targets that were published by ``until``; later ones become unknown."""
+    part = use_case.part(path)
+    horizons = use_case.part("intraday").horizons if path == "intraday" else 1
+    newest = pd.Timestamp(until)
+    recent = keys["event_timestamp"] > newest - pd.Timedelta(days=part.training_days)
+    kept = keys[recent & (keys["event_timestamp"] <= newest)].reset_index(drop=True)
+    if kept.empty:
+        raise TooFewExamplesError(f"no feature row of {use_case.use_case}, {path}, is from before {until.isoformat()}")
+    # a target counts where its interval had ended and its value had been published
+    newest_known = np.datetime64(use_case.newest_known(path, until).astimezone(UTC).replace(tzinfo=None), "us")
+    first = kept["valid_time"].dt.tz_convert(None).to_numpy(dtype="datetime64[us]")
+    starts = first[:, np.newaxis] + np.arange(horizons) * np.timedelta64(part.resolution)
+    actual = np.where(starts <= newest_known, per_target(kept[target_column(path)], horizons), np.nan)
+    return kept.assign(**{target_column(path): actual[:, 0] if path == "day-ahead" else list(actual)})
+
+
+def _run(
+    use_case: UseCase, path: Path_, until: datetime, fitted: Fitted, example: pd.DataFrame, data_version: str
+) -> Run:
+    model = fitted.model
+    example = example[["entity_id", "valid_time", *model.features]].reset_index(drop=True)
+    # MLflow's schemas know naive times; they are UTC here as everywhere
+    readable = example.assign(valid_time=example["valid_time"].dt.tz_convert(None))
+    return Run(
+        experiment=use_case.use_case,
+        name=f"{path} until {until:%Y-%m-%d}",
+        params={
+            "forecaster": model.name,
+            "path": path,
+            "until": until.isoformat(),
+            "examples": fitted.examples,
+            "held_out": fitted.held_out,
+            "quantiles": list(model.levels),
+            "lightgbm": version("lightgbm"),
+            **model.params,
+        },
+        metrics=fitted.metrics,
+        tags={
+            "use_case": use_case.use_case,
+            "data_version": data_version,
+            "code_version": code_version(),
+            "feature_set": model.feature_set,
+            "features": ",".join(model.features),
+        },
+        input_example=readable,
+        output_example=model.predict(example),
+    )
+
+
+def _fingerprint(versions: pd.Series) -> str:
+    """The data versions of all rows as one short text: the version itself where there is only one."""
+    found = sorted({str(v) for v in versions})
+    if len(found) == 1:
+        return found[0]
+    return f"{len(found)} versions {hashlib.sha256(','.join(found).encode()).hexdigest()[:12]}"
+
+
+class _StopWatch:
+    """Tells what comes next, and remembers how long each step took."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._step = "reading the rows of Gold"
+        self._since = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+        progress(self._step)
+
+    def next(self, step: str) -> None:
+        """End the step that runs and begin another."""
+        now = time.perf_counter()
+        self.seconds[self._step.split()[0]] = self.seconds.get(self._step.split()[0], 0.0) + round(now - self._since, 1)
+        self._step, self._since = step, now
+        self._progress(step)

@@ -1,0 +1,114 @@
+"""How often one caller may ask: counted in Redis for all replicas, and in this process while Redis is away."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from math import ceil
+
+from limits import parse
+from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.strategies import RateLimiter, SlidingWindowCounterRateLimiter
+from limits.errors import StorageError
+
+from services.circuits import Circuits
+
+_TIMEOUT_SECONDS = 0.25
+_LEASE_SECONDS = 1.0
+_MOST_LEASES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a call may go on, and what is left."""
+
+    allowed: bool
+    limit: int
+    remaining: int
+    reset_seconds: int
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """RateLimit-* of the IETF's draft, and Retry-After where the caller has to wait."""
+        headers = {
+            "RateLimit-Limit": str(self.limit),
+            "RateLimit-Remaining": str(self.remaining),
+            "RateLimit-Reset": str(self.reset_seconds),
+        }
+        return headers if self.allowed else headers | {"Retry-After": str(max(self.reset_seconds, 1))}
+
+
+@dataclass(slots=True)
+class _Lease:
+    """Calls that were counted in advance for one busy caller: ``left`` of the last ``size``, to be used soon."""
+
+    size: int = 0
+    left: int = 0
+    until: float = 0.0
+    remaining: int = 0
+    reset_at: float = 0.0
+
+
+class RateLimits:
+    """One limit for every caller, over a sliding window.
+
+    To ask Redis costs more than most answers do. For a caller who asks many times a second calls are therefore counted
+    some in advance, at most a fiftieth of the limit; who asks now and then is counted call by call.
+    """
+
+    def __init__(self, redis: str, rate: str, circuits: Circuits) -> None:
+        self._rate = parse(rate)
+        self._largest = max(self._rate.amount // 50, 1)
+        shared = RedisStorage(
+            f"async+{redis}",
+            wrap_exceptions=True,
+            implementation="redispy",
+            socket_timeout=_TIMEOUT_SECONDS,
+            socket_connect_timeout=_TIMEOUT_SECONDS,
+        )
+        self._shared = SlidingWindowCounterRateLimiter(shared)
+        self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._circuits = circuits
+        self._leases: dict[str, _Lease] = {}
+
+    async def hit(self, caller: str) -> Verdict:
+        """Count a call."""
+        lease, now = self._lease(caller), time.monotonic()
+        if lease.left > 0 and now < lease.until:
+            lease.left -= 1
+            return self._verdict(lease, allowed=True)
+        size = min(2 * lease.size, self._largest) if now < lease.until else 1
+        try:
+            return await self._ask_redis(caller, lease, size)
+        except ConnectionError:
+            return await self._ask(self._own, caller, lease, size)
+
+    async def _ask_redis(self, caller: str, lease: _Lease, size: int) -> Verdict:
+        """Raises ConnectionError."""
+        with self._circuits.asking("redis"):
+            try:
+                return await self._ask(self._shared, caller, lease, size)
+            except StorageError as error:
+                raise ConnectionError(f"limits: {error.storage_error}") from error
+
+    async def _ask(self, limiter: RateLimiter, caller: str, lease: _Lease, size: int) -> Verdict:
+        allowed = await limiter.hit(self._rate, caller, cost=size)
+        if not allowed and size > 1:
+            size, allowed = 1, await limiter.hit(self._rate, caller)
+        stats = await limiter.get_window_stats(self._rate, caller)
+        lease.remaining, lease.reset_at = max(stats.remaining, 0), stats.reset_time
+        if allowed:
+            now = time.monotonic()
+            # what another call of the same caller has left meanwhile is added to
+            lease.left = size - 1 + (lease.left if now < lease.until else 0)
+            lease.size, lease.until = size, now + _LEASE_SECONDS
+        return self._verdict(lease, allowed=allowed)
+
+    def _lease(self, caller: str) -> _Lease:
+        if len(self._leases) > _MOST_LEASES:
+            self._leases.clear()
+        return self._leases.setdefault(caller, _Lease())
+
+    def _verdict(self, lease: _Lease, *, allowed: bool) -> Verdict:
+        reset = max(ceil(lease.reset_at - time.time()), 0)
+        return Verdict(allowed, self._rate.amount, lease.remaining + lease.left, reset)

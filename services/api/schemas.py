@@ -1,0 +1,317 @@
+"""What the API answers: pydantic models with examples, from which OpenAPI is made."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from services.http.problems import Problem
+
+_TRACE: dict[str, JsonValue] = {
+    "use_case": "de_load",
+    "entity_id": "DE",
+    "issued_at": "2022-05-02T09:00:00Z",
+    "target": "load",
+    "unit": "MW",
+    "resolution": "PT1H",
+    "model": {"name": "model_da_de_load", "version": "3"},
+    "code_version": "4f2a91c",
+    "data_version": "silver@12",
+    "newest_input_at": "2022-05-02T08:00:00Z",
+    "degraded": False,
+    "degraded_reasons": [],
+    "simulated": False,
+    "points": [{"valid_time": "2022-05-02T22:00:00Z", "quantiles": {"0.1": 43310.5, "0.5": 44120.0, "0.9": 44980.2}}],
+    "input_age_seconds": 5400.0,
+    "fallback": None,
+}
+
+
+class ModelInfo(BaseModel):
+    """The model that made a curve."""
+
+    name: str
+    version: str
+
+
+class PointInfo(BaseModel):
+    """One interval."""
+
+    valid_time: datetime = Field(description="start of the interval, UTC")
+    quantiles: dict[str, float] = Field(description="value by quantile level, in the curve's unit")
+
+
+class CurveFacts(BaseModel):
+    """What every curve says for as long as it is kept."""
+
+    use_case: str
+    entity_id: str
+    issued_at: datetime = Field(description="when the forecast was made, UTC; nothing published later was used")
+    target: str
+    unit: str
+    resolution: str = Field(description="ISO 8601 length of each interval")
+    model: ModelInfo
+    code_version: str
+    data_version: str = Field(description="what the inputs were read from")
+    newest_input_at: datetime = Field(description="when the newest input became known, UTC")
+    degraded: bool
+    degraded_reasons: list[str]
+    simulated: bool = Field(description="whether the inputs come from a simulator")
+
+
+class CurveInfo(CurveFacts):
+    """What both kinds of forecast say."""
+
+    points: list[PointInfo]
+    input_age_seconds: float = Field(description="age of the newest input now, by the service's clock")
+    fallback: str | None = Field(description="the fallback that made or found this curve; null where none was needed")
+
+
+class DayAheadForecast(CurveInfo):
+    """Every interval of a delivery day."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": _TRACE | {"delivery_date": "2022-05-03", "stale": False, "path": "day_ahead"}}
+    )
+
+    path: Literal["day_ahead"]
+    delivery_date: date = Field(description="the local calendar day that the curve is for")
+    stale: bool = Field(description="whether a newer curve is overdue")
+
+
+class InputInfo(BaseModel):
+    """One variable that the features of a curve read."""
+
+    variable: str
+    known_until: datetime | None = Field(description="end of its newest interval; null where nothing was heard of it")
+    age_seconds: float | None = Field(description="how long ago that was; negative where it is a forecast's future")
+
+
+class IntradayForecast(CurveInfo):
+    """The coming hours."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": _TRACE
+            | {
+                "path": "intraday",
+                "issued_at": "2022-05-02T10:15:00Z",
+                "resolution": "PT15M",
+                "model": {"name": "model_id_de_load", "version": "1"},
+                "data_version": "features@1f6f0c2ab9d4",
+                "newest_input_at": "2022-05-02T10:15:00Z",
+                "input_age_seconds": 41.5,
+            }
+        }
+    )
+
+    path: Literal["intraday"]
+    inputs: list[InputInfo] = Field([], description="of a curve that was scored on request: how old each input is")
+
+
+class DayAheadForecasts(BaseModel):
+    """Curves of several entities, and the problems of those that have none."""
+
+    forecasts: list[DayAheadForecast]
+    problems: list[Problem]
+    next_cursor: str | None = Field(description="send it as `cursor` for the next page; null at the end")
+
+
+class IntradayForecasts(BaseModel):
+    """As above, for the coming hours."""
+
+    forecasts: list[IntradayForecast]
+    problems: list[Problem]
+    next_cursor: str | None = Field(description="send it as `cursor` for the next page; null at the end")
+
+
+class IssuedPoint(PointInfo):
+    """One interval, and what came true."""
+
+    actual: float | None = Field(description="null where that is not known yet")
+
+
+class IssuedForecast(CurveFacts):
+    """A curve as it was issued, beside what came true."""
+
+    path: Literal["day_ahead", "intraday"]
+    points: list[IssuedPoint]
+
+
+class IssuedForecasts(BaseModel):
+    """Curves by time of issue, oldest first."""
+
+    forecasts: list[IssuedForecast]
+    next_cursor: str | None = Field(description="send it as `cursor` for the next page; null at the end")
+
+
+class HistoryPoint(BaseModel):
+    """What came true and what others forecast for one interval."""
+
+    valid_time: datetime
+    actual: float | None
+    reference: float | None = Field(description="the forecast by others that ours is compared with")
+
+
+class History(BaseModel):
+    """Actuals and reference of an entity."""
+
+    use_case: str
+    entity_id: str
+    target: str
+    reference: str | None
+    unit: str
+    resolution: str
+    simulated: bool
+    points: list[HistoryPoint]
+
+
+class Errors(BaseModel):
+    """How good a path was so far, over the intervals that came true."""
+
+    points: int = Field(description="intervals that were compared")
+    mape: float = Field(description="mean absolute percentage error of the median, %")
+    mae: float = Field(description="mean absolute error of the median, in the target's unit")
+    coverage: float = Field(description="share of actuals between the quantiles 0.1 and 0.9, %")
+    reference_mape: float | None = Field(description="the same error of the reference over the same intervals, %")
+
+
+class HorizonErrors(Errors):
+    """Errors of the intraday path at one horizon."""
+
+    horizon: str = Field(description="ISO 8601 time from the last measured interval to the end of the forecast one")
+
+
+class EntityErrors(BaseModel):
+    """Errors so far of both paths."""
+
+    day_ahead: Errors | None
+    intraday: list[HorizonErrors]
+
+
+class CurveState(BaseModel):
+    """The newest curve of one path, without its points."""
+
+    issued_at: datetime
+    model: ModelInfo
+    newest_input_at: datetime
+    input_age_seconds: float
+    degraded: bool
+    degraded_reasons: list[str]
+    fallback: str | None
+
+
+class DayAheadState(CurveState):
+    """A day-ahead curve, without its points."""
+
+    delivery_date: date
+    stale: bool
+
+
+class EntityStatus(BaseModel):
+    """One entity."""
+
+    entity_id: str
+    title: str
+    time_zone: str
+    simulated: bool
+    newest_actual_at: datetime | None = Field(description="end of the newest measured interval")
+    actual_age_seconds: float | None
+    day_ahead: list[DayAheadState] = Field(description="stored curves, by delivery day")
+    intraday: CurveState | None
+    errors: EntityErrors
+
+
+class FeedStatus(BaseModel):
+    """One topic that the service follows."""
+
+    topic: str
+    state: Literal["connecting", "reading", "following", "unreachable"]
+    records: int
+    undecodable: int
+    refused: int
+
+
+class CircuitStatus(BaseModel):
+    """A server that is asked while a caller waits."""
+
+    server: Literal["redis", "store", "registry"]
+    failed: bool = Field(description="it did not answer when it was last asked; after some seconds it is asked again")
+
+
+class ClockStatus(BaseModel):
+    """The clock that everything here goes by."""
+
+    now: datetime
+    replay: bool
+    start: datetime | None
+    until: datetime | None
+    speed: float
+    running: bool = Field(description="false before a replay starts and after it ends")
+
+
+class UseCaseStatus(BaseModel):
+    """What a use case is about."""
+
+    use_case: str
+    title: str
+    target: str
+    reference: str | None
+    unit: str
+
+
+class DayAheadStatus(BaseModel):
+    """The state of both paths as da-svc sees it."""
+
+    clock: ClockStatus
+    use_case: UseCaseStatus
+    use_cases: list[str]
+    entities: list[EntityStatus]
+    feeds: list[FeedStatus]
+    circuits: list[CircuitStatus]
+
+
+class LoadedModel(BaseModel):
+    """A model in memory."""
+
+    use_case: str
+    alias: str
+    name: str
+    version: str
+
+
+class RefusedModel(LoadedModel):
+    """A version that an alias stands for and that cannot serve: the one before it does."""
+
+    reason: str
+
+
+class IntradayEntityStatus(BaseModel):
+    """One entity, as id-svc sees it."""
+
+    entity_id: str
+    published_until: datetime | None = Field(description="issued_at of the newest published curve")
+    input_age_seconds: float | None
+
+
+class IntradayStatus(BaseModel):
+    """The state of the intraday path."""
+
+    clock: ClockStatus
+    use_case: UseCaseStatus
+    use_cases: list[str]
+    models: list[LoadedModel]
+    refused: list[RefusedModel]
+    entities: list[IntradayEntityStatus]
+    counters: dict[str, int] = Field(description="rows published, skipped and failed since the start")
+    feeds: list[FeedStatus]
+    circuits: list[CircuitStatus]
+
+
+class Health(BaseModel):
+    """Whether the service can answer."""
+
+    ready: bool
+    missing: list[str] = Field(description="what is not there, in words; some may be missing while it is ready")

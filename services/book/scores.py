@@ -1,0 +1,119 @@
+"""Errors so far: what both paths said against what came true, and the reference over the same intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dualcast.catalogue import UseCase
+from dualcast.metrics import coverage, mae, mape
+from dualcast.timegrid import floor, iso_duration, micros
+from services.api.schemas import EntityErrors, Errors, HorizonErrors
+from services.book.curves import CurveBook, Track
+from services.book.series import Floats, SeriesBook, micros_of
+
+_LEVELS = (0.1, 0.5, 0.9)
+# The reference is compared where it is known for nearly all of the intervals, or not at all.
+_COMPARABLE = 0.95
+_LEADS = tuple(timedelta(hours=h) for h in (1, 2, 4, 6, 12, 24))
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Forecasts and what came true: all (n,)."""
+
+    low: Floats
+    median: Floats
+    high: Floats
+    actual: Floats
+    reference: Floats
+
+
+class Scores:
+    """Errors of each entity, computed anew only when curves or observations changed."""
+
+    def __init__(self, curves: CurveBook, series: SeriesBook) -> None:
+        self._curves = curves
+        self._series = series
+        self._known: dict[tuple[str, str], tuple[tuple[int, int], EntityErrors]] = {}
+
+    def errors(self, use_case: UseCase, entity_id: str) -> EntityErrors:
+        """The errors of both paths over what is in memory: the last two weeks."""
+        key, version = (use_case.use_case, entity_id), (self._curves.version, self._series.version)
+        held = self._known.get(key)
+        if held is not None and held[0] == version:
+            return held[1]
+        found = EntityErrors(
+            day_ahead=self._day_ahead(use_case, entity_id), intraday=self._intraday(use_case, entity_id)
+        )
+        self._known[key] = version, found
+        return found
+
+    def _day_ahead(self, use_case: UseCase, entity_id: str) -> Errors | None:
+        tracks = [curve.track for curve in self._curves.days(use_case.use_case, entity_id)]
+        pairs = self._pairs(use_case, entity_id, tracks, use_case.day_ahead.resolution)
+        return None if pairs is None else _errors(pairs, slice(None))
+
+    def _intraday(self, use_case: UseCase, entity_id: str) -> list[HorizonErrors]:
+        if "intraday" not in use_case.paths:
+            return []
+        tracks = self._curves.intraday_tracks(use_case.use_case, entity_id)
+        resolution = use_case.part("intraday").resolution
+        pairs = self._pairs(use_case, entity_id, tracks, resolution)
+        if pairs is None:
+            return []
+        origins = [micros(floor(t.issued_at, resolution)) for t in tracks]
+        steps = np.concatenate(
+            [(t.times - origin) // micros_of(resolution) + 1 for t, origin in zip(tracks, origins, strict=True)]
+        )
+        found = []
+        for step in horizon_steps(use_case):
+            errors = _errors(pairs, steps == step)
+            if errors is not None:
+                found.append(HorizonErrors(horizon=iso_duration(step * resolution), **errors.model_dump()))
+        return found
+
+    def _pairs(
+        self, use_case: UseCase, entity_id: str, tracks: Sequence[Track], resolution: timedelta
+    ) -> _Pairs | None:
+        if not tracks:
+            return None
+        times = np.concatenate([t.times for t in tracks])
+        unique, where = np.unique(times, return_inverse=True)
+        actual = self._series.values(use_case, entity_id, use_case.target, unique, resolution)[where]
+        reference = self._series.values(use_case, entity_id, use_case.reference, unique, resolution)[where]
+        low, median, high = (np.concatenate([t.values[:, t.levels.index(q)] for t in tracks]) for q in _LEVELS)
+        return _Pairs(low, median, high, actual, reference)
+
+
+def horizon_steps(use_case: UseCase) -> list[int]:
+    """The horizons that are shown, in steps: the first, some full hours, and the last.
+
+    >>> from dualcast.catalogue import load_use_case
+    >>> horizon_steps(load_use_case("de_load"))
+    [1, 4, 8, 16, 24]
+    """
+    part = use_case.part("intraday")
+    whole = {lead // part.resolution for lead in _LEADS if lead % part.resolution == timedelta(0)}
+    return sorted(s for s in {1, part.horizons} | whole if 1 <= s <= part.horizons)
+
+
+def _errors(pairs: _Pairs, chosen: slice | NDArray[np.bool_]) -> Errors | None:
+    actual, median = pairs.actual[chosen], pairs.median[chosen]
+    low, high, reference = pairs.low[chosen], pairs.high[chosen], pairs.reference[chosen]
+    known = np.isfinite(actual) & (np.abs(actual) > 1e-9)
+    if not known.any():
+        return None
+    compared = known & np.isfinite(reference)
+    fair = compared.sum() >= _COMPARABLE * known.sum()
+    return Errors(
+        points=int(known.sum()),
+        mape=mape(actual[known], median[known]),
+        mae=mae(actual[known], median[known]),
+        coverage=coverage(actual[known], low[known], high[known]),
+        reference_mape=mape(actual[compared], reference[compared]) if fair else None,
+    )

@@ -1,0 +1,55 @@
+"""Warm at start: memory is filled from the store, so that there is something to serve while Kafka is away."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from functools import partial
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from dualcast.adapters.store.engine import StoreAwayError
+from dualcast.adapters.store.forecasts import Span, stored
+from dualcast.catalogue import UseCase
+from dualcast.timegrid import Clock
+from services.book.curves import CurveBook
+from services.book.feeds import Worker
+
+_RETRY_SECONDS = 5.0
+_log = structlog.get_logger(__name__)
+
+
+def warming(store: Engine, catalogue: Mapping[str, UseCase], curves: CurveBook, clock: Clock) -> Worker:
+    """The thread that does it, once the store answers. What the feeds bring, before or after, is not replaced."""
+    return Worker("warming", partial(_warm, store, catalogue, curves, clock))
+
+
+def _warm(
+    store: Engine, catalogue: Mapping[str, UseCase], curves: CurveBook, clock: Clock, stop: threading.Event
+) -> None:
+    while not stop.is_set():
+        try:
+            for use_case in catalogue.values():
+                for path in use_case.paths:
+                    span = Span(use_case.use_case, path, curves.covered_since(path, clock.now()))
+                    _take(store, span, curves, stop)
+        except (StoreAwayError, DBAPIError) as error:  # a store that is not migrated yet has no table
+            _log.warning("memory not warmed", error=str(error)[:200])
+            stop.wait(_RETRY_SECONDS)
+        else:
+            return
+
+
+def _take(store: Engine, span: Span, curves: CurveBook, stop: threading.Event) -> None:
+    refused = 0
+    for forecast in stored(store, span):
+        if stop.is_set():
+            return
+        try:
+            curves.add(forecast, only_newer=True)
+        except (LookupError, ValueError):  # of an entity that is no longer in the catalogue
+            refused += 1
+    if refused:
+        _log.warning("stored curves refused", use_case=span.use_case, path=span.path, curves=refused)

@@ -1,0 +1,1 @@
+"""HTTP without the domain: problems, parameters, formats, headers, files, the server."""

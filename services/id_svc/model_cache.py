@@ -1,0 +1,119 @@
+"""The models in memory: each use case's champion, previous version and challenger, exchanged when an alias moves."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+
+import structlog
+
+from dualcast.catalogue import UseCase
+from services.api.schemas import LoadedModel, RefusedModel
+from services.book.feeds import Worker
+from services.id_svc.ports import Model, Models, Prove, ServingAlias
+
+CHAMPION: ServingAlias = "champion"
+PREVIOUS: ServingAlias = "previous"
+CHALLENGER: ServingAlias = "challenger"
+_POLL_SECONDS = 2.0
+_log = structlog.get_logger(__name__)
+
+
+class ModelShelf:
+    """Holds what serves now.
+
+    A new version takes over only after it was loaded and proven, in one step: whoever holds the old one goes on with
+    it. One that fails is refused, and the version before it stays; it is not tried again until the alias moves.
+    """
+
+    def __init__(self, models: Models, catalogue: Mapping[str, UseCase], prove: Prove) -> None:
+        self._models = models
+        self._catalogue = catalogue
+        self._prove = prove
+        self._held: dict[tuple[str, str], Model] = {}
+        self._refused: dict[tuple[str, str], RefusedModel] = {}
+        self._worker = Worker("models", self._poll)
+        self.polled = threading.Event()
+
+    def start(self) -> None:
+        """Begin to follow the registry."""
+        self._worker.start()
+
+    def stop(self) -> None:
+        """Stop following it."""
+        self._worker.stop()
+
+    def get(self, use_case: str, name: str) -> Model | None:
+        """The model that serves under an alias, or the one in memory that is of a version."""
+        found = self._held.get((use_case, name))
+        if found is not None:
+            return found
+        return next((m for (u, _), m in list(self._held.items()) if u == use_case and m.version == name), None)
+
+    def loaded(self) -> list[LoadedModel]:
+        """What is in memory."""
+        return [
+            LoadedModel(use_case=use_case, alias=alias, name=model.name, version=model.version)
+            for (use_case, alias), model in sorted(self._held.items())
+        ]
+
+    def refused(self) -> list[RefusedModel]:
+        """Versions that an alias stands for and that cannot serve."""
+        return [refused for _, refused in sorted(self._refused.items())]
+
+    def refresh(self) -> None:
+        """Look once at every alias. Raises ConnectionError where the registry is away."""
+        for use_case in self._catalogue.values():
+            for alias in (CHAMPION, PREVIOUS, CHALLENGER):
+                self._refresh(use_case, alias)
+        self.polled.set()
+
+    def _refresh(self, use_case: UseCase, alias: ServingAlias) -> None:
+        name, key = f"model_id_{use_case.use_case}", (use_case.use_case, alias)
+        wanted, held, refused = self._models.version(name, alias), self._held.get(key), self._refused.get(key)
+        if wanted is None or (held is not None and held.version == wanted):
+            self._refused.pop(key, None)
+            return
+        if refused is not None and refused.version == wanted:
+            return
+        try:
+            model = self._models.load(name, alias)
+            self._prove(model, use_case)
+        except ConnectionError:
+            raise  # the registry is away: that says nothing of the model
+        except Exception as error:  # noqa: BLE001 - a broken version must not take the one that serves away
+            _log.warning("model refused", name=name, alias=alias, version=wanted, error=repr(error)[:200])
+            self._refused[key] = RefusedModel(
+                use_case=use_case.use_case, alias=alias, name=name, version=wanted, reason=repr(error)[:200]
+            )
+        else:
+            self._held[key] = model
+            self._refused.pop(key, None)
+            _log.info("model loaded", name=name, alias=alias, version=model.version)
+
+    def take_last(self) -> None:
+        """Serve with the models that this machine had last, where the registry has been away since the start."""
+        for use_case in self._catalogue.values():
+            for alias in (CHAMPION, PREVIOUS, CHALLENGER):
+                name = f"model_id_{use_case.use_case}"
+                try:
+                    model = self._models.last(name, alias)
+                    self._prove(model, use_case)
+                except Exception as error:  # noqa: BLE001 - there is none, or it was refused before
+                    _log.debug("no last model", name=name, alias=alias, error=repr(error)[:200])
+                else:
+                    self._held[use_case.use_case, alias] = model
+                    _log.info("last model loaded", name=name, alias=alias, version=model.version)
+        if self._held:
+            self.polled.set()
+
+    def _poll(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            try:
+                self.refresh()
+            except ConnectionError as error:
+                _log.debug("model registry away", error=str(error)[:200])
+                if not self.polled.is_set():
+                    self.take_last()
+            # until the first look has succeeded nothing can be served: look again soon
+            stop.wait(_POLL_SECONDS if self.polled.is_set() else 1.0)

@@ -1,1 +1,0 @@
-"""What both services are made of: problems, response bodies, access, feeds from Kafka, books in memory."""

@@ -1,0 +1,1 @@
+"""The relational store: its recorder, its exports and its commands."""

@@ -1,0 +1,172 @@
+"""Commands of the store: ``dualcast store ...``, ``dualcast keys ...`` and ``dualcast retention``."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from dualcast.catalogue import load_catalogue
+from dualcast.settings import Settings, load_settings
+from dualcast.timegrid import as_utc
+from services.access.identity import Grant, Role
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+store_app = typer.Typer(no_args_is_help=True, help="The relational store: forecasts, answers, audit trail, keys.")
+keys_app = typer.Typer(no_args_is_help=True, help="Keys that may ask the services.")
+
+_Moment = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="UTC")]
+
+
+@store_app.command("migrate")
+def migrate_store() -> None:
+    """Bring the store's tables to this version. Several that try at once do no harm."""
+    from dualcast.adapters.store.engine import shown  # noqa: PLC0415 - slow, and of no use to other commands
+    from dualcast.adapters.store.migrate import migrate  # noqa: PLC0415 - as above
+
+    with _opened(load_settings(), migrated=False) as engine:
+        Console(stderr=True).print(f"{shown(engine)} is at revision {migrate(engine)}", highlight=False)
+
+
+@store_app.command()
+def record() -> None:
+    """Store every curve of both forecast topics as it comes, until stopped."""
+    from dualcast import telemetry  # noqa: PLC0415 - slow, and of no use to other commands
+    from dualcast.adapters.store.shared_days import SharedDays  # noqa: PLC0415 - as above
+    from services.store.recorder import Recorder  # noqa: PLC0415 - as above
+
+    settings, stop = load_settings(), threading.Event()
+    telemetry.configure(settings, "recorder")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with _opened(settings) as engine:
+        Recorder(engine, settings.clock, SharedDays(settings.redis).forget).follow(settings, stop)
+
+
+@store_app.command("export")
+def export_store(
+    path: Annotated[Literal["day-ahead", "intraday"], typer.Option(help="Whose curves")],
+    to: Annotated[str, typer.Option(help="A .parquet or .csv file, or a postgresql:// URL (password: PGPASSWORD)")],
+    use_case: Annotated[str | None, typer.Option(help="The use case; DUALCAST_USE_CASE unless given")] = None,
+    start: _Moment = None,
+    end: _Moment = None,
+) -> None:
+    """Write the curves that were issued from --start on and before --end to a file or another database."""
+    from dualcast.adapters.store.forecasts import Span  # noqa: PLC0415 - slow, and of no use to other commands
+    from services.store.store_export import export  # noqa: PLC0415 - as above
+
+    settings = load_settings()
+    span = Span(
+        use_case or settings.use_case, path, *(None if moment is None else as_utc(moment) for moment in (start, end))
+    )
+    with _opened(settings) as engine:
+        count = export(engine, span, to)
+    Console(stderr=True).print(f"{count:,} curves")
+    if count == 0:
+        raise typer.Exit(1)
+
+
+@keys_app.command("create")
+def create_key(
+    name: Annotated[str, typer.Argument(help="Who will use it: shown in the audit trail")],
+    role: Annotated[Role, typer.Option(help="reader asks, predictor also computes, operator also operates")],
+    access: Annotated[
+        list[str], typer.Option(metavar="USE_CASE/ENTITY", help="What it may see, such as de_load/DE or pv_parks/*")
+    ],
+    days: Annotated[int | None, typer.Option(min=1, help="How long it lives; for ever unless given")] = None,
+) -> None:
+    """Make a key and print it: it is shown this once."""
+    from dualcast.adapters.store import keys  # noqa: PLC0415 - slow, and of no use to other commands
+
+    try:
+        grants = [str(Grant.parse(text)) for text in access]
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    settings = load_settings()
+    now = settings.clock.now()
+    with _opened(settings) as engine:
+        expires_at = now + timedelta(days=days) if days else None
+        key, stored = keys.create(engine, name[:64], role.value, grants, now, expires_at)
+    Console(stderr=True).print(f"Key {stored.id}; only its digest is kept, so note it now:", highlight=False)
+    typer.echo(key)
+
+
+@keys_app.command("list")
+def list_keys() -> None:
+    """Show all keys, those that were revoked too; never the keys themselves."""
+    from dualcast.adapters.store import keys  # noqa: PLC0415 - slow, and of no use to other commands
+
+    settings = load_settings()
+    with _opened(settings) as engine:
+        found = keys.listed(engine)
+    table = Table("id", "name", "role", "access", "created", "state", highlight=False)
+    for key in found:
+        expires = f"until {key.expires_at:%Y-%m-%d}" if key.expires_at else "live"
+        ended = f"revoked {key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else "expired"
+        state = expires if key.is_live(settings.clock.now()) else ended
+        table.add_row(key.id, key.name, key.role, " ".join(key.access), f"{key.created_at:%Y-%m-%d}", state)
+    Console().print(table)
+
+
+@keys_app.command("revoke")
+def revoke_key(key_id: Annotated[str, typer.Argument(help="The id that `dualcast keys list` shows")]) -> None:
+    """End a key: services refuse it within seconds."""
+    from dualcast.adapters.store import keys  # noqa: PLC0415 - slow, and of no use to other commands
+
+    settings = load_settings()
+    with _opened(settings) as engine:
+        keys.revoke(engine, key_id, settings.clock.now())
+    Console(stderr=True).print(f"{key_id} is revoked", highlight=False)
+
+
+def retention(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, and delete nothing")] = False,
+) -> None:
+    """Delete what store and lake have held long enough: forecasts and answers for 2 years, the audit trail for 7."""
+    from dualcast.adapters import lake  # noqa: PLC0415 - slow, and of no use to other commands
+    from dualcast.adapters.store import retention as kept  # noqa: PLC0415 - as above
+
+    settings, done = load_settings(), "would be deleted" if dry_run else "deleted"
+    now = settings.clock.now()
+    with _opened(settings) as engine:
+        counts = (kept.expired if dry_run else kept.prune)(engine, now)
+    for table, count in counts.items():
+        typer.echo(f"{table}: {count} rows {done}")
+    first = kept.years_before(now, kept.FORECAST_YEARS).date()
+    for use_case, found in load_catalogue(settings.use_cases).items():
+        for path in found.paths:
+            days = lake.days_of_forecasts(settings, use_case, path)
+            old = [folder for day, folder in days.items() if day < first]
+            for folder in () if dry_run else old:
+                lake.delete(folder)
+            typer.echo(f"lake, {use_case} {path}: {len(old)} days {done}")
+
+
+@contextmanager
+def _opened(settings: Settings, *, migrated: bool = True) -> Iterator[Engine]:
+    """The store; what can go wrong with it, and with what is asked of it, ends the command with its text and 1."""
+    from dualcast.adapters.store.engine import open_store  # noqa: PLC0415 - slow, and of no use to other commands
+    from dualcast.adapters.store.keys import UnknownKeyError  # noqa: PLC0415 - as above
+    from dualcast.adapters.store.migrate import UnmigratedStoreError, make_ready  # noqa: PLC0415 - as above
+
+    try:
+        engine = open_store(settings)
+        try:
+            if migrated:
+                make_ready(engine, settings)
+            yield engine
+        finally:
+            engine.dispose()
+    except (ConnectionError, UnmigratedStoreError, UnknownKeyError, ValueError) as error:
+        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error
