@@ -25,9 +25,10 @@ from dualcast.adapters.feature_store import OnlineFeatures, apply_definitions, r
 from dualcast.adapters.kafka.clients import RecordProducer, create_topics
 from dualcast.adapters.model_registry import Run, publish
 from dualcast.catalogue import UseCase, load_use_case
+from dualcast.curves.forecast import Forecast, Point
 from dualcast.features.intraday_plan import feature_set
 from dualcast.features.plan import FeaturePlan
-from dualcast.records import FeatureRow, Forecast, Point, Topic
+from dualcast.records import FeatureRow, Topic
 from dualcast.settings import Settings
 from dualcast.timegrid import floor, iso_duration, local_date
 from models.inputs import Floats, Layout

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dualcast.catalogue import Entity
-from dualcast.records import quantile_column
+from dualcast.curves.quantiles import quantile_column
 from models.forecasters.registry import Forecaster, make_forecaster
 from models.inputs import Assembler, Floats, Inputs, Layout, idle
 from models.intervals.conformal import Intervals

@@ -20,7 +20,8 @@ from confluent_kafka.admin import AdminClient
 from dualcast.adapters.kafka.clients import create_topics
 from dualcast.adapters.kafka.readers import published_forecasts
 from dualcast.adapters.lake import forecast_rows, lake_paths
-from dualcast.records import Forecast, Topic
+from dualcast.curves.forecast import Forecast
+from dualcast.records import Topic
 from dualcast.settings import Settings
 
 DUALCAST = Path(sys.executable).with_name("dualcast")

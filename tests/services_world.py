@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from dualcast.catalogue import UseCase, load_use_case
-from dualcast.records import Forecast, Observation, ObservationBatch, Point
+from dualcast.curves.forecast import Forecast, Point
+from dualcast.records import Observation, ObservationBatch
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock, floor, iso_duration
 from services.book.curves import CurveBook

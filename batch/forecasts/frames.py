@@ -12,7 +12,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
 from batch.engine.partitions import ROWS_FILE, read_file, replace_file
-from dualcast.records import Forecast, Point, quantile_column
+from dualcast.curves.forecast import Forecast, Point
+from dualcast.curves.quantiles import quantile_column
 from dualcast.timegrid import from_micros, iso_duration, micros
 from models.inputs import Ints
 
@@ -69,7 +70,7 @@ ENCODED = (
 
 
 def curve_schema(quantiles: Sequence[float]) -> pa.Schema:
-    """The columns of stored curves: those of ``Forecast.to_frame`` that are not in the path."""
+    """The columns of stored curves: those of ``forecast_frame`` that are not in the path."""
     return pa.schema(
         [
             ("entity_id", pa.string()),

@@ -26,7 +26,7 @@ from batch.lake.gold_day_ahead import silver_version
 from dualcast.adapters.lake import exists, factors_file, lake_paths
 from dualcast.adapters.model_registry import Alias, RegisteredModel, current_version
 from dualcast.catalogue import UseCase
-from dualcast.records import quantile_column
+from dualcast.curves.quantiles import quantile_column
 from dualcast.settings import Settings
 from dualcast.timegrid import day_bounds, local_date
 from models.evaluation.actuals import judged

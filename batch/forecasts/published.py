@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator
 from datetime import datetime
 
 from dualcast.adapters.kafka.readers import TopicReader, published_forecasts
-from dualcast.records import Forecast, Topic
+from dualcast.curves.forecast import Forecast
+from dualcast.records import Topic
 from dualcast.settings import Settings
 
 # What names a curve of one use case: entity, issued_at, model version.

@@ -15,7 +15,7 @@ from batch.lake.gold_day_ahead import gold_rows
 from dualcast.adapters.lake import exists, lake_paths
 from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import Path_, UseCase
-from dualcast.records import quantile_column
+from dualcast.curves.quantiles import quantile_column
 from dualcast.settings import Settings
 from dualcast.timegrid import from_micros
 from models.intervals.adaptive import memory

@@ -19,8 +19,9 @@ from batch.quality.suites import INCOMPLETE, judge, none_of, sound_curves, whole
 from batch.quality.verdicts import Key, Verdict, store_verdict
 from dualcast.adapters.lake import lake_paths
 from dualcast.catalogue import UseCase
+from dualcast.curves.forecast import Forecast
+from dualcast.curves.frames import forecast_frame
 from dualcast.observations.cleaning import VINTAGE
-from dualcast.records import Forecast
 from dualcast.settings import Settings
 
 _ENTITY, _DAY = ["entity_id"], ["entity_id", "delivery_day"]
@@ -70,7 +71,9 @@ class Gates:
 
     def quarantine_curves(self, refused: Mapping[Key, Forecast], verdict: Verdict) -> None:
         """Keep curves that were refused, with the reasons."""
-        rows = [curve.to_frame().assign(reason="; ".join(verdict.refused[key])) for key, curve in refused.items()]
+        rows = [
+            forecast_frame([curve]).assign(reason="; ".join(verdict.refused[key])) for key, curve in refused.items()
+        ]
         now = self.settings.clock.now()
         write_refused(self._folder("curves", now), "curves", pd.concat(rows), now)
 

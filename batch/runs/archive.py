@@ -24,7 +24,8 @@ from dualcast.adapters.feature_store import apply_definitions
 from dualcast.adapters.kafka.records import UndecodableError, decoded
 from dualcast.adapters.lake import lake_paths
 from dualcast.catalogue import UseCase
-from dualcast.records import Forecast, Point, Topic
+from dualcast.curves.forecast import Forecast, Point
+from dualcast.records import Topic
 from dualcast.settings import Settings
 from dualcast.timegrid import from_micros
 

@@ -128,7 +128,7 @@ def gold_curves(settings: Settings, use_case: str, curves: Sequence[tuple[str, d
 
 
 def forecast_rows(settings: Settings, use_case: str, path: Path_, issue_date: date | None = None) -> pd.DataFrame:
-    """The stored forecasts as ``Forecast.to_frame`` writes them; of one issue date (UTC), or all; empty where none."""
+    """The stored forecasts as ``forecast_frame`` writes them; of one issue date (UTC), or all; empty where none."""
     root = lake_paths(settings).forecasts(path, use_case)
     folder = root if issue_date is None else f"{root}/{_ISSUED}{issue_date.isoformat()}"
     return _read(folder) if exists(folder) else pd.DataFrame(columns=["entity_id", "issued_at", "valid_time"])

@@ -10,7 +10,8 @@ import structlog
 
 from dualcast.adapters.lake import target_column
 from dualcast.adapters.model_registry import CHAMPION, RegisteredModel
-from dualcast.records import Forecast, forecast_frame
+from dualcast.curves.forecast import Forecast
+from dualcast.curves.frames import forecast_frame
 from models.backtest.forecast_file import ForecastFile
 from models.backtest.history import History
 from models.backtest.request import Fold, Question

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from dualcast.adapters.model_registry import RegisteredModel
-from dualcast.records import Forecast, forecast_frame
+from dualcast.curves.forecast import Forecast
+from dualcast.curves.frames import forecast_frame
 from dualcast.timegrid import day_bounds, micros
 from models.backtest.history import History
 from models.backtest.request import Question

@@ -16,8 +16,8 @@ import pandas as pd
 
 from dualcast import metrics
 from dualcast.catalogue import Path_, UseCase
+from dualcast.curves.quantiles import quantile_column
 from dualcast.observations.validation import YARDSTICK_AGE, implausible
-from dualcast.records import quantile_column
 from models.inputs import Floats
 
 _KEYS = ["entity_id", "issued_at", "valid_time"]
@@ -95,7 +95,7 @@ class Score:
 
 
 def read_forecasts(files: Sequence[Path], use_case: UseCase) -> pd.DataFrame:
-    """Forecasts in long form, as ``Forecast.to_frame`` writes them. Raises FaultyForecastsError."""
+    """Forecasts in long form, as ``forecast_frame`` writes them. Raises FaultyForecastsError."""
     frame = pd.concat([_read(file) for file in files], ignore_index=True)
     missing = {*_KEYS, *(quantile_column(q) for q in (0.1, 0.5, 0.9))} - set(frame)
     if missing:

@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dualcast.catalogue import Path_
-from dualcast.records import quantile_column
+from dualcast.curves.quantiles import quantile_column
 from models.inputs import Assembler, Floats, Ints, Layout
 from models.intervals.conformal import MEDIAN, Intervals
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from dualcast.adapters.model_registry import PREVIOUS, RegisteredModel
 from dualcast.catalogue import Path_, UseCase
-from dualcast.records import Forecast, Point
+from dualcast.curves.forecast import Forecast, Point
 from dualcast.timegrid import iso_duration
 from models.code_version import code_version
 from models.inputs import Floats

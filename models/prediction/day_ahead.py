@@ -11,7 +11,7 @@ import pandas as pd
 
 from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import UseCase
-from dualcast.records import Forecast
+from dualcast.curves.forecast import Forecast
 from models.code_version import code_version
 from models.inputs import Floats, Ints
 from models.intervals.factors import Factors

@@ -11,8 +11,9 @@ import pandas as pd
 
 from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import UseCase
+from dualcast.curves.forecast import Forecast
 from dualcast.features.plan import FeaturePlan
-from dualcast.records import FeatureRow, Forecast
+from dualcast.records import FeatureRow
 from models.inputs import Floats, Inputs
 from models.intervals.factors import IntradayFactors, in_force
 from models.model import Model

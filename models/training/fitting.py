@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from dualcast import metrics
 from dualcast.catalogue import Path_, UseCase
+from dualcast.curves.quantiles import quantile_column
 from dualcast.features.holidays import SATURDAY, SUNDAY, WORKDAY
 from dualcast.features.intraday_plan import feature_set
-from dualcast.records import quantile_column
 from models.forecasters.registry import Forecaster, Weights, make_forecaster
 from models.inputs import Assembler, Floats, Inputs, Layout, feature, idle, per_target
 from models.intervals.conformal import Intervals

@@ -16,7 +16,7 @@ from dualcast.adapters.store.engine import StoreAwayError
 from dualcast.adapters.store.forecasts import points_of
 from dualcast.adapters.store.tables import PredictionRow
 from dualcast.adapters.store.trail import Entry, append
-from dualcast.records import Forecast
+from dualcast.curves.forecast import Forecast
 from services.book.feeds import Worker
 
 _LONGEST_QUEUE = 20_000

@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from dualcast.records import Forecast
+from dualcast.curves.forecast import Forecast
 from services.access.identity import Identity
 from services.http.problems import ProblemError
 

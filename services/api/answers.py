@@ -13,7 +13,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from dualcast.catalogue import Entity, UseCase
-from dualcast.records import Forecast
+from dualcast.curves.forecast import Forecast
 from dualcast.timegrid import Clock
 from services.access.call import note_answer
 from services.api.application import SharedDeps

@@ -16,7 +16,7 @@ from fastapi import APIRouter, Depends, Query, Request, WebSocket, WebSocketDisc
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from dualcast.catalogue import Path_, UseCase
-from dualcast.records import Forecast
+from dualcast.curves.forecast import Forecast
 from dualcast.timegrid import micros
 from services.access.control import check_access, check_again
 from services.api.application import Shared, SharedDeps, entity_of, find_use_case, visible_entities

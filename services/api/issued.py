@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from dualcast.catalogue import Entity, Path_, UseCase
-from dualcast.records import Forecast
+from dualcast.curves.forecast import Forecast
 from dualcast.timegrid import from_micros, micros
 from services.api.answers import LIST_RESPONSES
 from services.api.application import Shared, SharedDeps, entity_of, find_intraday_case, find_use_case

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from dualcast.catalogue import Entity, UseCase
-from dualcast.records import Forecast
+from dualcast.curves.forecast import Forecast
 from dualcast.timegrid import local_date
 from services.api.answers import Answered
 from services.http.formats import MEDIA_TYPES, Encoded, Shape, to_json

@@ -23,7 +23,7 @@ from sqlalchemy import Engine
 from dualcast.adapters.store.forecasts import IssueDay, issued_on
 from dualcast.adapters.store.shared_days import SharedDays
 from dualcast.catalogue import Path_, UseCase
-from dualcast.records import Forecast
+from dualcast.curves.forecast import Forecast
 from services.book.curves import CurveBook
 from services.circuits import Circuits, Server
 from services.http.problems import ProblemError

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dualcast.catalogue import Path_, UseCase
-from dualcast.records import Forecast, Point
+from dualcast.curves.forecast import Forecast, Point
 from dualcast.timegrid import from_micros, local_date, micros
 from services.http.formats import Encoded
 

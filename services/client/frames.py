@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from dualcast.records import quantile_column
+from dualcast.curves.quantiles import quantile_column
 
 _FIRST = ["entity_id", "issued_at", "valid_time"]
 _TIMES = ["issued_at", "valid_time", "newest_input_at"]

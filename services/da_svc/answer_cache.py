@@ -16,7 +16,7 @@ from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dualcast.records import Forecast
+from dualcast.curves.forecast import Forecast
 from dualcast.timegrid import Clock
 from services.access.call import current, note_answer
 from services.api.answers import Answered, one

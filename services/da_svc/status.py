@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dualcast.catalogue import Entity, UseCase
-from dualcast.records import Forecast
+from dualcast.curves.forecast import Forecast
 from services.api.application import clock_status, feed_status, use_case_status, visible_entities, visible_use_cases
 from services.api.schemas import CurveState, DayAheadState, DayAheadStatus, EntityStatus, ModelInfo
 from services.da_svc.deps import DayAheadDeps

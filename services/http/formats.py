@@ -15,7 +15,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dualcast.records import Forecast, Point, quantile_column
+from dualcast.curves.forecast import Forecast, Point
+from dualcast.curves.quantiles import quantile_column
 
 JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"
 Format = Literal["json", "csv", "parquet"]

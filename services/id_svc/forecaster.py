@@ -15,7 +15,8 @@ import structlog
 from opentelemetry import metrics
 
 from dualcast.catalogue import Entity, UseCase
-from dualcast.records import FeatureRow, Forecast
+from dualcast.curves.forecast import Forecast
+from dualcast.records import FeatureRow
 from dualcast.timegrid import Clock, floor
 from services.book.curves import CurveBook
 from services.book.series import SeriesBook

@@ -16,7 +16,8 @@ import structlog
 from dualcast.adapters.lake import factor_rows, models_of_factors, moments_of_factors
 from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import UseCase
-from dualcast.records import FeatureRow, Forecast
+from dualcast.curves.forecast import Forecast
+from dualcast.records import FeatureRow
 from dualcast.settings import Settings
 from models.inputs import Floats
 from models.intervals.factors import IntradayFactors

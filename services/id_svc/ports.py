@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any, Literal, Protocol, Self
 
 from dualcast.catalogue import UseCase
-from dualcast.records import FeatureRow, Forecast
+from dualcast.curves.forecast import Forecast
+from dualcast.records import FeatureRow
 
 ServingAlias = Literal["champion", "previous", "challenger"]
 

@@ -20,7 +20,8 @@ from cachetools import LRUCache
 from opentelemetry import metrics
 
 from dualcast.adapters.lake import lake_paths
-from dualcast.records import FeatureRow, Forecast
+from dualcast.curves.forecast import Forecast
+from dualcast.records import FeatureRow
 from dualcast.settings import Settings
 from services.book.feeds import Worker
 from services.http.formats import to_json

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dualcast.catalogue import Entity, UseCase
-from dualcast.records import Forecast, Point
+from dualcast.curves.forecast import Forecast, Point
 from dualcast.timegrid import floor, from_micros, iso_duration, local_date, micros
 from services.book.curves import CurveBook, StoredCurve
 from services.book.series import Floats, SeriesBook, micros_of

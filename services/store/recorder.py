@@ -17,7 +17,8 @@ from dualcast.adapters.kafka.clients import RecordConsumer
 from dualcast.adapters.kafka.readers import reaching
 from dualcast.adapters.store.engine import StoreAwayError
 from dualcast.adapters.store.forecasts import IssueDay, save
-from dualcast.records import Forecast, Topic
+from dualcast.curves.forecast import Forecast
+from dualcast.records import Topic
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock
 

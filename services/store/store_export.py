@@ -15,7 +15,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from dualcast.adapters.store.engine import open_url, reaching, transaction
 from dualcast.adapters.store.forecasts import Span, stored
-from dualcast.records import Forecast, forecast_frame
+from dualcast.curves.forecast import Forecast
+from dualcast.curves.frames import forecast_frame
 
 _BATCH = 500
 _TIME = DateTime(timezone=True)

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from dualcast.catalogue import Path_, UseCase
+from dualcast.curves.forecast import Forecast
+from dualcast.curves.frames import forecast_frame
 from dualcast.observations.validation import YARDSTICK_AGE, Columns, faults, implausible
-from dualcast.records import Forecast
 from dualcast.timegrid import duration, micros
 
 _KEYS = ["entity_id", "issued_at", "valid_time"]
@@ -23,11 +24,11 @@ class NothingToExportError(LookupError):
 
 
 def curves_frame(forecasts: Iterable[Forecast], use_case: str) -> pd.DataFrame:
-    """All curves of a use case in long form (``Forecast.to_frame``), by entity, time of issue and valid time.
+    """All curves of a use case in long form (``forecast_frame``), by entity, time of issue and valid time.
 
     Where a curve was made anew for the same time of issue, the later one counts. Raises NothingToExportError.
     """
-    frames = [f.to_frame() for f in forecasts if f.use_case == use_case]
+    frames = [forecast_frame([f]) for f in forecasts if f.use_case == use_case]
     if not frames:
         raise NothingToExportError(f"no curve of {use_case} is on the topic")
     frame = pd.concat(frames, ignore_index=True).drop_duplicates(_KEYS, keep="last")

@@ -26,7 +26,8 @@ from dualcast.adapters.kafka.readers import published, published_forecasts
 from dualcast.adapters.lake import day_ahead_rows, forecast_rows, lake_paths
 from dualcast.adapters.model_registry import load
 from dualcast.catalogue import CurveQuality, Entity, UseCase
-from dualcast.records import Forecast, Topic
+from dualcast.curves.forecast import Forecast
+from dualcast.records import Topic
 from dualcast.settings import Settings
 from models.intervals.factors import interval_factors
 from models.prediction.day_ahead import day_ahead_curves

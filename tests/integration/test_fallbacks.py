@@ -25,7 +25,8 @@ from dualcast.adapters.store.engine import open_store
 from dualcast.adapters.store.forecasts import save
 from dualcast.adapters.store.migrate import migrate
 from dualcast.catalogue import Entity, UseCase
-from dualcast.records import Forecast, Topic
+from dualcast.curves.forecast import Forecast
+from dualcast.records import Topic
 from dualcast.settings import Settings
 from dualcast.timegrid import floor
 from infra.local.state import Phase, StateDir

@@ -18,7 +18,8 @@ from dualcast.adapters.kafka.clients import RecordProducer
 from dualcast.adapters.store.engine import open_store
 from dualcast.adapters.store.forecasts import Span, stored
 from dualcast.adapters.store.migrate import migrate
-from dualcast.records import Forecast, Topic
+from dualcast.curves.forecast import Forecast
+from dualcast.records import Topic
 from dualcast.settings import Settings
 from tests import services_world as world
 

@@ -25,11 +25,12 @@ from dualcast.adapters.kafka.feature_messages import RowMessages
 from dualcast.adapters.lake import factor_rows
 from dualcast.adapters.model_registry import load
 from dualcast.catalogue import Entity, UseCase
+from dualcast.curves.frames import forecast_frame
 from dualcast.features.as_of import day_ahead_features, intraday_features
 from dualcast.features.intraday_plan import IntradayPlan, feature_set
 from dualcast.features.plan import FeaturePlan
 from dualcast.features.state import IntradayState, Rows
-from dualcast.records import FeatureRow, Topic, forecast_frame
+from dualcast.records import FeatureRow, Topic
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock
 from models.evaluation.actuals import judged

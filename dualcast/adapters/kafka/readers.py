@@ -13,7 +13,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from dualcast.adapters.kafka.clients import Codec, DeliveryError, connection
-from dualcast.records import Forecast, Topic
+from dualcast.curves.forecast import Forecast
+from dualcast.records import Topic
 from dualcast.settings import Settings
 
 _TIMEOUT_SECONDS = 10.0

@@ -18,7 +18,7 @@ from sqlalchemy.engine import Row
 from dualcast.adapters.store.engine import take_at_most, transaction
 from dualcast.adapters.store.tables import ForecastRow
 from dualcast.catalogue import Path_
-from dualcast.records import Forecast, Point
+from dualcast.curves.forecast import Forecast, Point
 
 _SAME = ("use_case", "path", "entity_id", "issued_at", "model_name", "model_version", "target", "unit", "resolution")
 _TRACE = ("code_version", "data_version", "newest_input_at", "degraded", "degraded_reasons", "simulated")

@@ -17,7 +17,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from dualcast.adapters.store.forecasts import IssueDay
-from dualcast.records import Forecast, Point
+from dualcast.curves.forecast import Forecast, Point
 
 _TIMEOUT_SECONDS = 0.25
 _KEPT_SECONDS = 600

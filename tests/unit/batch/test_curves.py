@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 
 from batch.forecasts.frames import curve_of, curve_schema, curve_table, encoded_curves
-from dualcast.records import Forecast, Point
+from dualcast.curves.forecast import Forecast, Point
+from dualcast.curves.frames import forecast_frame
 
 ISSUED = datetime(2022, 3, 26, 10, tzinfo=UTC)
 LEVELS = [0.1, 0.5, 0.9]
@@ -45,7 +46,7 @@ def test_an_encoded_curve_is_the_same_curve() -> None:
 
 def test_rows_are_those_of_the_forecast_without_what_is_in_the_path() -> None:
     rows = curve_table(encoded_curves([forecast("DE"), forecast("FR")]), LEVELS).to_pandas()
-    expected = pd.concat([forecast(e).to_frame().drop(columns=["use_case", "path"]) for e in ("DE", "FR")])
+    expected = pd.concat([forecast_frame([forecast(e)]).drop(columns=["use_case", "path"]) for e in ("DE", "FR")])
     pd.testing.assert_frame_equal(rows, expected.reset_index(drop=True))
 
 

@@ -19,7 +19,8 @@ from batch.quality.suites import judge, none_of, sound_curves
 from batch.quality.verdicts import Verdict, newest_verdicts, store_verdict
 from dualcast.adapters.lake import lake_paths
 from dualcast.catalogue import CatalogueError, CurveQuality, UseCase, parse_use_case
-from dualcast.records import Forecast, Point
+from dualcast.curves.forecast import Forecast, Point
+from dualcast.curves.frames import forecast_frame
 from dualcast.settings import Settings
 from tests.conftest import ROOT
 
@@ -159,7 +160,7 @@ def test_a_width_is_compared_with_the_median_of_the_stored_curves(
     newest = curve(use_case, [1000.0] * 25)
     for back in range(stored):
         issued = newest.issued_at - timedelta(days=back + 1)
-        rows = replace(newest, issued_at=issued).to_frame()
+        rows = forecast_frame([replace(newest, issued_at=issued)])
         # one of them is wildly wide: the median does not mind
         rows[["q10", "q90"]] = [0.0, 1e6 if back == 0 else 800.0]
         folder = Path(lake_paths(settings).forecasts("day-ahead", use_case.use_case)) / f"issue_date={issued.date()}"

@@ -10,18 +10,11 @@ from typing import Any
 import fastavro
 import pytest
 
+from dualcast.curves.forecast import Forecast, Point
+from dualcast.curves.frames import forecast_frame
+from dualcast.curves.quantiles import quantile_column
 from dualcast.features.rows import FeatureRows
-from dualcast.records import (
-    DeadLetter,
-    FeatureRow,
-    Forecast,
-    Observation,
-    ObservationBatch,
-    Point,
-    Topic,
-    quantile_column,
-    schema_text,
-)
+from dualcast.records import DeadLetter, FeatureRow, Observation, ObservationBatch, Topic, schema_text
 
 NOW = datetime(2022, 3, 27, 1, 0, 0, 123456, tzinfo=UTC)
 
@@ -68,7 +61,7 @@ def test_a_dead_letter_keeps_the_message() -> None:
 
 
 def test_a_forecast_as_a_frame_has_a_row_for_each_point() -> None:
-    frame = FORECAST.to_frame()
+    frame = forecast_frame([FORECAST])
     assert frame[["q10", "q50", "q90"]].to_numpy().tolist() == [[1.0, 2.0, 3.0]] * 2
     assert str(frame["valid_time"].dt.tz) == str(frame["issued_at"].dt.tz) == "UTC"
     assert frame["degraded_reasons"].tolist() == ["no tso"] * 2

@@ -10,7 +10,7 @@ import pytest
 
 from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import UseCase
-from dualcast.records import forecast_frame
+from dualcast.curves.frames import forecast_frame
 from models.inputs import Floats
 from models.intervals.adaptive import TrackRecord, one_an_hour
 from models.intervals.factors import interval_factors
@@ -79,7 +79,9 @@ def past(quick: UseCase, day_ahead_model: RegisteredModel, day_ahead_frame: pd.D
     """What the model said of most days, as published, and what came true."""
     days = sorted(day_ahead_frame["delivery_day"].unique())[:-1]
     rows = day_ahead_frame[day_ahead_frame["delivery_day"].isin(days)]
-    curves = pd.concat([c.to_frame() for c in day_ahead_curves(day_ahead_model, quick, rows, "test").forecasts()])
+    curves = pd.concat(
+        [forecast_frame([c]) for c in day_ahead_curves(day_ahead_model, quick, rows, "test").forecasts()]
+    )
     known = rows[["entity_id", "valid_time", "actual", str(quick.day_ahead.scale)]]
     merged: pd.DataFrame = curves.merge(known, on=["entity_id", "valid_time"])
     return merged
@@ -90,7 +92,7 @@ def widths(quick: UseCase, model: RegisteredModel, rows: pd.DataFrame, past: pd.
     curves = [(quick.entities[0].id, cutoff)]
     factors = None if past is None else interval_factors(model, quick, past, curves)
     (curve,) = day_ahead_curves(model, quick, rows, "test", factors=factors).forecasts()
-    frame = curve.to_frame()
+    frame = forecast_frame([curve])
     found: Floats = (frame["q90"] - frame["q10"]).to_numpy(dtype=np.float64)
     return found
 
@@ -180,10 +182,10 @@ def test_intraday_intervals_take_the_factors_of_their_horizon(
     rows, factors = intraday_frame.tail(1), np.ones((24, 3))
     factors[5] = 2
     entity = quick.entities[0].id
-    (plain,) = (c.to_frame() for c in intraday_forecasts(intraday_model, quick, rows, "test"))
+    (plain,) = (forecast_frame([c]) for c in intraday_forecasts(intraday_model, quick, rows, "test"))
     moment = rows["valid_time"].iloc[0].to_pydatetime()
     known = {entity: {moment - timedelta(days=1): np.ones((24, 3)), moment: factors}}
-    (wide,) = (c.to_frame() for c in intraday_forecasts(intraday_model, quick, rows, "test", known))
+    (wide,) = (forecast_frame([c]) for c in intraday_forecasts(intraday_model, quick, rows, "test", known))
     ratio = (wide["q90"] - wide["q10"]) / (plain["q90"] - plain["q10"])
     np.testing.assert_allclose(ratio, np.where(np.arange(24) == 5, 2.0, 1.0))
     np.testing.assert_array_equal(wide["q50"], plain["q50"])

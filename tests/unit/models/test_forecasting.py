@@ -11,6 +11,7 @@ import pytest
 
 from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import Entity, UseCase
+from dualcast.curves.frames import forecast_frame
 from dualcast.records import FeatureRow
 from models.code_version import code_version
 from models.inputs import FeatureMismatchError
@@ -44,7 +45,7 @@ def test_a_day_ahead_curve_says_all_that_traces_it(
     assert forecast.newest_input_at < cutoff
     assert (forecast.degraded, forecast.degraded_reasons) == (False, [])
     assert all(p.values == sorted(p.values) for p in forecast.points)
-    assert forecast.to_frame()[["q10", "q50", "q90"]].notna().all(axis=None)
+    assert forecast_frame([forecast])[["q10", "q50", "q90"]].notna().all(axis=None)
 
 
 def test_many_curves_at_once_equal_each_alone(

@@ -16,7 +16,9 @@ from batch.forecasts import interval_factors as batch
 from dualcast.adapters.lake import factor_rows, factors_file
 from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import Entity, UseCase
-from dualcast.records import FeatureRow, Forecast, forecast_frame
+from dualcast.curves.forecast import Forecast
+from dualcast.curves.frames import forecast_frame
+from dualcast.records import FeatureRow
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock, day_bounds
 from models.backtest.history import History

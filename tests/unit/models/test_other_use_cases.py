@@ -12,8 +12,9 @@ import pytest
 from batch.forecasts.frames import curve_of, curve_table, encoded, encoded_curves
 from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import UseCase, load_use_case
+from dualcast.curves.forecast import Forecast
+from dualcast.curves.frames import forecast_frame
 from dualcast.features.as_of import day_ahead_features, target_values
-from dualcast.records import Forecast, forecast_frame
 from dualcast.timegrid import DAY
 from models.inputs import Layout
 from models.model import load_model

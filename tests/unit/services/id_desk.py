@@ -11,7 +11,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from dualcast.catalogue import UseCase
-from dualcast.records import FeatureRow, Forecast
+from dualcast.curves.forecast import Forecast
+from dualcast.records import FeatureRow
 from dualcast.timegrid import Clock
 from services.api.schemas import IntradayForecast
 from services.book.curves import CurveBook

@@ -23,7 +23,7 @@ from dualcast.adapters.store import shared_days
 from dualcast.adapters.store.forecasts import IssueDay, save
 from dualcast.adapters.store.shared_days import SharedDays
 from dualcast.catalogue import load_use_case
-from dualcast.records import Forecast
+from dualcast.curves.forecast import Forecast
 from services import circuits
 from services.api.schemas import DayAheadForecast, IssuedForecasts
 from services.book.archive import Days, Issues, Level, NotKeptError, levels_of

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from pytest_httpserver import HTTPServer
 
-from dualcast.records import Forecast
+from dualcast.curves.forecast import Forecast
 from services.client import AnswerError, Dualcast
 from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps

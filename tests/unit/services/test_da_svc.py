@@ -11,7 +11,8 @@ from fastapi.testclient import TestClient
 from structlog.testing import capture_logs
 
 from dualcast.catalogue import load_use_case
-from dualcast.records import ObservationBatch, Point
+from dualcast.curves.forecast import Point
+from dualcast.records import ObservationBatch
 from dualcast.timegrid import Clock
 from services.api.schemas import DayAheadForecast, History, IntradayForecast
 from services.book.curves import CurveBook, StoredCurve

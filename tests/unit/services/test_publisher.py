@@ -11,7 +11,8 @@ from typing import Self
 import pytest
 
 from dualcast.catalogue import Entity, UseCase
-from dualcast.records import FeatureRow, Forecast
+from dualcast.curves.forecast import Forecast
+from dualcast.records import FeatureRow
 from dualcast.timegrid import Clock
 from services.id_svc.forecaster import Answer, NoForecastError
 from services.id_svc.ports import Arrival

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine
 
 from dualcast.adapters.store.forecasts import Span, save
-from dualcast.records import forecast_frame
+from dualcast.curves.frames import forecast_frame
 from services.store.store_export import export
 from tests import services_world as world
 from tests.databases import fresh_database

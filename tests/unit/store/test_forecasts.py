@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from dualcast.adapters.store.forecasts import Span, save, stored
-from dualcast.records import Point
+from dualcast.curves.forecast import Point
 from tests import services_world as world
 
 

@@ -1,0 +1,1 @@
+"""A forecast curve: its fields, and the forms that are made of them."""
