@@ -31,7 +31,8 @@ from dualcast.adapters.lake import lake_paths, target_column, training_keys
 from dualcast.catalogue import UseCase
 from dualcast.settings import Settings
 from models.inputs import Layout
-from models.model import Model
+from models.prediction.model import ForecastModel
+from models.prediction.packaging import save_model
 from models.training.fitting import Examples, fit_model
 from streaming.ingest.sources import open_source
 
@@ -96,7 +97,7 @@ def _stages(series: int) -> dict[str, float]:
         with stage("training"):
             model = _train(settings, use_case)
         folder = settings.state_dir / "model"
-        model.save(folder)
+        save_model(model, folder)
         with stage("inference"):
             infer(spark, settings, use_case, folder, [_LAST])
     return seconds
@@ -114,7 +115,7 @@ def _streamed(series: int) -> float:
     return cost.start + cost.cpu
 
 
-def _train(settings: Settings, use_case: UseCase) -> Model:
+def _train(settings: Settings, use_case: UseCase) -> ForecastModel:
     keys = training_keys(settings, use_case.use_case, "day-ahead")
     frame = training_frame(settings, use_case.use_case, "day-ahead", keys)
     layout = Layout.of(use_case, "day-ahead")

@@ -29,11 +29,12 @@ from benchmarks.lake import empty_lake
 from benchmarks.results import Row
 from benchmarks.warehouses import gold_rows, warehouses
 from dualcast.adapters.lake import lake_paths
-from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import UseCase
+from dualcast.lifecycle.registered_model import RegisteredModel
 from dualcast.settings import Settings
 from models.inputs import Layout
-from models.model import Model, load_model
+from models.prediction.model import ForecastModel
+from models.prediction.packaging import load_model, save_model
 from models.training.fitting import Examples, fit_model
 
 _SERIES = 357_200
@@ -48,7 +49,7 @@ def measure() -> list[Row]:
     model = learned(use_case)
     with empty_lake() as (spark, settings):
         folder = settings.state_dir / "model"
-        model.save(folder)
+        save_model(model, folder)
         gold = write_gold(settings, use_case, [_DAY])
         whole, count = infer(spark, settings, use_case, folder, [_DAY])
         alone = _seconds_alone(model, folder, gold)
@@ -59,7 +60,7 @@ def measure() -> list[Row]:
     ]
 
 
-def learned(use_case: UseCase) -> Model:
+def learned(use_case: UseCase) -> ForecastModel:
     """The use case's forecaster, trained on some of its series."""
     some = use_case.model_copy(update={"entities": use_case.entities[:_LEARNED_SERIES]})
     days = [_DAY - timedelta(days=7 * weeks) for weeks in range(1, 40)]
@@ -109,11 +110,11 @@ class _FromFolder(Inference):
 
 
 @cache
-def _loaded(folder: Path) -> Model:
+def _loaded(folder: Path) -> ForecastModel:
     return load_model(folder)
 
 
-def _seconds_alone(model: Model, folder: Path, gold: Sequence[Path]) -> float:
+def _seconds_alone(model: ForecastModel, folder: Path, gold: Sequence[Path]) -> float:
     """Seconds that LightGBM takes for all trees of the model on the same rows, which are in memory already."""
     ensembles = [lgb.Booster(model_file=file) for file in sorted(folder.glob("**/*trees.txt"))]
     seconds = 0.0

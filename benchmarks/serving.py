@@ -23,17 +23,19 @@ import yaml
 from benchmarks.embedded import USE_CASES, embedded
 from dualcast.adapters.feature_store import OnlineFeatures, apply_definitions, repo_config
 from dualcast.adapters.kafka.clients import RecordProducer, create_topics
-from dualcast.adapters.model_registry import Run, publish
+from dualcast.adapters.model_registry import Run
 from dualcast.catalogue import UseCase, load_use_case
 from dualcast.curves.forecast import Forecast, Point
 from dualcast.features.intraday_plan import feature_set
 from dualcast.features.plan import FeaturePlan
+from dualcast.lifecycle.registered_model import model_name
 from dualcast.records import FeatureRow, Topic
 from dualcast.settings import Settings
 from dualcast.timegrid import floor, iso_duration, local_date
 from models.inputs import Floats, Layout
-from models.model import Model
+from models.prediction.model import ForecastModel
 from models.training.fitting import Examples, fit_model
+from models.training.publishing import publish_model
 
 _ORIGINS = 6000
 _UP_SECONDS = 180.0
@@ -46,7 +48,7 @@ class World:
 
     settings: Settings
     use_case: UseCase
-    model: Model
+    model: ForecastModel
     name: str
     pids: Mapping[str, int]
 
@@ -64,8 +66,8 @@ def world() -> Iterator[World]:
     with embedded() as stack:
         settings = stack.start("kafka", "registry", "redis", "mlflow")
         create_topics(settings)
-        name = f"model_id_{use_case.use_case}"
-        publish_model(settings, use_case, model, name)
+        name = model_name(use_case.use_case, "intraday")
+        publish_made_up_model(settings, use_case, model, name)
         apply_definitions(settings, use_case.use_case)
         OnlineFeatures(settings, use_case.use_case).write([_newest_row(use_case)])
         _publish_curve(settings, use_case)
@@ -77,7 +79,7 @@ def world() -> Iterator[World]:
         yield World(settings, use_case, model, name, pids)
 
 
-def learned(use_case: UseCase) -> Model:
+def learned(use_case: UseCase) -> ForecastModel:
     """The use case's intraday forecaster in its real size, trained on made-up rows."""
     rng = np.random.default_rng(1)
     part = use_case.part("intraday")
@@ -206,7 +208,7 @@ def _newest_row(use_case: UseCase) -> FeatureRow:
     return FeatureRow(use_case.use_case, use_case.entities[0].id, origin, now, feature_set(use_case), features)
 
 
-def publish_model(settings: Settings, use_case: UseCase, model: Model, name: str) -> None:
+def publish_made_up_model(settings: Settings, use_case: UseCase, model: ForecastModel, name: str) -> None:
     """Make a model of made-up rows the champion of a name."""
     row = _newest_row(use_case)
     example = pd.DataFrame(
@@ -217,7 +219,7 @@ def publish_model(settings: Settings, use_case: UseCase, model: Model, name: str
         }
     )
     run = Run("benchmark", "made up", {}, {}, {}, example, model.predict(example))
-    publish(settings, name, run, model.save, "models.model")
+    publish_model(settings, name, run, model)
 
 
 def _publish_curve(settings: Settings, use_case: UseCase) -> None:
@@ -234,7 +236,7 @@ def _publish_curve(settings: Settings, use_case: UseCase) -> None:
         target=use_case.target,
         unit=use_case.unit,
         resolution=iso_duration(part.resolution),
-        model_name=f"model_da_{use_case.use_case}",
+        model_name=model_name(use_case.use_case, "day-ahead"),
         model_version="1",
         code_version="benchmark",
         data_version="made@1",

@@ -22,10 +22,11 @@ from benchmarks import feature_job
 from benchmarks.embedded import Embedded
 from benchmarks.feature_job import IDENTITY, OURS, Cost, Messages
 from benchmarks.results import Row
-from benchmarks.serving import learned, publish_model, until_it_answers
+from benchmarks.serving import learned, publish_made_up_model, until_it_answers
 from dualcast.adapters.feature_store import OnlineFeatures, apply_definitions
 from dualcast.adapters.kafka.clients import Codec, connection
 from dualcast.catalogue import UseCase
+from dualcast.lifecycle.registered_model import model_name
 from dualcast.records import Topic
 from dualcast.settings import Settings
 from dualcast.timegrid import floor
@@ -94,7 +95,7 @@ def _history(settings: Settings, use_case: UseCase) -> _History:
 def _serve(stack: Embedded, use_case: UseCase) -> None:
     """Let id-svc publish, with a champion."""
     settings = stack.start("mlflow")
-    publish_model(settings, use_case, learned(use_case), f"model_id_{use_case.use_case}")
+    publish_made_up_model(settings, use_case, learned(use_case), model_name(use_case.use_case, "intraday"))
     apply_definitions(settings, use_case.use_case)
     until_it_answers(f"{stack.start('id-svc').id_svc}/health/ready")
 

@@ -19,7 +19,7 @@ from dualcast.catalogue import Path_, load_use_case
 from dualcast.settings import load_settings
 from dualcast.timegrid import as_utc
 from models.evaluation.score_table import score_table
-from models.evaluation.scoring import FaultyForecastsError, figures, read_actuals, read_forecasts
+from models.evaluation.scoring import FaultyForecastsError, read_actuals, read_forecasts, scores_by_group
 from models.forecasters.registry import ForecasterError
 from models.training.fitting import TooFewExamplesError
 
@@ -68,7 +68,7 @@ def score(
     settings = load_settings()
     case = load_use_case(use_case or settings.use_case, settings.use_cases)
     with _known_mistakes():
-        found = figures(case, path, read_forecasts(forecasts, case), read_actuals(actuals, case))
+        found = scores_by_group(case, path, read_forecasts(forecasts, case), read_actuals(actuals, case))
     if as_json:
         typer.echo(json.dumps({key: s.as_dict() for key, s in found.items()}, indent=1))
         return

@@ -127,13 +127,13 @@ def _newest(plan: FeaturePlan, variable: str | None) -> str | None:
     return None
 
 
-def feature(layout: Layout, inputs: Inputs, name: str) -> Floats:
+def feature(layout: Layout, inputs: ModelInputs, name: str) -> Floats:
     """One feature, (n, H)."""
     values: Floats = inputs.values[:, :, layout.column[name]].astype(np.float64)
     return values
 
 
-def idle(layout: Layout, inputs: Inputs) -> NDArray[np.bool_]:
+def idle(layout: Layout, inputs: ModelInputs) -> NDArray[np.bool_]:
     """Where nothing can happen, (n, H)."""
     if layout.active is None:
         return np.zeros(inputs.clock.shape, dtype=bool)
@@ -141,7 +141,7 @@ def idle(layout: Layout, inputs: Inputs) -> NDArray[np.bool_]:
 
 
 @dataclass(frozen=True)
-class Inputs:
+class ModelInputs:
     """n origins (or delivery intervals) with H targets each, ready for a forecaster.
 
     values: (n, H, features), levels divided by the scale, NaN where unknown
@@ -157,9 +157,9 @@ class Inputs:
     def __len__(self) -> int:
         return len(self.values)
 
-    def take(self, rows: Ints | NDArray[np.bool_] | slice) -> Inputs:
+    def take(self, rows: Ints | NDArray[np.bool_] | slice) -> ModelInputs:
         """Some of the rows."""
-        return Inputs(self.values[rows], self.scale[rows], self.clock[rows], self.entity[rows])
+        return ModelInputs(self.values[rows], self.scale[rows], self.clock[rows], self.entity[rows])
 
 
 class Assembler:
@@ -178,7 +178,7 @@ class Assembler:
         if self._layout.step_seconds < _DAY_SECONDS and entity.id not in self._calendars:
             self._calendars[entity.id] = SlotCalendar(entity, self._layout.step_seconds)
 
-    def from_frame(self, frame: pd.DataFrame) -> Inputs:
+    def from_frame(self, frame: pd.DataFrame) -> ModelInputs:
         """From rows with entity_id, valid_time (UTC) and one column for each feature: floats, or arrays per target.
 
         Raises FeatureMismatchError where a feature is missing, KeyError where an entity was never entered.
@@ -195,11 +195,11 @@ class Assembler:
         which, entities = pd.factorize(entity_id)
         return self._clocks(which, entities, _seconds(valid_time))
 
-    def from_row(self, row: FeatureRow) -> Inputs:
+    def from_row(self, row: FeatureRow) -> ModelInputs:
         """From one record of the stream. Raises as ``from_frame`` does."""
         return self.from_rows([row])
 
-    def from_rows(self, rows: Sequence[FeatureRow]) -> Inputs:
+    def from_rows(self, rows: Sequence[FeatureRow]) -> ModelInputs:
         """From records of the stream, which may be of several entities. Raises as ``from_frame`` does."""
         entities = list(dict.fromkeys(row.entity_id for row in rows))
         which = np.array([entities.index(row.entity_id) for row in rows], dtype=np.int64)
@@ -209,7 +209,7 @@ class Assembler:
         columns = {n: np.array([row.features[n] for row in rows]) for n in self._layout.features if n in given}
         return self.assemble(columns, clock, code)
 
-    def assemble(self, columns: Mapping[str, Floats], clock: Ints, entity: Ints) -> Inputs:
+    def assemble(self, columns: Mapping[str, Floats], clock: Ints, entity: Ints) -> ModelInputs:
         """Columns of (n, 1) or (n, H) as inputs; the only place where levels are divided by the scale."""
         layout = self._layout
         missing = [n for n in layout.features if n not in columns]
@@ -220,7 +220,7 @@ class Assembler:
         scale = np.ones(shape[0]) if layout.scale is None else _positive(columns[layout.scale][:, 0])
         for i, name in enumerate(layout.features):
             values[:, :, i] = columns[name] / scale[:, np.newaxis] if self._level[i] else columns[name]
-        return Inputs(values, scale, clock, entity)
+        return ModelInputs(values, scale, clock, entity)
 
     def _clocks(self, which: Ints, entities: Sequence[str], origins: Ints) -> Ints:
         """The slot of the local day of each target of origins in seconds (n,), (n, H); ``which`` entity each has."""

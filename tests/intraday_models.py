@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import pandas as pd
 
-from dualcast.adapters.model_registry import Run, publish
+from dualcast.adapters.model_registry import Run
 from dualcast.catalogue import Entity, UseCase
 from dualcast.features.intraday_plan import IntradayPlan
 from dualcast.features.state import IntradayState
 from dualcast.records import FeatureRow
 from dualcast.settings import Settings
-from models.intervals.conformal import Intervals
-from models.model import Model
+from models.intervals.conformal import ConformalIntervals
+from models.prediction.model import ForecastModel
+from models.training.publishing import publish_model
 from tests.histories import as_update, history
 from tests.unit.models.conftest import _records, gold_of, small, trained
 
@@ -28,20 +29,20 @@ def stream_rows(use_case: UseCase, entity: Entity) -> list[FeatureRow]:
     return [row for part in parts for row in _records(use_case, entity, part)]
 
 
-def learned(use_case: UseCase, entity: Entity, rows: list[FeatureRow]) -> Model:
+def learned(use_case: UseCase, entity: Entity, rows: list[FeatureRow]) -> ForecastModel:
     """A model of these rows."""
     gold = gold_of(use_case, rows[800::3], history(use_case, entity, *_HISTORY))
     return trained(small(use_case), "intraday", gold, "actuals")
 
 
-def widened(model: Model, factor: float, levels: int = 3) -> Model:
+def widened(model: ForecastModel, factor: float, levels: int = 3) -> ForecastModel:
     """The same model with intervals that tell it from others; with fewer levels it is broken."""
     offsets = model.intervals._offsets[:, :, :levels] * factor
-    return replace(model, intervals=Intervals(model.levels[:levels], model.intervals.slots_per_day, offsets))
+    return replace(model, intervals=ConformalIntervals(model.levels[:levels], model.intervals.slots_per_day, offsets))
 
 
-def published(settings: Settings, model: Model) -> str:
+def published(settings: Settings, model: ForecastModel) -> str:
     """The version under which a model has become the champion."""
     example = pd.DataFrame({"entity_id": ["DE"]})
     run = Run("tests", "a run", {}, {}, {}, example, example)
-    return publish(settings, NAME, run, model.save, "models.model")
+    return publish_model(settings, NAME, run, model)

@@ -29,15 +29,15 @@ from batch.quality.gates import Gates
 from batch.quality.verdicts import Key, Verdict
 from dualcast.adapters.kafka.clients import RecordProducer
 from dualcast.adapters.lake import forecast_rows, gold_curves, lake_paths
-from dualcast.adapters.model_registry import RegisteredModel, UnknownModelError, current_version
+from dualcast.adapters.model_registry import UnknownModelError, current_version
 from dualcast.catalogue import UseCase
+from dualcast.lifecycle.registered_model import RegisteredModel, model_name
 from dualcast.records import Topic
 from dualcast.settings import Settings
 from models.inputs import Floats
-from models.intervals.factors import Factors
-from models.prediction.curve import NoForecastError
+from models.prediction.curve import NoPredictionError
 from models.prediction.day_ahead import DayAheadCurves, day_ahead_curves
-from models.training.train import model_name
+from models.prediction.interval_factors import Factors
 
 _log = structlog.get_logger(__name__)
 _SOURCE = "batch.forecasts.inference"
@@ -111,11 +111,11 @@ class Inference:
             )
             try:
                 yield make(rows=alike)
-            except NoForecastError:
+            except NoPredictionError:
                 for _, curve in alike.groupby(["entity_id", "delivery_day"]):
                     try:
                         yield make(rows=curve)
-                    except NoForecastError as error:
+                    except NoPredictionError as error:
                         _log.warning("no forecast", reason=str(error))
 
 

@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, cast, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -24,19 +23,17 @@ from batch.forecasts.track_record import stored_points
 from batch.forecasts.worker_models import registered
 from batch.lake.gold_day_ahead import silver_version
 from dualcast.adapters.lake import exists, factors_file, lake_paths
-from dualcast.adapters.model_registry import Alias, RegisteredModel, current_version
+from dualcast.adapters.model_registry import current_version
 from dualcast.catalogue import UseCase
 from dualcast.curves.quantiles import quantile_column
+from dualcast.lifecycle.registered_model import ALIASES, Alias, RegisteredModel, model_name
 from dualcast.settings import Settings
 from dualcast.timegrid import day_bounds, local_date
-from models.evaluation.actuals import judged
+from models.evaluation.actuals import with_actuals
 from models.inputs import Floats
-from models.intervals.adaptive import memory
-from models.intervals.factors import interval_factors
-from models.training.train import model_name
-
-if TYPE_CHECKING:
-    from models.model import Model
+from models.intervals.adaptive import record_length
+from models.prediction.curve import raw_model
+from models.prediction.interval_factors import interval_factors
 
 _FOUND = "model_version string, entity_id string, horizon int, level double, factor double"
 _SCHEMA = pa.schema(
@@ -67,7 +64,7 @@ class Adapting:
         """The factors of an entity for each model, of its published points with their scale and the target's values."""
         if not points.num_rows:
             return _SCHEMA.empty_table()
-        past = judged(self.use_case, "intraday", points.to_pandas(), target.to_pandas(), self.as_of)
+        past = with_actuals(self.use_case, "intraday", points.to_pandas(), target.to_pandas(), self.as_of)
         curve = str(past["entity_id"].iloc[0]), self.as_of
         name = model_name(self.use_case.use_case, "intraday")
         tables = [_SCHEMA.empty_table()]
@@ -81,7 +78,7 @@ class Adapting:
 def _table(model: RegisteredModel, entity_id: str, factors: Floats) -> pa.Table:
     """The factors of an entity (H, levels) as rows."""
     horizon, level = (place.ravel() for place in np.indices(factors.shape))
-    levels = np.array(cast("Model", model.raw).levels)
+    levels = np.array(raw_model(model).levels)
     columns = {
         "model_version": pa.repeat(model.version, factors.size),
         "entity_id": pa.repeat(entity_id, factors.size),
@@ -102,7 +99,7 @@ def adapt_intervals(spark: SparkSession, settings: Settings, use_case: UseCase) 
     if not exists(lake_paths(settings).forecasts("intraday", use_case.use_case)):
         return written
     name = model_name(use_case.use_case, "intraday")
-    versions = {current_version(settings, name, alias): alias for alias in get_args(Alias)}
+    versions = {current_version(settings, name, alias): alias for alias in ALIASES}
     for as_of, entities in midnights(use_case, settings.clock.now()).items():
         files = {version: factors_file(settings, use_case.use_case, as_of, version) for version in versions if version}
         models = {version: versions[version] for version, file in files.items() if not exists(file)}
@@ -136,7 +133,7 @@ def _factors(spark: SparkSession, adapting: Adapting, entities: list[str]) -> pa
         .option("versionAsOf", silver_version(settings))
         .load(lake_paths(settings).silver)
         .where((F.col("use_case") == use_case.use_case) & (F.col("variable") == use_case.target) & mine)
-        .where((F.col("published_at") >= as_of - memory("intraday")) & (F.col("published_at") < as_of))
+        .where((F.col("published_at") >= as_of - record_length("intraday")) & (F.col("published_at") < as_of))
         .select("entity_id", "variable", "valid_time", "published_at", "value")
     )
     gathered = points.where(mine).groupBy("entity_id").cogroup(target.groupBy("entity_id"))
@@ -163,7 +160,7 @@ def _points(spark: SparkSession, settings: Settings, use_case: UseCase, before: 
         return None
     schema = f"entity_id string, valid_time timestamp, as_of timestamp, `{part.scale}` double, month string"
     rows = spark.read.schema(schema).parquet(table)
-    rows = rows.where(F.col("month") >= f"{before - memory('intraday'):%Y-%m}")
+    rows = rows.where(F.col("month") >= f"{before - record_length('intraday'):%Y-%m}")
     # of rows of one moment the newest origin made the curve
     scales = rows.groupBy("entity_id", F.col("as_of").alias("issued_at")).agg(
         F.max_by(part.scale, "valid_time").alias(part.scale)

@@ -13,13 +13,13 @@ from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 from batch.forecasts.frames import spark_curve_schema
 from batch.lake.gold_day_ahead import gold_rows
 from dualcast.adapters.lake import exists, lake_paths
-from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import Path_, UseCase
 from dualcast.curves.quantiles import quantile_column
+from dualcast.lifecycle.registered_model import RegisteredModel
 from dualcast.settings import Settings
 from dualcast.timegrid import from_micros
-from models.intervals.adaptive import memory
-from models.intervals.factors import Factors, interval_factors
+from models.intervals.adaptive import record_length
+from models.prediction.interval_factors import Factors, interval_factors
 
 _FOUND = "entity_id string, issued_at timestamp, factors array<double>"
 
@@ -28,7 +28,7 @@ def stored_points(
     spark: SparkSession, settings: Settings, use_case: UseCase, path: Path_, before: datetime
 ) -> DataFrame | None:
     """The stored points of a path that were issued before a moment and are still remembered; None where none are."""
-    table, since = lake_paths(settings).forecasts(path, use_case.use_case), before - memory(path)
+    table, since = lake_paths(settings).forecasts(path, use_case.use_case), before - record_length(path)
     if not exists(table):
         return None
     schema = f"{spark_curve_schema(use_case.part(path).quantiles)}, issue_date date"
@@ -47,7 +47,7 @@ def past_curves(spark: SparkSession, settings: Settings, use_case: UseCase, befo
     if stored is None:
         return None
     quantiles = [quantile_column(level) for level in part.quantiles]
-    since = before - memory("day-ahead")
+    since = before - record_length("day-ahead")
     days = [since.date() + timedelta(days=n) for n in range((before - since).days + part.days + 2)]
     came_true = gold_rows(spark, settings, use_case, days)
     scale = [part.scale] if part.scale else []

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
-from dualcast.adapters.model_registry import CHAMPION, Alias, RegisteredModel, load
+from dualcast.adapters.model_registry import load
+from dualcast.lifecycle.registered_model import CHAMPION, Alias, RegisteredModel
 from dualcast.settings import Settings
 
 

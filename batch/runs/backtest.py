@@ -20,7 +20,7 @@ from dualcast.catalogue import CatalogueError, Path_, UseCase, load_use_case
 from dualcast.observations.frames import SourceError
 from dualcast.settings import Settings, load_settings
 from models.backtest.forecast_file import OtherBacktestError
-from models.backtest.request import Question, QuestionError, what_if
+from models.backtest.request import BacktestRequest, BacktestRequestError, what_if
 from models.evaluation.score_table import score_table
 from models.evaluation.scoring import ALL, FaultyForecastsError
 from models.forecasters.registry import ForecasterError
@@ -41,7 +41,7 @@ _MISTAKES = (
     ForecasterError,
     OSError,
     OtherBacktestError,
-    QuestionError,
+    BacktestRequestError,
     SourceError,
     TooFewExamplesError,
 )
@@ -89,7 +89,7 @@ def backtest(  # noqa: PLR0913, PLR0917 -- each is an option of the command
 
     Stopped at any moment, the same command goes on with what is not done yet.
     """
-    from models.backtest.backtest import study, tell_mlflow  # noqa: PLC0415 -- slow imports come after help texts
+    from models.backtest.run import log_to_mlflow, run_backtest  # noqa: PLC0415 -- slow imports come after help texts
 
     settings = load_settings()
     telemetry.configure(settings, "backtest")
@@ -99,10 +99,10 @@ def backtest(  # noqa: PLR0913, PLR0917 -- each is an option of the command
         if mapping is not None:
             case = case.model_copy(update={"replay": load_mapping(mapping)})
         case = what_if(case, path, None if cutoff is None else cutoff.time(), without or [])
-        question = Question(case, path, first.date(), last.date(), refit, tuple(sorted(without or [])), every)
+        request = BacktestRequest(case, path, first.date(), last.date(), refit, tuple(sorted(without or [])), every)
         with _progress() as say:
-            done = study(question, data, out, report, settings.clock.now, say, _each_entity(settings, case))
-    told = tell_mlflow(settings, question, done, report)
+            done = run_backtest(request, data, out, report, settings.clock.now, say, _each_entity(settings, case))
+    told = log_to_mlflow(settings, request, done, report)
     if as_json:
         typer.echo(json.dumps(done.findings.as_dict(), indent=1))
     else:

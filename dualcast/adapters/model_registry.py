@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, Protocol, cast
+from typing import Any, cast
 
 import mlflow
 import pandas as pd
@@ -25,12 +25,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model, infer_signature
 from requests import RequestException
 
+from dualcast.lifecycle.registered_model import CHAMPION, PREVIOUS, Alias, Predictor, RegisteredModel
 from dualcast.settings import Settings
 
-Alias = Literal["champion", "previous", "challenger"]
-
-CHAMPION: Alias = "champion"
-PREVIOUS: Alias = "previous"
 # MLflow is configured by its environment: give up in time, and leave stdout to the commands.
 _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
@@ -52,37 +49,6 @@ class UnknownModelError(LookupError):
     """The registry has no such model; the text says how to make one."""
 
 
-class Predictor(Protocol):
-    """What a loaded model can do, whichever room made it."""
-
-    @property
-    def features(self) -> tuple[str, ...]:
-        """The features that a row must have."""
-
-    def predict(self, model_input: pd.DataFrame) -> pd.DataFrame:
-        """Quantile columns for rows of features."""
-
-
-@dataclass(frozen=True)
-class RegisteredModel:
-    """A version of a registered model, in memory. ``raw`` is the object that the loader module made."""
-
-    name: str
-    version: str
-    alias: Alias
-    run_id: str
-    raw: Predictor
-
-    @property
-    def features(self) -> tuple[str, ...]:
-        """The features that a row must have, in order."""
-        return self.raw.features
-
-    def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Quantile columns for rows of features."""
-        return self.raw.predict(frame)
-
-
 @dataclass(frozen=True)
 class Run:
     """What is recorded of a training run beside the model."""
@@ -101,8 +67,9 @@ def publish(
 ) -> str:
     """Log a run with its model, register it under ``name`` and give it an alias; return the version.
 
-    ``save`` writes the model into a folder that does not exist yet; ``loader_module`` has ``_load_pyfunc(path)``, which
-    reads it back. The old champion becomes ``previous``. Raises RegistryAwayError.
+    ``save`` writes the model into a folder that does not exist yet. ``loader_module`` reads it back: it has
+    ``load_model(folder)`` for the platform and ``_load_pyfunc(path)`` for MLflow. The version that was champion becomes
+    ``previous``. Raises RegistryAwayError.
     """
     client = _client(settings)
     with TemporaryDirectory() as scratch, _registry_errors(settings):
@@ -225,10 +192,13 @@ def _last(settings: Settings, name: str, alias: Alias) -> Path:
 
 def _read(name: str, alias: Alias, folder: Path) -> RegisteredModel:
     """What ``mlflow.pyfunc.load_model`` does, without its comparison of environments, which takes seconds."""
-    flavour = Model.load(str(folder)).flavors[mlflow.pyfunc.FLAVOR_NAME]
-    loader = importlib.import_module(flavour[mlflow.pyfunc.MAIN])
-    raw = cast("Predictor", loader._load_pyfunc(str(folder / flavour[mlflow.pyfunc.DATA])))
     version, _, run_id = folder.name.partition("-")
+    flavour = Model.load(str(folder)).flavors[mlflow.pyfunc.FLAVOR_NAME]
+    try:
+        loader = importlib.import_module(flavour[mlflow.pyfunc.MAIN])
+        raw = cast("Predictor", loader.load_model(folder / flavour[mlflow.pyfunc.DATA]))
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise UnknownModelError(f"{name} {version} was stored by an older dualcast, train it again: {error}") from error
     return RegisteredModel(name, version, alias, run_id, raw)
 
 

@@ -16,7 +16,7 @@ from dualcast.timegrid import day_bounds
 _REFIT = re.compile(r"P(?=\d)(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?")
 
 
-class QuestionError(ValueError):
+class BacktestRequestError(ValueError):
     """A backtest cannot be asked this way."""
 
 
@@ -34,7 +34,7 @@ class Fold:
 
 
 @dataclass(frozen=True)
-class Question:
+class BacktestRequest:
     """A backtest of the local days [first, last].
 
     use_case: as it is to be, ``what_if`` applied; refit: an ISO 8601 duration of days or longer
@@ -52,10 +52,10 @@ class Question:
 
     def __post_init__(self) -> None:
         if self.last < self.first:
-            raise QuestionError(f"the window ends on {self.last}, before it begins on {self.first}")
+            raise BacktestRequestError(f"the window ends on {self.last}, before it begins on {self.first}")
         refit_length(self.refit)
         if self.every < 1 or (self.every > 1 and self.path == "intraday"):
-            raise QuestionError("--every is a number of days from 1 on, of the day-ahead path")
+            raise BacktestRequestError("--every is a number of days from 1 on, of the day-ahead path")
 
     def folds(self) -> list[Fold]:
         """The window, cut where the model is fitted anew."""
@@ -101,29 +101,33 @@ def _fingerprint(text: str) -> str:
 
 
 def refit_length(text: str) -> pd.DateOffset:
-    """An ISO 8601 duration of years, months, weeks and days as a step of the calendar. Raises QuestionError."""
+    """An ISO 8601 duration of years, months, weeks and days as a step of the calendar. Raises BacktestRequestError."""
     found = _REFIT.fullmatch(text)
     numbers = [int(n or 0) for n in found.groups()] if found else []
     if not any(numbers):
-        raise QuestionError(f"--refit {text!r} is no ISO 8601 duration of days or longer, such as P3M, P1M or P7D")
+        raise BacktestRequestError(
+            f"--refit {text!r} is no ISO 8601 duration of days or longer, such as P3M, P1M or P7D"
+        )
     return pd.DateOffset(**dict(zip(("years", "months", "weeks", "days"), numbers, strict=True)))
 
 
 def what_if(use_case: UseCase, path: Path_, cutoff: time | None, without: Sequence[str]) -> UseCase:
-    """The use case with another cutoff, or with no feature that reads some variables. Raises QuestionError."""
+    """The use case with another cutoff, or with no feature that reads some variables. Raises BacktestRequestError."""
     part = use_case.part(path)
     changes: dict[str, object] = {}
     if cutoff is not None:
         if path != "day-ahead":
-            raise QuestionError("--cutoff is of the day-ahead path: an intraday forecast is made as each value comes")
+            raise BacktestRequestError(
+                "--cutoff is of the day-ahead path: an intraday forecast is made as each value comes"
+            )
         changes["cutoff"] = cutoff
     for variable in without:
         if variable not in use_case.variables or variable == use_case.target:
             others = ", ".join(v for v in use_case.variables if v != use_case.target)
-            raise QuestionError(f"--without {variable}: it must be one of {others}")
+            raise BacktestRequestError(f"--without {variable}: it must be one of {others}")
     if without:
         kept = {n: s for n, s in part.features.items() if not set(without) & set(s.variables())}
         if part.scale is not None and part.scale not in kept:
-            raise QuestionError(f"--without {', '.join(without)}: the scale {part.scale!r} reads it")
+            raise BacktestRequestError(f"--without {', '.join(without)}: the scale {part.scale!r} reads it")
         changes |= {"features": kept, "optional": tuple(v for v in part.optional if v not in without)}
     return use_case.model_copy(update={path.replace("-", "_"): part.model_copy(update=changes)})

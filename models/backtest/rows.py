@@ -15,7 +15,7 @@ from dualcast.features.as_of import day_ahead_features
 from dualcast.features.intraday_plan import IntradayPlan
 from dualcast.features.state import IntradayState, Rows, update_of
 from dualcast.timegrid import day_bounds, duration
-from models.evaluation.actuals import came_true
+from models.evaluation.actuals import actual_values
 from models.inputs import Floats
 
 # The stream's first rows lack what lies further back: let it run for so long before the first day.
@@ -78,7 +78,7 @@ def with_targets(
 ) -> pd.DataFrame:
     """Rows with the column ``target_column(path)``: what had come true, in the vintage known before ``until``."""
     horizons = use_case.part("intraday").horizons if path == "intraday" else 1
-    actual = came_true(use_case, rows, on_grid, until, use_case.part(path).resolution, horizons)
+    actual = actual_values(use_case, rows, on_grid, until, use_case.part(path).resolution, horizons)
     return rows.assign(**{target_column(path): actual[:, 0] if path == "day-ahead" else list(actual)})
 
 

@@ -1,110 +1,131 @@
-"""The backtest itself: fold by fold a model that knows the past only, and day by day the forecasts that it makes."""
+"""A whole backtest: read the file, forecast what the forecast file lacks, score, write the report, tell MLflow."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
 
-import pandas as pd
 import structlog
 
-from dualcast.adapters.lake import target_column
-from dualcast.adapters.model_registry import CHAMPION, RegisteredModel
-from dualcast.curves.forecast import Forecast
-from dualcast.curves.frames import forecast_frame
+from dualcast.adapters.model_registry import RegistryAwayError, record
+from dualcast.catalogue import UseCase
+from dualcast.settings import Settings
+from dualcast.timegrid import iso_duration
+from models.backtest.folds import Progress, forecast_folds
 from models.backtest.forecast_file import ForecastFile
-from models.backtest.history import History
-from models.backtest.request import Fold, Question
-from models.backtest.rows import EachEntity, RowMaker, one_by_one, with_targets
-from models.backtest.track_record import TrackRecord
-from models.inputs import Layout
-from models.intervals.factors import Factors
-from models.prediction.curve import NoForecastError
-from models.prediction.day_ahead import day_ahead_curves
-from models.prediction.intraday import intraday_forecasts
-from models.training.fitting import Examples, TooFewExamplesError, fit_model
-from models.training.train import known_by, model_name
+from models.backtest.history import History, read_history
+from models.backtest.report.page import Subject, render
+from models.backtest.request import BacktestRequest, BacktestRequestError, refit_length
+from models.backtest.rows import EachEntity, one_by_one
+from models.backtest.summary import Summary, summarise
+from models.evaluation.scoring import FaultyForecastsError
+from models.prediction.code_version import code_version
 
-# Told what is being done, and how many of the folds are done.
-Progress = Callable[[str, int, int], None]
 _log = structlog.get_logger(__name__)
 
 
-def run(
-    question: Question, history: History, file: ForecastFile, progress: Progress, each_entity: EachEntity = one_by_one
-) -> None:
-    """Forecast the folds that the file lacks.
+@dataclass(frozen=True)
+class BacktestRun:
+    """A backtest that is done."""
 
-    ``each_entity`` makes the feature rows of all entities, here or on a cluster. Raises TooFewExamplesError,
-    ForecasterError.
+    findings: Summary
+    facts: dict[str, str]
+
+
+def run_backtest(
+    request: BacktestRequest,
+    data: Path,
+    out: Path,
+    report: Path,
+    now: Callable[[], datetime],
+    progress: Progress,
+    each_entity: EachEntity = one_by_one,
+) -> BacktestRun:
+    """Forecast into ``out`` and report into ``report``; goes on with what an interrupted one left.
+
+    Raises SourceError, BacktestRequestError, OtherBacktestError, TooFewExamplesError, ForecasterError and
+    FaultyForecastsError.
     """
-    folds = question.folds()
-    if set(file.done) >= {fold.name for fold in folds}:
-        return
-    days = question.days()
-    progress(f"features of {len(days):,} days", len(file.done), len(folds))
-    observations = history.on_grid if question.path == "day-ahead" else history.arrivals
-    rows = each_entity(RowMaker(question.use_case, question.path, tuple(days)), observations)
-    record = TrackRecord(question, history, rows, file.frame())
-    for number, fold in enumerate(folds):
-        if fold.name in file.done:
-            continue
-        progress(f"fitting for {fold.first} to {fold.last}", number, len(folds))
-        model = _fitted(question, history, rows, fold)
-        progress(f"forecasting {fold.first} to {fold.last}", number, len(folds))
-        forecasts = list(_forecasts(question, history, rows, fold, model, record))
-        if forecasts:
-            file.add(fold.name, forecast_frame(forecasts))
+    if out.suffix != ".parquet":
+        raise BacktestRequestError(f"{out}: forecasts are written as Parquet, so the name must end in .parquet")
+    for folder in (out.parent, report.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    progress(f"reading {data.name}", 0, len(request.folds()))
+    history = read_history(data, request.use_case)
+    for note in history.notes:
+        _log.info("source", note=note)
+    history.check_window(request.use_case, request.first, request.last)
+    facts = request.facts() | {"data": history.data_version, "code version": code_version()}
+    file = ForecastFile(out, facts)
+    forecast_folds(request, history, file, progress, each_entity)
+    if not file.done:
+        raise FaultyForecastsError("nothing can be said of any day of the window: does the file have gaps there?")
+    progress("scoring", len(file.done), len(file.done))
+    findings = summarise(request.use_case, request.path, file.frame(), history.actuals(request.use_case))
+    subject = _subject(request, history, facts, data, now())
+    unfinished = report.with_name(f".{report.name}.unfinished")
+    unfinished.write_text(render(subject, findings), encoding="utf-8")
+    unfinished.replace(report)
+    return BacktestRun(findings, facts)
 
 
-def _fitted(question: Question, history: History, rows: pd.DataFrame, fold: Fold) -> RegisteredModel:
-    """A model that learned from what was known when the fold begins."""
-    use_case, path, until = question.use_case, question.path, question.fitted_at(fold)
-    before = rows[rows["event_timestamp"] < until].reset_index(drop=True)
-    known = known_by(use_case, path, with_targets(use_case, path, before, history.on_grid, until), until)
-    layout = Layout.of(use_case, path)
-    examples = Examples.of(layout, use_case, known, target_column(path))
+def log_to_mlflow(settings: Settings, request: BacktestRequest, done: BacktestRun, report: Path) -> bool:
+    """Log the figures and the report where an MLflow is configured; whether that was done. It is never needed."""
+    if "mlflow" not in settings.model_fields_set:
+        return False
+    overall = {k: v for k, v in done.findings.overall.as_dict().items() if v is not None}
+    quarters = {
+        f"coverage_{name.replace(' ', '_').lower()}": found.inside for name, found in done.findings.calibration.items()
+    }
+    name = f"backtest {request.path} {request.first} to {request.last}"
+    params = {key.replace(" ", "_"): value for key, value in done.facts.items()}
     try:
-        model = fit_model(use_case, path, layout, examples, os.cpu_count() or 1).model
-    except TooFewExamplesError as error:
-        raise TooFewExamplesError(f"a model for {fold.first} has too little history: {error}") from error
-    return RegisteredModel(model_name(use_case.use_case, path), fold.name, CHAMPION, "", model)
+        record(settings, request.use_case.use_case, name, params, overall | quarters, [report])
+    except RegistryAwayError as error:
+        _log.warning("MLflow was not told", error=str(error))
+        return False
+    return True
 
 
-def _forecasts(
-    question: Question,
-    history: History,
-    rows: pd.DataFrame,
-    fold: Fold,
-    model: RegisteredModel,
-    record: TrackRecord,
-) -> Iterator[Forecast]:
-    """The curves of a fold, day by day; an entity and day of which nothing can be said is left out."""
-    wanted = rows[(rows["delivery_day"] >= fold.first) & (rows["delivery_day"] <= fold.last)]
-    for day, of_day in wanted.groupby("delivery_day", sort=True):
-        factors = record.factors(model, of_day)
-        try:
-            made = _of_day(question, history, of_day, model, factors)
-        except NoForecastError:
-            made = []
-            for entity_id, part in of_day.groupby("entity_id", sort=True):
-                try:
-                    made += _of_day(question, history, part, model, factors)
-                except NoForecastError as error:
-                    _log.warning("no forecast", entity=entity_id, day=str(day), reason=str(error))
-        record.add(made)
-        yield from made
+def _subject(request: BacktestRequest, history: History, facts: dict[str, str], data: Path, now: datetime) -> Subject:
+    """What the report says of how it was made."""
+    use_case = request.use_case
+    part = use_case.part(request.path)
+    refused = ", ".join(f"{count:,} {reason}" for reason, count in history.refused.items())
+    return Subject(
+        title=f"{use_case.title}: backtest of the {request.path} forecast",
+        subtitle=f"{request.first} to {request.last}, {_rhythm(use_case, request)}",
+        unit=use_case.unit,
+        reference=use_case.reference,
+        facts={
+            **facts,
+            "file": data.name,
+            "values refused": refused or "none",
+            "entities": ", ".join(sorted(history.on_grid["entity_id"].unique())),
+            "forecaster": part.forecaster.name,
+            "parameters": ", ".join(f"{k}: {v}" for k, v in part.forecaster.params.items()) or "the forecaster's own",
+            "learns from": f"{part.training_days} days",
+            "features": ", ".join(part.features),
+            "report made": f"{now:%Y-%m-%d %H:%M} UTC",
+        },
+    )
 
 
-def _of_day(
-    question: Question, history: History, rows: pd.DataFrame, model: RegisteredModel, factors: Factors
-) -> list[Forecast]:
-    """All curves of some rows of one day, or none. Raises NoForecastError."""
-    if question.path == "day-ahead":
-        curves = day_ahead_curves(model, question.use_case, rows, history.data_version, factors=factors)
-        return list(curves.forecasts())
-    # of values that became known together, and of a value that came again, one forecast was made
-    issued = rows.drop_duplicates(["entity_id", "event_timestamp"], keep="last")
-    issued = issued.drop_duplicates(["entity_id", "valid_time"], keep="first")
-    widths = {entity_id: {since: found} for (entity_id, since), found in factors.items()}
-    return list(intraday_forecasts(model, question.use_case, issued, history.data_version, widths))
+def _rhythm(use_case: UseCase, request: BacktestRequest) -> str:
+    """What is forecast when, and how often a model is fitted."""
+    if request.path == "day-ahead":
+        made = f"tomorrow by {_words(use_case.day_ahead.resolution)}, made at {use_case.day_ahead.cutoff:%H:%M}"
+    else:
+        part = use_case.part("intraday")
+        made = f"{part.horizons} intervals ahead by {_words(part.resolution)}, made as each value came"
+    length = refit_length(request.refit).kwds
+    every = " and ".join(f"{count} {unit}" for unit, count in length.items() if count)
+    return f"{made}; fitted anew every {every} on earlier days only, every input as known at the time"
+
+
+def _words(step: timedelta) -> str:
+    """A resolution as people say it."""
+    names = {timedelta(minutes=15): "quarter-hour", timedelta(hours=1): "hour", timedelta(days=1): "day"}
+    return names.get(step, iso_duration(step))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dualcast.catalogue import Entity, Path_, UseCase
 from dualcast.features.holidays import SATURDAY, SUNDAY, WORKDAY, SlotCalendar
-from models.evaluation.scoring import Errors, Score, by_group, horizons, meet, quantile_columns, score
+from models.evaluation.scoring import Errors, Score, by_group, horizons, join_actuals, quantile_columns, score
 
 _HOUR = 3600
 _DAY_TYPES = ("workday", "bridge day", "Saturday", "Sunday or holiday")
@@ -43,7 +43,7 @@ class WorstDay:
 
 
 @dataclass(frozen=True)
-class Findings:
+class Summary:
     """Scores and more, ready to be shown.
 
     unscored: how many forecasts have no sound actual
@@ -69,9 +69,9 @@ class Findings:
         }
 
 
-def find(use_case: UseCase, path: Path_, forecasts: pd.DataFrame, actuals: pd.DataFrame) -> Findings:
+def summarise(use_case: UseCase, path: Path_, forecasts: pd.DataFrame, actuals: pd.DataFrame) -> Summary:
     """Score forecasts in every way. Raises FaultyForecastsError where no forecast meets an actual."""
-    met = meet(use_case, path, forecasts, actuals)
+    met = join_actuals(use_case, path, forecasts, actuals)
     met = met.assign(day_type=_day_types(use_case, met))
     # an intraday forecast of the last evening reaches into the next day, and still belongs to the evening
     made_for = met["local"] if path == "day-ahead" else met["local"] - (met["valid_time"] - met["issued_at"])
@@ -87,7 +87,7 @@ def find(use_case: UseCase, path: Path_, forecasts: pd.DataFrame, actuals: pd.Da
     single = {"days ahead", "local hour", "entity"}  # of which one group says nothing that is not said already
     found = {h: by_group(met, k) for h, k in groups.items() if k is not None and (h not in single or k.nunique() > 1)}
     found["day type"] = {name: found["day type"][name] for name in _DAY_TYPES if name in found["day type"]}
-    return Findings(
+    return Summary(
         overall=score(met),
         unscored=len(forecasts) - len(met),
         comparison=_comparison(met),

@@ -12,16 +12,16 @@ from dualcast.features.as_of import target_values
 from models.inputs import Floats
 
 
-def judged(
+def with_actuals(
     use_case: UseCase, path: Path_, points: pd.DataFrame, observations: pd.DataFrame, cutoff: datetime
 ) -> pd.DataFrame:
     """Published points with the column ``actual``: what had come true, in the vintage known before ``cutoff``."""
     points = points.reset_index(drop=True)
-    known = came_true(use_case, points, observations, cutoff, use_case.part(path).resolution)
+    known = actual_values(use_case, points, observations, cutoff, use_case.part(path).resolution)
     return points.assign(actual=known[:, 0])
 
 
-def came_true(
+def actual_values(
     use_case: UseCase, rows: pd.DataFrame, on_grid: pd.DataFrame, until: datetime, step: timedelta, horizons: int = 1
 ) -> Floats:
     """The target at the valid_time of rows and the steps after it, in the vintage known before ``until``, (n, H).

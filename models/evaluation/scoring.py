@@ -128,17 +128,17 @@ def read_actuals(files: Sequence[Path], use_case: UseCase) -> pd.DataFrame:
     return frame.drop_duplicates(["entity_id", "valid_time"], keep="last")
 
 
-def figures(use_case: UseCase, path: Path_, forecasts: pd.DataFrame, actuals: pd.DataFrame) -> dict[str, Score]:
+def scores_by_group(use_case: UseCase, path: Path_, forecasts: pd.DataFrame, actuals: pd.DataFrame) -> dict[str, Score]:
     """Scores of all forecasts, then by local hour (day-ahead) or by horizon (intraday).
 
     Raises FaultyForecastsError where no forecast meets an actual.
     """
-    met = meet(use_case, path, forecasts, actuals)
+    met = join_actuals(use_case, path, forecasts, actuals)
     groups = met["local"].dt.strftime("%H:%M") if path == "day-ahead" else horizons(met)
     return {ALL: score(met)} | by_group(met, groups)
 
 
-def meet(use_case: UseCase, path: Path_, forecasts: pd.DataFrame, actuals: pd.DataFrame) -> pd.DataFrame:
+def join_actuals(use_case: UseCase, path: Path_, forecasts: pd.DataFrame, actuals: pd.DataFrame) -> pd.DataFrame:
     """The forecasts that have an actual, with the columns actual, reference, naive, and local: valid_time's wall clock.
 
     Raises FaultyForecastsError where no forecast meets an actual.
@@ -164,7 +164,7 @@ def meet(use_case: UseCase, path: Path_, forecasts: pd.DataFrame, actuals: pd.Da
 
 
 def by_group(met: pd.DataFrame, groups: pd.Series) -> dict[str, Score]:
-    """The scores of groups of what ``meet`` found, in the order of their names."""
+    """The scores of groups of what ``join_actuals`` found, in the order of their names."""
     return {str(key): score(group) for key, group in met.groupby(groups, sort=True)}
 
 
@@ -221,7 +221,7 @@ def _series(use_case: UseCase, actuals: pd.DataFrame, resolution: pd.Timedelta) 
 
 
 def score(met: pd.DataFrame) -> Score:
-    """The figures of some of what ``meet`` found."""
+    """The figures of some of what ``join_actuals`` found."""
     actual, point, reference, naive = (met[c].to_numpy(np.float64) for c in ("actual", "q50", "reference", "naive"))
     quantiles = {quantile_level(c): met[c].to_numpy(dtype=np.float64) for c in quantile_columns(met)}
     ours, theirs, last_week = (Errors.of(actual, forecast) for forecast in (point, reference, naive))

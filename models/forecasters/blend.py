@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.forecasters.registry import Weights, forecaster
-from models.inputs import Floats, Inputs, Layout
+from models.inputs import Floats, Layout, ModelInputs
 from models.learners.average import convex_weights, known_mean
 from models.learners.feature_sets import FeatureSet, feature_sets, mostly_known
 from models.learners.linear import GroupedRidge
@@ -57,7 +57,7 @@ class Member:
         self._trees = Trees(params.trees)
         self._residual_trees = Trees(params.residual_trees)
 
-    def fit_ridge(self, inputs: Inputs, target: Floats) -> list[Growth]:
+    def fit_ridge(self, inputs: ModelInputs, target: Floats) -> list[Growth]:
         """Learn the ridge from rows where all that this member needs is known; return the trees still to grow."""
         usable = self.features.usable(self._layout, inputs)
         target = np.where(usable, target, np.nan)
@@ -68,7 +68,7 @@ class Member:
             Growth(self._residual_trees, self._with_base(inputs, base), (target - base).ravel()),
         ]
 
-    def say(self, inputs: Inputs) -> Floats:
+    def say(self, inputs: ModelInputs) -> Floats:
         """What each kind of learner predicts, (kinds, n, H); NaN where an input is missing that this member needs."""
         base = self._ridge.predict(inputs)
         shape = base.shape
@@ -90,11 +90,11 @@ class Member:
         self._trees.load(folder / "trees.txt")
         self._residual_trees.load(folder / "residual_trees.txt")
 
-    def _matrix(self, inputs: Inputs) -> Matrix:
+    def _matrix(self, inputs: ModelInputs) -> Matrix:
         flat: Matrix = inputs.values[:, :, self._columns].reshape(-1, len(self._columns))
         return flat
 
-    def _with_base(self, inputs: Inputs, base: Floats) -> Matrix:
+    def _with_base(self, inputs: ModelInputs, base: Floats) -> Matrix:
         """The features, and what the ridge predicts."""
         return np.column_stack([self._matrix(inputs), base.ravel().astype(np.float32)])
 
@@ -109,7 +109,7 @@ class Blend:
         self._members: list[Member] = []
         self._weights: dict[str, float] = {}
 
-    def fit(self, inputs: Inputs, target: Floats, threads: int, weights: Weights | None = None) -> None:
+    def fit(self, inputs: ModelInputs, target: Floats, threads: int, weights: Weights | None = None) -> None:
         """Learn every member; weights of other members than these are not used."""
         layout, params = self._layout, self._params
         self._members = [
@@ -120,7 +120,7 @@ class Blend:
         usual = self._usual_weights()
         self._weights = dict(weights) if weights is not None and set(weights) == set(usual) else usual
 
-    def weigh(self, inputs: Inputs, target: Floats) -> Weights:
+    def weigh(self, inputs: ModelInputs, target: Floats) -> Weights:
         """Weights that would have been best on rows that the members have not seen, drawn towards the usual ones."""
         usual = self._usual_weights()
         said = self._say(inputs, fallback=False).reshape(len(usual), -1).T
@@ -128,7 +128,7 @@ class Blend:
         self._weights = dict(zip(usual, learned.tolist(), strict=True))
         return self._weights
 
-    def predict(self, inputs: Inputs) -> Floats:
+    def predict(self, inputs: ModelInputs) -> Floats:
         """The mean of what can say something; fallback members only where no other can."""
         out = known_mean(self._say(inputs, fallback=False), np.array(list(self._weights.values())))
         if np.isnan(out).any() and any(m.features.fallback for m in self._members):
@@ -136,7 +136,7 @@ class Blend:
             out = np.where(np.isnan(out), known_mean(self._say(inputs, fallback=True), kinds), out)
         return out
 
-    def _say(self, inputs: Inputs, *, fallback: bool) -> Floats:
+    def _say(self, inputs: ModelInputs, *, fallback: bool) -> Floats:
         """What the learners of the usual members, or of the fallback ones, predict: (learners, n, H)."""
         return np.concatenate([m.say(inputs) for m in self._members if m.features.fallback == fallback])
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.forecasters.registry import Weights, forecaster
-from models.inputs import Floats, Inputs, Layout, feature
+from models.inputs import Floats, Layout, ModelInputs, feature
 from models.learners.average import convex_weights, known_mean
 from models.learners.feature_sets import FeatureSet, feature_sets, mostly_known
 from models.learners.linear import GroupedRidge
@@ -94,7 +94,7 @@ class HorizonTrees:
         self._lasting: Floats = np.ones(layout.horizons)
         self._weights: Floats = np.empty((0, layout.horizons))
 
-    def fit(self, inputs: Inputs, target: Floats, threads: int, weights: Weights | None = None) -> None:
+    def fit(self, inputs: ModelInputs, target: Floats, threads: int, weights: Weights | None = None) -> None:
         """Learn the ridges from every origin, the trees from origins spread evenly."""
         sets = feature_sets(self._layout, inputs)
         self._enter([(s, mostly_known(self._layout, inputs, s, self._params.most_unknown)) for s in sets])
@@ -120,7 +120,7 @@ class HorizonTrees:
         if self._nets is not None:
             self._nets.fit(self._origins.fit(sample, list(self._sets[0].features)), moved[spread])
 
-    def weigh(self, inputs: Inputs, target: Floats) -> Weights:
+    def weigh(self, inputs: ModelInputs, target: Floats) -> Weights:
         """How much each ridge, the lone trees and the nets count at each horizon: what would have been best here."""
         distances = [ridge.predict(inputs) for ridge in self._ridges]
         usual = [d + self._prior(s, inputs) for s, d in zip(self._sets, distances, strict=True) if not s.fallback]
@@ -132,7 +132,7 @@ class HorizonTrees:
             self._weights[len(usual) :][: len(found)] = self._params.lone_share * found
         return self._named_weights()
 
-    def predict(self, inputs: Inputs) -> Floats:
+    def predict(self, inputs: ModelInputs) -> Floats:
         """(n, H) predictions; those of the lone trees where the ridges lack an input."""
         base = self._combine([ridge.predict(inputs) for ridge in self._ridges], inputs)
         found = self._trees.predict(self._with_base(inputs, base)).reshape(base.shape)
@@ -156,7 +156,7 @@ class HorizonTrees:
         found = [convex_weights(of_horizon, nothing, equal, caution) for of_horizon in by_horizon]
         return np.stack(found, axis=1)
 
-    def _alone(self, inputs: Inputs, known: NDArray[np.bool_]) -> list[Floats]:
+    def _alone(self, inputs: ModelInputs, known: NDArray[np.bool_]) -> list[Floats]:
         """What the trees say that learned without the ridges, and the nets where they learned, each (n, H).
 
         Nets, too, are at a loss without what they always saw: they speak where that is ``known`` (n, H).
@@ -235,16 +235,16 @@ class HorizonTrees:
         """How many ridges count, where their inputs are known."""
         return sum(not s.fallback for s in self._sets)
 
-    def _of(self, name: str, inputs: Inputs) -> Floats:
+    def _of(self, name: str, inputs: ModelInputs) -> Floats:
         return feature(self._layout, inputs, name)
 
-    def _prior(self, features: FeatureSet, inputs: Inputs) -> Floats:
+    def _prior(self, features: FeatureSet, inputs: ModelInputs) -> Floats:
         """What a ridge corrects, (n, H): the forecast of others where it knows that, so that it shrinks towards it."""
         if self._layout.others is None or self._layout.others not in features.features:
             return np.zeros(inputs.clock.shape)
         return self._of(self._layout.others, inputs)
 
-    def _combine(self, distances: list[Floats], inputs: Inputs) -> Floats:
+    def _combine(self, distances: list[Floats], inputs: ModelInputs) -> Floats:
         """The weighted mean of the usual ridges where their inputs are known, else the fallback's.
 
         Ridges say the ``distances`` from their priors.
@@ -261,7 +261,7 @@ class HorizonTrees:
                 out = np.where(np.isnan(out), prediction, out)
         return out
 
-    def _matrix(self, inputs: Inputs) -> Matrix:
+    def _matrix(self, inputs: ModelInputs) -> Matrix:
         """One row for each target: the known features, and how many steps ahead it is."""
         columns = self._layout.columns(self._sets[0].features)
         n, horizons = inputs.clock.shape
@@ -269,10 +269,10 @@ class HorizonTrees:
         steps = np.tile(np.arange(horizons, dtype=np.float32), n)
         return np.column_stack([flat, steps])
 
-    def _with_base(self, inputs: Inputs, base: Floats) -> Matrix:
+    def _with_base(self, inputs: ModelInputs, base: Floats) -> Matrix:
         return np.column_stack([self._matrix(inputs), base.ravel().astype(np.float32)])
 
-    def _start(self, inputs: Inputs) -> Floats:
+    def _start(self, inputs: ModelInputs) -> Floats:
         """Where the lone trees and the nets begin, (n, H): what others expect and what is left of the surprise.
 
         The surprise is how far the newest measured value lies from what others expected of it. One all too far may be
@@ -288,7 +288,7 @@ class HorizonTrees:
         newest = np.where(np.isnan(expected), newest, expected + left)
         return np.nan_to_num(newest) + np.nan_to_num(others - expected)
 
-    def _learn_surprises(self, inputs: Inputs, target: Floats) -> None:
+    def _learn_surprises(self, inputs: ModelInputs, target: Floats) -> None:
         """How large the newest surprise may be, and how much of it is usually left at each horizon, from 0 to 1."""
         anchor, before = self._layout.anchor, self._layout.reference_anchor
         if anchor is None or before is None or self._layout.others is None:

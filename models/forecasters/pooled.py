@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.forecasters.registry import Weights, forecaster
-from models.inputs import Floats, Inputs, Layout
+from models.inputs import Floats, Layout, ModelInputs
 from models.learners.average import known_mean
 from models.learners.feature_sets import known_features
 from models.learners.linear import GroupedRidge
@@ -47,7 +47,7 @@ class Pooled:
         self._linear: tuple[str, ...] = ()
         self._ridge = GroupedRidge(layout, self._linear, self._params.alpha)
 
-    def fit(self, inputs: Inputs, target: Floats, threads: int, weights: Weights | None = None) -> None:  # noqa: ARG002
+    def fit(self, inputs: ModelInputs, target: Floats, threads: int, weights: Weights | None = None) -> None:  # noqa: ARG002
         """Learn the ridges, then both kinds of trees."""
         self._enter(known_features(self._layout, inputs, self._params.most_unknown))
         self._ridge.fit(inputs, target)
@@ -60,11 +60,11 @@ class Pooled:
             threads,
         )
 
-    def weigh(self, inputs: Inputs, target: Floats) -> Weights:  # noqa: ARG002 -- the share is a parameter
+    def weigh(self, inputs: ModelInputs, target: Floats) -> Weights:  # noqa: ARG002 -- the share is a parameter
         """Nothing is weighed."""
         return {}
 
-    def predict(self, inputs: Inputs) -> Floats:
+    def predict(self, inputs: ModelInputs) -> Floats:
         """(n, H) predictions; the trees' alone where the ridges know too little."""
         base = self._ridge.predict(inputs)
         trees = self._trees.predict(self._matrix(inputs)).reshape(base.shape)
@@ -91,9 +91,9 @@ class Pooled:
         self._linear = linear
         self._ridge = GroupedRidge(self._layout, linear, self._params.alpha)
 
-    def _matrix(self, inputs: Inputs) -> Matrix:
+    def _matrix(self, inputs: ModelInputs) -> Matrix:
         return inputs.values.reshape(-1, inputs.values.shape[2])
 
-    def _with_base(self, inputs: Inputs, base: Floats) -> Matrix:
+    def _with_base(self, inputs: ModelInputs, base: Floats) -> Matrix:
         """The features, and what the ridges predict."""
         return np.column_stack([self._matrix(inputs), base.ravel().astype(np.float32)])

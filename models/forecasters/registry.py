@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from models.inputs import Floats, Inputs, Layout
+from models.inputs import Floats, Layout, ModelInputs
 
 # Part of a forecaster -> how much it counts; empty where there is nothing to weigh.
 Weights = Mapping[str, float]
@@ -25,13 +25,13 @@ class ForecasterError(ValueError):
 class Forecaster(Protocol):
     """Predicts the target divided by the scale: one value for each row and horizon, (n, H)."""
 
-    def fit(self, inputs: Inputs, target: Floats, threads: int, weights: Weights | None = None) -> None:
+    def fit(self, inputs: ModelInputs, target: Floats, threads: int, weights: Weights | None = None) -> None:
         """Learn from inputs and targets (n, H), NaN where unknown; ``weights`` are those of a twin, see ``weigh``."""
 
-    def weigh(self, inputs: Inputs, target: Floats) -> Weights:
+    def weigh(self, inputs: ModelInputs, target: Floats) -> Weights:
         """How much each part should count, judged on rows that ``fit`` never saw; used from now on."""
 
-    def predict(self, inputs: Inputs) -> Floats:
+    def predict(self, inputs: ModelInputs) -> Floats:
         """(n, H) predictions; NaN where nothing can be said."""
 
     def save(self, folder: Path) -> None:

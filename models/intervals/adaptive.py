@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from dualcast.catalogue import Path_
 from dualcast.curves.quantiles import quantile_column
 from models.inputs import Assembler, Floats, Ints, Layout
-from models.intervals.conformal import MEDIAN, Intervals
+from models.intervals.conformal import MEDIAN, ConformalIntervals
 
 # Of intraday curves one an hour is looked at: those between are nearly its copies.
 _CURVES_A_DAY = 24
@@ -49,19 +49,19 @@ INTRADAY = Pace(shape_days=28, level_days=56, gain=0.1, fewest_days=10)
 _PACES = {"day-ahead": DAY_AHEAD, "intraday": INTRADAY}
 
 
-def memory(path: Path_) -> timedelta:
+def record_length(path: Path_) -> timedelta:
     """How far back curves are looked at."""
     return timedelta(days=_PACES[path].level_days + 2)
 
 
 def entity_factors(
-    intervals: Intervals, assembler: Assembler, past: pd.DataFrame, layout: Layout, cutoff: datetime
+    intervals: ConformalIntervals, assembler: Assembler, past: pd.DataFrame, layout: Layout, cutoff: datetime
 ) -> dict[str, Floats]:
     """Entity -> factors of its horizons and levels (H, levels), from published points that have come true.
 
     ``past`` has entity_id, issued_at, valid_time, horizon (the place in the curve, 0 day-ahead), the quantiles as
     published, the layout's scale where it has one, and actual. Points that lack any of these, and those of long ago,
-    are left out. See ``TrackRecord``.
+    are left out. See ``ErrorRecord``.
     """
     columns, scale = [quantile_column(level) for level in intervals.levels], layout.scale
     if not set(columns) <= set(past):
@@ -85,7 +85,7 @@ def entity_factors(
     missed = np.where(low, actual[:, np.newaxis] < published, actual[:, np.newaxis] > published)
     # the clock of the target itself is that of the first target of a curve that begins there
     clock = assembler.clock(past["entity_id"], past["valid_time"])[:, 0]
-    record = TrackRecord(
+    record = ErrorRecord(
         age=_placed(past["age"].to_numpy(dtype=np.int64), place, shape, -1),
         error=_placed((actual - published[:, intervals.levels.index(MEDIAN)]) / unit, place, shape, np.nan),
         offset=_placed(intervals.offsets_at(horizon, clock), place, shape, 0.0),
@@ -111,7 +111,7 @@ def _placed(values: NDArray[Any], place: tuple[Ints, Ints], shape: tuple[int, in
 
 
 @dataclass(frozen=True)
-class TrackRecord:
+class ErrorRecord:
     """Past forecasts of E entities, or horizons of entities, and what came true, M of each.
 
     age: (E, M) days since they were issued, -1 where there is none

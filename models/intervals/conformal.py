@@ -19,7 +19,7 @@ MEDIAN = 0.5
 _ENOUGH = 40
 
 
-class Intervals:
+class ConformalIntervals:
     """Offsets from the point forecast for each horizon, part of the day and level: (H, parts, levels)."""
 
     def __init__(self, levels: Sequence[float], slots_per_day: int, offsets: Floats) -> None:

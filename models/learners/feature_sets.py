@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from models.inputs import Inputs, Layout
+from models.inputs import Layout, ModelInputs
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ class FeatureSet:
         """From what ``vars`` gave and JSON kept."""
         return cls(str(stored["name"]), tuple(stored["features"]), tuple(stored["needs"]), bool(stored["fallback"]))
 
-    def usable(self, layout: Layout, inputs: Inputs) -> NDArray[np.bool_]:
+    def usable(self, layout: Layout, inputs: ModelInputs) -> NDArray[np.bool_]:
         """Where all that is needed is known, (n, H)."""
         known: NDArray[np.bool_] = np.isfinite(inputs.values[:, :, layout.columns(self.needs)]).all(axis=2)
         return known
 
 
-def feature_sets(layout: Layout, inputs: Inputs) -> list[FeatureSet]:
+def feature_sets(layout: Layout, inputs: ModelInputs) -> list[FeatureSet]:
     """All features; all without the reference forecast's; all without any optional variable's, as a fallback.
 
     Features that the training rows never know are left out, and sets that would be equal are made once.
@@ -52,13 +52,13 @@ def feature_sets(layout: Layout, inputs: Inputs) -> list[FeatureSet]:
     return sets
 
 
-def known_features(layout: Layout, inputs: Inputs, most_unknown: float = 1.0) -> tuple[str, ...]:
+def known_features(layout: Layout, inputs: ModelInputs, most_unknown: float = 1.0) -> tuple[str, ...]:
     """Features whose share of unknown values is below a limit; by default those that are known at all."""
     unknown = np.isnan(inputs.values).mean(axis=(0, 1))
     return tuple(n for n, share in zip(layout.features, unknown.tolist(), strict=True) if share < most_unknown)
 
 
-def mostly_known(layout: Layout, inputs: Inputs, features: FeatureSet, most_unknown: float) -> tuple[str, ...]:
+def mostly_known(layout: Layout, inputs: ModelInputs, features: FeatureSet, most_unknown: float) -> tuple[str, ...]:
     """The features of a set whose share of unknown values is below a limit where the set is usable.
 
     Elsewhere they do not count: a forecast of others that was away for a year is known whenever it is there.

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from models.inputs import Floats, Inputs, Ints, Layout
+from models.inputs import Floats, Ints, Layout, ModelInputs
 from models.learners.kernels import Landmarks, evened, landmarks, likeness, places
 
 # A leave-one-out residual is at most this many times the plain one: rows that alone decide a coefficient say little.
@@ -96,7 +96,7 @@ class GroupedRidge:
         self._marks: Landmarks = np.empty(0, dtype=np.float16)
         self.fitted: Floats = np.empty(0)
 
-    def fit(self, inputs: Inputs, target: Floats) -> None:
+    def fit(self, inputs: ModelInputs, target: Floats) -> None:
         """Learn from (n, H) targets; NaN targets are left out."""
         layout = self._layout
         entities = len(layout.entities)
@@ -112,7 +112,7 @@ class GroupedRidge:
         self._means = learned.means.astype(np.float32)
         self._spread, self._marks = learned.spread.astype(np.float32), learned.marks.astype(np.float32)
 
-    def predict(self, inputs: Inputs) -> Floats:
+    def predict(self, inputs: ModelInputs) -> Floats:
         """(n, H) predictions; NaN where too much is unknown or a time of day was never seen."""
         where = inputs.entity[:, np.newaxis], inputs.clock, np.arange(self._layout.horizons)
         chosen, means, spread = self._coefficients[where], self._means[where], self._spread[where]
@@ -159,7 +159,7 @@ class GroupedRidge:
         """How many features a row may lack."""
         return _MOST_UNKNOWN * (len(self._plain) + len(self._coded))
 
-    def _fit_horizon(self, out: _Learned, inputs: Inputs, target: Floats, horizon: int) -> None:
+    def _fit_horizon(self, out: _Learned, inputs: ModelInputs, target: Floats, horizon: int) -> None:
         """Fill in what one horizon learns.
 
         Every group of rows that is large enough has its own: all rows, each time of day, each entity at each. What is
@@ -205,7 +205,7 @@ class GroupedRidge:
             marks, at, filled, y[rows], penalty, self._outlier
         )
 
-    def _by_likeness(self, inputs: Inputs, at: Floats) -> Floats:
+    def _by_likeness(self, inputs: ModelInputs, at: Floats) -> Floats:
         """What the landmarks add, (n, H), by the places (n, H, p) of rows."""
         out, width = np.empty(inputs.clock.shape), self._means.shape[-1]
         slots = self._layout.slots_per_day
@@ -228,7 +228,7 @@ class GroupedRidge:
         reach = np.where(self._levels, self._spreads * spread, np.inf)
         return np.clip(values, usual - reach, usual + reach)
 
-    def _design(self, inputs: Inputs, horizon: int) -> Floats:
+    def _design(self, inputs: ModelInputs, horizon: int) -> Floats:
         """The regressors of one horizon: (n, coefficients without the constant)."""
         values = inputs.values[:, horizon].astype(np.float64)
         blocks = [values[:, self._plain]]

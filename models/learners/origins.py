@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.inputs import Floats, Inputs, Layout, feature
+from models.inputs import Floats, Layout, ModelInputs, feature
 from models.learners.average import known_mean
 
 # A level feature of at least so much of the scale is told as a distance: slopes and errors are distances already.
@@ -39,7 +39,7 @@ class Origins:
         self.spread: Floats = np.empty(0)
         self.even: Floats = np.empty((0, 0))
 
-    def fit(self, inputs: Inputs, features: list[str]) -> Rows:
+    def fit(self, inputs: ModelInputs, features: list[str]) -> Rows:
         """Learn what varies, from training inputs, and give their rows (n, p)."""
         plain = [n for n in features if n not in self._layout.codes]
         values = inputs.values[:, :, self._layout.columns(plain)]
@@ -58,7 +58,7 @@ class Origins:
         self.even = directions / np.sqrt(np.maximum(sizes, 0.0) + _FLOOR)
         return self._rows(inputs, scaled)
 
-    def rows(self, inputs: Inputs) -> Rows:
+    def rows(self, inputs: ModelInputs) -> Rows:
         """The rows (n, p) of other inputs; what is unknown counts as usual."""
         return self._rows(inputs, self._scaled(self._told(inputs)))
 
@@ -73,14 +73,14 @@ class Origins:
             self.once, self.each, self.far = (stored[key].tolist() for key in ("once", "each", "far"))
             self.mean, self.spread, self.even = stored["mean"], stored["spread"], stored["even"]
 
-    def _rows(self, inputs: Inputs, scaled: Floats) -> Rows:
+    def _rows(self, inputs: ModelInputs, scaled: Floats) -> Rows:
         return np.hstack([scaled @ self.even, self._hot(inputs)]).astype(np.float32)
 
     def _scaled(self, told: Floats) -> Floats:
         found: Floats = np.clip(np.nan_to_num((told - self.mean) / self.spread), -_REACH, _REACH)
         return found
 
-    def _told(self, inputs: Inputs) -> Floats:
+    def _told(self, inputs: ModelInputs) -> Floats:
         """Plain features (n, p): levels as distances from the newest value, or from the forecast of others."""
         layout, values = self._layout, inputs.values.astype(np.float64)
         once, each = values[:, 0, layout.columns(self.once)], values[:, :, layout.columns(self.each)]
@@ -90,7 +90,7 @@ class Origins:
             each -= np.isin(self.each, self.far) * feature(layout, inputs, layout.others)[:, :, np.newaxis]
         return np.hstack([once, each.reshape(len(each), -1)])
 
-    def _hot(self, inputs: Inputs) -> Floats:
+    def _hot(self, inputs: ModelInputs) -> Floats:
         """The local time of the origin, and the codes of the first and the last target, one column for each."""
         blocks = [inputs.clock[:, :1] == np.arange(self._layout.slots_per_day)]
         for name, size in self._layout.codes.items():

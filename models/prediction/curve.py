@@ -9,19 +9,19 @@ from typing import cast
 
 import numpy as np
 
-from dualcast.adapters.model_registry import PREVIOUS, RegisteredModel
 from dualcast.catalogue import Path_, UseCase
 from dualcast.curves.forecast import Forecast, Point
+from dualcast.lifecycle.registered_model import PREVIOUS, RegisteredModel
 from dualcast.timegrid import iso_duration
-from models.code_version import code_version
 from models.inputs import Floats
-from models.model import Model
+from models.prediction.code_version import code_version
+from models.prediction.model import ForecastModel
 
 PREVIOUS_VERSION = "fallback: previous_version"
 MISSING = "missing:"
 
 
-class NoForecastError(ValueError):
+class NoPredictionError(ValueError):
     """The model has nothing to say: the level of the series is unknown, or every target has passed."""
 
 
@@ -39,7 +39,7 @@ class Curve:
     simulated: bool
 
     def forecast(self, model: RegisteredModel, use_case: UseCase, path: Path_) -> Forecast:
-        """The same with all that says where it comes from. Raises NoForecastError where the level is unknown."""
+        """The same with all that says where it comes from. Raises NoPredictionError where the level is unknown."""
         if not np.isfinite(self.quantiles).all():
             raise no_level(model, self.entity_id)
         reasons = distinct(self.reasons)
@@ -64,9 +64,9 @@ class Curve:
         )
 
 
-def raw_model(model: RegisteredModel) -> Model:
+def raw_model(model: RegisteredModel) -> ForecastModel:
     """Our model behind a registered one."""
-    return cast("Model", model.raw)
+    return cast("ForecastModel", model.raw)
 
 
 def bounded(use_case: UseCase, quantiles: Floats) -> Floats:
@@ -80,9 +80,9 @@ def version_reasons(model: RegisteredModel) -> list[str]:
     return [PREVIOUS_VERSION] if model.alias == PREVIOUS else []
 
 
-def no_level(model: RegisteredModel, entity_id: str) -> NoForecastError:
+def no_level(model: RegisteredModel, entity_id: str) -> NoPredictionError:
     """What to raise where the level of an entity is unknown."""
-    return NoForecastError(f"{model.name} {model.version} cannot forecast {entity_id}: its level is unknown")
+    return NoPredictionError(f"{model.name} {model.version} cannot forecast {entity_id}: its level is unknown")
 
 
 def distinct(reasons: Iterable[str]) -> list[str]:

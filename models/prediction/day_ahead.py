@@ -9,23 +9,23 @@ from datetime import date, datetime
 import numpy as np
 import pandas as pd
 
-from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import UseCase
 from dualcast.curves.forecast import Forecast
-from models.code_version import code_version
+from dualcast.lifecycle.registered_model import RegisteredModel
 from models.inputs import Floats, Ints
-from models.intervals.factors import Factors
-from models.model import Model
+from models.prediction.code_version import code_version
 from models.prediction.curve import (
     MISSING,
     Curve,
-    NoForecastError,
+    NoPredictionError,
     bounded,
     distinct,
     no_level,
     raw_model,
     version_reasons,
 )
+from models.prediction.interval_factors import Factors
+from models.prediction.model import ForecastModel
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,8 @@ def day_ahead_curves(
     ``factors`` widen or narrow the intervals of each curve: see ``interval_factors``.
 
     ``rows`` are Gold's: entity_id, delivery_day, valid_time, the features and, where known, newest_input_at.
-    ``reasons`` say why the caller thinks that the curves are degraded. Raises FeatureMismatchError, and NoForecastError
-    for the first curve of which nothing can be said or whose rows are not all of its intervals.
+    ``reasons`` are the caller's reasons why the curves are degraded. Raises FeatureMismatchError, and NoPredictionError
+    for the first curve that cannot be predicted or whose rows are not all of its intervals.
     """
     raw = raw_model(model)
     for entity_id in rows["entity_id"].unique():
@@ -140,7 +140,7 @@ def _heads(rows: pd.DataFrame) -> pd.DataFrame:
 def _cutoffs(use_case: UseCase, times: pd.DatetimeIndex, heads: pd.DataFrame) -> list[datetime]:
     """When each curve is issued, worked out once for all entities of a zone.
 
-    Raises NoForecastError for the first curve whose rows are not all of its intervals.
+    Raises NoPredictionError for the first curve whose rows are not all of its intervals.
     """
     known: dict[tuple[str, date], tuple[datetime, Ints]] = {}
     micros, cutoffs = times.as_unit("us").asi8, []
@@ -152,13 +152,13 @@ def _cutoffs(use_case: UseCase, times: pd.DatetimeIndex, heads: pd.DataFrame) ->
             known[key] = use_case.cutoff(entity, day), expected
         cutoff, expected = known[key]
         if not np.array_equal(micros[begin:end], expected):
-            raise NoForecastError(f"the rows of {entity_id} are not those of all intervals of {day}")
+            raise NoPredictionError(f"the rows of {entity_id} are not those of all intervals of {day}")
         cutoffs.append(cutoff)
     return cutoffs
 
 
 def _row_factors(
-    raw: Model, heads: pd.DataFrame, cutoffs: Sequence[datetime], factors: Factors | None
+    raw: ForecastModel, heads: pd.DataFrame, cutoffs: Sequence[datetime], factors: Factors | None
 ) -> Floats | None:
     """The factors of each row, (n, H, levels)."""
     if not factors:

@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 
-from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import UseCase
 from dualcast.curves.forecast import Forecast
 from dualcast.features.plan import FeaturePlan
+from dualcast.lifecycle.registered_model import RegisteredModel
 from dualcast.records import FeatureRow
-from models.inputs import Floats, Inputs
-from models.intervals.factors import IntradayFactors, in_force
-from models.model import Model
-from models.prediction.curve import MISSING, Curve, NoForecastError, bounded, raw_model, version_reasons
+from models.inputs import Floats, ModelInputs
+from models.prediction.curve import MISSING, Curve, NoPredictionError, bounded, raw_model, version_reasons
+from models.prediction.interval_factors import IntradayFactors, in_force
+from models.prediction.model import ForecastModel
 
 STALE_FEATURES = "stale_features"
 OTHER_FEATURE_SET = "other_feature_set"
@@ -39,7 +39,7 @@ class _Origin:
 def intraday_forecast(
     model: RegisteredModel, use_case: UseCase, row: FeatureRow, issued_at: datetime, *, reasons: Sequence[str] = ()
 ) -> Forecast:
-    """The curve from one row of the stream: see ``intraday_curves``. Raises FeatureMismatchError, NoForecastError."""
+    """The curve from one row of the stream: see ``intraday_curves``. Raises FeatureMismatchError, NoPredictionError."""
     (made,) = intraday_curves(model, use_case, [row], [issued_at], reasons=reasons)
     return _said(made)
 
@@ -52,7 +52,7 @@ def intraday_curves(
     *,
     reasons: Sequence[str] = (),
     factors: IntradayFactors | None = None,
-) -> list[Forecast | NoForecastError]:
+) -> list[Forecast | NoPredictionError]:
     """The curve from each row of the stream, or why there is none; predicted at once.
 
     Targets that began before a curve is issued are left out. The data version is the row's feature set and time, and
@@ -96,7 +96,7 @@ def intraday_forecasts(
     ``interval_factors``.
 
     ``rows`` are Gold's: entity_id, valid_time (the origin), event_timestamp and the features of the model's own set.
-    Raises FeatureMismatchError, and NoForecastError for the first curve of which nothing can be said.
+    Raises FeatureMismatchError, and NoPredictionError for the first curve of which nothing can be said.
     """
     raw = raw_model(model)
     for entity_id in rows["entity_id"].unique():
@@ -119,11 +119,11 @@ def prove_intraday(model: RegisteredModel, use_case: UseCase) -> None:
     made = intraday_forecast(model, use_case, row, moment)
     levels = len(part.quantiles)
     if len(made.points) != part.horizons or any(len(p.values) != levels for p in made.points):
-        raise NoForecastError(f"{model.name} {model.version} does not make {part.horizons} points of {levels} levels")
+        raise NoPredictionError(f"{model.name} {model.version} does not make {part.horizons} points of {levels} levels")
 
 
-def _said(made: Forecast | NoForecastError) -> Forecast:
-    if isinstance(made, NoForecastError):
+def _said(made: Forecast | NoPredictionError) -> Forecast:
+    if isinstance(made, NoPredictionError):
         raise made
     return made
 
@@ -132,9 +132,9 @@ def _intraday(
     model: RegisteredModel,
     use_case: UseCase,
     origins: Sequence[_Origin],
-    inputs: Inputs,
+    inputs: ModelInputs,
     reasons: Sequence[str],
-) -> Iterator[Forecast | NoForecastError]:
+) -> Iterator[Forecast | NoPredictionError]:
     """The curve of each origin, without the targets that began before it was issued, or why there is none."""
     raw, part = raw_model(model), use_case.part("intraday")
     quantiles = bounded(use_case, raw.quantiles(inputs, _origin_factors(raw, origins)))
@@ -143,7 +143,7 @@ def _intraday(
         passed = max(-((origin.valid_time - origin.issued_at) // part.resolution), 0)
         if passed >= part.horizons:
             text = f"the newest features of {origin.entity_id} are of {origin.valid_time.isoformat()}"
-            yield NoForecastError(text)
+            yield NoPredictionError(text)
             continue
         lacking = [f"{MISSING}{v}" for v, where in missing.items() if where[i]]
         stale = [STALE_FEATURES] if origin.issued_at - origin.as_of > part.max_feature_age else []
@@ -159,11 +159,11 @@ def _intraday(
         )
         try:
             yield curve.forecast(model, use_case, "intraday")
-        except NoForecastError as error:
+        except NoPredictionError as error:
             yield error
 
 
-def _origin_factors(raw: Model, origins: Sequence[_Origin]) -> Floats | None:
+def _origin_factors(raw: ForecastModel, origins: Sequence[_Origin]) -> Floats | None:
     """The factors of each origin, (n, H, levels)."""
     if all(origin.factors is None for origin in origins):
         return None

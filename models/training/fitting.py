@@ -16,10 +16,10 @@ from dualcast.curves.quantiles import quantile_column
 from dualcast.features.holidays import SATURDAY, SUNDAY, WORKDAY
 from dualcast.features.intraday_plan import feature_set
 from models.forecasters.registry import Forecaster, Weights, make_forecaster
-from models.inputs import Assembler, Floats, Inputs, Layout, feature, idle, per_target
-from models.intervals.conformal import Intervals
+from models.inputs import Assembler, Floats, Layout, ModelInputs, feature, idle, per_target
+from models.intervals.conformal import ConformalIntervals
 from models.learners.feature_sets import known_features
-from models.model import Model
+from models.prediction.model import ForecastModel
 
 # Days held out: long enough for a quantile in every part of the day, short enough to be recent. At most this share.
 _HELD_OUT = {"day-ahead": timedelta(days=120), "intraday": timedelta(days=42)}
@@ -38,7 +38,7 @@ class TooFewExamplesError(ValueError):
 class Examples:
     """What forecasters learn from: n rows, their valid_time (n,), and what came true (n, H), NaN where unknown."""
 
-    inputs: Inputs
+    inputs: ModelInputs
     valid_time: NDArray[np.datetime64]
     actual: Floats
 
@@ -67,7 +67,7 @@ class Examples:
 class Fitted:
     """A model that learned from everything, and what its twin reached on the newest days, which it had not seen."""
 
-    model: Model
+    model: ForecastModel
     metrics: dict[str, float]
     examples: int
     held_out: int
@@ -84,7 +84,7 @@ def fit_model(use_case: UseCase, path: Path_, layout: Layout, examples: Examples
     weights = trial.weigh(newest.inputs, newest.target)
     residuals = newest.target - trial.predict(newest.inputs)
     intervals = _intervals(layout, newest.inputs, residuals, part.quantiles)
-    model = Model(
+    model = ForecastModel(
         layout=layout,
         entities=use_case.entities,
         name=part.forecaster.name,
@@ -117,8 +117,8 @@ def _learn(
     return learned
 
 
-def _intervals(layout: Layout, inputs: Inputs, residuals: Floats, levels: Sequence[float]) -> Intervals:
-    return Intervals.fit(residuals, inputs.clock, levels, layout.slots_per_day, _PARTS[layout.path])
+def _intervals(layout: Layout, inputs: ModelInputs, residuals: Floats, levels: Sequence[float]) -> ConformalIntervals:
+    return ConformalIntervals.fit(residuals, inputs.clock, levels, layout.slots_per_day, _PARTS[layout.path])
 
 
 def _figures(layout: Layout, newest: Examples, residuals: Floats, levels: Sequence[float]) -> dict[str, float]:

@@ -16,14 +16,15 @@ import structlog
 
 from dualcast.adapters.feature_store import training_frame
 from dualcast.adapters.lake import target_column, training_keys
-from dualcast.adapters.model_registry import Run, publish
+from dualcast.adapters.model_registry import Run
 from dualcast.catalogue import Path_, UseCase
+from dualcast.lifecycle.registered_model import model_name
 from dualcast.settings import Settings
-from models.code_version import code_version
 from models.inputs import Layout, per_target
+from models.prediction.code_version import code_version
 from models.training.fitting import Examples, Fitted, TooFewExamplesError, fit_model
+from models.training.publishing import publish_model
 
-_PREFIX = {"day-ahead": "model_da", "intraday": "model_id"}
 # Rows that show, in the registry, what the model reads.
 _EXAMPLE_ROWS = 3
 _log = structlog.get_logger(__name__)
@@ -40,11 +41,6 @@ class Trained:
     fitted: Fitted
     data_version: str
     seconds: dict[str, float]
-
-
-def model_name(use_case: str, path: Path_) -> str:
-    """The name of a use case's model in the registry."""
-    return f"{_PREFIX[path]}_{use_case}"
 
 
 def train(settings: Settings, use_case: UseCase, path: Path_, until: datetime, progress: Progress) -> Trained:
@@ -65,7 +61,7 @@ def train(settings: Settings, use_case: UseCase, path: Path_, until: datetime, p
     data_version = _fingerprint(keys["data_version"])
     run = _run(use_case, path, until, fitted, frame.tail(_EXAMPLE_ROWS), data_version)
     name = model_name(use_case.use_case, path)
-    number = publish(settings, name, run, fitted.model.save, "models.model")
+    number = publish_model(settings, name, run, fitted.model)
     clock.next("done")
     _log.info("trained", name=name, version=number, examples=fitted.examples, **clock.seconds)
     return Trained(name, number, fitted, data_version, clock.seconds)

@@ -14,9 +14,9 @@ from dualcast.adapters import model_registry
 from dualcast.adapters.feature_store import OnlineFeatures
 from dualcast.adapters.kafka.clients import RecordConsumer, RecordProducer
 from dualcast.adapters.kafka.readers import published_forecasts, reaching, start_group_near_end
-from dualcast.adapters.model_registry import Alias, RegisteredModel
 from dualcast.curves.forecast import Forecast
 from dualcast.features.rows import FeatureRows
+from dualcast.lifecycle.registered_model import Alias, RegisteredModel
 from dualcast.records import FeatureRow, Topic
 from dualcast.settings import Settings
 from services.circuits import Circuits

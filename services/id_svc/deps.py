@@ -20,7 +20,7 @@ from services.book.series import SeriesBook
 from services.circuits import Circuits
 from services.id_svc.batching import Batcher
 from services.id_svc.forecaster import IntradayForecaster
-from services.id_svc.model_cache import ModelShelf
+from services.id_svc.model_cache import ModelCache
 from services.id_svc.publisher import Publisher
 from services.id_svc.shifted_day_ahead import can_shift
 
@@ -32,7 +32,7 @@ class IntradayDeps:
     settings: Settings
     catalogue: Mapping[str, UseCase]
     forecaster: IntradayForecaster
-    shelf: ModelShelf
+    model_cache: ModelCache
     curves: CurveBook
     series: SeriesBook
     publisher: Publisher | None = None
@@ -53,7 +53,7 @@ class IntradayDeps:
 
     def missing(self) -> tuple[bool, list[str]]:
         """Ready with a model, or with a day-ahead curve to shift; what is away is named all the same."""
-        models = self.shelf.loaded()
+        models = self.model_cache.loaded()
         able = bool(models) or self._can_shift()
         return able, ([] if models else ["no model is loaded"]) + away(self)
 

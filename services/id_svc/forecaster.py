@@ -22,7 +22,7 @@ from services.book.curves import CurveBook
 from services.book.series import SeriesBook
 from services.http.formats import FALLBACK_REASON, Encoded
 from services.id_svc.freshness import InputAges, Inputs
-from services.id_svc.model_cache import CHAMPION, PREVIOUS, ModelShelf
+from services.id_svc.model_cache import CHAMPION, PREVIOUS, ModelCache
 from services.id_svc.ports import Features, Log, Score
 from services.id_svc.shifted_day_ahead import shifted_day_ahead
 
@@ -85,7 +85,7 @@ class IntradayForecaster:
     def __init__(
         self,
         features: Mapping[str, Features],
-        shelf: ModelShelf,
+        model_cache: ModelCache,
         score: Score,
         curves: CurveBook,
         series: SeriesBook,
@@ -94,7 +94,7 @@ class IntradayForecaster:
         log: Log | None = None,
     ) -> None:
         self._features = features
-        self._shelf = shelf
+        self._model_cache = model_cache
         self._score = score
         self._curves = curves
         self._series = series
@@ -167,7 +167,7 @@ class IntradayForecaster:
 
     def _scored(self, step: str, use_case: UseCase, questions: Sequence[_Question]) -> None:
         name = _ALIASES.get(step, step)
-        model = self._shelf.get(use_case.use_case, name)
+        model = self._model_cache.get(use_case.use_case, name)
         if model is None or not questions:
             for question in questions:
                 question.why.append(f"no {name} model is loaded")

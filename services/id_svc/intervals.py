@@ -14,14 +14,14 @@ import pandas as pd
 import structlog
 
 from dualcast.adapters.lake import factor_rows, models_of_factors, moments_of_factors
-from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import UseCase
 from dualcast.curves.forecast import Forecast
+from dualcast.lifecycle.registered_model import RegisteredModel
 from dualcast.records import FeatureRow
 from dualcast.settings import Settings
 from models.inputs import Floats
-from models.intervals.factors import IntradayFactors
-from models.prediction.curve import NoForecastError
+from models.prediction.curve import NoPredictionError
+from models.prediction.interval_factors import IntradayFactors
 from models.prediction.intraday import intraday_curves
 from services.book.feeds import Worker
 
@@ -31,7 +31,7 @@ _KEPT = timedelta(days=2)
 _log = structlog.get_logger(__name__)
 
 
-class Intervals:
+class IntervalFactorCache:
     """Holds the newest factors of each model in memory, and makes curves with them."""
 
     def __init__(self, settings: Settings, catalogue: Mapping[str, UseCase]) -> None:
@@ -53,7 +53,7 @@ class Intervals:
 
     def curves(
         self, model: RegisteredModel, use_case: UseCase, rows: Sequence[FeatureRow], issued_at: Sequence[datetime]
-    ) -> list[Forecast | NoForecastError]:
+    ) -> list[Forecast | NoPredictionError]:
         """``intraday_curves``, with the factors of the model."""
         factors = self._factors.get((use_case.use_case, model.version))
         return intraday_curves(model, use_case, rows, issued_at, factors=factors)

@@ -22,8 +22,8 @@ from services.id_svc.app import build_app
 from services.id_svc.deps import IntradayDeps
 from services.id_svc.forecaster import IntradayForecaster
 from services.id_svc.freshness import InputAges
-from services.id_svc.intervals import Intervals
-from services.id_svc.model_cache import ModelShelf
+from services.id_svc.intervals import IntervalFactorCache
+from services.id_svc.model_cache import ModelCache
 from services.id_svc.prediction_log import PredictionLog
 from services.id_svc.publisher import Publisher
 
@@ -43,12 +43,16 @@ def dependencies(settings: Settings) -> IntradayDeps:
     catalogue = {n: u for n, u in load_catalogue(settings.use_cases).items() if "intraday" in u.paths}
     circuits, store = Circuits(), open_store(settings)
     curves, series = CurveBook(catalogue), SeriesBook(catalogue, settings.clock)
-    shelf = ModelShelf(MlflowModels(settings, circuits), catalogue, prove_intraday)
+    model_cache = ModelCache(MlflowModels(settings, circuits), catalogue, prove_intraday)
     features = {name: RedisFeatures(settings, name, circuits) for name in catalogue}
-    ages, log, intervals = InputAges(catalogue, series), PredictionLog(settings), Intervals(settings, catalogue)
-    forecaster = IntradayForecaster(features, shelf, intervals.curves, curves, series, settings.clock, ages, log)
+    ages, log, intervals = (
+        InputAges(catalogue, series),
+        PredictionLog(settings),
+        IntervalFactorCache(settings, catalogue),
+    )
+    forecaster = IntradayForecaster(features, model_cache, intervals.curves, curves, series, settings.clock, ages, log)
     arrivals, outbox = KafkaArrivals(settings), KafkaOutbox(settings)
-    publisher = Publisher(arrivals, outbox, forecaster, shelf, catalogue, settings.clock)
+    publisher = Publisher(arrivals, outbox, forecaster, model_cache, catalogue, settings.clock)
     feeds = [
         Feed(topic, TopicReader(settings, topic, tail=_MESSAGES_BACK), handle)
         for topic, handle in (
@@ -61,7 +65,7 @@ def dependencies(settings: Settings) -> IntradayDeps:
         settings=settings,
         catalogue=catalogue,
         forecaster=forecaster,
-        shelf=shelf,
+        model_cache=model_cache,
         curves=curves,
         series=series,
         publisher=publisher,
@@ -69,5 +73,5 @@ def dependencies(settings: Settings) -> IntradayDeps:
         circuits=circuits,
         archive_levels=levels_of(settings.redis, store),
         feeds=feeds,
-        background=[intervals, *feeds, shelf, publisher, log, warming(store, catalogue, curves, settings.clock)],
+        background=[intervals, *feeds, model_cache, publisher, log, warming(store, catalogue, curves, settings.clock)],
     )

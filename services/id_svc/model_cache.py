@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import structlog
 
 from dualcast.catalogue import UseCase
+from dualcast.lifecycle.registered_model import model_name
 from services.api.schemas import LoadedModel, RefusedModel
 from services.book.feeds import Worker
 from services.id_svc.ports import Model, Models, Prove, ServingAlias
@@ -19,7 +20,7 @@ _POLL_SECONDS = 2.0
 _log = structlog.get_logger(__name__)
 
 
-class ModelShelf:
+class ModelCache:
     """Holds what serves now.
 
     A new version takes over only after it was loaded and proven, in one step: whoever holds the old one goes on with
@@ -69,7 +70,7 @@ class ModelShelf:
         self.polled.set()
 
     def _refresh(self, use_case: UseCase, alias: ServingAlias) -> None:
-        name, key = f"model_id_{use_case.use_case}", (use_case.use_case, alias)
+        name, key = model_name(use_case.use_case, "intraday"), (use_case.use_case, alias)
         wanted, held, refused = self._models.version(name, alias), self._held.get(key), self._refused.get(key)
         if wanted is None or (held is not None and held.version == wanted):
             self._refused.pop(key, None)
@@ -95,7 +96,7 @@ class ModelShelf:
         """Serve with the models that this machine had last, where the registry has been away since the start."""
         for use_case in self._catalogue.values():
             for alias in (CHAMPION, PREVIOUS, CHALLENGER):
-                name = f"model_id_{use_case.use_case}"
+                name = model_name(use_case.use_case, "intraday")
                 try:
                     model = self._models.last(name, alias)
                     self._prove(model, use_case)

@@ -61,8 +61,8 @@ def _part(deps: IntradayDeps, request: PredictRequest, answer: Answered, ask: As
 def _ask(deps: IntradayDeps, request: PredictRequest) -> Ask:
     """What is asked of the forecaster. Raises ProblemError 404, 422."""
     use_case, entity = find(deps, request.use_case, request.entity_id)
-    if request.model_version is not None and deps.shelf.get(use_case.use_case, request.model_version) is None:
-        held = ", ".join(f"{m.alias} {m.version}" for m in deps.shelf.loaded() if m.use_case == use_case.use_case)
+    if request.model_version is not None and deps.model_cache.get(use_case.use_case, request.model_version) is None:
+        held = ", ".join(f"{m.alias} {m.version}" for m in deps.model_cache.loaded() if m.use_case == use_case.use_case)
         raise ProblemError(404, "unknown-model", f"no such model is in memory; there are: {held or 'none'}")
     return Ask(use_case, entity, request.model_version, _features(use_case, request))
 

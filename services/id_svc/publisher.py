@@ -19,7 +19,7 @@ from dualcast.catalogue import UseCase
 from dualcast.timegrid import Clock
 from services.book.feeds import Worker
 from services.id_svc.forecaster import IntradayForecaster, NoForecastError
-from services.id_svc.model_cache import ModelShelf
+from services.id_svc.model_cache import ModelCache
 from services.id_svc.ports import Arrival, Arrivals, Outbox
 
 _POLL_SECONDS = 0.02
@@ -46,14 +46,14 @@ class Publisher:
         arrivals: Arrivals,
         outbox: Outbox,
         forecaster: IntradayForecaster,
-        shelf: ModelShelf,
+        model_cache: ModelCache,
         catalogue: Mapping[str, UseCase],
         clock: Clock,
     ) -> None:
         self._arrivals = arrivals
         self._outbox = outbox
         self._forecaster = forecaster
-        self._shelf = shelf
+        self._model_cache = model_cache
         self._catalogue = catalogue
         self._clock = clock
         self._worker = Worker("publisher", self.run)
@@ -73,7 +73,7 @@ class Publisher:
 
     def run(self, stop: threading.Event) -> None:
         """Publish until told to stop."""
-        while not stop.is_set() and not self._shelf.polled.wait(0.2):
+        while not stop.is_set() and not self._model_cache.polled.wait(0.2):
             pass
         while not stop.is_set():
             try:

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser
 
 from dualcast.catalogue import UseCase
 from models.backtest.report.page import Subject, render
-from models.backtest.summary import find
+from models.backtest.summary import summarise
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def report(tmp_path: Path, use_case: UseCase) -> Path:
     point = load * (1 + 0.02 * rng.standard_normal(len(times)))
     issued = (local.normalize() - pd.Timedelta(hours=13)).tz_convert("UTC")
     forecasts = pd.DataFrame({"entity_id": "DE", "issued_at": issued, "valid_time": times, "q50": point})
-    found = find(use_case, "day-ahead", forecasts.assign(q10=point - 1200, q90=point + 1200), actuals)
+    found = summarise(use_case, "day-ahead", forecasts.assign(q10=point - 1200, q90=point + 1200), actuals)
     subject = Subject("Backtest", "three weeks", "MW", "load_forecast_tso", {"features": "a_long_name, " * 60})
     file = tmp_path / "report.html"
     file.write_text(render(subject, found), encoding="utf-8")

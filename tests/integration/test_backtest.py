@@ -21,10 +21,10 @@ from batch.engine.session import spark_session
 from batch.runs.backtest_rows import SparkRows
 from dualcast.catalogue import Entity, Path_, UseCase, load_use_case
 from dualcast.settings import Settings
-from models.backtest.backtest import study, tell_mlflow
 from models.backtest.history import History, read_history
-from models.backtest.request import Question
+from models.backtest.request import BacktestRequest
 from models.backtest.rows import RowMaker, one_by_one
+from models.backtest.run import log_to_mlflow, run_backtest
 from models.evaluation.scoring import read_forecasts
 from tests.conftest import ROOT
 from tests.histories import history
@@ -87,12 +87,12 @@ def test_spark_makes_the_same_rows(spark: SparkSession, case: UseCase, found: Hi
 
 
 def test_mlflow_gets_figures_and_report(stack: Settings, case: UseCase, folder: Path, tmp_path: Path) -> None:
-    question = Question(case, "day-ahead", date(2022, 2, 20), date(2022, 2, 24), "P3M")
+    question = BacktestRequest(case, "day-ahead", date(2022, 2, 20), date(2022, 2, 24), "P3M")
     out, report = tmp_path / "out.parquet", tmp_path / "out.html"
-    done = study(
+    done = run_backtest(
         question, folder / "data.parquet", out, report, lambda: datetime(2026, 1, 1, tzinfo=UTC), lambda *_: None
     )
-    assert tell_mlflow(stack, question, done, report)
+    assert log_to_mlflow(stack, question, done, report)
     client = MlflowClient(stack.mlflow)
     experiment = client.get_experiment_by_name("two_zones")
     assert experiment is not None

@@ -27,11 +27,11 @@ from dualcast.adapters.lake import day_ahead_rows, forecast_rows, lake_paths
 from dualcast.adapters.model_registry import load
 from dualcast.catalogue import CurveQuality, Entity, UseCase
 from dualcast.curves.forecast import Forecast
+from dualcast.lifecycle.registered_model import model_name
 from dualcast.records import Topic
 from dualcast.settings import Settings
-from models.intervals.factors import interval_factors
 from models.prediction.day_ahead import day_ahead_curves
-from models.training.train import model_name
+from models.prediction.interval_factors import interval_factors
 from tests.feature_job import publish
 from tests.histories import history
 

@@ -30,7 +30,7 @@ from dualcast.records import Topic
 from dualcast.settings import Settings
 from dualcast.timegrid import floor
 from infra.local.state import Phase, StateDir
-from models.model import Model
+from models.prediction.model import ForecastModel
 from services.da_svc.app import build_app as build_da
 from services.da_svc.main import dependencies as da_dependencies
 from services.da_svc.selection import due_day
@@ -72,13 +72,13 @@ def curves(now: datetime, use_case: UseCase, entity: Entity) -> list[Forecast]:
 
 
 @pytest.fixture(scope="module")
-def model(use_case: UseCase, entity: Entity) -> Model:
+def model(use_case: UseCase, entity: Entity) -> ForecastModel:
     return learned(use_case, entity, stream_rows(use_case, entity))
 
 
 @pytest.fixture(scope="module")
 def filled(
-    stack: Settings, use_case: UseCase, entity: Entity, model: Model, curves: list[Forecast], now: datetime
+    stack: Settings, use_case: UseCase, entity: Entity, model: ForecastModel, curves: list[Forecast], now: datetime
 ) -> Iterator[Settings]:
     """The stack with a champion, the newest features, and curves on the topics and in the store."""
     published(stack, model)
@@ -181,7 +181,7 @@ def test_without_redis_both_services_go_on_and_say_so(
     until(lambda: lacks_nothing(id_svc), SECONDS_TO_RECOVER)
 
 
-def test_a_broken_champion_leaves_the_previous_version_to_answer(filled: Settings, model: Model) -> None:
+def test_a_broken_champion_leaves_the_previous_version_to_answer(filled: Settings, model: ForecastModel) -> None:
     good, broken = published(filled, widened(model, 1.5)), published(filled, widened(model, 1.0, levels=2))
     with serving("id", filled) as ask:
         until(lambda: ask().get("fallback") == "previous_version", SECONDS_TO_RECOVER)

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 
 from dualcast.adapters.feature_store import OnlineFeatures
-from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import Entity, UseCase
+from dualcast.lifecycle.registered_model import RegisteredModel
 from dualcast.records import FeatureRow
 from dualcast.settings import Settings
 from dualcast.timegrid import floor
-from models.model import Model
 from models.prediction.intraday import intraday_forecast
+from models.prediction.model import ForecastModel
 from services.id_svc.app import build_app
 from services.id_svc.main import dependencies
 from tests.intraday_models import NAME, learned, published, stream_rows, widened
@@ -41,7 +41,7 @@ def rows(use_case: UseCase, entity: Entity) -> list[FeatureRow]:
 
 
 @pytest.fixture(scope="module")
-def model(use_case: UseCase, entity: Entity, rows: list[FeatureRow]) -> Model:
+def model(use_case: UseCase, entity: Entity, rows: list[FeatureRow]) -> ForecastModel:
     return learned(use_case, entity, rows)
 
 
@@ -84,7 +84,7 @@ async def until(ready: Callable[[], Any], wanted: str | None = None) -> None:
 
 
 def test_a_new_champion_takes_over_and_a_broken_one_does_not(
-    stack: Settings, use_case: UseCase, model: Model, rows: list[FeatureRow]
+    stack: Settings, use_case: UseCase, model: ForecastModel, rows: list[FeatureRow]
 ) -> None:
     now = datetime.now(UTC)
     row = replace(rows[-1], valid_time=floor(now, use_case.part("intraday").resolution), as_of=now)

@@ -9,17 +9,11 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from dualcast.adapters.model_registry import (
-    RegistryAwayError,
-    Run,
-    UnknownModelError,
-    current_version,
-    load,
-    publish,
-)
+from dualcast.adapters.model_registry import RegistryAwayError, Run, UnknownModelError, current_version, load
 from dualcast.catalogue import Entity, UseCase
 from dualcast.settings import Settings
-from models.model import Model
+from models.prediction.model import ForecastModel
+from models.training.publishing import publish_model
 from tests.histories import history
 from tests.unit.models.conftest import FIRST_DAY, day_ahead_gold, small, trained
 
@@ -37,11 +31,11 @@ def gold(use_case: UseCase, entity: Entity) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def model(use_case: UseCase, gold: pd.DataFrame) -> Model:
+def model(use_case: UseCase, gold: pd.DataFrame) -> ForecastModel:
     return trained(small(use_case), "day-ahead", gold, "actual")
 
 
-def _publish(settings: Settings, model: Model, gold: pd.DataFrame) -> str:
+def _publish(settings: Settings, model: ForecastModel, gold: pd.DataFrame) -> str:
     example = gold[["entity_id", "valid_time", *model.features]].tail(3)
     run = Run(
         experiment="registry_test",
@@ -52,11 +46,11 @@ def _publish(settings: Settings, model: Model, gold: pd.DataFrame) -> str:
         input_example=example.assign(valid_time=example["valid_time"].dt.tz_convert(None)),
         output_example=model.predict(example),
     )
-    return publish(settings, NAME, run, model.save, "models.model")
+    return publish_model(settings, NAME, run, model)
 
 
 def test_a_published_model_becomes_champion_and_the_old_one_previous(
-    stack: Settings, model: Model, gold: pd.DataFrame
+    stack: Settings, model: ForecastModel, gold: pd.DataFrame
 ) -> None:
     with pytest.raises(UnknownModelError, match="dualcast train"):
         load(stack, NAME)
@@ -75,7 +69,7 @@ def test_a_published_model_becomes_champion_and_the_old_one_previous(
     assert run.data.tags["data_version"] == "v1"
 
 
-def test_a_version_is_downloaded_once_and_whole(stack: Settings, model: Model, gold: pd.DataFrame) -> None:
+def test_a_version_is_downloaded_once_and_whole(stack: Settings, model: ForecastModel, gold: pd.DataFrame) -> None:
     version = _publish(stack, model, gold)
     load(stack, NAME)
     kept = list((stack.state_dir / "models" / NAME).iterdir())
@@ -84,7 +78,7 @@ def test_a_version_is_downloaded_once_and_whole(stack: Settings, model: Model, g
     assert np.isfinite(load(stack, NAME).predict(gold.tail(24))["q50"]).all()
 
 
-def test_mlflow_can_serve_the_model_by_itself(stack: Settings, model: Model, gold: pd.DataFrame) -> None:
+def test_mlflow_can_serve_the_model_by_itself(stack: Settings, model: ForecastModel, gold: pd.DataFrame) -> None:
     import mlflow  # noqa: PLC0415 -- only here
 
     _publish(stack, model, gold)

@@ -30,13 +30,14 @@ from dualcast.features.as_of import day_ahead_features, intraday_features
 from dualcast.features.intraday_plan import IntradayPlan, feature_set
 from dualcast.features.plan import FeaturePlan
 from dualcast.features.state import IntradayState, Rows
+from dualcast.lifecycle.registered_model import model_name
 from dualcast.records import FeatureRow, Topic
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock
-from models.evaluation.actuals import judged
-from models.intervals.factors import interval_factors
+from models.evaluation.actuals import with_actuals
+from models.prediction.interval_factors import interval_factors
 from models.prediction.intraday import intraday_forecasts
-from models.training.train import model_name, train
+from models.training.train import train
 from tests.feature_job import publish
 from tests.histories import as_update, history
 from tests.unit.models.conftest import small
@@ -144,7 +145,7 @@ def test_intervals_follow_the_published_record_as_the_plain_functions_do(
 
     midnight = datetime(2022, 3, 26, 23, tzinfo=UTC)
     points = forecast_frame([curve for curve in curves[24:] if curve.issued_at < midnight])
-    past = judged(use_case, "intraday", points, observations.assign(entity_id=entity.id), midnight)
+    past = with_actuals(use_case, "intraday", points, observations.assign(entity_id=entity.id), midnight)
     scale = str(use_case.part("intraday").scale)
     past = past.merge(hourly.rename(columns={"event_timestamp": "issued_at"})[["entity_id", "issued_at", scale]])
     expected = interval_factors(model, use_case, past, [(entity.id, midnight)])[entity.id, midnight]

@@ -12,7 +12,7 @@ import numpy as np
 
 from models.backtest.report import charts
 from models.backtest.report.charts import number
-from models.backtest.summary import Findings, WorstDay
+from models.backtest.summary import Summary, WorstDay
 from models.evaluation.scoring import Errors, Score
 
 _WANTED = 80.0
@@ -40,7 +40,7 @@ class Subject:
     facts: Mapping[str, str]
 
 
-def render(subject: Subject, findings: Findings) -> str:
+def render(subject: Subject, findings: Summary) -> str:
     """The whole page."""
     template = Template((files("models.backtest.report") / "page.html").read_text(encoding="utf-8"))
     sections = [
@@ -58,7 +58,7 @@ def render(subject: Subject, findings: Findings) -> str:
     )
 
 
-def _tiles(subject: Subject, findings: Findings) -> Iterable[str]:
+def _tiles(subject: Subject, findings: Summary) -> Iterable[str]:
     s = findings.overall
     # where actuals come near zero, their percentages say nothing
     relative = s.mape is not None and s.wape is not None and s.mape < 1.5 * s.wape
@@ -82,7 +82,7 @@ def _tile(value: str, text: str, tone: str = "") -> str:
     return f'<div class="tile"><b class="{tone}">{escape(value)}</b><span class="muted">{escape(text)}</span></div>'
 
 
-def _overall(subject: Subject, findings: Findings) -> str:
+def _overall(subject: Subject, findings: Summary) -> str:
     header = ["", "n", "MAPE %", "WAPE %", *(f"{m} {subject.unit}" for m in ("MAE", "RMSE", "bias"))]
     rows = [[name, *_error_cells(errors)] for name, errors in findings.comparison.items()]
     s = findings.overall
@@ -95,7 +95,7 @@ def _overall(subject: Subject, findings: Findings) -> str:
     return _section("Overall", text, _table(header, rows))
 
 
-def _calibration(subject: Subject, findings: Findings) -> str:
+def _calibration(subject: Subject, findings: Summary) -> str:
     found = findings.calibration
     levels = list(next(iter(found.values())).below)
     header = ["quarter", "n", "q10-q90 %", *(f"below {level} %" for level in levels), f"mean width {subject.unit}"]
@@ -124,7 +124,7 @@ def _group(subject: Subject, heading: str, found: Mapping[str, Score]) -> str:
     return _section(_CAPTIONS[heading], text, _pair(plot, _table(header, rows)))
 
 
-def _worst(subject: Subject, findings: Findings) -> str:
+def _worst(subject: Subject, findings: Summary) -> str:
     days = "".join(_worst_day(subject, worst) for worst in findings.worst)
     text = f"The {len(findings.worst)} days with the largest mean absolute error, worst first; days are local."
     key = _key(("forecast", "actual", *(["reference"] if subject.reference else [])), "q10 to q90")

@@ -8,16 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import Entity, ForecasterSpec, Path_, UseCase
 from dualcast.features.as_of import day_ahead_features, target_values
 from dualcast.features.intraday_plan import IntradayPlan, feature_set
 from dualcast.features.plan import FeaturePlan
 from dualcast.features.state import IntradayState, Rows
+from dualcast.lifecycle.registered_model import RegisteredModel
 from dualcast.records import FeatureRow
 from dualcast.timegrid import from_micros
 from models.inputs import Layout
-from models.model import Model
+from models.prediction.model import ForecastModel
 from models.training.fitting import Examples, fit_model
 from tests.histories import as_update, history
 
@@ -77,12 +77,12 @@ def intraday_model(quick: UseCase, intraday_frame: pd.DataFrame) -> RegisteredMo
     return registered(trained(quick, "intraday", intraday_frame, "actuals"), "model_id")
 
 
-def trained(use_case: UseCase, path: Path_, frame: pd.DataFrame, target: str) -> Model:
+def trained(use_case: UseCase, path: Path_, frame: pd.DataFrame, target: str) -> ForecastModel:
     layout = Layout.of(use_case, path)
     return fit_model(use_case, path, layout, Examples.of(layout, use_case, frame, target), threads=2).model
 
 
-def registered(model: Model, name: str) -> RegisteredModel:
+def registered(model: ForecastModel, name: str) -> RegisteredModel:
     return RegisteredModel(name, "7", "champion", "run", model)
 
 

@@ -8,27 +8,27 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import UseCase
 from dualcast.curves.frames import forecast_frame
+from dualcast.lifecycle.registered_model import RegisteredModel
 from models.inputs import Floats
-from models.intervals.adaptive import TrackRecord, one_an_hour
-from models.intervals.factors import interval_factors
+from models.intervals.adaptive import ErrorRecord, one_an_hour
 from models.prediction.day_ahead import day_ahead_curves
+from models.prediction.interval_factors import interval_factors
 from models.prediction.intraday import intraday_forecasts
 
 LEVELS = (0.1, 0.5, 0.9)
 SLOTS = 24
 
 
-def record(errors: Floats, missed: float) -> TrackRecord:
+def record(errors: Floats, missed: float) -> ErrorRecord:
     """One entity, a day a row of errors, intervals of one unit to each side, ``missed`` of the points outside."""
     days = len(errors)
     age = np.repeat(np.arange(days)[::-1], SLOTS)[np.newaxis]
     offset = np.broadcast_to([-1.0, 0.0, 1.0], (1, days * SLOTS, 3))
     outside = np.zeros((1, days * SLOTS, 3), dtype=bool)
     outside[:, :: max(round(1 / missed), 1) if missed else days * SLOTS + 1] = True
-    return TrackRecord(age, errors.reshape(1, -1), offset, outside, SLOTS)
+    return ErrorRecord(age, errors.reshape(1, -1), offset, outside, SLOTS)
 
 
 def errors(spread: float, days: int = 60) -> Floats:
@@ -58,13 +58,13 @@ def test_a_curve_of_several_days_counts_as_many() -> None:
     # three curves of seven days, a point each, one a week
     age, offset = np.repeat([15, 8, 1], 7)[np.newaxis], np.broadcast_to([-1.0, 0.0, 1.0], (1, 21, 3))
     missed = np.zeros((1, 21, 3), dtype=bool)
-    weekly = TrackRecord(age, np.linspace(-2, 2, 21)[np.newaxis], offset, missed, per_day=1)
+    weekly = ErrorRecord(age, np.linspace(-2, 2, 21)[np.newaxis], offset, missed, per_day=1)
     assert (weekly.factors(LEVELS)[0, [0, 2]] != 1).all()
 
 
 def test_each_entity_has_its_own_record() -> None:
     one, other = record(errors(1.0), 0.1), record(errors(3.0), 0.1)
-    both = TrackRecord(
+    both = ErrorRecord(
         np.concatenate([one.age, other.age]),
         np.concatenate([one.error, other.error]),
         np.concatenate([one.offset, other.offset]),

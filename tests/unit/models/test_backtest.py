@@ -13,10 +13,10 @@ import pytest
 
 from dualcast.catalogue import Entity, Path_, ReplayMapping, UseCase
 from dualcast.observations.frames import SourceError
-from models.backtest.backtest import Study, study
 from models.backtest.forecast_file import ForecastFile, OtherBacktestError
-from models.backtest.request import Question, QuestionError, refit_length, what_if
-from models.evaluation.scoring import ALL, FaultyForecastsError, figures, read_actuals, read_forecasts
+from models.backtest.request import BacktestRequest, BacktestRequestError, refit_length, what_if
+from models.backtest.run import BacktestRun, run_backtest
+from models.evaluation.scoring import ALL, FaultyForecastsError, read_actuals, read_forecasts, scores_by_group
 from models.training.fitting import TooFewExamplesError
 from tests.histories import corrupt_from, history
 
@@ -42,9 +42,9 @@ def known(observations: pd.DataFrame) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def question(case: UseCase) -> Question:
+def question(case: UseCase) -> BacktestRequest:
     """Twelve days in two folds, the second of which holds the day of 23 hours."""
-    return Question(case, "day-ahead", date(2022, 3, 18), date(2022, 3, 29), "P6D")
+    return BacktestRequest(case, "day-ahead", date(2022, 3, 18), date(2022, 3, 29), "P6D")
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +53,14 @@ def data(tmp_path_factory: pytest.TempPathFactory, known: pd.DataFrame) -> Path:
 
 
 @pytest.fixture(scope="module")
-def clean(tmp_path_factory: pytest.TempPathFactory, question: Question, data: Path) -> tuple[Study, Path]:
+def clean(tmp_path_factory: pytest.TempPathFactory, question: BacktestRequest, data: Path) -> tuple[BacktestRun, Path]:
     """An undisturbed run, and where it wrote."""
     folder = tmp_path_factory.mktemp("clean")
     return done(question, data, folder), folder
 
 
 @pytest.fixture(scope="module")
-def forecasts(clean: tuple[Study, Path], case: UseCase) -> pd.DataFrame:
+def forecasts(clean: tuple[BacktestRun, Path], case: UseCase) -> pd.DataFrame:
     return read_forecasts([clean[1] / "out.parquet"], case)
 
 
@@ -74,20 +74,22 @@ def silent(step: str, done: int, total: int) -> None:
     """Hear no progress."""
 
 
-def done(question: Question, data: Path, folder: Path, progress: Callable[[str, int, int], None] = silent) -> Study:
-    return study(question, data, folder / "out.parquet", folder / "out.html", lambda: NOW, progress)
+def done(
+    question: BacktestRequest, data: Path, folder: Path, progress: Callable[[str, int, int], None] = silent
+) -> BacktestRun:
+    return run_backtest(question, data, folder / "out.parquet", folder / "out.html", lambda: NOW, progress)
 
 
-def made(question: Question, data: Path, folder: Path) -> pd.DataFrame:
+def made(question: BacktestRequest, data: Path, folder: Path) -> pd.DataFrame:
     done(question, data, folder)
     return read_forecasts([folder / "out.parquet"], question.use_case)
 
 
 def test_the_report_says_what_the_score_command_says(
-    tmp_path: Path, clean: tuple[Study, Path], forecasts: pd.DataFrame, case: UseCase, known: pd.DataFrame
+    tmp_path: Path, clean: tuple[BacktestRun, Path], forecasts: pd.DataFrame, case: UseCase, known: pd.DataFrame
 ) -> None:
     known.pivot(index="valid_time", columns="variable", values="value").to_parquet(tmp_path / "actuals.parquet")
-    scored = figures(case, "day-ahead", forecasts, read_actuals([tmp_path / "actuals.parquet"], case))
+    scored = scores_by_group(case, "day-ahead", forecasts, read_actuals([tmp_path / "actuals.parquet"], case))
     found = clean[0].findings
     assert found.overall == scored.pop(ALL)
     assert list(found.groups["local hour"].values()) == list(scored.values())
@@ -97,7 +99,9 @@ def test_the_report_says_what_the_score_command_says(
     assert page.count("<figcaption") == len(found.worst) == 12
 
 
-def test_every_delivery_day_is_whole_and_issued_at_its_cutoff(forecasts: pd.DataFrame, question: Question) -> None:
+def test_every_delivery_day_is_whole_and_issued_at_its_cutoff(
+    forecasts: pd.DataFrame, question: BacktestRequest
+) -> None:
     local = forecasts["valid_time"].dt.tz_convert("Europe/Berlin")
     hours = local.groupby(local.dt.date).size()
     assert hours.to_dict() == dict.fromkeys(pd.date_range("2022-03-18", "2022-03-29").date, 24) | {
@@ -112,7 +116,7 @@ def test_every_delivery_day_is_whole_and_issued_at_its_cutoff(forecasts: pd.Data
 def test_the_day_of_25_hours(tmp_path: Path, case: UseCase, entity: Entity) -> None:
     variables = {name: case.variables[name] for name in ("load", "load_forecast_tso")}
     autumn = written(tmp_path, history(case.model_copy(update={"variables": variables}), entity, "2022-09-10", 54))
-    found = made(Question(case, "day-ahead", date(2022, 10, 30), date(2022, 10, 31), "P1M"), autumn, tmp_path)
+    found = made(BacktestRequest(case, "day-ahead", date(2022, 10, 30), date(2022, 10, 31), "P1M"), autumn, tmp_path)
     local = found["valid_time"].dt.tz_convert("Europe/Berlin")
     assert local.groupby(local.dt.date).size().tolist() == [25, 24]
 
@@ -124,7 +128,7 @@ def test_nothing_that_was_published_later_moves_a_forecast(
     moment = pd.Timestamp("2022-03-21T10:00Z")
     # a value that is published at the cutoff comes too late for it, and begins an intraday forecast
     last = moment if path == "day-ahead" else moment - pd.Timedelta("1s")
-    question = Question(case, path, date(2022, 3, 20), date(2022, 3, 23), "P2D")
+    question = BacktestRequest(case, path, date(2022, 3, 20), date(2022, 3, 23), "P2D")
     parts = {"clean": known, "spoiled": corrupt_from(known, moment)}
     found = {}
     for name, rows in parts.items():
@@ -147,7 +151,7 @@ def spoiled_reference(known: pd.DataFrame, factor: float | None) -> pd.DataFrame
 
 @pytest.mark.parametrize("factor", [10.0, None])
 def test_a_bad_or_missing_reference_moves_no_forecast_wildly(
-    tmp_path: Path, question: Question, known: pd.DataFrame, forecasts: pd.DataFrame, factor: float | None
+    tmp_path: Path, question: BacktestRequest, known: pd.DataFrame, forecasts: pd.DataFrame, factor: float | None
 ) -> None:
     found = made(question, written(tmp_path, spoiled_reference(known, factor)), tmp_path)
     moved = (found["q50"] / forecasts["q50"] - 1).abs()
@@ -171,7 +175,7 @@ class Stop:
 
 
 def test_a_stopped_run_goes_on_with_what_is_not_done(
-    tmp_path: Path, question: Question, data: Path, forecasts: pd.DataFrame
+    tmp_path: Path, question: BacktestRequest, data: Path, forecasts: pd.DataFrame
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         done(question, data, tmp_path, Stop("forecasting 2022-03-24"))
@@ -186,7 +190,9 @@ def test_a_stopped_run_goes_on_with_what_is_not_done(
     assert not [s for s in third.heard if s.startswith(("fitting", "features"))]
 
 
-def test_a_file_of_another_backtest_is_refused(tmp_path: Path, question: Question, data: Path, case: UseCase) -> None:
+def test_a_file_of_another_backtest_is_refused(
+    tmp_path: Path, question: BacktestRequest, data: Path, case: UseCase
+) -> None:
     out = tmp_path / "out.parquet"
     facts = question.facts() | {"data": "file@1"}
     ForecastFile(out, facts).add("2022-03-18", pd.DataFrame({"q50": [1.0]}))
@@ -227,7 +233,7 @@ def test_a_file_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_folds_follow_the_calendar_from_the_first_day(case: UseCase, text: str, second: str) -> None:
-    folds = Question(case, "day-ahead", date(2022, 1, 30), date(2023, 6, 30), text).folds()
+    folds = BacktestRequest(case, "day-ahead", date(2022, 1, 30), date(2023, 6, 30), text).folds()
     assert folds[1].name == second
     days = [d for f in folds for d in pd.date_range(f.first, f.last)]
     assert days == list(pd.date_range("2022-01-30", "2023-06-30"))
@@ -235,7 +241,7 @@ def test_folds_follow_the_calendar_from_the_first_day(case: UseCase, text: str, 
 
 @pytest.mark.parametrize("text", ["P", "3M", "PT6H", "P0D", "monthly"])
 def test_a_refit_that_is_no_duration_of_days(text: str) -> None:
-    with pytest.raises(QuestionError, match="such as P3M"):
+    with pytest.raises(BacktestRequestError, match="such as P3M"):
         refit_length(text)
 
 
@@ -245,31 +251,31 @@ def test_what_if(case: UseCase) -> None:
     assert not [n for n, s in asked.features.items() if "load_forecast_tso" in s.variables()]
     assert "load_lag_7d" in asked.features
     assert "load_forecast_tso" not in asked.optional
-    with pytest.raises(QuestionError, match="must be one of load_forecast_tso"):
+    with pytest.raises(BacktestRequestError, match="must be one of load_forecast_tso"):
         what_if(case, "day-ahead", None, ["load"])
-    with pytest.raises(QuestionError, match="as each value comes"):
+    with pytest.raises(BacktestRequestError, match="as each value comes"):
         what_if(case, "intraday", time(8), [])
 
 
-def test_a_cutoff_of_its_own(tmp_path: Path, question: Question, data: Path, forecasts: pd.DataFrame) -> None:
+def test_a_cutoff_of_its_own(tmp_path: Path, question: BacktestRequest, data: Path, forecasts: pd.DataFrame) -> None:
     case = what_if(question.use_case, "day-ahead", time(8), ["load_forecast_tso"])
-    found = made(Question(case, "day-ahead", date(2022, 3, 20), date(2022, 3, 21), "P1M"), data, tmp_path)
+    found = made(BacktestRequest(case, "day-ahead", date(2022, 3, 20), date(2022, 3, 21), "P1M"), data, tmp_path)
     assert (found["issued_at"].dt.tz_convert("Europe/Berlin").dt.strftime("%H:%M") == "08:00").all()
     assert not found["degraded"].any()
 
 
-def test_forecasts_are_written_as_parquet_only(tmp_path: Path, question: Question, data: Path) -> None:
-    with pytest.raises(QuestionError, match=r"must end in \.parquet"):
-        study(question, data, tmp_path / "out.csv", tmp_path / "out.html", lambda: NOW, silent)
+def test_forecasts_are_written_as_parquet_only(tmp_path: Path, question: BacktestRequest, data: Path) -> None:
+    with pytest.raises(BacktestRequestError, match=r"must end in \.parquet"):
+        run_backtest(question, data, tmp_path / "out.csv", tmp_path / "out.html", lambda: NOW, silent)
 
 
 def test_windows_that_cannot_be_forecast(tmp_path: Path, case: UseCase, data: Path) -> None:
-    with pytest.raises(QuestionError, match="before it begins"):
-        Question(case, "day-ahead", date(2022, 3, 2), date(2022, 3, 1), "P3M")
-    outside = Question(case, "day-ahead", date(2022, 3, 1), date(2022, 5, 1), "P3M")
+    with pytest.raises(BacktestRequestError, match="before it begins"):
+        BacktestRequest(case, "day-ahead", date(2022, 3, 2), date(2022, 3, 1), "P3M")
+    outside = BacktestRequest(case, "day-ahead", date(2022, 3, 1), date(2022, 5, 1), "P3M")
     with pytest.raises(SourceError, match=r"outside the file, whose load is from 2022-01-01 00:00Z to 2022-04-01"):
         done(outside, data, tmp_path)
-    early = Question(case, "day-ahead", date(2022, 1, 3), date(2022, 1, 9), "P3M")
+    early = BacktestRequest(case, "day-ahead", date(2022, 1, 3), date(2022, 1, 9), "P3M")
     with pytest.raises(TooFewExamplesError, match="a model for 2022-01-03 has too little history: only 0 rows"):
         done(early, data, tmp_path)
 
@@ -277,18 +283,18 @@ def test_windows_that_cannot_be_forecast(tmp_path: Path, case: UseCase, data: Pa
 def test_days_after_a_gap_are_left_out(tmp_path: Path, case: UseCase, known: pd.DataFrame) -> None:
     gap = known["valid_time"].between(pd.Timestamp("2022-03-01T00:00Z"), pd.Timestamp("2022-03-19T23:45Z"))
     holed = written(tmp_path, known[~(gap & (known["variable"] == "load"))])
-    found = made(Question(case, "day-ahead", date(2022, 3, 18), date(2022, 3, 29), "P1M"), holed, tmp_path)
+    found = made(BacktestRequest(case, "day-ahead", date(2022, 3, 18), date(2022, 3, 29), "P1M"), holed, tmp_path)
     days = found["valid_time"].dt.tz_convert("Europe/Berlin").dt.date.unique().tolist()
     # the level of a week is unknown until enough of it is there again
     assert date(2022, 3, 20) < days[0] < date(2022, 3, 28)
     assert days == [d.date() for d in pd.date_range(days[0], "2022-03-29")]
     (tmp_path / "out.parquet").unlink()
     with pytest.raises(FaultyForecastsError, match="nothing can be said of any day"):
-        made(Question(case, "day-ahead", date(2022, 3, 15), date(2022, 3, 18), "P1M"), holed, tmp_path)
+        made(BacktestRequest(case, "day-ahead", date(2022, 3, 15), date(2022, 3, 18), "P1M"), holed, tmp_path)
 
 
 def test_an_intraday_forecast_for_every_origin(tmp_path: Path, case: UseCase, data: Path) -> None:
-    question = Question(case, "intraday", date(2022, 3, 26), date(2022, 3, 27), "P1M")
+    question = BacktestRequest(case, "intraday", date(2022, 3, 26), date(2022, 3, 27), "P1M")
     found = made(question, data, tmp_path)
     origins = found["issued_at"].dt.tz_convert("Europe/Berlin")
     assert found.groupby(origins.dt.date)["issued_at"].nunique().tolist() == [96, 92]
@@ -300,9 +306,9 @@ def test_an_intraday_forecast_for_every_origin(tmp_path: Path, case: UseCase, da
 
 
 def test_curves_of_every_week_keep_their_weekday(case: UseCase) -> None:
-    weekly = Question(case, "day-ahead", date(2022, 3, 7), date(2022, 3, 29), "P3M", every=7)
+    weekly = BacktestRequest(case, "day-ahead", date(2022, 3, 7), date(2022, 3, 29), "P3M", every=7)
     assert {day.weekday() for day in weekly.days()} == {0}
     assert weekly.days()[-1] == date(2022, 3, 28)
     assert len(weekly.days()) == 50 // 7 + 4
-    with pytest.raises(QuestionError, match="every"):
-        Question(case, "intraday", date(2022, 3, 7), date(2022, 3, 29), "P3M", every=7)
+    with pytest.raises(BacktestRequestError, match="every"):
+        BacktestRequest(case, "intraday", date(2022, 3, 7), date(2022, 3, 29), "P3M", every=7)

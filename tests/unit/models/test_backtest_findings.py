@@ -12,7 +12,7 @@ import pytest
 from dualcast.catalogue import UseCase
 from models.backtest.report.charts import columns, day, lines, number
 from models.backtest.report.page import Subject, render
-from models.backtest.summary import find
+from models.backtest.summary import summarise
 
 FIRST, LAST = pd.Timestamp("2022-05-20", tz="Europe/Berlin"), pd.Timestamp("2022-07-11", tz="Europe/Berlin")
 SUBJECT = Subject("Demand of <Somewhere>", "all of it", "MW", "load_forecast_tso", {"features": "a & b"})
@@ -37,7 +37,7 @@ def forecasts() -> pd.DataFrame:
 
 
 def test_kinds_of_days(use_case: UseCase, forecasts: pd.DataFrame, actuals: pd.DataFrame) -> None:
-    kinds = find(use_case, "day-ahead", forecasts, actuals).groups["day type"]
+    kinds = summarise(use_case, "day-ahead", forecasts, actuals).groups["day type"]
     assert list(kinds) == ["workday", "bridge day", "Saturday", "Sunday or holiday"]
     # the Fridays after Ascension and after Corpus Christi
     assert kinds["bridge day"].n == 48
@@ -48,7 +48,7 @@ def test_kinds_of_days(use_case: UseCase, forecasts: pd.DataFrame, actuals: pd.D
 
 
 def test_quarters_months_and_worst_days(use_case: UseCase, forecasts: pd.DataFrame, actuals: pd.DataFrame) -> None:
-    found = find(use_case, "day-ahead", forecasts, actuals)
+    found = summarise(use_case, "day-ahead", forecasts, actuals)
     assert {k: round(c.inside, 2) for k, c in found.calibration.items()} == {
         "2022 Q2": round(100 * 41 / 42, 2),
         "2022 Q3": 90.0,
@@ -75,7 +75,9 @@ def test_curves_of_a_week(use_case: UseCase) -> None:
     actuals = pd.DataFrame({"entity_id": "DE", "valid_time": days.tz_convert("UTC"), "load": 100.0})
     actuals.loc[actuals["valid_time"] == days[24].tz_convert("UTC"), "load"] = 170.0
     daily = use_case.day_ahead.model_copy(update={"resolution": pd.Timedelta("1D").to_pytimedelta()})
-    found = find(use_case.model_copy(update={"day_ahead": daily, "reference": None}), "day-ahead", forecasts, actuals)
+    found = summarise(
+        use_case.model_copy(update={"day_ahead": daily, "reference": None}), "day-ahead", forecasts, actuals
+    )
     assert {k: s.n for k, s in found.groups["days ahead"].items()} == {f"{d:02d}": 14 for d in range(1, 8)}
     assert found.overall.naive_mae == pytest.approx(70 * 3 / (14 * 7))
     assert "local hour" not in found.groups
@@ -86,7 +88,7 @@ def test_curves_of_a_week(use_case: UseCase) -> None:
 def test_forecasts_without_an_actual_are_counted(
     use_case: UseCase, forecasts: pd.DataFrame, actuals: pd.DataFrame
 ) -> None:
-    found = find(use_case, "day-ahead", forecasts, actuals[:-6])
+    found = summarise(use_case, "day-ahead", forecasts, actuals[:-6])
     assert found.unscored == 6
     assert "6 forecasts have no sound actual" in render(SUBJECT, found)
 
@@ -96,7 +98,7 @@ def test_ours_is_compared_with_the_reference_where_it_is_known(
 ) -> None:
     bad_day = actuals["valid_time"].dt.tz_convert("Europe/Berlin").dt.strftime("%m-%d") == "05-27"
     actuals.loc[bad_day, "load_forecast_tso"] = np.nan
-    found = find(use_case, "day-ahead", forecasts, actuals).comparison
+    found = summarise(use_case, "day-ahead", forecasts, actuals).comparison
     assert found["reference"].mae == 1000
     assert found["reference"].n == found["forecast"].n - 24
     assert found["forecast, where the reference is known"].mae == pytest.approx(2000 * 24 / (24 * 51))
@@ -118,7 +120,7 @@ class Tags(HTMLParser):
 
 
 def test_the_page_is_whole_and_loads_nothing(use_case: UseCase, forecasts: pd.DataFrame, actuals: pd.DataFrame) -> None:
-    page = render(SUBJECT, find(use_case, "day-ahead", forecasts, actuals))
+    page = render(SUBJECT, summarise(use_case, "day-ahead", forecasts, actuals))
     tags = Tags()
     tags.feed(page)
     assert tags.elsewhere == []
@@ -132,7 +134,7 @@ def test_the_page_is_whole_and_loads_nothing(use_case: UseCase, forecasts: pd.Da
 
 def test_a_use_case_without_reference(use_case: UseCase, forecasts: pd.DataFrame, actuals: pd.DataFrame) -> None:
     alone = use_case.model_copy(update={"reference": None})
-    page = render(SUBJECT, find(alone, "day-ahead", forecasts, actuals.drop(columns="load_forecast_tso")))
+    page = render(SUBJECT, summarise(alone, "day-ahead", forecasts, actuals.drop(columns="load_forecast_tso")))
     assert "than the reference" not in page
     assert "nan" not in re.sub(r"<style>.*</style>", "", page, flags=re.DOTALL).lower()
 

@@ -9,17 +9,18 @@ import pandas as pd
 import pytest
 
 from dualcast import metrics
-from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import UseCase
+from dualcast.lifecycle.registered_model import RegisteredModel
 from models.forecasters.registry import ForecasterError, make_forecaster
 from models.inputs import Assembler, Layout
-from models.model import Model, load_model
+from models.prediction.model import ForecastModel
+from models.prediction.packaging import load_model, save_model
 from models.training.fitting import Examples, TooFewExamplesError, fit_model
 from tests.unit.models.conftest import trained
 
 
-def _raw(model: RegisteredModel) -> Model:
-    assert isinstance(model.raw, Model)
+def _raw(model: RegisteredModel) -> ForecastModel:
+    assert isinstance(model.raw, ForecastModel)
     return model.raw
 
 
@@ -59,7 +60,7 @@ def test_a_model_comes_back_from_its_folder_as_it_was(
     model, frame = (
         (_raw(day_ahead_model), day_ahead_frame) if path == "day-ahead" else (_raw(intraday_model), intraday_frame)
     )
-    model.save(tmp_path / "model")
+    save_model(model, tmp_path / "model")
     again = load_model(tmp_path / "model")
     rows = _last_days(frame, 48)
     pd.testing.assert_frame_equal(again.predict(rows), model.predict(rows), check_exact=True)

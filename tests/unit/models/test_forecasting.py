@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import Entity, UseCase
 from dualcast.curves.frames import forecast_frame
+from dualcast.lifecycle.registered_model import RegisteredModel
 from dualcast.records import FeatureRow
-from models.code_version import code_version
 from models.inputs import FeatureMismatchError
-from models.prediction.curve import NoForecastError
+from models.prediction.code_version import code_version
+from models.prediction.curve import NoPredictionError
 from models.prediction.day_ahead import day_ahead_curves
 from models.prediction.intraday import intraday_curves, intraday_forecast, prove_intraday
 
@@ -65,7 +65,7 @@ def test_half_a_day_is_no_curve(
     quick: UseCase, day_ahead_model: RegisteredModel, day_ahead_frame: pd.DataFrame
 ) -> None:
     rows = _day(day_ahead_frame, SHORT_DAY).drop(index=5)
-    with pytest.raises(NoForecastError, match="all intervals"):
+    with pytest.raises(NoPredictionError, match="all intervals"):
         day_ahead_curves(day_ahead_model, quick, rows, "d")
 
 
@@ -83,7 +83,7 @@ def test_an_unknown_level_makes_no_curve(
     quick: UseCase, day_ahead_model: RegisteredModel, day_ahead_frame: pd.DataFrame
 ) -> None:
     rows = _day(day_ahead_frame, SHORT_DAY).assign(load_mean_7d=np.nan)
-    with pytest.raises(NoForecastError):
+    with pytest.raises(NoPredictionError):
         day_ahead_curves(day_ahead_model, quick, rows, "d")
 
 
@@ -114,7 +114,7 @@ def test_old_features_degrade_a_curve_and_then_make_none(
 ) -> None:
     forecast = intraday_forecast(intraday_model, quick, row, row.as_of + timedelta(minutes=61))
     assert forecast.degraded_reasons == ["stale_features"]
-    with pytest.raises(NoForecastError, match="newest features"):
+    with pytest.raises(NoPredictionError, match="newest features"):
         intraday_forecast(intraday_model, quick, row, row.as_of + timedelta(hours=6))
 
 
@@ -124,7 +124,7 @@ def test_many_rows_at_once_are_the_curves_of_each(
     rows = stream_rows[-300::60]
     now = rows[-1].as_of
     old, *made = intraday_curves(intraday_model, quick, rows[:1] + rows[-2:], [now, rows[-2].as_of, now])
-    assert isinstance(old, NoForecastError)
+    assert isinstance(old, NoPredictionError)
     assert made == [
         intraday_forecast(intraday_model, quick, r, m) for r, m in zip(rows[-2:], (rows[-2].as_of, now), strict=True)
     ]

@@ -13,7 +13,7 @@ import pytest
 from dualcast.catalogue import UseCase
 from models.forecasters.horizon_trees import HorizonTrees
 from models.forecasters.registry import Weights
-from models.inputs import Inputs, Layout
+from models.inputs import Layout, ModelInputs
 from models.training.fitting import Examples
 
 Params = dict[str, Any]
@@ -47,7 +47,9 @@ def _learned(layout: Layout, params: Params, early: Examples, late: Examples) ->
     return learned, learned.weigh(late.inputs, late.target)
 
 
-def _come_back(learned: HorizonTrees, layout: Layout, params: Params, inputs: Inputs, folder: Path) -> HorizonTrees:
+def _come_back(
+    learned: HorizonTrees, layout: Layout, params: Params, inputs: ModelInputs, folder: Path
+) -> HorizonTrees:
     """The forecaster that was saved and loaded, which says the same."""
     learned.save(folder)
     again = HorizonTrees(layout, params)
@@ -56,7 +58,7 @@ def _come_back(learned: HorizonTrees, layout: Layout, params: Params, inputs: In
     return again
 
 
-def _without_others(layout: Layout, inputs: Inputs, rows: slice = slice(None)) -> None:
+def _without_others(layout: Layout, inputs: ModelInputs, rows: slice = slice(None)) -> None:
     """Take the forecast of others away."""
     inputs.values[rows, :, layout.columns(layout.readers[layout.reference or ""])] = np.nan
 

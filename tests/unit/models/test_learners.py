@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dualcast.catalogue import UseCase
-from models.inputs import Floats, Inputs, Layout
-from models.intervals.conformal import Intervals
+from models.inputs import Floats, Layout, ModelInputs
+from models.intervals.conformal import ConformalIntervals
 from models.learners.linear import GroupedRidge
 from models.learners.nets import NetParams, Nets
 from models.learners.trees import Growth, TreeParams, Trees, grow
@@ -25,7 +25,7 @@ def layout(use_case: UseCase) -> Layout:
     return Layout.model_validate(plain.model_dump())
 
 
-def _examples(seed: int = 3) -> tuple[Inputs, Floats]:
+def _examples(seed: int = 3) -> tuple[ModelInputs, Floats]:
     """Two entities whose slope rises with the hour, and is opposite in sign between them; code 2 adds 10."""
     rng = np.random.default_rng(seed)
     clock = np.tile(np.arange(24), DAYS * 2)
@@ -33,7 +33,7 @@ def _examples(seed: int = 3) -> tuple[Inputs, Floats]:
     a, b = rng.standard_normal(len(clock)), rng.integers(0, 3, len(clock))
     target = np.where(entity == 0, 1, -1) * clock * a + 10 * (b == 2)
     values = np.stack([a, b], axis=1)[:, np.newaxis].astype(np.float32)
-    return Inputs(values, np.ones(len(clock)), clock[:, np.newaxis], entity), target[:, np.newaxis]
+    return ModelInputs(values, np.ones(len(clock)), clock[:, np.newaxis], entity), target[:, np.newaxis]
 
 
 def test_each_hour_of_each_entity_has_its_own_slope(layout: Layout) -> None:
@@ -81,7 +81,9 @@ def test_a_wild_input_moves_a_prediction_no_further_than_its_reach(layout: Layou
 
 def test_each_horizon_has_its_own_penalty(layout: Layout) -> None:
     inputs, target = _examples()
-    two = Inputs(np.repeat(inputs.values, 2, axis=1), inputs.scale, np.repeat(inputs.clock, 2, axis=1), inputs.entity)
+    two = ModelInputs(
+        np.repeat(inputs.values, 2, axis=1), inputs.scale, np.repeat(inputs.clock, 2, axis=1), inputs.entity
+    )
     ridge = GroupedRidge(layout.model_copy(update={"horizons": 2}), ["a", "b"], alpha=[1e-6, 1e6])
     ridge.fit(two, np.repeat(target, 2, axis=1))
     near, far = (ridge.predict(two)[:, horizon].std() for horizon in (0, 1))
@@ -93,7 +95,7 @@ def test_an_unknown_entity_gets_what_all_share(layout: Layout) -> None:
     inputs, target = _examples()
     ridge = GroupedRidge(layout, ["a", "b"], alpha=1e-6)
     ridge.fit(inputs, target)
-    stranger = Inputs(inputs.values, inputs.scale, inputs.clock, np.full(len(inputs), -1))
+    stranger = ModelInputs(inputs.values, inputs.scale, inputs.clock, np.full(len(inputs), -1))
     # opposite slopes cancel; what is left is the level of code 2
     level = ridge.predict(stranger)[inputs.values[:, 0, 1] == 2].mean()
     assert level == pytest.approx(10, abs=1)
@@ -205,7 +207,7 @@ def test_intervals_cover_what_they_promise_in_every_part_of_the_day() -> None:
     clock = np.tile(np.arange(24), 400)[:, np.newaxis]
     spread = 2 + np.sin(clock / 12 * np.pi)
     residuals, fresh = (spread * rng.standard_normal(clock.shape) for _ in range(2))
-    intervals = Intervals.fit(residuals, clock, (0.1, 0.5, 0.9), 24, parts=24)
+    intervals = ConformalIntervals.fit(residuals, clock, (0.1, 0.5, 0.9), 24, parts=24)
     quantiles = intervals.apply(np.full(clock.shape, 100.0), np.full(len(clock), 2.0), clock)[:, 0]
     inside = (100 + 2 * fresh[:, 0] >= quantiles[:, 0]) & (100 + 2 * fresh[:, 0] <= quantiles[:, 2])
     by_hour = [inside[clock[:, 0] == hour].mean() for hour in range(24)]
@@ -217,9 +219,9 @@ def test_intervals_cover_what_they_promise_in_every_part_of_the_day() -> None:
 def test_quantiles_never_cross_even_where_all_errors_have_one_sign(tmp_path: Path) -> None:
     residuals = np.abs(np.random.default_rng(7).standard_normal((500, 2)))
     clock = np.zeros((500, 2), dtype=np.int64)
-    intervals = Intervals.fit(residuals, clock, (0.025, 0.1, 0.5, 0.9, 0.975), 1, parts=8)
+    intervals = ConformalIntervals.fit(residuals, clock, (0.025, 0.1, 0.5, 0.9, 0.975), 1, parts=8)
     intervals.save(tmp_path / "intervals.npz")
-    again = Intervals.load(tmp_path / "intervals.npz")
+    again = ConformalIntervals.load(tmp_path / "intervals.npz")
     quantiles = again.apply(np.ones((500, 2)), np.ones(500), clock)
     assert (np.diff(quantiles, axis=2) >= 0).all()
     assert again.levels == (0.025, 0.1, 0.5, 0.9, 0.975)

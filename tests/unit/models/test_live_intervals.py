@@ -14,20 +14,20 @@ import pytest
 from batch.engine.partitions import replace_file
 from batch.forecasts import interval_factors as batch
 from dualcast.adapters.lake import factor_rows, factors_file
-from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import Entity, UseCase
 from dualcast.curves.forecast import Forecast
 from dualcast.curves.frames import forecast_frame
+from dualcast.lifecycle.registered_model import RegisteredModel
 from dualcast.records import FeatureRow
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock, day_bounds
 from models.backtest.history import History
-from models.backtest.request import Question
-from models.backtest.track_record import TrackRecord
+from models.backtest.past_forecasts import PastForecasts
+from models.backtest.request import BacktestRequest
 from models.inputs import Floats
-from models.prediction.curve import NoForecastError
+from models.prediction.curve import NoPredictionError
 from models.prediction.intraday import intraday_forecast, intraday_forecasts
-from services.id_svc.intervals import Intervals
+from services.id_svc.intervals import IntervalFactorCache
 from tests.histories import corrupt_from
 
 TODAY = date(2022, 3, 29)
@@ -64,8 +64,8 @@ def as_backtest(
     """The factors of today in a backtest."""
     days = intraday_frame["valid_time"].dt.tz_convert(entity.time_zone).dt.date
     rows = intraday_frame.assign(delivery_day=days)
-    question = Question(quick, "intraday", TODAY - timedelta(days=60), TODAY, "P3M")
-    record = TrackRecord(question, history, rows, pd.DataFrame())
+    question = BacktestRequest(quick, "intraday", TODAY - timedelta(days=60), TODAY, "P3M")
+    record = PastForecasts(question, history, rows, pd.DataFrame())
     record.add([curve for curve in curves if curve.issued_at < midnight])
     found = record.factors(intraday_model, rows[rows["delivery_day"] == TODAY])
     assert set(found) == {(entity.id, midnight)}
@@ -143,9 +143,9 @@ def write(settings: Settings, use_case: UseCase, as_of: datetime, factors: pa.Ta
     replace_file(factors_file(settings, use_case.use_case, as_of, version), factors.drop_columns("model_version"))
 
 
-def following(settings: Settings, use_case: UseCase) -> Intervals:
+def following(settings: Settings, use_case: UseCase) -> IntervalFactorCache:
     """id-svc's factors, after one look at the lake."""
-    intervals = Intervals(settings, {use_case.use_case: use_case})
+    intervals = IntervalFactorCache(settings, {use_case.use_case: use_case})
     intervals.refresh()
     return intervals
 
@@ -154,9 +154,9 @@ def first_since(rows: list[FeatureRow], moment: datetime) -> FeatureRow:
     return next(row for row in rows if row.valid_time >= moment)
 
 
-def curve(intervals: Intervals, model: RegisteredModel, use_case: UseCase, row: FeatureRow) -> Forecast:
+def curve(intervals: IntervalFactorCache, model: RegisteredModel, use_case: UseCase, row: FeatureRow) -> Forecast:
     (made,) = intervals.curves(model, use_case, [row], [row.as_of])
-    assert not isinstance(made, NoForecastError)
+    assert not isinstance(made, NoPredictionError)
     return made
 
 

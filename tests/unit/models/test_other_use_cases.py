@@ -10,16 +10,16 @@ import pandas as pd
 import pytest
 
 from batch.forecasts.frames import curve_of, curve_table, encoded, encoded_curves
-from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import UseCase, load_use_case
 from dualcast.curves.forecast import Forecast
 from dualcast.curves.frames import forecast_frame
 from dualcast.features.as_of import day_ahead_features, target_values
+from dualcast.lifecycle.registered_model import RegisteredModel
 from dualcast.timegrid import DAY
 from models.inputs import Layout
-from models.model import load_model
-from models.prediction.curve import NoForecastError
+from models.prediction.curve import NoPredictionError, raw_model
 from models.prediction.day_ahead import day_ahead_curves
+from models.prediction.packaging import load_model, save_model
 from tests.conftest import ROOT
 from tests.local_days import WEEKDAYS, orders
 from tests.unit.models.conftest import registered, trained
@@ -92,7 +92,7 @@ def test_closed_days_are_forecast_as_nothing(curves: dict[str, Forecast]) -> Non
 def test_a_stored_model_says_the_same(
     tmp_path: Path, warehouses: UseCase, model: RegisteredModel, week: pd.DataFrame, curves: dict[str, Forecast]
 ) -> None:
-    model.raw.save(tmp_path / "model")  # type: ignore[attr-defined]
+    save_model(raw_model(model), tmp_path / "model")
     again = registered(load_model(tmp_path / "model"), "model_da_warehouses")
     assert {c.entity_id: c for c in day_ahead_curves(again, warehouses, week, "d").forecasts()} == curves
 
@@ -133,7 +133,7 @@ def test_without_the_plan_of_promotions_the_curve_says_so(
 
 
 def test_a_curve_that_lacks_a_day_is_refused(warehouses: UseCase, model: RegisteredModel, week: pd.DataFrame) -> None:
-    with pytest.raises(NoForecastError, match="not those of all intervals"):
+    with pytest.raises(NoPredictionError, match="not those of all intervals"):
         day_ahead_curves(model, warehouses, week.drop(index=week.index[3]), "d")
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from dualcast.catalogue import UseCase
-from models.evaluation.scoring import ALL, FaultyForecastsError, figures, read_actuals, read_forecasts
+from models.evaluation.scoring import ALL, FaultyForecastsError, read_actuals, read_forecasts, scores_by_group
 
 START = pd.Timestamp("2022-02-10T23:00Z")
 
@@ -39,7 +39,7 @@ def _written(folder: Path, frame: pd.DataFrame, name: str) -> list[Path]:
 def test_day_ahead_scores_are_by_local_hour(
     use_case: UseCase, tmp_path: Path, forecasts: pd.DataFrame, actuals: pd.DataFrame
 ) -> None:
-    found = figures(
+    found = scores_by_group(
         use_case,
         "day-ahead",
         read_forecasts(_written(tmp_path, forecasts, "f.parquet"), use_case),
@@ -66,7 +66,7 @@ def test_intraday_scores_are_by_horizon_and_the_naive_moves_last_week(
     times = pd.date_range(issued, periods=4, freq="15min")
     truth = actuals.set_index("valid_time")["load"].reindex(times).to_numpy()
     frame = pd.DataFrame({"entity_id": "DE", "valid_time": times, "issued_at": issued, "q10": truth, "q50": truth})
-    found = figures(
+    found = scores_by_group(
         use_case,
         "intraday",
         read_forecasts(_written(tmp_path, frame.assign(q90=truth), "f.parquet"), use_case),
@@ -94,7 +94,7 @@ def test_an_implausible_reference_does_not_count(
 ) -> None:
     glitch = actuals["valid_time"].between(START, START + pd.Timedelta(hours=2))
     actuals.loc[glitch, "load_forecast_tso"] *= 10
-    score = figures(
+    score = scores_by_group(
         use_case,
         "day-ahead",
         read_forecasts(_written(tmp_path, forecasts, "f.parquet"), use_case),
@@ -128,4 +128,4 @@ def test_forecasts_of_other_days_than_the_actuals_are_refused(
 ) -> None:
     late = forecasts.assign(valid_time=forecasts["valid_time"] + pd.Timedelta(days=100))
     with pytest.raises(FaultyForecastsError, match="meets an actual"):
-        figures(use_case, "day-ahead", late, actuals.assign(entity_id="DE"))
+        scores_by_group(use_case, "day-ahead", late, actuals.assign(entity_id="DE"))

@@ -21,7 +21,7 @@ from services.id_svc.app import build_app
 from services.id_svc.deps import IntradayDeps
 from services.id_svc.forecaster import IntradayForecaster
 from services.id_svc.freshness import InputAges
-from services.id_svc.model_cache import ModelShelf
+from services.id_svc.model_cache import ModelCache
 from tests import services_world as world
 
 INTRADAY = "/api/v1/forecasts/intraday/DE"
@@ -118,7 +118,7 @@ class Desk:
     features: FakeFeatures
     curves: CurveBook
     series: SeriesBook
-    shelf: ModelShelf
+    model_cache: ModelCache
     forecaster: IntradayForecaster
     app: FastAPI
     scored: list[int]
@@ -143,8 +143,8 @@ def desk_of(known: Mapping[str, UseCase], clock: Clock | None = None) -> Desk:
         {"champion": FakeModel("model_id_de_load", "2"), "previous": FakeModel("model_id_de_load", "1")}
     )
     features = FakeFeatures(row_at(world.NOW))
-    shelf = ModelShelf(models, known, prove)
-    shelf.refresh()
+    model_cache = ModelCache(models, known, prove)
+    model_cache.refresh()
     ages = InputAges(known, series)
     scored: list[int] = []
     seen: list[dict[str, list[float]]] = []
@@ -156,9 +156,9 @@ def desk_of(known: Mapping[str, UseCase], clock: Clock | None = None) -> Desk:
         seen.extend(row.features for row in rows)
         return score(model, use_case, rows, issued_at)
 
-    forecaster = IntradayForecaster({"de_load": features}, shelf, noted, curves, series, clock, ages)
-    deps = IntradayDeps(world.settings(clock), known, forecaster, shelf, curves, series)
-    return Desk(models, features, curves, series, shelf, forecaster, build_app(deps), scored, seen)
+    forecaster = IntradayForecaster({"de_load": features}, model_cache, noted, curves, series, clock, ages)
+    deps = IntradayDeps(world.settings(clock), known, forecaster, model_cache, curves, series)
+    return Desk(models, features, curves, series, model_cache, forecaster, build_app(deps), scored, seen)
 
 
 def filled_desk() -> Desk:

@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 import pytest
 
 from dualcast.timegrid import parse_moment
-from services.id_svc.model_cache import ModelShelf
+from services.id_svc.model_cache import ModelCache
 from tests import services_world as world
 from tests.unit.services.id_desk import Desk, FakeModel, desk_of, filled_desk, prove, row_at
 
@@ -95,20 +95,20 @@ def test_only_the_fallbacks_of_the_catalogue_are_used(desk: Desk) -> None:
 
 
 def test_a_new_champion_is_taken_up_and_a_broken_one_is_not(desk: Desk) -> None:
-    desk.shelf.refresh()
+    desk.model_cache.refresh()
     assert desk.models.loads == 2
     desk.models.held["champion"] = FakeModel("model_id_de_load", "3")
-    desk.shelf.refresh()
+    desk.model_cache.refresh()
     assert desk.ask()["model"]["version"] == "3"
     desk.models.held["champion"], desk.models.broken = FakeModel("model_id_de_load", "4"), {"4"}
-    desk.shelf.refresh()
+    desk.model_cache.refresh()
     assert desk.ask()["model"]["version"] == "3"
 
 
 def test_while_the_registry_is_away_the_loaded_models_serve(desk: Desk) -> None:
     desk.models.away = True
     with pytest.raises(ConnectionError):
-        desk.shelf.refresh()
+        desk.model_cache.refresh()
     assert desk.ask()["model"]["version"] == "2"
 
 
@@ -116,9 +116,9 @@ def test_a_service_that_starts_without_the_registry_serves_what_it_had_last(desk
     names = ("champion", "previous", "challenger")
     desk.models.on_disk = {name: FakeModel("model_id_de_load", str(i), works=i > 7) for i, name in enumerate(names, 7)}
     desk.models.away = True
-    fresh = ModelShelf(desk.models, world.catalogue(), prove)
+    fresh = ModelCache(desk.models, world.catalogue(), prove)
     fresh.take_last()
-    desk.forecaster._shelf = fresh
+    desk.forecaster._model_cache = fresh
     body = desk.ask()
     assert (body["model"]["version"], body["fallback"]) == ("8", "previous_version")
     desk.models.away = False
@@ -146,7 +146,7 @@ def test_status_and_health_tell_what_is_loaded(desk: Desk) -> None:
 )
 def test_without_a_model_it_is_ready_where_it_can_answer_with_a_day_ahead_curve(now: str, status: int) -> None:
     lone = desk_of(world.catalogue(), world.frozen(parse_moment(now)))
-    lone.app.state.deps.shelf = lone.forecaster._shelf = ModelShelf(lone.models, world.catalogue(), prove)
+    lone.app.state.deps.model_cache = lone.forecaster._model_cache = ModelCache(lone.models, world.catalogue(), prove)
     lone.curves.add(world.day_ahead(date(2022, 5, 3)))
     assert lone.client.get("/health/ready").status_code == lone.client.get(INTRADAY).status_code == status
 

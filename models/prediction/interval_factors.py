@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 
-from dualcast.adapters.model_registry import RegisteredModel
 from dualcast.catalogue import UseCase
+from dualcast.lifecycle.registered_model import RegisteredModel
 from models.inputs import Floats
 from models.intervals.adaptive import entity_factors, one_an_hour
-from models.model import Model
 from models.prediction.curve import raw_model
+from models.prediction.model import ForecastModel
 
 # Entity and cutoff, or another moment -> what the offsets of its horizons and levels are multiplied with, (H, levels).
 Factors = Mapping[tuple[str, datetime], Floats]
@@ -55,7 +55,7 @@ def in_force(
     return (None, None) if since is None else (since, known[since])
 
 
-def _with_horizon(use_case: UseCase, raw: Model, past: pd.DataFrame) -> pd.DataFrame:
+def _with_horizon(use_case: UseCase, raw: ForecastModel, past: pd.DataFrame) -> pd.DataFrame:
     """Published points with the place in their curve; intraday of one curve an hour."""
     if raw.layout.path == "day-ahead":
         return past.assign(horizon=0)
