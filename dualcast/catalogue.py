@@ -35,6 +35,9 @@ Duration = Annotated[
     timedelta, BeforeValidator(lambda v: duration(v) if isinstance(v, str) else v), PlainSerializer(iso_duration)
 ]
 Path_ = Literal["day-ahead", "intraday"]
+PathIdentifier = Literal["day_ahead", "intraday"]
+_IDENTIFIERS: dict[Path_, PathIdentifier] = {"day-ahead": "day_ahead", "intraday": "intraday"}
+MEDIAN = 0.5
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
@@ -53,6 +56,19 @@ def _expanded(features: Any) -> Any:
             text = str(value).removeprefix("PT").removeprefix("P").lower()
             out[name.replace(argument[0], text)] = {**spec, argument[1]: value}
     return out
+
+
+def path_identifier(path: Path_) -> PathIdentifier:
+    """The spelling of a path in records, tables, folders and attributes, where it must be an identifier."""
+    return _IDENTIFIERS[path]
+
+
+def path_of(identifier: str) -> Path_:
+    """The path with this identifier. Raises ValueError for any other text."""
+    for path, name in _IDENTIFIERS.items():
+        if name == identifier:
+            return path
+    raise ValueError(f"{identifier!r} is not the identifier of a path: {', '.join(_IDENTIFIERS.values())}")
 
 
 Features = Annotated[dict[str, FeatureSpec], BeforeValidator(_expanded)]
@@ -170,7 +186,34 @@ class CurveQuality(Strict):
     usual: Duration = Field(timedelta(days=28), description="how far back the earlier curves reach")
 
 
-class DayAhead(Strict):
+class QuantileLevels(Strict):
+    """The quantiles of a path's curves, and which of them are shown and scored."""
+
+    quantiles: tuple[float, ...]
+    interval: tuple[float, float] = Field(
+        (0.1, 0.9),
+        description="the two levels between which the interval lies that is shown and whose coverage is scored",
+    )
+
+    @property
+    def shown_levels(self) -> tuple[float, float, float]:
+        """The lower bound of the interval, the median, and the upper bound."""
+        return self.interval[0], MEDIAN, self.interval[1]
+
+    @model_validator(mode="after")
+    def _shown_levels_are_forecast(self) -> Self:
+        if list(self.quantiles) != sorted(set(self.quantiles)) or not all(0 < q < 1 for q in self.quantiles):
+            raise ValueError("quantiles must rise, between 0 and 1")
+        low, _, high = self.shown_levels
+        if not low < MEDIAN < high:
+            raise ValueError(f"the interval {low:g} to {high:g} does not hold the median")
+        missing = [f"{level:g}" for level in self.shown_levels if level not in self.quantiles]
+        if missing:
+            raise ValueError(f"quantiles must hold the median and the interval; missing: {', '.join(missing)}")
+        return self
+
+
+class DayAhead(QuantileLevels):
     """The batch path: once a day, every interval of tomorrow, or of several days from tomorrow on."""
 
     resolution: Duration
@@ -178,7 +221,6 @@ class DayAhead(Strict):
     cutoff: time
     measurement_delay: Duration = Field(timedelta(0), description="observed values younger than this are not used")
     lookback: Duration
-    quantiles: tuple[float, ...]
     features: Features
     scale: str | None = Field(None, description="feature that levels are divided by before they reach a model")
     forecaster: ForecasterSpec
@@ -188,14 +230,13 @@ class DayAhead(Strict):
     fallbacks: tuple[Literal["degraded_inputs", "last_stored"], ...] = ("degraded_inputs", "last_stored")
 
 
-class Intraday(Strict):
+class Intraday(QuantileLevels):
     """The streaming path: every few minutes, the coming hours."""
 
     resolution: Duration
     horizons: int = Field(gt=0, le=400)
     lookback: Duration
     ahead: Duration = Field(timedelta(days=2), description="how far into the future forecasts of others are kept")
-    quantiles: tuple[float, ...]
     features: Features
     scale: str | None = None
     forecaster: ForecasterSpec
@@ -292,8 +333,6 @@ class UseCase(Strict):
             raise ValueError(f"resolution {iso_duration(part.resolution)} is no multiple of the grid within a day")
         if part.scale is not None and part.scale not in part.features:
             raise ValueError(f"scale {part.scale!r} is not one of the features")
-        if list(part.quantiles) != sorted(set(part.quantiles)) or not {0.1, 0.5, 0.9} <= set(part.quantiles):
-            raise ValueError("quantiles must rise and hold 0.1, 0.5 and 0.9")
         self._check_names(part.optional)
         for feature, spec in part.features.items():
             self._check_names(spec.variables(), f"feature {feature!r}: ")

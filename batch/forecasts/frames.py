@@ -12,6 +12,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
 from batch.engine.partitions import ROWS_FILE, read_file, replace_file
+from dualcast.catalogue import path_identifier
 from dualcast.curves.forecast import Forecast, Point
 from dualcast.curves.quantiles import quantile_column
 from dualcast.timegrid import from_micros, iso_duration, micros
@@ -165,7 +166,7 @@ def encoded(made: DayAheadCurves) -> pa.RecordBatch:
     part, levels = made.use_case.day_ahead, made.levels
     same = {
         "use_case": made.use_case.use_case,
-        "path": "day_ahead",
+        "path": path_identifier("day-ahead"),
         "target": made.use_case.target,
         "unit": made.use_case.unit,
         "resolution": iso_duration(part.resolution),

@@ -15,10 +15,10 @@ from feast.data_format import ParquetFormat
 from feast.types import Array, Float64, Int64, String, UnixTimestamp
 
 from dualcast.adapters.lake import LakePaths
-from dualcast.catalogue import Path_, UseCase
+from dualcast.catalogue import Path_, UseCase, path_identifier
 from dualcast.features.plan import FeaturePlan
 
-DAY_AHEAD = "day_ahead"
+DAY_AHEAD = path_identifier("day-ahead")
 INTRADAY_HISTORY = "intraday_history"
 INTRADAY_LATEST = "intraday_latest"
 # Of the online row itself; no feature may have one of these names.

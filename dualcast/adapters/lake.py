@@ -15,10 +15,9 @@ import pandas as pd
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from dualcast.catalogue import Path_
+from dualcast.catalogue import Path_, path_identifier
 from dualcast.settings import Settings
 
-_GOLD = {"day-ahead": "day_ahead", "intraday": "intraday"}
 _TARGETS = {"day-ahead": "actual", "intraday": "actuals"}
 _KEYS = ["entity_id", "valid_time", "event_timestamp"]
 _ISSUED = "issue_date="
@@ -61,7 +60,7 @@ class LakePaths:
 
     def gold(self, path: Path_) -> str:
         """Parquet: the feature rows of one path, below it use_case=<name>."""
-        return f"{self.root}/gold/{_GOLD[path]}"
+        return f"{self.root}/gold/{path_identifier(path)}"
 
     def gold_of(self, path: Path_, use_case: str) -> str:
         """The part of Gold that belongs to one use case."""
@@ -69,7 +68,7 @@ class LakePaths:
 
     def forecasts(self, path: Path_, use_case: str) -> str:
         """Parquet: the forecasts of one path and use case, below it issue_date=<date>."""
-        return f"{self.root}/forecasts/path={_GOLD[path]}/use_case={use_case}"
+        return f"{self.root}/forecasts/path={path_identifier(path)}/use_case={use_case}"
 
     def interval_factors(self, use_case: str) -> str:
         """Parquet: how wide intraday intervals are to be, below it as_of=<moment>/<model version>.parquet."""

@@ -10,7 +10,7 @@ from datetime import date, datetime, time, timedelta
 
 import pandas as pd
 
-from dualcast.catalogue import Path_, UseCase
+from dualcast.catalogue import Path_, UseCase, path_identifier
 from dualcast.timegrid import day_bounds
 
 _REFIT = re.compile(r"P(?=\d)(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?")
@@ -130,4 +130,4 @@ def what_if(use_case: UseCase, path: Path_, cutoff: time | None, without: Sequen
         if part.scale is not None and part.scale not in kept:
             raise BacktestRequestError(f"--without {', '.join(without)}: the scale {part.scale!r} reads it")
         changes |= {"features": kept, "optional": tuple(v for v in part.optional if v not in without)}
-    return use_case.model_copy(update={path.replace("-", "_"): part.model_copy(update=changes)})
+    return use_case.model_copy(update={path_identifier(path): part.model_copy(update=changes)})

@@ -9,7 +9,7 @@ from typing import cast
 
 import numpy as np
 
-from dualcast.catalogue import Path_, UseCase
+from dualcast.catalogue import Path_, UseCase, path_identifier
 from dualcast.curves.forecast import Forecast, Point
 from dualcast.lifecycle.registered_model import PREVIOUS, RegisteredModel
 from dualcast.timegrid import iso_duration
@@ -45,7 +45,7 @@ class Curve:
         reasons = distinct(self.reasons)
         return Forecast(
             use_case=use_case.use_case,
-            path=path.replace("-", "_"),
+            path=path_identifier(path),
             entity_id=self.entity_id,
             issued_at=self.issued_at,
             target=use_case.target,

@@ -15,7 +15,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, WebSocket, WebSocketDisconnect
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from dualcast.catalogue import Path_, UseCase
+from dualcast.catalogue import Path_, UseCase, path_identifier
 from dualcast.curves.forecast import Forecast
 from dualcast.timegrid import micros
 from services.access.control import check_access, check_again
@@ -36,7 +36,7 @@ class Subscription:
     """The curves that one reader waits for: of each entity the newest that it has not had."""
 
     def __init__(self, use_case: UseCase, path: Path_, entity_ids: Collection[str]) -> None:
-        self._wanted = use_case.use_case, path.replace("-", "_"), frozenset(entity_ids)
+        self._wanted = use_case.use_case, path_identifier(path), frozenset(entity_ids)
         self._waiting: dict[str, StoredCurve] = {}
         self._come = asyncio.Event()
         self._loop = asyncio.get_running_loop()

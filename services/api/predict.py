@@ -14,7 +14,7 @@ from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from dualcast.catalogue import Entity, UseCase
+from dualcast.catalogue import Entity, UseCase, path_of
 from dualcast.curves.forecast import Forecast
 from dualcast.timegrid import local_date
 from services.api.answers import Answered
@@ -75,7 +75,7 @@ class PredictedBatch(BaseModel, Generic[Curve]):
 
 def part_of(ask: PredictRequest, answered: Answered, use_case: UseCase, entity: Entity, now: datetime) -> bytes:
     """The JSON of what was asked of a curve. Raises ProblemError 404 where it holds nothing of the day, and 422."""
-    resolution = use_case.part("intraday" if answered.forecast.path == "intraday" else "day-ahead").resolution
+    resolution = use_case.part(path_of(answered.forecast.path)).resolution
     points = points_within(None if ask.horizon is None else span(ask.horizon), resolution)
     if ask.forecast_date is not None:
         answered = replace(answered, encoded=Encoded(_of_day(answered.forecast, ask.forecast_date, entity)))

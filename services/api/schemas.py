@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from dualcast.catalogue import PathIdentifier
 from services.http.problems import Problem
 
 _TRACE: dict[str, JsonValue] = {
@@ -136,7 +137,7 @@ class IssuedPoint(PointInfo):
 class IssuedForecast(CurveFacts):
     """A curve as it was issued, beside what came true."""
 
-    path: Literal["day_ahead", "intraday"]
+    path: PathIdentifier
     points: list[IssuedPoint]
 
 

@@ -17,6 +17,7 @@ from dualcast.adapters.kafka.clients import RecordConsumer
 from dualcast.adapters.kafka.readers import reaching
 from dualcast.adapters.store.engine import StoreAwayError
 from dualcast.adapters.store.forecasts import IssueDay, save
+from dualcast.catalogue import path_of
 from dualcast.curves.forecast import Forecast
 from dualcast.records import Topic
 from dualcast.settings import Settings
@@ -82,9 +83,12 @@ class Recorder:
     def _curves(self, records: Sequence[dict[str, Any]]) -> Iterator[Forecast]:
         for record in records:
             try:
-                yield Forecast.from_record(record)
+                curve = Forecast.from_record(record)
+                path_of(curve.path)
             except (TypeError, ValueError, KeyError) as error:
                 self._refuse(repr(error))
+            else:
+                yield curve
 
     def _save(self, curves: Sequence[Forecast]) -> None:
         new = save(self._engine, curves, self._clock.now())

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Row
 
 from dualcast.adapters.store.engine import take_at_most, transaction
 from dualcast.adapters.store.tables import ForecastRow
-from dualcast.catalogue import Path_
+from dualcast.catalogue import Path_, path_identifier, path_of
 from dualcast.curves.forecast import Forecast, Point
 
 _SAME = ("use_case", "path", "entity_id", "issued_at", "model_name", "model_version", "target", "unit", "resolution")
@@ -47,8 +47,9 @@ class IssueDay:
     @classmethod
     def of(cls, forecast: Forecast) -> Self:
         """The one that a curve belongs to."""
-        path: Path_ = "intraday" if forecast.path == "intraday" else "day-ahead"
-        return cls(forecast.use_case, path, forecast.entity_id, forecast.issued_at.astimezone(UTC).date())
+        return cls(
+            forecast.use_case, path_of(forecast.path), forecast.entity_id, forecast.issued_at.astimezone(UTC).date()
+        )
 
 
 def save(engine: Engine, forecasts: Sequence[Forecast], now: datetime) -> int:
@@ -68,7 +69,7 @@ def save(engine: Engine, forecasts: Sequence[Forecast], now: datetime) -> int:
 def stored(engine: Engine, span: Span) -> Iterator[Forecast]:
     """Curves by time of issue, as they were published, a few hundred at a time. Raises StoreAwayError."""
     table = ForecastRow.__table__
-    wanted = select(table).where(table.c.use_case == span.use_case, table.c.path == span.path.replace("-", "_"))
+    wanted = select(table).where(table.c.use_case == span.use_case, table.c.path == path_identifier(span.path))
     if span.start is not None:
         wanted = wanted.where(table.c.issued_at >= span.start)
     if span.end is not None:
@@ -105,7 +106,7 @@ def _issued_between(series: tuple[str, Path_, str], days: Collection[date]) -> C
     first, last = (datetime.combine(day, time(0), UTC) for day in (min(days), max(days)))
     return and_(
         table.c.use_case == use_case,
-        table.c.path == path.replace("-", "_"),
+        table.c.path == path_identifier(path),
         table.c.entity_id == entity_id,
         table.c.issued_at >= first,
         table.c.issued_at < last + timedelta(days=1),

@@ -16,6 +16,8 @@ from dualcast.catalogue import (
     load_catalogue,
     load_use_case,
     parse_use_case,
+    path_identifier,
+    path_of,
 )
 from tests.conftest import ROOT
 
@@ -41,7 +43,27 @@ def line_of(text: str, part: str) -> int:
         (
             "quantiles: [0.1, 0.5, 0.9]\n  scale: load_mean_7d",
             "quantiles: [0.5]\n  scale: load_mean_7d",
-            "0.1, 0.5 and",
+            "missing: 0.1, 0.9",
+        ),
+        (
+            "quantiles: [0.1, 0.5, 0.9]\n  scale: load_mean_7d",
+            "quantiles: [0.1, 0.9]\n  scale: load_mean_7d",
+            "missing: 0.5",
+        ),
+        (
+            "quantiles: [0.1, 0.5, 0.9]\n  scale: load_mean_7d",
+            "quantiles: [0.1, 0.5, 0.9]\n  interval: [0.05, 0.95]\n  scale: load_mean_7d",
+            "missing: 0.05, 0.95",
+        ),
+        (
+            "quantiles: [0.1, 0.5, 0.9]\n  scale: load_mean_7d",
+            "quantiles: [0.1, 0.5, 0.9]\n  interval: [0.5, 0.9]\n  scale: load_mean_7d",
+            "does not hold the median",
+        ),
+        (
+            "quantiles: [0.1, 0.5, 0.9]\n  scale: load_mean_7d",
+            "quantiles: [0.5, 0.1, 0.9]\n  scale: load_mean_7d",
+            "quantiles must rise",
         ),
         ("published: {delay: PT0S}", "published: {delay: PT0S, days_before: 1, at: '10:00'}", "either 'delay' or both"),
         ("scale: load_mean_7d", "scale: load_mean_9d", "'load_mean_9d' is not one of the features"),
@@ -52,6 +74,20 @@ def test_a_mistake_is_refused(old: str, new: str, says: str) -> None:
     assert old in TEXT
     with pytest.raises(CatalogueError, match=re.escape(says)):
         parse_use_case(TEXT.replace(old, new, 1), "x.yaml")
+
+
+def test_the_shown_interval_may_be_other_levels_than_the_default() -> None:
+    wide = "quantiles: [0.05, 0.5, 0.95]\n  interval: [0.05, 0.95]\n  scale: load_mean_7d"
+    use_case = parse_use_case(TEXT.replace("quantiles: [0.1, 0.5, 0.9]\n  scale: load_mean_7d", wide, 1), "x.yaml")
+    assert use_case.day_ahead.shown_levels == (0.05, 0.5, 0.95)
+    assert use_case.part("intraday").shown_levels == (0.1, 0.5, 0.9)
+
+
+def test_a_path_and_its_identifier_convert_both_ways() -> None:
+    assert [path_identifier(path) for path in ("day-ahead", "intraday")] == ["day_ahead", "intraday"]
+    assert [path_of(name) for name in ("day_ahead", "intraday")] == ["day-ahead", "intraday"]
+    with pytest.raises(ValueError, match="'day-ahead' is not the identifier of a path"):
+        path_of("day-ahead")
 
 
 def test_a_mistake_names_file_and_line() -> None:

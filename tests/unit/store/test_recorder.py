@@ -40,11 +40,12 @@ def test_what_comes_twice_is_kept_once(store: Engine) -> None:
 def test_one_record_that_makes_no_sense_does_not_hold_up_the_others(store: Engine) -> None:
     no_curve = {"entity_id": "DE"}
     unstorable = world.day_ahead(DAYS[1], entity_id=None)
-    records = [CURVES[0].to_record(), no_curve, unstorable.to_record(), CURVES[2].to_record()]
+    unknown_path = CURVES[1].to_record() | {"path": "weekly"}
+    records = [CURVES[0].to_record(), no_curve, unknown_path, unstorable.to_record(), CURVES[2].to_record()]
     with capture_logs() as logs:
         assert Recorder(store, world.frozen(), nobody_caches).take(records, threading.Event())
     assert kept(store) == [CURVES[0], CURVES[2]]
-    assert [log["event"] for log in logs] == ["curve refused"] * 2
+    assert [log["event"] for log in logs] == ["curve refused"] * 3
 
 
 def test_a_store_that_comes_back_gets_what_waited(store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
