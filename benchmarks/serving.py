@@ -24,6 +24,7 @@ from benchmarks.embedded import USE_CASES, embedded
 from dualcast.adapters.feature_store import OnlineFeatures, apply_definitions, repo_config
 from dualcast.adapters.kafka.clients import RecordProducer, create_topics
 from dualcast.adapters.model_registry import Run
+from dualcast.arrays import Floats
 from dualcast.catalogue import UseCase, load_use_case
 from dualcast.curves.forecast import Forecast, Point
 from dualcast.features.intraday_plan import feature_set
@@ -32,7 +33,7 @@ from dualcast.lifecycle.registered_model import model_name
 from dualcast.records import FeatureRow, Topic
 from dualcast.settings import Settings
 from dualcast.timegrid import floor, iso_duration, local_date
-from models.inputs import Floats, Layout
+from models.inputs import Layout
 from models.prediction.model import ForecastModel
 from models.training.fitting import Examples, fit_model
 from models.training.publishing import publish_model

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from dualcast.arrays import Floats
 
 
 def mape(actual: Floats, forecast: Floats) -> float:

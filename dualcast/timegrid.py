@@ -13,8 +13,9 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+
+from dualcast.arrays import Slots
 
 DAY = timedelta(days=1)
 # The clock of a zone changes by at most this much, so a local day lasts 24 hours give or take it.
@@ -55,7 +56,7 @@ class Grid:
     step: timedelta
     zone: str
 
-    def numbers(self, times: pd.DatetimeIndex) -> NDArray[np.int64]:
+    def numbers(self, times: pd.DatetimeIndex) -> Slots:
         """The number of the interval that each moment lies in; times know their zone."""
         if self.step < DAY:
             return np.asarray(times.as_unit("us").asi8 // (self.step // timedelta(microseconds=1)), dtype=np.int64)
@@ -66,7 +67,7 @@ class Grid:
         """The number of the interval that a moment lies in."""
         return int(self.numbers(pd.DatetimeIndex([moment]))[0])
 
-    def starts(self, numbers: NDArray[np.int64]) -> pd.DatetimeIndex:
+    def starts(self, numbers: Slots) -> pd.DatetimeIndex:
         """When intervals begin, UTC; a day whose midnight the clock skips begins when it jumps."""
         if self.step < DAY:
             seconds = numbers * int(self.step.total_seconds())
@@ -86,7 +87,7 @@ def delivery_slots(day: date, zone: str, step: timedelta, days: int = 1) -> pd.D
     23
     """
     if step >= DAY:
-        return Grid(step, zone).starts((day - _EPOCH.date()).days + np.arange(days))
+        return Grid(step, zone).starts(day_number(day) + np.arange(days))
     start, end = day_bounds(day, zone, days)
     return pd.date_range(start, end, freq=step, inclusive="left")
 
@@ -133,6 +134,11 @@ def parse_moment(text: str) -> datetime:
 def as_utc(moment: datetime) -> datetime:
     """A time in UTC, which a time without zone is taken to be in already."""
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def day_number(day: date) -> int:
+    """A date as days since 1970-01-01."""
+    return (day - _EPOCH.date()).days
 
 
 def micros(moment: datetime) -> int:

@@ -16,15 +16,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from dualcast.arrays import Floats, Ints
 from dualcast.catalogue import Entity, Path_, UseCase
 from dualcast.features.holidays import SlotCalendar
 from dualcast.features.plan import FeaturePlan
 from dualcast.features.special_days import FIRST_NAMED
 from dualcast.records import FeatureRow
 from dualcast.timegrid import micros
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 # Feature functions whose values are codes, with how many there are: linear models give each code its own level.
 _CODES = {"weekday": 7, "day_type": 3, "special_day": FIRST_NAMED}

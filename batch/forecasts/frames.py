@@ -12,11 +12,11 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
 from batch.engine.partitions import ROWS_FILE, read_file, replace_file
+from dualcast.arrays import Ints
 from dualcast.catalogue import path_identifier
 from dualcast.curves.forecast import Forecast, Point
 from dualcast.curves.quantiles import quantile_column
 from dualcast.timegrid import from_micros, iso_duration, micros
-from models.inputs import Ints
 
 if TYPE_CHECKING:
     # jobs that make no forecast need not load what makes them

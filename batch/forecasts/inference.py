@@ -30,11 +30,11 @@ from batch.quality.verdicts import Key, Verdict
 from dualcast.adapters.kafka.clients import RecordProducer
 from dualcast.adapters.lake import forecast_rows, gold_curves, lake_paths
 from dualcast.adapters.model_registry import UnknownModelError, current_version
+from dualcast.arrays import Floats
 from dualcast.catalogue import UseCase
 from dualcast.lifecycle.registered_model import RegisteredModel, model_name
 from dualcast.records import Topic
 from dualcast.settings import Settings
-from models.inputs import Floats
 from models.prediction.curve import NoPredictionError
 from models.prediction.day_ahead import DayAheadCurves, day_ahead_curves
 from models.prediction.interval_factors import Factors

@@ -24,13 +24,13 @@ from batch.forecasts.worker_models import registered
 from batch.lake.gold_day_ahead import silver_version
 from dualcast.adapters.lake import exists, factors_file, lake_paths
 from dualcast.adapters.model_registry import current_version
+from dualcast.arrays import Floats
 from dualcast.catalogue import UseCase
 from dualcast.curves.quantiles import quantile_column
 from dualcast.lifecycle.registered_model import ALIASES, Alias, RegisteredModel, model_name
 from dualcast.settings import Settings
 from dualcast.timegrid import day_bounds, local_date
 from models.evaluation.actuals import with_actuals
-from models.inputs import Floats
 from models.intervals.adaptive import record_length
 from models.prediction.curve import raw_model
 from models.prediction.interval_factors import interval_factors

@@ -29,11 +29,11 @@ from batch.engine.partitions import read_file, replace_file
 from batch.lake.gold_day_ahead import silver_version
 from dualcast.adapters.kafka.records import UndecodableError, reader
 from dualcast.adapters.lake import lake_paths
+from dualcast.arrays import Floats
 from dualcast.catalogue import UseCase
 from dualcast.features.as_of import target_values
 from dualcast.features.intraday_plan import feature_set
 from dualcast.features.plan import FeaturePlan
-from dualcast.features.registry import Floats
 from dualcast.features.rows import FeatureRows
 from dualcast.records import Topic
 from dualcast.settings import Settings

@@ -16,11 +16,11 @@ import pyarrow.dataset as ds
 
 from batch.forecasts.frames import curve_table
 from dualcast.adapters.lake import lake_paths
+from dualcast.arrays import Floats, Ints
 from dualcast.catalogue import UseCase
 from dualcast.curves.quantiles import quantile_column
 from dualcast.settings import Settings
 from dualcast.timegrid import delivery_slots
-from models.inputs import Floats, Ints
 
 # The columns of ``measured``, as Spark has them.
 FACTS = (

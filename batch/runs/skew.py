@@ -17,11 +17,11 @@ from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
 from batch.lake.gold_day_ahead import silver_version
 from dualcast.adapters.lake import exists, lake_paths
+from dualcast.arrays import Floats
 from dualcast.catalogue import Entity, UseCase
 from dualcast.features.as_of import intraday_features_at
 from dualcast.features.intraday_plan import feature_set
 from dualcast.features.plan import FeaturePlan
-from dualcast.features.registry import Floats
 from dualcast.settings import Settings
 from dualcast.timegrid import DAY, day_bounds
 

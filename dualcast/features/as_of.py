@@ -14,11 +14,10 @@ from itertools import groupby, islice
 import numpy as np
 import pandas as pd
 
+from dualcast.arrays import Floats, Slots
 from dualcast.catalogue import Entity, UseCase
 from dualcast.features.holidays import SlotCalendar
 from dualcast.features.plan import FeaturePlan
-from dualcast.features.registry import Floats
-from dualcast.features.window import Slots
 from dualcast.timegrid import Grid, micros
 
 UNKNOWN_TIME = -1

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from dualcast.features.registry import Floats, feature
-from dualcast.features.window import Slots, Window
+from dualcast.arrays import Floats, Slots
+from dualcast.catalogue.features import feature
+from dualcast.features.window import Window
 
 _YEAR_SECONDS = 365.2425 * 86400
 # 1970-01-01 was a Thursday

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from functools import lru_cache
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import holidays as holidays_library
@@ -13,15 +12,12 @@ import numpy as np
 import pandas as pd
 from holidays.constants import SCHOOL
 
-from dualcast.features.registry import Floats
+from dualcast.arrays import Floats, Slots
+from dualcast.catalogue import Entity, HolidayCalendar
 from dualcast.features.special_days import special_days
-
-if TYPE_CHECKING:
-    from dualcast.catalogue import Entity, HolidayCalendar
-    from dualcast.features.window import Slots
+from dualcast.timegrid import day_number
 
 _FIRST_YEAR, _LAST_YEAR = 2000, 2100
-_EPOCH = date(1970, 1, 1)
 # From this share of the population on, a holiday makes the day a Sunday.
 _HOLIDAY_AS_SUNDAY = 0.5
 WORKDAY, SATURDAY, SUNDAY = 0, 1, 2
@@ -80,8 +76,7 @@ class SlotCalendar:
         return special_day_codes(self._calendar)[self._index(day)]
 
     def _index(self, day: Slots) -> Slots:
-        first = (date(_FIRST_YEAR, 1, 1) - _EPOCH).days
-        return np.clip(day - first, 0, len(self._shares) - 1)
+        return np.clip(day - day_number(date(_FIRST_YEAR, 1, 1)), 0, len(self._shares) - 1)
 
     def day_type(self, slot: Slots) -> Slots:
         """0 workday, 1 Saturday, 2 Sunday; a holiday of most people counts as a Sunday."""
@@ -201,8 +196,3 @@ def _offsets_at(seconds: Slots, zone: str) -> Slots:
     times = pd.DatetimeIndex(seconds.astype("datetime64[s]"), tz="UTC")
     offsets: Slots = times.tz_convert(ZoneInfo(zone)).tz_localize(None).as_unit("s").asi8 - seconds
     return offsets
-
-
-def day_number(day: date) -> int:
-    """A date as days since 1970-01-01."""
-    return (day - _EPOCH) // timedelta(days=1)

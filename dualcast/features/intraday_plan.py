@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from dualcast.arrays import Floats, Slots
 from dualcast.catalogue import Entity, UseCase
 from dualcast.features.plan import FeaturePlan
-from dualcast.features.registry import Floats
-from dualcast.features.window import Slots, Window
+from dualcast.features.window import Window
 from dualcast.observations.validation import YARDSTICK_AGE
 from dualcast.timegrid import CLOCK_CHANGE
 

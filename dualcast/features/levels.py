@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import numpy as np
 
-from dualcast.features.registry import Floats, feature
+from dualcast.arrays import Floats
+from dualcast.catalogue.features import feature
 from dualcast.features.window import Window
 
 

@@ -10,10 +10,11 @@ from typing import Self
 
 import numpy as np
 
+from dualcast.arrays import Floats, Slots
 from dualcast.catalogue import Entity, Path_, UseCase
+from dualcast.catalogue.features import FeatureSpec
 from dualcast.features.holidays import SlotCalendar
-from dualcast.features.registry import FeatureSpec, Floats
-from dualcast.features.window import Slots, Window
+from dualcast.features.window import Window
 from dualcast.timegrid import Grid
 
 

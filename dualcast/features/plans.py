@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dualcast.features.registry import Floats, feature
+from dualcast.arrays import Floats
+from dualcast.catalogue.features import feature
 from dualcast.features.window import Window
 
 

@@ -13,14 +13,11 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 
-from dualcast.features.registry import Floats
+from dualcast.arrays import Floats, Micros
 from dualcast.features.window import is_sliding, sequence_of
 from dualcast.records import FeatureRow
 from dualcast.timegrid import from_micros, micros
-
-Micros = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

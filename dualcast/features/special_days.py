@@ -13,7 +13,7 @@ import holidays as holidays_library
 import numpy as np
 from numpy.typing import NDArray
 
-from dualcast.features.registry import Floats
+from dualcast.arrays import Floats
 
 Shares = tuple[tuple[str, float], ...]
 ORDINARY, OTHER_HOLIDAY, BRIDGE, DAY_AFTER, DAY_BEFORE, SATURDAY_AFTER, PERIOD_WEEKEND = range(7)

@@ -14,10 +14,9 @@ from typing import Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from dualcast.arrays import Floats, Slots, Texts
 from dualcast.features.intraday_plan import IntradayPlan
-from dualcast.features.registry import Floats
-from dualcast.features.window import Slots
-from dualcast.observations.validation import IMPLAUSIBLE, Texts, implausible
+from dualcast.observations.validation import IMPLAUSIBLE, implausible
 
 UNKNOWN = np.iinfo(np.int64).min
 _Number = TypeVar("_Number", np.float64, np.int64)

@@ -16,12 +16,11 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from dualcast.features.registry import Floats
+from dualcast.arrays import Floats, Slots
 
 if TYPE_CHECKING:
     from dualcast.features.holidays import SlotCalendar
 
-Slots = NDArray[np.int64]
 _Seen = NDArray[np.bool_] | np.bool_
 _Number = TypeVar("_Number", np.float64, np.int64)
 # Means are taken over integers of this many units, so that a sum does not depend on where the history begins.

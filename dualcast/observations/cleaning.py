@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dualcast.arrays import Floats
 from dualcast.catalogue import UseCase
-from dualcast.features.registry import Floats
 from dualcast.observations.validation import (
     IMPLAUSIBLE,
     UNKNOWN_ENTITY,

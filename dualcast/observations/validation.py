@@ -13,12 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dualcast.arrays import Floats, Micros, Texts
 from dualcast.catalogue import Bounds, UseCase
-from dualcast.features.registry import Floats
 from dualcast.timegrid import CLOCK_CHANGE, duration
-
-Micros = NDArray[np.int64]
-Texts = NDArray[np.object_]
 
 UNKNOWN_ENTITY = "unknown_entity"
 UNKNOWN_VARIABLE = "unknown_variable"

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 
 from dualcast.adapters.lake import target_column
+from dualcast.arrays import Floats
 from dualcast.catalogue import Entity, Path_, UseCase
 from dualcast.features.as_of import day_ahead_features
 from dualcast.features.intraday_plan import IntradayPlan
 from dualcast.features.state import IntradayState, Rows, update_of
 from dualcast.timegrid import day_bounds, duration
 from models.evaluation.actuals import actual_values
-from models.inputs import Floats
 
 # The stream's first rows lack what lies further back: let it run for so long before the first day.
 _WARM_UP = timedelta(days=14)

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 
+from dualcast.arrays import Floats
 from dualcast.catalogue import Path_, UseCase
 from dualcast.features.as_of import target_values
-from models.inputs import Floats
 
 
 def with_actuals(

@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from dualcast import metrics
+from dualcast.arrays import Floats
 from dualcast.catalogue import Path_, UseCase
 from dualcast.curves.quantiles import quantile_column
 from dualcast.observations.validation import YARDSTICK_AGE, implausible
-from models.inputs import Floats
 
 _KEYS = ["entity_id", "issued_at", "valid_time"]
 _DAY, _WEEK = pd.Timedelta(days=1), pd.Timedelta(days=7)

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from dualcast.arrays import Floats
 from models.forecasters.registry import Weights, forecaster
-from models.inputs import Floats, Layout, ModelInputs, feature
+from models.inputs import Layout, ModelInputs, feature
 from models.learners.average import convex_weights, known_mean
 from models.learners.feature_sets import FeatureSet, feature_sets, mostly_known
 from models.learners.linear import GroupedRidge

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from dualcast.arrays import Floats
 from models.forecasters.registry import Weights, forecaster
-from models.inputs import Floats, Layout, ModelInputs
+from models.inputs import Layout, ModelInputs
 from models.learners.average import known_mean
 from models.learners.feature_sets import known_features
 from models.learners.linear import GroupedRidge

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from models.inputs import Floats, Layout, ModelInputs
+from dualcast.arrays import Floats
+from models.inputs import Layout, ModelInputs
 
 # Part of a forecaster -> how much it counts; empty where there is nothing to weigh.
 Weights = Mapping[str, float]

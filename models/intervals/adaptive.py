@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dualcast.arrays import Floats, Ints
 from dualcast.catalogue import Path_
 from dualcast.curves.quantiles import quantile_column
-from models.inputs import Assembler, Floats, Ints, Layout
+from models.inputs import Assembler, Layout
 from models.intervals.conformal import MEDIAN, ConformalIntervals
 
 # Of intraday curves one an hour is looked at: those between are nearly its copies.

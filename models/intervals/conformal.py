@@ -12,7 +12,7 @@ from typing import Self
 
 import numpy as np
 
-from models.inputs import Floats, Ints
+from dualcast.arrays import Floats, Ints
 
 MEDIAN = 0.5
 # A group with fewer residuals than this takes those of all parts of the day.

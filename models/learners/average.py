@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import nnls
 
-from models.inputs import Floats
+from dualcast.arrays import Floats
 
 # With fewer rows on which all are known, weights are not learned.
 _FEWEST_ROWS = 200

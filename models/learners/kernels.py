@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.inputs import Floats
+from dualcast.arrays import Floats
 
 # What is no level tells the season and the holidays; likeness there counts for so many levels.
 _CALENDAR = 4.0

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from models.inputs import Floats, Ints, Layout, ModelInputs
+from dualcast.arrays import Floats, Ints
+from models.inputs import Layout, ModelInputs
 from models.learners.kernels import Landmarks, evened, landmarks, likeness, places
 
 # A leave-one-out residual is at most this many times the plain one: rows that alone decide a coefficient say little.

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from threadpoolctl import threadpool_limits
 
-from models.inputs import Floats
+from dualcast.arrays import Floats
 from models.learners.origins import Rows
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.inputs import Floats, Layout, ModelInputs, feature
+from dualcast.arrays import Floats
+from models.inputs import Layout, ModelInputs, feature
 from models.learners.average import known_mean
 
 # A level feature of at least so much of the scale is told as a distance: slopes and errors are distances already.

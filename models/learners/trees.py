@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.inputs import Floats
+from dualcast.arrays import Floats
 
 Matrix = NDArray[np.float32]
 

@@ -9,11 +9,11 @@ from typing import cast
 
 import numpy as np
 
+from dualcast.arrays import Floats
 from dualcast.catalogue import Path_, UseCase, path_identifier
 from dualcast.curves.forecast import Forecast, Point
 from dualcast.lifecycle.registered_model import PREVIOUS, RegisteredModel
 from dualcast.timegrid import iso_duration
-from models.inputs import Floats
 from models.prediction.code_version import code_version
 from models.prediction.model import ForecastModel
 

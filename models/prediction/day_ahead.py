@@ -9,10 +9,10 @@ from datetime import date, datetime
 import numpy as np
 import pandas as pd
 
+from dualcast.arrays import Floats, Ints
 from dualcast.catalogue import UseCase
 from dualcast.curves.forecast import Forecast
 from dualcast.lifecycle.registered_model import RegisteredModel
-from models.inputs import Floats, Ints
 from models.prediction.code_version import code_version
 from models.prediction.curve import (
     MISSING,

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 
+from dualcast.arrays import Floats
 from dualcast.catalogue import UseCase
 from dualcast.lifecycle.registered_model import RegisteredModel
-from models.inputs import Floats
 from models.intervals.adaptive import entity_factors, one_an_hour
 from models.prediction.curve import raw_model
 from models.prediction.model import ForecastModel

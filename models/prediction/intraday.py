@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 
+from dualcast.arrays import Floats
 from dualcast.catalogue import UseCase
 from dualcast.curves.forecast import Forecast
 from dualcast.features.plan import FeaturePlan
 from dualcast.lifecycle.registered_model import RegisteredModel
 from dualcast.records import FeatureRow
-from models.inputs import Floats, ModelInputs
+from models.inputs import ModelInputs
 from models.prediction.curve import MISSING, Curve, NoPredictionError, bounded, raw_model, version_reasons
 from models.prediction.interval_factors import IntradayFactors, in_force
 from models.prediction.model import ForecastModel

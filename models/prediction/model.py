@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dualcast.arrays import Floats
 from dualcast.catalogue import Entity
 from dualcast.curves.quantiles import quantile_column
 from models.forecasters.registry import Forecaster
-from models.inputs import Assembler, Floats, Layout, ModelInputs, idle
+from models.inputs import Assembler, Layout, ModelInputs, idle
 from models.intervals.conformal import ConformalIntervals
 
 

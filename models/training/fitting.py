@@ -11,12 +11,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dualcast import metrics
+from dualcast.arrays import Floats
 from dualcast.catalogue import Path_, UseCase
 from dualcast.curves.quantiles import quantile_column
 from dualcast.features.holidays import SATURDAY, SUNDAY, WORKDAY
 from dualcast.features.intraday_plan import feature_set
 from models.forecasters.registry import Forecaster, Weights, make_forecaster
-from models.inputs import Assembler, Floats, Layout, ModelInputs, feature, idle, per_target
+from models.inputs import Assembler, Layout, ModelInputs, feature, idle, per_target
 from models.intervals.conformal import ConformalIntervals
 from models.learners.feature_sets import known_features
 from models.prediction.model import ForecastModel

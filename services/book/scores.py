@@ -9,12 +9,13 @@ from datetime import timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from dualcast.arrays import Floats
 from dualcast.catalogue import UseCase
 from dualcast.metrics import coverage, mae, mape
 from dualcast.timegrid import floor, iso_duration, micros
 from services.api.schemas import EntityErrors, Errors, HorizonErrors
 from services.book.curves import CurveBook, Track
-from services.book.series import Floats, SeriesBook, micros_of
+from services.book.series import SeriesBook, micros_of
 
 _LEVELS = (0.1, 0.5, 0.9)
 # The reference is compared where it is known for nearly all of the intervals, or not at all.

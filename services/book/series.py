@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dualcast.arrays import Floats
 from dualcast.catalogue import UseCase
 from dualcast.observations.validation import YARDSTICK_AGE, Columns, faults, implausible
 from dualcast.timegrid import Clock, duration, from_micros, micros
 
-Floats = NDArray[np.float64]
 _MICRO = 1_000_000
 
 

@@ -14,12 +14,12 @@ import pandas as pd
 import structlog
 
 from dualcast.adapters.lake import factor_rows, models_of_factors, moments_of_factors
+from dualcast.arrays import Floats
 from dualcast.catalogue import UseCase
 from dualcast.curves.forecast import Forecast
 from dualcast.lifecycle.registered_model import RegisteredModel
 from dualcast.records import FeatureRow
 from dualcast.settings import Settings
-from models.inputs import Floats
 from models.prediction.curve import NoPredictionError
 from models.prediction.interval_factors import IntradayFactors
 from models.prediction.intraday import intraday_curves

@@ -5,16 +5,15 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dualcast.arrays import Floats, Micros
 from dualcast.catalogue import Entity, UseCase
 from dualcast.curves.forecast import Forecast, Point
 from dualcast.timegrid import floor, from_micros, iso_duration, local_date, micros
 from services.book.curves import CurveBook, StoredCurve
-from services.book.series import Floats, SeriesBook, micros_of
+from services.book.series import SeriesBook, micros_of
 
 _RECENT = timedelta(hours=1)
-Micros = NDArray[np.int64]
 
 
 def can_shift(curves: CurveBook, use_case: UseCase, entity: Entity, now: datetime) -> bool:

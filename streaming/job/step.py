@@ -12,10 +12,11 @@ import numpy as np
 from dualcast.adapters.kafka.clients import Codec
 from dualcast.adapters.kafka.feature_messages import RowMessages
 from dualcast.adapters.kafka.observation_messages import ObservationReader, Observed, UnreadableError
+from dualcast.arrays import Texts
 from dualcast.catalogue import UseCase
 from dualcast.features.intraday_plan import IntradayPlan
 from dualcast.features.state import IntradayState, Rows, update_of
-from dualcast.observations.validation import UNKNOWN_ENTITY, UNKNOWN_VARIABLE, Texts, faults
+from dualcast.observations.validation import UNKNOWN_ENTITY, UNKNOWN_VARIABLE, faults
 from dualcast.records import DeadLetter, FeatureRow, Topic
 from dualcast.settings import Settings
 from dualcast.timegrid import from_micros, micros

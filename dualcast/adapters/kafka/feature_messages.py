@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dualcast.adapters.kafka.clients import Codec
-from dualcast.features.registry import Floats
+from dualcast.arrays import Bytes, Floats
 from dualcast.features.rows import packed, packed_size
 from dualcast.features.state import Rows
 from dualcast.records import FeatureRow
@@ -29,8 +29,6 @@ _AS_OF = _VALID_TIME + timedelta(days=1, microseconds=7)
 _END = b"\0"
 # A message takes about so many bytes at most.
 _LARGEST = 3 * 2**19
-
-Bytes = NDArray[np.uint8]
 
 
 class RowMessages:

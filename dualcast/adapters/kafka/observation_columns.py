@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from dualcast.arrays import Bytes
 from dualcast.observations.validation import Columns
 
 # A time of 8 bytes: any from 1979 to 3111.
@@ -28,8 +29,6 @@ _GROUPS = [
     (np.uint64(gap), np.uint64(low))
     for gap, low in ((1, 0x007F007F007F007F), (2, 0x00003FFF00003FFF), (4, 0x000000000FFFFFFF))
 ]
-
-Bytes = NDArray[np.uint8]
 
 
 class OtherLayoutError(ValueError):

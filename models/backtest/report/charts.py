@@ -12,7 +12,7 @@ from math import floor, isfinite, log10
 
 import numpy as np
 
-from models.inputs import Floats
+from dualcast.arrays import Floats
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 8, 22
 _MOST_LABELS = 8

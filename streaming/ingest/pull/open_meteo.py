@@ -12,8 +12,8 @@ import pandas as pd
 from pydantic import BaseModel, Field, SecretStr, TypeAdapter
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from dualcast.arrays import Floats
 from dualcast.catalogue import Strict, UseCase
-from dualcast.features.registry import Floats
 from dualcast.settings import Settings
 from streaming.ingest.pull.http import Api, Patience, RefusedError
 from streaming.ingest.signals import Stop

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 
+from dualcast.arrays import Floats
 from dualcast.catalogue import Entity, UseCase, Variable
-from dualcast.features.registry import Floats
 from dualcast.observations.frames import TIME_DTYPE, Extent, SourceError, empty, in_canonical_order
 from dualcast.observations.publication import published_at, valid_range
 from dualcast.timegrid import iso_duration, local_date

@@ -6,10 +6,10 @@ from datetime import date, timedelta
 
 import numpy as np
 
+from dualcast.arrays import Floats, Slots
 from dualcast.catalogue import Entity
-from dualcast.features.holidays import SlotCalendar, day_number
-from dualcast.features.registry import Floats
-from dualcast.features.window import Slots
+from dualcast.features.holidays import SlotCalendar
+from dualcast.timegrid import day_number
 from streaming.ingest.simulator.noise import Noise, smoothed
 from streaming.ingest.simulator.parameters import BiddingZoneParameters
 from streaming.ingest.simulator.profiles import PROFILE_STEP, year_profiles

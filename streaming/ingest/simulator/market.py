@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dualcast.features.registry import Floats
+from dualcast.arrays import Floats
 from streaming.ingest.simulator.noise import Noise
 from streaming.ingest.simulator.parameters import BiddingZoneParameters
 from streaming.ingest.simulator.weather import Weather

@@ -8,7 +8,7 @@ from zlib import crc32
 import numpy as np
 from scipy.signal import lfilter
 
-from dualcast.features.registry import Floats
+from dualcast.arrays import Floats
 
 _BLOCK = 4096
 # A filter has forgotten its start, to one part in 3,000, after this many time constants.

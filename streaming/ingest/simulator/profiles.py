@@ -12,7 +12,7 @@ from demandlib.bdew import ElecSlp
 from demandlib.particular_profiles import IndustrialLoadProfile
 from scipy.ndimage import uniform_filter1d
 
-from dualcast.features.registry import Floats
+from dualcast.arrays import Floats
 
 PROFILE_STEP = 900
 _BDEW = ("h0_dyn", "g0", "l0")

@@ -12,9 +12,8 @@ import pandas as pd
 from pvlib.clearsky import simplified_solis
 from pvlib.solarposition import get_solarposition
 
+from dualcast.arrays import Floats, Slots
 from dualcast.catalogue import Entity
-from dualcast.features.registry import Floats
-from dualcast.features.window import Slots
 from streaming.ingest.simulator.noise import Noise
 from streaming.ingest.simulator.parameters import BiddingZoneParameters
 

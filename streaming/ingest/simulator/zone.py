@@ -10,10 +10,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dualcast.arrays import Floats, Slots
 from dualcast.catalogue import Entity
 from dualcast.features.holidays import SlotCalendar
-from dualcast.features.registry import Floats
-from dualcast.features.window import Slots
 from dualcast.timegrid import day_bounds
 from streaming.ingest.simulator.demand import load_mw, operator_forecast_mw
 from streaming.ingest.simulator.market import price_eur_per_mwh

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dualcast.arrays import Floats
 from dualcast.catalogue import Entity, UseCase
 from dualcast.features.as_of import intraday_features, intraday_features_at
 from dualcast.features.intraday_plan import IntradayPlan
-from dualcast.features.registry import Floats
 from dualcast.features.state import IntradayState, Rows
 from tests.histories import as_update, history, in_canonical_order
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
 
-from dualcast.features.registry import Floats
+from dualcast.arrays import Floats
 from dualcast.features.rows import FeatureRows, packed, unpacked
 from dualcast.records import FeatureRow
 

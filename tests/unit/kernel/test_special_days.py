@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dualcast.catalogue import HolidayCalendar
-from dualcast.features.holidays import day_number, holiday_shares, school_holiday_shares, special_day_codes
+from dualcast.features.holidays import holiday_shares, school_holiday_shares, special_day_codes
 from dualcast.features.special_days import (
     BRIDGE,
     DAY_AFTER,
@@ -19,6 +19,7 @@ from dualcast.features.special_days import (
     PERIOD_WEEKEND,
     SATURDAY_AFTER,
 )
+from dualcast.timegrid import day_number
 
 KINDS = ("Easter Monday", "Ascension Day", "12-24", "12-27..12-30", "Reformation Day")
 GERMANY = HolidayCalendar(country="DE", subdivisions={"BY": 0.6, "NI": 0.4}, kinds=KINDS)

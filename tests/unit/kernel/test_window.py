@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from dualcast.arrays import Floats, Slots
 from dualcast.catalogue import Entity
 from dualcast.features.holidays import SlotCalendar
-from dualcast.features.registry import Floats
-from dualcast.features.window import Slots, Window
+from dualcast.features.window import Window
 
 HOUR, START, LENGTH, ORIGINS, HORIZONS = 3600, 456_000, 200, 40, 6
 Feature = Callable[[Window], Floats]

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dualcast.arrays import Floats
 from dualcast.catalogue import UseCase
 from dualcast.curves.frames import forecast_frame
 from dualcast.lifecycle.registered_model import RegisteredModel
-from models.inputs import Floats
 from models.intervals.adaptive import ErrorRecord, one_an_hour
 from models.prediction.day_ahead import day_ahead_curves
 from models.prediction.interval_factors import interval_factors

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dualcast.arrays import Floats
 from dualcast.catalogue import UseCase
-from models.inputs import Floats, Layout, ModelInputs
+from models.inputs import Layout, ModelInputs
 from models.intervals.conformal import ConformalIntervals
 from models.learners.linear import GroupedRidge
 from models.learners.nets import NetParams, Nets

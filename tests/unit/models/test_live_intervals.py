@@ -14,6 +14,7 @@ import pytest
 from batch.engine.partitions import replace_file
 from batch.forecasts import interval_factors as batch
 from dualcast.adapters.lake import factor_rows, factors_file
+from dualcast.arrays import Floats
 from dualcast.catalogue import Entity, UseCase
 from dualcast.curves.forecast import Forecast
 from dualcast.curves.frames import forecast_frame
@@ -24,7 +25,6 @@ from dualcast.timegrid import Clock, day_bounds
 from models.backtest.history import History
 from models.backtest.past_forecasts import PastForecasts
 from models.backtest.request import BacktestRequest
-from models.inputs import Floats
 from models.prediction.curve import NoPredictionError
 from models.prediction.intraday import intraday_forecast, intraday_forecasts
 from services.id_svc.intervals import IntervalFactorCache

@@ -1,20 +1,23 @@
-"""Feature functions by name, and how a use case calls one."""
+"""Feature functions by name, and the features of a use case: a function and its arguments each.
+
+The functions live in ``dualcast.features``, which stands above the catalogue and registers them here.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Literal, Self
+from functools import cache, cached_property
+from importlib import import_module
+from typing import Annotated, Any, Literal, Self
 
-import numpy as np
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
+from dualcast.arrays import Floats
 from dualcast.timegrid import duration
 
-Floats = NDArray[np.float64]
 Shape = Literal["origin", "target"]
 _Call = Callable[..., Floats]
 
@@ -23,9 +26,9 @@ _Call = Callable[..., Floats]
 class FeatureFunction:
     """A pure function of a window.
 
-    ``shape`` says whether it yields one value for each origin, (n, 1), or one for each target, (n, horizons).
-    ``level`` says that its values are in the unit of its first variable, so that a model may scale them; ``by_slot``
-    that it looks at each target by itself, and at the origin only by what that hides.
+    shape: ``origin``: one value for each origin, (n, 1); ``target``: one for each target, (n, horizons)
+    level: whether the values are in the unit of the first variable, so that a model may scale them
+    by_slot: whether the value of a target depends on its slot alone, apart from what its origin hides
     """
 
     name: str
@@ -40,20 +43,28 @@ class FeatureFunction:
         return dict(list(inspect.signature(self.call).parameters.items())[1:])
 
 
-FUNCTIONS: dict[str, FeatureFunction] = {}
+_registered: dict[str, FeatureFunction] = {}
 
 
 def feature(shape: Shape, *, level: bool, by_slot: bool = False) -> Callable[[_Call], _Call]:
-    """Enter a function into the catalogue under its own name."""
+    """Register a function under its own name. Raises ValueError where the name is taken."""
 
-    def enter(call: _Call) -> _Call:
+    def register(call: _Call) -> _Call:
         name = call.__name__
-        if name in FUNCTIONS:
+        if name in _registered:
             raise ValueError(f"feature function {name!r} is defined twice")
-        FUNCTIONS[name] = FeatureFunction(name, call, shape, level, by_slot)
+        _registered[name] = FeatureFunction(name, call, shape, level, by_slot)
         return call
 
-    return enter
+    return register
+
+
+@cache
+def functions() -> Mapping[str, FeatureFunction]:
+    """Every feature function by name."""
+    # by its name: the catalogue must not depend on the features, which depend on the catalogue
+    import_module("dualcast.features")
+    return _registered
 
 
 class FeatureSpec(BaseModel):
@@ -65,8 +76,8 @@ class FeatureSpec(BaseModel):
 
     @model_validator(mode="after")
     def _fits_function(self) -> Self:
-        if self.function not in FUNCTIONS:
-            raise ValueError(f"unknown function {self.function!r}; known: {', '.join(sorted(FUNCTIONS))}")
+        if self.function not in functions():
+            raise ValueError(f"unknown function {self.function!r}; known: {', '.join(sorted(functions()))}")
         parameters = self.definition.parameters
         given = self.model_extra or {}
         unknown = sorted(set(given) - set(parameters))
@@ -79,7 +90,7 @@ class FeatureSpec(BaseModel):
     @property
     def definition(self) -> FeatureFunction:
         """The function that this feature calls."""
-        return FUNCTIONS[self.function]
+        return functions()[self.function]
 
     def arguments(self) -> dict[str, Any]:
         """The arguments, durations parsed. Raises ValueError where one is not of its parameter's type."""
@@ -107,3 +118,26 @@ def _parsed(name: str, value: Any, annotation: str) -> Any:
     if not isinstance(value, types[annotation]):
         raise ValueError(f"{name}={value!r} is not of type {annotation}")  # noqa: TRY004 -- pydantic wants ValueErrors
     return value
+
+
+PLACEHOLDER = re.compile(r"\{(\w+)\}")
+
+
+def _expanded(features: Any) -> Any:
+    """``lag_{by}: {by: [P1D, P2D]}`` as ``lag_1d`` and ``lag_2d``."""
+    if not isinstance(features, dict):
+        return features
+    out: dict[str, Any] = {}
+    for name, spec in features.items():
+        argument = PLACEHOLDER.search(str(name))
+        values = spec.get(argument[1]) if argument and isinstance(spec, dict) else None
+        if argument is None or not isinstance(values, list):
+            out[name] = spec
+            continue
+        for value in values:
+            text = str(value).removeprefix("PT").removeprefix("P").lower()
+            out[name.replace(argument[0], text)] = {**spec, argument[1]: value}
+    return out
+
+
+Features = Annotated[dict[str, FeatureSpec], BeforeValidator(_expanded)]

@@ -1,0 +1,55 @@
+"""Variables: what is measured or forecast by others, when it becomes known, and which values are plausible."""
+
+from __future__ import annotations
+
+from datetime import datetime, time, timedelta
+from typing import Literal, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, model_validator
+
+from dualcast.catalogue.base import Duration, Strict
+from dualcast.timegrid import interval_end, local_moment
+
+
+class Publication(Strict):
+    """When a value becomes known, for sources that do not say: after its interval, or on an earlier local day."""
+
+    delay: Duration | None = None
+    days_before: int | None = Field(None, ge=0, le=14)
+    at: time | None = None
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Self:
+        by_day = self.days_before is not None and self.at is not None
+        if by_day == (self.delay is not None):
+            raise ValueError("give either 'delay' or both 'days_before' and 'at'")
+        return self
+
+    def published_at(self, valid_time: datetime, resolution: timedelta, zone: str) -> datetime:
+        """When the value for an interval that starts at ``valid_time`` becomes known, UTC."""
+        if self.delay is not None:
+            return interval_end(valid_time, resolution, zone) + self.delay
+        assert self.days_before is not None
+        assert self.at is not None
+        day = valid_time.astimezone(ZoneInfo(zone)).date() - timedelta(days=self.days_before)
+        return local_moment(day, self.at, zone)
+
+
+class Bounds(Strict):
+    """What a plausible value is. Values outside go to quarantine."""
+
+    min: float | None = None
+    max: float | None = None
+    relative_to: str | None = Field(None, description="variable whose value a week before is the yardstick")
+    ratio: tuple[float, float] | None = None
+
+
+class Variable(Strict):
+    """What is measured or forecast by others."""
+
+    unit: str
+    kind: Literal["observed", "forecast"]
+    published: Publication
+    bounds: Bounds = Bounds()
+    aggregate: Literal["mean", "sum"] = "mean"
