@@ -58,44 +58,60 @@ def record_length(path: Path_) -> timedelta:
 def entity_factors(
     intervals: ConformalIntervals, assembler: Assembler, past: pd.DataFrame, layout: Layout, cutoff: datetime
 ) -> dict[str, Floats]:
-    """Entity -> factors of its horizons and levels (H, levels), from published points that have come true.
+    """Entity -> factors of its horizons and levels (H, levels), from published points whose actuals are known.
 
     ``past`` has entity_id, issued_at, valid_time, horizon (the place in the curve, 0 day-ahead), the quantiles as
-    published, the layout's scale where it has one, and actual. Points that lack any of these, and those of long ago,
-    are left out. See ``ErrorRecord``.
+    published, the layout's scale where it has one, and actual. Points without median, scale or actual, and points older
+    than the record, are left out. Another level may be missing from some points or from all, as it is after it was
+    added to the catalogue: see ``ErrorRecord``.
     """
-    columns, scale = [quantile_column(level) for level in intervals.levels], layout.scale
-    if not set(columns) <= set(past):
-        return {}  # levels that nobody has published yet
-    needed = [*columns, "actual", *([scale] if scale is not None else [])]
-    age = (pd.Timestamp(cutoff) - past["issued_at"]).dt.days
-    pace = _PACES[layout.path]
-    past = past.assign(age=age)[past[needed].notna().all(axis=1) & (age >= 0) & (age < pace.level_days)]
+    past = _usable_points(past, layout, cutoff)
     if past.empty:
         return {}
     entity, entities = pd.factorize(past["entity_id"])
+    record = _error_record(intervals, assembler, past, layout, entity)
+    factors = record.factors(intervals.levels).reshape(len(entities), intervals.horizons, -1)
+    return dict(zip(entities.tolist(), factors, strict=True))
+
+
+def _usable_points(past: pd.DataFrame, layout: Layout, cutoff: datetime) -> pd.DataFrame:
+    """The points of the record that have a median, a scale and an actual, with their age in days."""
+    median = quantile_column(MEDIAN)
+    if median not in past:
+        return past.iloc[:0]
+    needed = [median, "actual", *([layout.scale] if layout.scale is not None else [])]
+    age = (pd.Timestamp(cutoff) - past["issued_at"]).dt.days
+    pace = _PACES[layout.path]
+    return past.assign(age=age)[past[needed].notna().all(axis=1) & (age >= 0) & (age < pace.level_days)]
+
+
+def _error_record(
+    intervals: ConformalIntervals, assembler: Assembler, past: pd.DataFrame, layout: Layout, entity: Ints
+) -> ErrorRecord:
+    """Points as arrays, a row for each entity (by its number) and horizon.
+
+    Many entities lie side by side, so that thousands cost no more than a sort.
+    """
     horizon = past["horizon"].to_numpy(dtype=np.int64)
-    # errors of many entities side by side, so that thousands cost no more than a sort
     row = entity * intervals.horizons + horizon
     place = row, past.groupby(row).cumcount().to_numpy()
-    shape = len(entities) * intervals.horizons, int(place[1].max()) + 1
-    published = past[columns].to_numpy(dtype=np.float64)
+    shape = (int(entity.max()) + 1) * intervals.horizons, int(place[1].max()) + 1
+    published = past.reindex(columns=[quantile_column(level) for level in intervals.levels]).to_numpy(dtype=np.float64)
     actual = past["actual"].to_numpy(dtype=np.float64)
-    unit = past[scale].to_numpy(dtype=np.float64) if scale is not None else np.ones(len(past))
+    scale = past[layout.scale].to_numpy(dtype=np.float64) if layout.scale is not None else np.ones(len(past))
     low = np.array(intervals.levels) < MEDIAN
     missed = np.where(low, actual[:, np.newaxis] < published, actual[:, np.newaxis] > published)
     # the clock of the target itself is that of the first target of a curve that begins there
     clock = assembler.clock(past["entity_id"], past["valid_time"])[:, 0]
-    record = ErrorRecord(
+    return ErrorRecord(
         age=_placed(past["age"].to_numpy(dtype=np.int64), place, shape, -1),
-        error=_placed((actual - published[:, intervals.levels.index(MEDIAN)]) / unit, place, shape, np.nan),
+        error=_placed((actual - published[:, intervals.levels.index(MEDIAN)]) / scale, place, shape, np.nan),
         offset=_placed(intervals.offsets_at(horizon, clock), place, shape, 0.0),
+        published=_placed(np.isfinite(published), place, shape, False),
         missed=_placed(missed, place, shape, False),
         per_day=min(intervals.slots_per_day, _CURVES_A_DAY) if layout.path == "intraday" else intervals.slots_per_day,
-        pace=pace,
+        pace=_PACES[layout.path],
     )
-    factors = record.factors(intervals.levels).reshape(len(entities), intervals.horizons, -1)
-    return dict(zip(entities.tolist(), factors, strict=True))
 
 
 def one_an_hour(curves: pd.DataFrame) -> pd.DataFrame:
@@ -113,42 +129,55 @@ def _placed(values: NDArray[Any], place: tuple[Ints, Ints], shape: tuple[int, in
 
 @dataclass(frozen=True)
 class ErrorRecord:
-    """Past forecasts of E entities, or horizons of entities, and what came true, M of each.
+    """Past forecasts of E entities, or horizons of entities, and their actuals, M of each.
 
     age: (E, M) days since they were issued, -1 where there is none
     error: (E, M) actual less median, in units of the scale
     offset: (E, M, levels) of the calibrated intervals at their time of day, in the same units
+    published: (E, M, levels) whether the forecast had the level
     missed: (E, M, levels) whether the actual lay beyond the published quantile
     per_day: how many points a day has
+
+    The errors of the median shape the interval of every level, so that a level that was added lately follows them at
+    once; the misses that move a level are those of forecasts that had it.
     """
 
     age: Ints
     error: Floats
     offset: Floats
+    published: NDArray[np.bool_]
     missed: NDArray[np.bool_]
     per_day: int
     pace: Pace = DAY_AHEAD
 
     def factors(self, levels: Sequence[float]) -> Floats:
-        """What the calibrated offsets are to be multiplied with, (E, levels); 1 where the record is short."""
-        pace, (lowest, highest) = self.pace, _LEVEL_RANGE
-        days = [self.age == age for age in range(pace.level_days)]
-        enough = (self.age >= 0).sum(axis=1) >= pace.fewest_days * self.per_day
+        """The factors of the calibrated offsets, (E, levels); 1 where the record is short."""
+        enough = (self.age >= 0).sum(axis=1) >= self.pace.fewest_days * self.per_day
         out = np.ones((len(self.age), len(levels)))
         for i, level in enumerate(levels):
-            nominal = min(level, 1 - level)
-            if not np.any(self.offset[:, :, i]):
-                continue
-            tail: Floats = np.full(len(self.age), nominal)
-            for known in reversed(days):
-                count = known.sum(axis=1)
-                share = (self.missed[:, :, i] & known).sum(axis=1) / np.maximum(count, 1)
-                moved = np.clip(tail + pace.gain * (nominal - share), lowest * nominal, highest * nominal)
-                tail = np.where(count > 0, moved, tail)
-            recent = (self.age >= 0) & (self.age < pace.shape_days) & (self.offset[:, :, i] != 0)
-            ratio = np.where(recent, self.error / np.where(recent, self.offset[:, :, i], 1.0), np.nan)
-            out[:, i] = np.where(enough, np.clip(_row_quantiles(ratio, 1 - tail), *_FACTOR_RANGE), 1.0)
+            if np.any(self.offset[:, :, i]):
+                tail = self._tail(i, min(level, 1 - level))
+                out[:, i] = np.where(enough, np.clip(self._shape(i, tail), *_FACTOR_RANGE), 1.0)
         return out
+
+    def _tail(self, i: int, nominal: float) -> Floats:
+        """The share of errors to leave outside level ``i``, (E,): its nominal share, moved by the misses day by day."""
+        lowest, highest = _LEVEL_RANGE
+        tail: Floats = np.full(len(self.age), nominal)
+        for age in reversed(range(self.pace.level_days)):
+            day = (self.age == age) & self.published[:, :, i]
+            count = day.sum(axis=1)
+            share = (self.missed[:, :, i] & day).sum(axis=1) / np.maximum(count, 1)
+            moved = np.clip(tail + self.pace.gain * (nominal - share), lowest * nominal, highest * nominal)
+            tail = np.where(count > 0, moved, tail)
+        return tail
+
+    def _shape(self, i: int, tail: Floats) -> Floats:
+        """The quantile of recent errors in units of the offset of level ``i`` that leaves ``tail`` (E,) outside."""
+        offset = self.offset[:, :, i]
+        recent = (self.age >= 0) & (self.age < self.pace.shape_days) & (offset != 0)
+        ratio = np.where(recent, self.error / np.where(recent, offset, 1.0), np.nan)
+        return _row_quantiles(ratio, 1 - tail)
 
 
 def _row_quantiles(values: Floats, level: Floats) -> Floats:

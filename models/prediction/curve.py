@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
@@ -19,6 +19,7 @@ from models.prediction.model import ForecastModel
 
 PREVIOUS_VERSION = "fallback: previous_version"
 MISSING = "missing:"
+MISSING_QUANTILE = "missing_quantile:"
 
 
 class NoPredictionError(ValueError):
@@ -75,9 +76,15 @@ def bounded(use_case: UseCase, quantiles: Floats) -> Floats:
     return np.clip(quantiles, bounds.min, bounds.max) if (bounds.min, bounds.max) != (None, None) else quantiles
 
 
-def version_reasons(model: RegisteredModel) -> list[str]:
-    """Why curves of this version are degraded, whatever they know."""
-    return [PREVIOUS_VERSION] if model.alias == PREVIOUS else []
+def version_reasons(model: RegisteredModel, use_case: UseCase, path: Path_) -> list[str]:
+    """Why every curve of this version is degraded: it is a fallback, or lacks quantiles that the catalogue has."""
+    fallback = [PREVIOUS_VERSION] if model.alias == PREVIOUS else []
+    return [*fallback, *missing_quantiles(use_case, path, raw_model(model).levels)]
+
+
+def missing_quantiles(use_case: UseCase, path: Path_, levels: Collection[float]) -> list[str]:
+    """A reason for each quantile level of the catalogue that some levels lack, such as ``missing_quantile:0.05``."""
+    return [f"{MISSING_QUANTILE}{level:g}" for level in use_case.part(path).quantiles if level not in levels]
 
 
 def no_level(model: RegisteredModel, entity_id: str) -> NoPredictionError:

@@ -111,7 +111,7 @@ def day_ahead_curves(
         raise no_level(model, rows["entity_id"].iloc[unsaid[0]])
     begins = heads["begin"].to_numpy()
     missing = {v: np.logical_or.reduceat(where, begins) for v, where in raw.missing(inputs).items() if len(begins)}
-    why = [*version_reasons(model), *reasons]
+    why = [*version_reasons(model, use_case, "day-ahead"), *reasons]
     return DayAheadCurves(
         model=model,
         use_case=use_case,

@@ -81,7 +81,7 @@ def intraday_curves(
             )
         )
     inputs = raw.assembler.from_rows(rows)
-    return list(_intraday(model, use_case, origins, inputs, [*version_reasons(model), *reasons]))
+    return list(_intraday(model, use_case, origins, inputs, [*version_reasons(model, use_case, "intraday"), *reasons]))
 
 
 def intraday_forecasts(
@@ -108,19 +108,21 @@ def intraday_forecasts(
         for entity_id, origin, known_at in heads
     ]
     inputs = raw.assembler.from_frame(rows)
-    return map(_said, _intraday(model, use_case, origins, inputs, version_reasons(model)))
+    return map(_said, _intraday(model, use_case, origins, inputs, version_reasons(model, use_case, "intraday")))
 
 
 def prove_intraday(model: RegisteredModel, use_case: UseCase) -> None:
-    """Score a made-up row, so that a model is warm before it serves. Raises whatever a broken model raises."""
+    """Score a made-up row, so that a model is warm before it serves. Raises whatever a broken model raises.
+
+    The model may have other quantile levels than the catalogue: its curves name those that they lack.
+    """
     raw, part, moment = raw_model(model), use_case.part("intraday"), datetime(2024, 1, 1, tzinfo=UTC)
     plan = FeaturePlan.of(use_case, "intraday")
     ones = {n: [1.0] * (part.horizons if n in plan.per_target else 1) for n in plan.names}
     row = FeatureRow(use_case.use_case, use_case.entities[0].id, moment, moment, raw.feature_set, ones)
     made = intraday_forecast(model, use_case, row, moment)
-    levels = len(part.quantiles)
-    if len(made.points) != part.horizons or any(len(p.values) != levels for p in made.points):
-        raise NoPredictionError(f"{model.name} {model.version} does not make {part.horizons} points of {levels} levels")
+    if len(made.points) != part.horizons or any(len(p.values) != len(raw.levels) for p in made.points):
+        raise NoPredictionError(f"{model.name} {model.version} does not make {part.horizons} points")
 
 
 def _said(made: Forecast | NoPredictionError) -> Forecast:

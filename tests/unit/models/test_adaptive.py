@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -28,7 +29,7 @@ def record(errors: Floats, missed: float) -> ErrorRecord:
     offset = np.broadcast_to([-1.0, 0.0, 1.0], (1, days * SLOTS, 3))
     outside = np.zeros((1, days * SLOTS, 3), dtype=bool)
     outside[:, :: max(round(1 / missed), 1) if missed else days * SLOTS + 1] = True
-    return ErrorRecord(age, errors.reshape(1, -1), offset, outside, SLOTS)
+    return ErrorRecord(age, errors.reshape(1, -1), offset, np.ones_like(outside), outside, SLOTS)
 
 
 def errors(spread: float, days: int = 60) -> Floats:
@@ -58,7 +59,7 @@ def test_a_curve_of_several_days_counts_as_many() -> None:
     # three curves of seven days, a point each, one a week
     age, offset = np.repeat([15, 8, 1], 7)[np.newaxis], np.broadcast_to([-1.0, 0.0, 1.0], (1, 21, 3))
     missed = np.zeros((1, 21, 3), dtype=bool)
-    weekly = ErrorRecord(age, np.linspace(-2, 2, 21)[np.newaxis], offset, missed, per_day=1)
+    weekly = ErrorRecord(age, np.linspace(-2, 2, 21)[np.newaxis], offset, ~missed, missed, per_day=1)
     assert (weekly.factors(LEVELS)[0, [0, 2]] != 1).all()
 
 
@@ -68,10 +69,20 @@ def test_each_entity_has_its_own_record() -> None:
         np.concatenate([one.age, other.age]),
         np.concatenate([one.error, other.error]),
         np.concatenate([one.offset, other.offset]),
+        np.concatenate([one.published, other.published]),
         np.concatenate([one.missed, other.missed]),
         SLOTS,
     )
     np.testing.assert_array_equal(both.factors(LEVELS), np.vstack([one.factors(LEVELS), other.factors(LEVELS)]))
+
+
+def test_only_misses_of_forecasts_that_had_a_level_move_it() -> None:
+    whole = record(errors(1.0), missed=0.2)
+    without = replace(whole, published=whole.published & [False, True, True], missed=whole.missed & [False, True, True])
+    found, expected = without.factors(LEVELS), whole.factors(LEVELS)
+    np.testing.assert_array_equal(found[:, 1:], expected[:, 1:])
+    # the errors shape the new level at once; no miss has widened it further
+    assert 1.1 < found[0, 0] < expected[0, 0]
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +144,18 @@ def test_points_without_actual_and_other_entities_are_left_out(
         issued_at=past["issued_at"] - timedelta(days=400), valid_time=past["valid_time"] - timedelta(days=400)
     )
     np.testing.assert_array_equal(widths(quick, day_ahead_model, last_day, old), plain)
+
+
+@pytest.mark.parametrize("unpublished", ["absent", "unknown"])
+def test_a_level_without_record_costs_the_other_levels_nothing(
+    quick: UseCase, day_ahead_model: RegisteredModel, past: pd.DataFrame, last_day: pd.DataFrame, unpublished: str
+) -> None:
+    """Adding a level to the catalogue reset the intervals of all levels until the new one had a record."""
+    lacking = past.drop(columns="q90") if unpublished == "absent" else past.assign(q90=np.nan)
+    curves = [(quick.entities[0].id, quick.cutoff(quick.entities[0], last_day["delivery_day"].iloc[0]))]
+    whole, found = (interval_factors(day_ahead_model, quick, p, curves)[curves[0]] for p in (past, lacking))
+    assert whole[0, 0] != 1
+    np.testing.assert_array_equal(found[:, :2], whole[:, :2])
 
 
 @pytest.fixture(scope="module")

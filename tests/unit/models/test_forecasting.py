@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dualcast.catalogue import Entity, UseCase
+from dualcast.catalogue import Entity, Path_, UseCase
 from dualcast.curves.frames import forecast_frame
 from dualcast.lifecycle.registered_model import RegisteredModel
 from dualcast.records import FeatureRow
@@ -135,6 +135,33 @@ def test_a_model_is_proven_before_it_serves(quick: UseCase, intraday_model: Regi
     longer = quick.model_copy(update={"intraday": quick.part("intraday").model_copy(update={"horizons": 25})})
     with pytest.raises(ValueError, match="25"):
         prove_intraday(intraday_model, longer)
+
+
+def with_levels(use_case: UseCase, path: Path_, *levels: float) -> UseCase:
+    """The use case with other quantile levels."""
+    part = use_case.part(path).model_copy(update={"quantiles": levels})
+    return use_case.model_copy(update={path.replace("-", "_"): part})
+
+
+def test_a_model_serves_the_levels_it_has_and_names_those_it_lacks(
+    quick: UseCase, intraday_model: RegisteredModel, row: FeatureRow
+) -> None:
+    """A restarted id-svc refused champion and previous version after a level was added, until both were trained."""
+    more, fewer = (with_levels(quick, "intraday", *levels) for levels in ((0.05, 0.1, 0.5, 0.9), (0.5,)))
+    for case, reasons in ((more, ["missing_quantile:0.05"]), (fewer, [])):
+        prove_intraday(intraday_model, case)
+        forecast = intraday_forecast(intraday_model, case, row, row.as_of)
+        assert (forecast.quantile_levels, forecast.degraded_reasons) == ([0.1, 0.5, 0.9], reasons)
+        assert forecast.points == intraday_forecast(intraday_model, quick, row, row.as_of).points
+
+
+def test_a_day_ahead_model_names_the_levels_it_lacks(
+    quick: UseCase, day_ahead_model: RegisteredModel, day_ahead_frame: pd.DataFrame
+) -> None:
+    more, rows = with_levels(quick, "day-ahead", 0.1, 0.5, 0.9, 0.975), _day(day_ahead_frame, SHORT_DAY)
+    (forecast,) = day_ahead_curves(day_ahead_model, more, rows, "d").forecasts()
+    assert (forecast.quantile_levels, forecast.degraded_reasons) == ([0.1, 0.5, 0.9], ["missing_quantile:0.975"])
+    assert forecast.degraded
 
 
 def test_every_reason_is_named_once(quick: UseCase, intraday_model: RegisteredModel, row: FeatureRow) -> None:
