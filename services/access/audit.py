@@ -17,7 +17,7 @@ from dualcast.adapters.store.forecasts import points_of
 from dualcast.adapters.store.tables import PredictionRow
 from dualcast.adapters.store.trail import Entry, append
 from dualcast.curves.forecast import Forecast
-from services.book.feeds import Worker
+from services.background import Worker
 
 _LONGEST_QUEUE = 20_000
 _BATCH = 1_000

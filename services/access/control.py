@@ -22,7 +22,7 @@ from services.access.keys import KeyRing, unauthenticated
 from services.access.limits import RateLimits
 from services.access.settings import is_loopback, load_access_settings, refuse_weak_secrets
 from services.access.tokens import Tokens
-from services.book.feeds import Background
+from services.background import Background
 from services.circuits import Circuits
 
 _BEARER = "bearer "

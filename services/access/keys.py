@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from dualcast.adapters.store.keys import StoredKey, digest, id_of, listed
 from dualcast.timegrid import Clock
 from services.access.identity import Identity
-from services.book.feeds import Worker
+from services.background import Worker
 from services.circuits import Circuits
 from services.http.problems import ProblemError
 

@@ -19,9 +19,10 @@ from services.access.call import current
 from services.access.control import Access, check_access
 from services.access.gate import Gate
 from services.api.schemas import ClockStatus, FeedStatus, Health, UseCaseStatus
+from services.background import Background
 from services.book.archive import Archive
 from services.book.curves import CurveBook
-from services.book.feeds import Background, Feed
+from services.book.feeds import Feed
 from services.book.series import SeriesBook
 from services.circuits import Circuits
 from services.http.problems import MEDIA_TYPE, ProblemError, documented, install, problem_response

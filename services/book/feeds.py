@@ -1,4 +1,4 @@
-"""Background threads: follow a topic into memory, through every outage, and stop when told."""
+"""Feeds: a background thread for each topic that passes its records to a handler and reconnects after outages."""
 
 from __future__ import annotations
 
@@ -10,20 +10,11 @@ import structlog
 from opentelemetry import metrics
 
 from dualcast.adapters.kafka.readers import UnreachableError
+from services.background import Worker
 
 _RETRY_SECONDS = 1.0
 _log = structlog.get_logger(__name__)
 State = Literal["connecting", "reading", "following", "unreachable"]
-
-
-class Background(Protocol):
-    """Something that runs beside the requests."""
-
-    def start(self) -> None:
-        """Begin; returns at once."""
-
-    def stop(self) -> None:
-        """End; returns when it has ended, within seconds."""
 
 
 class Reader(Protocol):
@@ -43,35 +34,6 @@ class Reader(Protocol):
 
     def poll(self, timeout: float, most: int = 500) -> list[dict[str, Any]]:
         """What came. Raises UnreachableError."""
-
-
-class Worker:
-    """A thread that does its work until it is stopped; where the work fails, it is logged and begun anew."""
-
-    def __init__(self, name: str, work: Callable[[threading.Event], None]) -> None:
-        self._work = work
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ask for the end and wait for it, at most two seconds: the thread is a daemon."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(2.0)
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self._work(self._stop)
-            except Exception:  # noqa: BLE001 - a thread that dies unseen would be worse
-                _log.exception("background work failed", worker=self._thread.name)
-                self._stop.wait(_RETRY_SECONDS)
-            else:
-                return
 
 
 class Feed:

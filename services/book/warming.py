@@ -14,8 +14,8 @@ from dualcast.adapters.store.engine import StoreAwayError
 from dualcast.adapters.store.forecasts import Span, stored
 from dualcast.catalogue import UseCase
 from dualcast.timegrid import Clock
+from services.background import Worker
 from services.book.curves import CurveBook
-from services.book.feeds import Worker
 
 _RETRY_SECONDS = 5.0
 _log = structlog.get_logger(__name__)

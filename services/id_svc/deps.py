@@ -13,9 +13,10 @@ from dualcast.settings import Settings
 from dualcast.timegrid import Clock
 from services.access.control import Access
 from services.api.application import away
+from services.background import Background
 from services.book.archive import Archive, Level
 from services.book.curves import CurveBook
-from services.book.feeds import Background, Feed
+from services.book.feeds import Feed
 from services.book.series import SeriesBook
 from services.circuits import Circuits
 from services.id_svc.batching import Batcher

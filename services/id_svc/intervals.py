@@ -23,7 +23,7 @@ from dualcast.settings import Settings
 from models.prediction.curve import NoPredictionError
 from models.prediction.interval_factors import IntradayFactors
 from models.prediction.intraday import intraday_curves
-from services.book.feeds import Worker
+from services.background import Worker
 
 _POLL_SECONDS = 10.0
 # Rows that arrive late are of a day that had the factors before the newest.

@@ -10,7 +10,7 @@ import structlog
 from dualcast.catalogue import UseCase
 from dualcast.lifecycle.registered_model import model_name
 from services.api.schemas import LoadedModel, RefusedModel
-from services.book.feeds import Worker
+from services.background import Worker
 from services.id_svc.ports import Model, Models, Prove, ServingAlias
 
 CHAMPION: ServingAlias = "champion"

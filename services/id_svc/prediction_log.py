@@ -23,7 +23,7 @@ from dualcast.adapters.lake import lake_paths
 from dualcast.curves.forecast import Forecast
 from dualcast.records import FeatureRow
 from dualcast.settings import Settings
-from services.book.feeds import Worker
+from services.background import Worker
 from services.http.formats import to_json
 from services.id_svc.forecaster import OVERRIDDEN
 

@@ -17,7 +17,7 @@ from opentelemetry import metrics, propagate, trace
 
 from dualcast.catalogue import UseCase
 from dualcast.timegrid import Clock
-from services.book.feeds import Worker
+from services.background import Worker
 from services.id_svc.forecaster import IntradayForecaster, NoForecastError
 from services.id_svc.model_cache import ModelCache
 from services.id_svc.ports import Arrival, Arrivals, Outbox

@@ -10,7 +10,8 @@ from typing import Any, Self
 import pytest
 
 from dualcast.adapters.kafka.readers import UnreachableError
-from services.book.feeds import Feed, Worker
+from services.background import Worker
+from services.book.feeds import Feed
 from tests import services_world as world
 
 
@@ -79,7 +80,7 @@ def test_a_record_that_makes_no_sense_is_counted_and_the_stream_goes_on(monkeypa
 
 
 def test_background_work_that_fails_is_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.book.feeds._RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("services.background._RETRY_SECONDS", 0.01)
     tries, done = [], threading.Event()
 
     def work(stop: threading.Event) -> None:
@@ -89,7 +90,7 @@ def test_background_work_that_fails_is_begun_anew(monkeypatch: pytest.MonkeyPatc
         done.set()
 
     worker = Worker("work", work)
-    monkeypatch.setattr("services.book.feeds._log.exception", lambda *_, **__: None, raising=False)
+    monkeypatch.setattr("services.background._log.exception", lambda *_, **__: None, raising=False)
     worker.start()
     assert done.wait(5)
     worker.stop()
