@@ -11,13 +11,13 @@ import numpy as np
 
 from dualcast.arrays import Floats
 from dualcast.catalogue import Path_, UseCase, path_identifier
+from dualcast.curves.fallbacks import PREVIOUS_VERSION, fallback_reason
 from dualcast.curves.forecast import Forecast, Point
 from dualcast.lifecycle.registered_model import PREVIOUS, RegisteredModel
 from dualcast.timegrid import iso_duration
 from models.prediction.code_version import code_version
 from models.prediction.model import ForecastModel
 
-PREVIOUS_VERSION = "fallback: previous_version"
 MISSING = "missing:"
 MISSING_QUANTILE = "missing_quantile:"
 
@@ -78,7 +78,7 @@ def bounded(use_case: UseCase, quantiles: Floats) -> Floats:
 
 def version_reasons(model: RegisteredModel, use_case: UseCase, path: Path_) -> list[str]:
     """Why every curve of this version is degraded: it is a fallback, or lacks quantiles that the catalogue has."""
-    fallback = [PREVIOUS_VERSION] if model.alias == PREVIOUS else []
+    fallback = [fallback_reason(PREVIOUS_VERSION)] if model.alias == PREVIOUS else []
     return [*fallback, *missing_quantiles(use_case, path, raw_model(model).levels)]
 
 

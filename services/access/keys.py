@@ -54,8 +54,8 @@ class KeyRing:
         self._worker.stop()
 
     def read(self) -> None:
-        """Take in what the store has. Raises StoreAwayError, LeftAloneError, and at first UnmigratedStoreError."""
-        with self._circuits.asking("store"):
+        """Take in what the store has. Raises StoreAwayError, OpenCircuitError, and at first UnmigratedStoreError."""
+        with self._circuits.calling("store"):
             if not self._known:
                 self._make_ready()
             self._keys = {key.id: key for key in listed(self._engine)}

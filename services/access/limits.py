@@ -85,7 +85,7 @@ class RateLimits:
 
     async def _ask_redis(self, caller: str, lease: _Lease, size: int) -> Verdict:
         """Raises ConnectionError."""
-        with self._circuits.asking("redis"):
+        with self._circuits.calling("redis"):
             try:
                 return await self._ask(self._shared, caller, lease, size)
             except StorageError as error:

@@ -7,35 +7,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request
 from starlette.responses import Response
 
 from dualcast.catalogue import Entity, UseCase
+from dualcast.curves.fallbacks import fallback_of
 from dualcast.curves.forecast import Forecast
 from dualcast.timegrid import Clock
 from services.access.call import note_answer
-from services.api.application import SharedDeps
-from services.book.archive import Issues, NotKeptError
+from services.api.application import SharedDeps, archive_problem
+from services.api.encoding import EncodedCurve, Shape, columns_of, cut
+from services.book.archive import ArchiveUnavailableError, Issues, NoCurveError
 from services.book.curves import CurveBook
-from services.http.formats import (
-    MEDIA_TYPES,
-    Encoded,
-    Shape,
-    age_seconds,
-    columns_of,
-    cut,
-    fallback_of,
-    table_body,
-    to_json,
-    with_fields,
-)
+from services.http.formats import MEDIA_TYPES, table_body, to_json, with_fields
 from services.http.problems import ProblemError, problem_of
 
 # What was expected by now may come at any moment.
 _SOON_SECONDS = 1
 _LONGEST_SECONDS = 86_400
+T = TypeVar("T")
 _OF_TABLES: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 
 # How OpenAPI describes the formats and headers of a curve.
@@ -65,7 +57,7 @@ class Answered:
     """
 
     forecast: Forecast
-    encoded: Encoded
+    encoded: EncodedCurve
     tag: str
     fields: Mapping[str, Any]
     next_at: datetime
@@ -119,9 +111,27 @@ async def each(
 ) -> Response:
     """What ``answer`` says of each entity of a page, from memory or the archive, and the next page's cursor."""
     entity_ids, next_cursor = page
-    found = await deps.archive.answers(deps.curves, [partial(answer, entity_id) for entity_id in entity_ids])
+    found = await select_all(deps, [partial(answer, entity_id) for entity_id in entity_ids])
     answers, problems = told_apart(request, entity_ids, found)
     return many(request, answers, problems, shape, deps.clock.now(), next_cursor)
+
+
+async def select_all(
+    deps: SharedDeps, selections: Sequence[Callable[[CurveBook], T | ProblemError]]
+) -> list[T | ProblemError]:
+    """The result of each selection from memory or the archive, or the problem that it raised, in order."""
+    found = await deps.archive.select_all(deps.curves, [partial(_attempt, selection) for selection in selections])
+    return [
+        archive_problem(result) if isinstance(result, NoCurveError | ArchiveUnavailableError) else result
+        for result in found
+    ]
+
+
+def _attempt(selection: Callable[[CurveBook], T | ProblemError], curves: CurveBook) -> T | ProblemError:
+    try:
+        return selection(curves)
+    except ProblemError as error:
+        return error
 
 
 def told_apart(
@@ -142,10 +152,17 @@ def problem_in_list(request: Request, entity_id: str, error: ProblemError) -> di
     return problem_of(f"{request.url.path}/{entity_id}", error.status, error.detail, error.kind).model_dump()
 
 
-def published_intraday(use_case: UseCase, entity: Entity, as_of: datetime | None, curves: CurveBook) -> Answered:
+def age_seconds(moment: datetime, now: datetime) -> float:
+    """How old something is; never negative."""
+    return max(round((now - moment).total_seconds(), 3), 0.0)
+
+
+def published_intraday(
+    deps: SharedDeps, use_case: UseCase, entity: Entity, as_of: datetime | None, curves: CurveBook
+) -> Answered:
     """The newest intraday curve that was published, or that had been at a moment.
 
-    Raises NotKeptError where that curve is not among these, ProblemError 404 where there can be none, 503 where there
+    Raises NoCurveError where that curve is not among these, ProblemError 404 where there can be none, 503 where there
     is none yet.
     """
     stored = curves.intraday(use_case.use_case, entity.id)
@@ -153,13 +170,13 @@ def published_intraday(use_case: UseCase, entity: Entity, as_of: datetime | None
         forecast = curves.intraday_as_of(use_case.use_case, entity.id, as_of)
         if forecast is None:
             raise _no_curve_by(use_case, entity, as_of)
-        encoded = Encoded(forecast)
+        encoded = EncodedCurve(forecast)
     elif stored is not None:
-        forecast, encoded = stored.forecast, stored.encoded
+        forecast, encoded = stored.forecast, deps.encoded.of(stored)
     else:
         raise ProblemError(503, "no-forecast", f"no intraday curve of {entity.id} yet", {"Retry-After": "5"})
     note_answer(forecast)
-    fields = {"fallback": fallback_of(forecast)}
+    fields = {"fallback": fallback_of(forecast.degraded_reasons)}
     return Answered(
         forecast, encoded, encoded.tag, fields, next_row_at(use_case, entity, forecast.points[0].valid_time)
     )
@@ -172,13 +189,13 @@ def next_row_at(use_case: UseCase, entity: Entity, origin: datetime) -> datetime
     )
 
 
-def _no_curve_by(use_case: UseCase, entity: Entity, as_of: datetime) -> ProblemError:
+def _no_curve_by(use_case: UseCase, entity: Entity, as_of: datetime) -> ProblemError | NoCurveError:
     """One of long ago is looked for as far back as a curve reaches."""
     text = f"no intraday curve of {entity.id} that was issued by {as_of.isoformat()} reached that moment"
     part = use_case.part("intraday")
     try:
         start = as_of - part.resolution * part.horizons
-        return NotKeptError(text, Issues.between(use_case.use_case, "intraday", entity.id, start, as_of))
+        return NoCurveError(text, Issues.between(use_case.use_case, "intraday", entity.id, start, as_of))
     except OverflowError:
         return ProblemError(404, "no-forecast", text)
 

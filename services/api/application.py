@@ -18,9 +18,10 @@ from dualcast.timegrid import Clock
 from services.access.call import current
 from services.access.control import Access, check_access
 from services.access.gate import Gate
-from services.api.schemas import ClockStatus, FeedStatus, Health, UseCaseStatus
+from services.api.encoding import EncodedCurves
+from services.api.schemas import CircuitStatus, ClockStatus, FeedStatus, Health, UseCaseStatus
 from services.background import Background
-from services.book.archive import Archive
+from services.book.archive import Archive, ArchiveUnavailableError, NoCurveError
 from services.book.curves import CurveBook
 from services.book.feeds import Feed
 from services.book.series import SeriesBook
@@ -41,6 +42,7 @@ class SharedDeps(Protocol):
     curves: CurveBook
     series: SeriesBook
     archive: Archive
+    encoded: EncodedCurves
     circuits: Circuits
     feeds: Sequence[Feed]
     background: Sequence[Background]
@@ -77,6 +79,8 @@ def application(deps: SharedDeps, title: str, summary: str) -> FastAPI:
     app.add_middleware(Gate, access=lambda: deps.access)
     app.add_middleware(SecurityHeaders)
     install(app)
+    app.add_exception_handler(NoCurveError, _archive_failed)
+    app.add_exception_handler(ArchiveUnavailableError, _archive_failed)
     app.include_router(_health(deps))
     return app
 
@@ -167,12 +171,30 @@ def away(deps: SharedDeps) -> list[str]:
     return feeds + deps.circuits.missing()
 
 
+def circuit_status(circuits: Circuits) -> list[CircuitStatus]:
+    """The state of the circuit breakers."""
+    return [CircuitStatus(server=circuit.server, failed=circuit.failed) for circuit in circuits.status()]
+
+
 def feed_status(feeds: Sequence[Feed]) -> list[FeedStatus]:
     """How far the feeds are."""
     return [
         FeedStatus(topic=f.topic, state=f.state, records=f.records, undecodable=f.undecodable, refused=f.refused)
         for f in feeds
     ]
+
+
+def archive_problem(error: NoCurveError | ArchiveUnavailableError) -> ProblemError:
+    """The problem that reports an error of the archive: 404 or 503."""
+    if isinstance(error, NoCurveError):
+        return ProblemError(404, "no-forecast", str(error))
+    return ProblemError(503, "archive-away", str(error), {"Retry-After": "5"})
+
+
+def _archive_failed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, NoCurveError | ArchiveUnavailableError)
+    problem = archive_problem(error)
+    return problem_response(request.url.path, problem.status, problem.detail, problem.kind, problem.headers)
 
 
 def _health(deps: SharedDeps) -> APIRouter:

@@ -16,12 +16,14 @@ from fastapi import APIRouter, Depends, Query, Request, WebSocket, WebSocketDisc
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from dualcast.catalogue import Path_, UseCase, path_identifier
+from dualcast.curves.fallbacks import fallback_of
 from dualcast.curves.forecast import Forecast
 from dualcast.timegrid import micros
 from services.access.control import check_access, check_again
 from services.api.application import Shared, SharedDeps, entity_of, find_use_case, visible_entities
+from services.api.encoding import WHOLE
 from services.book.curves import CurveBook, StoredCurve
-from services.http.formats import WHOLE, fallback_of, with_fields
+from services.http.formats import with_fields
 from services.http.params import EntityIds, UseCaseName
 from services.http.problems import ProblemError
 
@@ -105,7 +107,7 @@ async def events(
             forecast = stored.forecast
             await check_again(request, forecast.use_case, forecast.entity_id)
             yield ServerSentEvent(
-                raw_data=_body(stored).decode(), event=forecast.path, id=f"{forecast.entity_id}@{_mark(forecast)}"
+                raw_data=_body(deps, stored).decode(), event=forecast.path, id=f"{forecast.entity_id}@{_mark(forecast)}"
             )
 
 
@@ -126,7 +128,7 @@ async def websocket(
         await _refuse(socket, error)
         return
     with subscription.open(deps.curves):
-        sending = asyncio.create_task(_send(socket, subscription))
+        sending = asyncio.create_task(_send(socket, deps, subscription))
         try:
             with suppress(WebSocketDisconnect):
                 while True:  # what a reader says is of no interest, that it leaves is
@@ -135,7 +137,7 @@ async def websocket(
             sending.cancel()
 
 
-async def _send(socket: WebSocket, subscription: Subscription) -> None:
+async def _send(socket: WebSocket, deps: SharedDeps, subscription: Subscription) -> None:
     with suppress(WebSocketDisconnect, RuntimeError):  # it left while something was on its way
         while True:
             stored = await subscription.next()
@@ -144,15 +146,16 @@ async def _send(socket: WebSocket, subscription: Subscription) -> None:
             except ProblemError as error:
                 await _refuse(socket, error)
                 return
-            await socket.send_text(_body(stored).decode())
+            await socket.send_text(_body(deps, stored).decode())
 
 
 async def _refuse(socket: WebSocket, error: ProblemError) -> None:
     await socket.close(_PROBLEMS + error.status, error.detail[:120])
 
 
-def _body(stored: StoredCurve) -> bytes:
-    return with_fields(stored.encoded.body(WHOLE), {"fallback": fallback_of(stored.forecast)})
+def _body(deps: SharedDeps, stored: StoredCurve) -> bytes:
+    fallback = fallback_of(stored.forecast.degraded_reasons)
+    return with_fields(deps.encoded.of(stored).body(WHOLE), {"fallback": fallback})
 
 
 def _mark(forecast: Forecast) -> int:

@@ -15,11 +15,12 @@ from dualcast.curves.forecast import Forecast
 from dualcast.timegrid import from_micros, micros
 from services.api.answers import LIST_RESPONSES
 from services.api.application import Shared, SharedDeps, entity_of, find_intraday_case, find_use_case
+from services.api.encoding import columns_of, cut, forecast_body
 from services.api.schemas import IssuedForecasts
 from services.book.archive import Issues
 from services.book.curves import Track
 from services.book.series import micros_of
-from services.http.formats import MEDIA_TYPES, columns_of, cut, forecast_body, table_body, to_json
+from services.http.formats import MEDIA_TYPES, table_body, to_json
 from services.http.params import EntityId, Form, Page, Paging, PathName, UseCaseName, Within
 from services.http.problems import ProblemError, documented
 

@@ -18,7 +18,8 @@ from dualcast.catalogue import Entity, UseCase, path_of
 from dualcast.curves.forecast import Forecast
 from dualcast.timegrid import local_date
 from services.api.answers import Answered
-from services.http.formats import MEDIA_TYPES, Encoded, Shape, to_json
+from services.api.encoding import EncodedCurve, Shape
+from services.http.formats import MEDIA_TYPES, to_json
 from services.http.params import ISO_DURATION, points_within, span
 from services.http.problems import Problem, ProblemError, problem_of
 
@@ -78,7 +79,7 @@ def part_of(ask: PredictRequest, answered: Answered, use_case: UseCase, entity: 
     resolution = use_case.part(path_of(answered.forecast.path)).resolution
     points = points_within(None if ask.horizon is None else span(ask.horizon), resolution)
     if ask.forecast_date is not None:
-        answered = replace(answered, encoded=Encoded(_of_day(answered.forecast, ask.forecast_date, entity)))
+        answered = replace(answered, encoded=EncodedCurve(_of_day(answered.forecast, ask.forecast_date, entity)))
     return answered.json(Shape(points=points, confidence=ask.include_confidence), now)
 
 

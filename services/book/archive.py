@@ -1,6 +1,6 @@
-"""Curves that are not in memory: read from the levels behind it, the quickest first, together for all who ask at once.
+"""Curves that are no longer in memory: read from Redis, then from the SQL store, into a temporary curve book.
 
-An archived question is answered from a book of its own, by the same rules as any other from the book in memory.
+A function that selects a curve from the book in memory can therefore select an archived one without a change.
 """
 
 from __future__ import annotations
@@ -26,11 +26,10 @@ from dualcast.catalogue import Path_, UseCase
 from dualcast.curves.forecast import Forecast
 from services.book.curves import CurveBook
 from services.circuits import Circuits, Server
-from services.http.problems import ProblemError
 
 # Redis has shorter timeouts of its own, of which one read may take several.
 _REDIS_SECONDS, _STORE_SECONDS = 1, 2
-# A level that hangs keeps its threads, while those who asked have gone: each level has its own.
+# A read that hangs occupies its thread after its request has timed out, so each level has its own pool.
 _THREADS = 4
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -39,7 +38,7 @@ Days = Mapping[IssueDay, Sequence[Forecast]]
 
 @dataclass(frozen=True, slots=True)
 class Issues:
-    """The curves of one path and entity that were issued on some days, UTC, from the first to the last."""
+    """The curves of one path and entity that were issued from the first to the last UTC day."""
 
     use_case: str
     path: Path_
@@ -49,7 +48,7 @@ class Issues:
 
     @classmethod
     def between(cls, use_case: str, path: Path_, entity_id: str, start: datetime, end: datetime) -> Self:
-        """Those from one moment to another. Raises OverflowError outside the calendar."""
+        """The days that hold ``start`` to ``end``. Raises OverflowError outside the calendar."""
         return cls(use_case, path, entity_id, start.astimezone(UTC).date(), end.astimezone(UTC).date())
 
     def days(self) -> Iterator[IssueDay]:
@@ -58,19 +57,23 @@ class Issues:
             yield IssueDay(self.use_case, self.path, self.entity_id, self.first + timedelta(days=i))
 
 
-class NotKeptError(ProblemError):
-    """A problem 404, unless one of the curves that were issued on some days answers after all."""
+class NoCurveError(LookupError):
+    """A book holds no curve that was requested. If one exists, it was issued on the days of ``issues``."""
 
     def __init__(self, detail: str, issues: Issues) -> None:
-        super().__init__(404, "no-forecast", detail)
+        super().__init__(detail)
         self.issues = issues
+
+
+class ArchiveUnavailableError(ConnectionError):
+    """A level that may hold the curve did not respond."""
 
 
 @dataclass(frozen=True)
 class Level:
-    """Somewhere to read days of curves from; ``fill`` tells it what was found behind it.
+    """A source of archived curves. ``fill`` receives what was found in the levels behind this one.
 
-    Both raise OSError where the server does not answer; it is waited for ``seconds``.
+    Both functions raise OSError if the server does not respond; a read is abandoned after ``seconds``.
     """
 
     server: Server
@@ -80,7 +83,7 @@ class Level:
 
 
 def levels_of(redis: str, store: Engine) -> list[Level]:
-    """Redis, and behind it the store, which has everything that was published."""
+    """Redis as a cache of the SQL store, which holds every published curve."""
     shared = SharedDays(redis)
     return [
         Level("redis", _REDIS_SECONDS, shared.read, shared.fill),
@@ -89,9 +92,10 @@ def levels_of(redis: str, store: Engine) -> list[Level]:
 
 
 class Archive:
-    """Answers from memory where it can, and else from the levels behind it. Belongs to one event loop.
+    """Runs a selection on the book in memory and, if it finds no curve there, on archived curves.
 
-    ``reads`` counts by level and outcome: answers from memory, and days of curves behind it.
+    Belongs to one event loop. ``reads`` counts by level and outcome: selections from memory, and issue days read from
+    the other levels.
     """
 
     def __init__(self, catalogue: Mapping[str, UseCase], circuits: Circuits, levels: Sequence[Level] = ()) -> None:
@@ -105,73 +109,80 @@ class Archive:
             "dualcast.cache.reads", [self._observe], description="reads of published curves, by level and outcome"
         )
 
-    async def answer(self, memory: CurveBook, question: Callable[[CurveBook], T]) -> T:
-        """What memory answers, or else the archive; memory makes nobody wait.
+    async def select(self, memory: CurveBook, selection: Callable[[CurveBook], T]) -> T:
+        """The result of ``selection`` on memory or, after a NoCurveError, on archived curves.
 
-        Raises what the question raises, and ProblemError 503 where a level that may have it is away.
+        Raises what ``selection`` raises, and ArchiveUnavailableError.
         """
         try:
-            found = question(memory)
-        except NotKeptError as missed:
+            found = selection(memory)
+        except NoCurveError as missed:
             self.reads["memory", "miss"] += 1
-            return question(await self.book([missed.issues]))
+            return selection(await self.book([missed.issues]))
         self.reads["memory", "hit"] += 1
         return found
 
-    async def answers(self, memory: CurveBook, questions: Sequence[Callable[[CurveBook], T]]) -> list[T | ProblemError]:
-        """The same of several questions, whose archived curves are read at once."""
-        found = [_attempt(question, memory) for question in questions]
-        missed = {i: answer.issues for i, answer in enumerate(found) if isinstance(answer, NotKeptError)}
+    async def select_all(
+        self, memory: CurveBook, selections: Sequence[Callable[[CurveBook], T]]
+    ) -> list[T | NoCurveError | ArchiveUnavailableError]:
+        """The results of several selections, in order. Archived curves of all of them are read together.
+
+        Raises what a selection raises besides NoCurveError.
+        """
+        found: list[T | NoCurveError | ArchiveUnavailableError] = [_attempt(select, memory) for select in selections]
+        missed = {i: error.issues for i, error in enumerate(found) if isinstance(error, NoCurveError)}
         self.reads["memory", "hit"] += len(found) - len(missed)
         self.reads["memory", "miss"] += len(missed)
-        if missed:
-            try:
-                book = await self.book(list(missed.values()))
-            except ProblemError as error:
-                return [error if i in missed else answer for i, answer in enumerate(found)]
-            return [_attempt(questions[i], book) if i in missed else answer for i, answer in enumerate(found)]
-        return found
+        if not missed:
+            return found
+        try:
+            book = await self.book(list(missed.values()))
+        except ArchiveUnavailableError as error:
+            return [error if i in missed else result for i, result in enumerate(found)]
+        return [_attempt(selections[i], book) if i in missed else result for i, result in enumerate(found)]
 
     async def book(self, wanted: Sequence[Issues]) -> CurveBook:
-        """A book of what was issued on some days. Those who ask for the same at once share one.
+        """A book of the curves that were issued on some days. Equal concurrent calls share one read.
 
-        Raises ProblemError 503 where a level that may have it is away.
+        Raises ArchiveUnavailableError.
         """
-        asked = tuple(wanted)
-        loading = self._loading.get(asked)
+        key = tuple(wanted)
+        loading = self._loading.get(key)
         if loading is None:
-            loading = self._loading[asked] = asyncio.create_task(self._load(asked))
-            loading.add_done_callback(lambda _: self._loading.pop(asked, None))
-        return await asyncio.shield(loading)  # one who leaves spoils it for no other
+            loading = self._loading[key] = asyncio.create_task(self._load(key))
+            loading.add_done_callback(lambda _: self._loading.pop(key, None))
+        return await asyncio.shield(loading)  # a cancelled request must not cancel the read of the others
 
-    async def _load(self, asked: tuple[Issues, ...]) -> CurveBook:
-        missing = {day for issues in asked for day in issues.days()}
+    async def _load(self, wanted: tuple[Issues, ...]) -> CurveBook:
+        missing = {day for issues in wanted for day in issues.days()}
         curves: list[Forecast] = []
-        away = False
+        failed = False
         for depth, level in enumerate(self._levels):
             try:
-                found = await self._ask(level, partial(level.read, missing))
+                found = await self._call(level, partial(level.read, missing))
             except OSError:
-                away = True
+                failed = True
                 self.reads[level.server, "away"] += len(missing)
                 continue
             missing = missing - found.keys()
             self.reads[level.server, "hit"] += len(found)
             self.reads[level.server, "miss"] += len(missing)
             curves += [curve for issued in found.values() for curve in issued]
-            for upper in self._levels[:depth]:
-                with suppress(OSError):
-                    await self._ask(upper, partial(upper.fill, found))
+            await self._fill(self._levels[:depth], found)
             if not missing:
                 break
-        if missing and away:
-            text = "curves of then are no longer in memory, and the store does not answer"
-            raise ProblemError(503, "archive-away", text, {"Retry-After": "5"})
+        if missing and failed:
+            raise ArchiveUnavailableError("the curve is no longer in memory, and the store does not respond")
         return await asyncio.to_thread(_book_of, self._catalogue, curves)
 
-    async def _ask(self, level: Level, work: Callable[[], T]) -> T:
+    async def _fill(self, levels: Sequence[Level], found: Days) -> None:
+        for level in levels:
+            with suppress(OSError):
+                await self._call(level, partial(level.fill, found))
+
+    async def _call(self, level: Level, work: Callable[[], T]) -> T:
         """Raises OSError."""
-        with self._circuits.asking(level.server):
+        with self._circuits.calling(level.server):
             working = asyncio.get_running_loop().run_in_executor(self._pools[level.server], work)
             return await asyncio.wait_for(working, level.seconds)
 
@@ -182,10 +193,10 @@ class Archive:
         ]
 
 
-def _attempt(question: Callable[[CurveBook], T], curves: CurveBook) -> T | ProblemError:
+def _attempt(selection: Callable[[CurveBook], T], curves: CurveBook) -> T | NoCurveError:
     try:
-        return question(curves)
-    except ProblemError as error:
+        return selection(curves)
+    except NoCurveError as error:
         return error
 
 

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from dualcast.catalogue import Path_, UseCase
 from dualcast.curves.forecast import Forecast, Point
 from dualcast.timegrid import from_micros, local_date, micros
-from services.http.formats import Encoded
 
 _KEPT_DAYS = 40
 # A day's curve is made once, and again where an input came late or an operator asks for it.
@@ -63,14 +62,13 @@ class Track:
         return replace(self.head, points=[Point(from_micros(time), values) for time, values in points])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class StoredCurve:
-    """A curve with its response bodies; ``delivery_day`` is the local day that it begins on."""
+    """A curve in memory; ``delivery_day`` is the local day of its first interval. Equal only to itself."""
 
     delivery_day: date
     forecast: Forecast
     track: Track
-    encoded: Encoded
 
 
 @dataclass
@@ -104,7 +102,7 @@ class CurveBook:
         """
         zone = self._catalogue[forecast.use_case].entity(forecast.entity_id).time_zone
         track = Track.of(forecast)
-        stored = StoredCurve(local_date(forecast.points[0].valid_time, zone), forecast, track, Encoded(forecast))
+        stored = StoredCurve(local_date(forecast.points[0].valid_time, zone), forecast, track)
         with self._lock:
             is_news = (
                 self._add_intraday(stored, only_newer=only_newer)

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from dualcast.arrays import Floats
 from dualcast.catalogue import UseCase
 from dualcast.metrics import coverage, mae, mape
-from dualcast.timegrid import floor, iso_duration, micros
-from services.api.schemas import EntityErrors, Errors, HorizonErrors
+from dualcast.timegrid import floor, micros
 from services.book.curves import CurveBook, Track
 from services.book.series import SeriesBook, micros_of
 
@@ -21,6 +20,29 @@ _LEVELS = (0.1, 0.5, 0.9)
 # The reference is compared where it is known for nearly all of the intervals, or not at all.
 _COMPARABLE = 0.95
 _LEADS = tuple(timedelta(hours=h) for h in (1, 2, 4, 6, 12, 24))
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """Errors of the median over ``points`` intervals, in percent or (``mae``) in the unit of the target.
+
+    ``coverage`` is the percentage of actuals inside the interval; ``reference_mape`` is None where the reference is
+    unknown for too many intervals.
+    """
+
+    points: int
+    mape: float
+    mae: float
+    coverage: float
+    reference_mape: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PathErrors:
+    """Errors of both paths for one entity; those of the intraday path by horizon."""
+
+    day_ahead: Errors | None
+    intraday: dict[timedelta, Errors]
 
 
 @dataclass(frozen=True)
@@ -40,17 +62,15 @@ class Scores:
     def __init__(self, curves: CurveBook, series: SeriesBook) -> None:
         self._curves = curves
         self._series = series
-        self._known: dict[tuple[str, str], tuple[tuple[int, int], EntityErrors]] = {}
+        self._known: dict[tuple[str, str], tuple[tuple[int, int], PathErrors]] = {}
 
-    def errors(self, use_case: UseCase, entity_id: str) -> EntityErrors:
+    def errors(self, use_case: UseCase, entity_id: str) -> PathErrors:
         """The errors of both paths over what is in memory: the last two weeks."""
         key, version = (use_case.use_case, entity_id), (self._curves.version, self._series.version)
         held = self._known.get(key)
         if held is not None and held[0] == version:
             return held[1]
-        found = EntityErrors(
-            day_ahead=self._day_ahead(use_case, entity_id), intraday=self._intraday(use_case, entity_id)
-        )
+        found = PathErrors(day_ahead=self._day_ahead(use_case, entity_id), intraday=self._intraday(use_case, entity_id))
         self._known[key] = version, found
         return found
 
@@ -59,24 +79,20 @@ class Scores:
         pairs = self._pairs(use_case, entity_id, tracks, use_case.day_ahead.resolution)
         return None if pairs is None else _errors(pairs, slice(None))
 
-    def _intraday(self, use_case: UseCase, entity_id: str) -> list[HorizonErrors]:
+    def _intraday(self, use_case: UseCase, entity_id: str) -> dict[timedelta, Errors]:
         if "intraday" not in use_case.paths:
-            return []
+            return {}
         tracks = self._curves.intraday_tracks(use_case.use_case, entity_id)
         resolution = use_case.part("intraday").resolution
         pairs = self._pairs(use_case, entity_id, tracks, resolution)
         if pairs is None:
-            return []
+            return {}
         origins = [micros(floor(t.issued_at, resolution)) for t in tracks]
         steps = np.concatenate(
             [(t.times - origin) // micros_of(resolution) + 1 for t, origin in zip(tracks, origins, strict=True)]
         )
-        found = []
-        for step in horizon_steps(use_case):
-            errors = _errors(pairs, steps == step)
-            if errors is not None:
-                found.append(HorizonErrors(horizon=iso_duration(step * resolution), **errors.model_dump()))
-        return found
+        found = ((step * resolution, _errors(pairs, steps == step)) for step in horizon_steps(use_case))
+        return {horizon: errors for horizon, errors in found if errors is not None}
 
     def _pairs(
         self, use_case: UseCase, entity_id: str, tracks: Sequence[Track], resolution: timedelta

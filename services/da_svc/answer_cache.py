@@ -20,9 +20,9 @@ from dualcast.curves.forecast import Forecast
 from dualcast.timegrid import Clock
 from services.access.call import current, note_answer
 from services.api.answers import Answered, one
+from services.api.encoding import Shape
 from services.book.curves import CurveBook
 from services.da_svc.deps import DayAheadDeps
-from services.http.formats import Shape
 from services.http.problems import ProblemError
 
 _MOST = 4096

@@ -13,6 +13,7 @@ from dualcast.settings import Settings
 from dualcast.timegrid import Clock
 from services.access.control import Access
 from services.api.application import away
+from services.api.encoding import EncodedCurves
 from services.background import Background
 from services.book.archive import Archive, Level
 from services.book.curves import CurveBook
@@ -37,6 +38,7 @@ class DayAheadDeps:
     background: Sequence[Background] = ()
 
     def __post_init__(self) -> None:
+        self.encoded = EncodedCurves()
         self.archive = Archive(self.catalogue, self.circuits, self.archive_levels)
         self.scores = Scores(self.curves, self.series)
 

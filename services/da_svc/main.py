@@ -12,6 +12,7 @@ from dualcast.catalogue import load_catalogue
 from dualcast.records import Topic
 from dualcast.settings import Settings, load_settings
 from services.access.control import Access
+from services.api.answers import age_seconds
 from services.book.archive import levels_of
 from services.book.curves import CurveBook
 from services.book.feeds import Feed
@@ -20,7 +21,6 @@ from services.book.warming import warming
 from services.circuits import Circuits
 from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
-from services.http.formats import age_seconds
 from services.http.server import serve
 
 

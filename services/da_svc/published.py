@@ -10,15 +10,15 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from dualcast.catalogue import Entity, UseCase
+from dualcast.curves.fallbacks import fallback_of
 from services.access.call import note_answer
-from services.api.answers import Answered
+from services.api.answers import Answered, select_all
 from services.api.application import find
 from services.api.predict import PredictBatch, PredictedBatch, PredictRequest, part_of, predicted, predicted_batch
 from services.api.schemas import DayAheadForecast
 from services.book.curves import CurveBook
 from services.da_svc.deps import DayAheadDeps, Deps
 from services.da_svc.selection import select
-from services.http.formats import fallback_of
 from services.http.problems import ProblemError, documented
 
 _NEWEST = "champion"
@@ -54,15 +54,16 @@ def published_day_ahead(
     fields = {
         "delivery_date": curve.delivery_day,
         "stale": selected.stale,
-        "fallback": selected.fallback or fallback_of(forecast),
+        "fallback": selected.fallback or fallback_of(forecast.degraded_reasons),
     }
-    tag = f"{curve.encoded.tag}{'s' if selected.stale else ''}"
-    return Answered(forecast, curve.encoded, tag, fields, selected.next_at)
+    encoded = deps.encoded.of(curve)
+    tag = f"{encoded.tag}{'s' if selected.stale else ''}"
+    return Answered(forecast, encoded, tag, fields, selected.next_at)
 
 
 async def _results(deps: DayAheadDeps, asks: Sequence[PredictRequest]) -> list[bytes | ProblemError]:
     """A curve's JSON or a problem for each request, in order."""
-    return await deps.archive.answers(deps.curves, [partial(_part, deps, ask) for ask in asks])
+    return await select_all(deps, [partial(_part, deps, ask) for ask in asks])
 
 
 def _part(deps: DayAheadDeps, ask: PredictRequest, curves: CurveBook) -> bytes:

@@ -15,6 +15,7 @@ from dualcast.timegrid import Grid, from_micros, iso_duration
 from services.api import events, issued
 from services.api.answers import CURVE_RESPONSES, LIST_RESPONSES, Answered, each, one, published_intraday
 from services.api.application import api_router, entity_of, find, find_intraday_case, find_use_case
+from services.api.encoding import Shape
 from services.api.schemas import (
     DayAheadForecast,
     DayAheadForecasts,
@@ -30,7 +31,6 @@ from services.da_svc.answer_cache import remember
 from services.da_svc.deps import DayAheadDeps, Deps
 from services.da_svc.published import published_day_ahead
 from services.da_svc.status import status_of
-from services.http.formats import Shape
 from services.http.params import (
     AsOf,
     DeliveryDate,
@@ -125,7 +125,7 @@ async def intraday_of_many(
     shape = form.shape(found.part("intraday").resolution)
 
     def answer(name: str, curves: CurveBook) -> Answered:
-        return published_intraday(found, entity_of(found, name), as_of, curves)
+        return published_intraday(deps, found, entity_of(found, name), as_of, curves)
 
     return await each(request, deps, paging.of(found, entity_id), answer, shape)
 
@@ -149,7 +149,7 @@ async def intraday(
     found = find_intraday_case(deps, use_case)
     entity = entity_of(found, entity_id)
     shape = form.shape(found.part("intraday").resolution)
-    return await _one(request, deps, partial(published_intraday, found, entity, as_of), shape, if_none_match)
+    return await _one(request, deps, partial(published_intraday, deps, found, entity, as_of), shape, if_none_match)
 
 
 @router.get("/history/{entity_id}", tags=["history"])
@@ -190,7 +190,7 @@ async def _one(
             remember(request, answered, shape)
         return answered
 
-    return one(await deps.archive.answer(deps.curves, answer), shape, deps.clock, if_none_match)
+    return one(await deps.archive.select(deps.curves, answer), shape, deps.clock, if_none_match)
 
 
 def _points(

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from dualcast.catalogue import Entity, UseCase
+from dualcast.curves.fallbacks import LAST_STORED
 from dualcast.timegrid import Clock, day_bounds, local_date
-from services.book.archive import Issues, NotKeptError
+from services.book.archive import Issues, NoCurveError
 from services.book.curves import CurveBook, StoredCurve
 from services.http.problems import ProblemError
 
-LAST_STORED = "last_stored"
 # The job needs some time after the cutoff: by the wall, and in a replay that is longer by the clock.
 _GRACE = timedelta(minutes=15)
 _GRACE_WALL = timedelta(minutes=1)
@@ -39,7 +39,7 @@ def select(
 ) -> Selected:
     """The curve of the delivery day that is asked for, or else the newest; of those issued by ``as_of``.
 
-    Raises NotKeptError where the curve that is asked for is not among these, ProblemError 404 where there can be none,
+    Raises NoCurveError where the curve that is asked for is not among these, ProblemError 404 where there can be none,
     503 where there is none at all.
     """
     if wanted is not None:
@@ -92,7 +92,7 @@ def _newest(curves: CurveBook, use_case: UseCase, entity: Entity, clock: Clock) 
     return Selected(curve, stale=True, fallback=LAST_STORED, next_at=next_at)
 
 
-def _no_curve_for(use_case: UseCase, entity: Entity, clock: Clock, day: date) -> ProblemError:
+def _no_curve_for(use_case: UseCase, entity: Entity, clock: Clock, day: date) -> ProblemError | NoCurveError:
     """A curve that holds a day is issued on one of the days that it holds, or on the day before them."""
     days = use_case.day_ahead.days
     try:
@@ -103,13 +103,13 @@ def _no_curve_for(use_case: UseCase, entity: Entity, clock: Clock, day: date) ->
         return ProblemError(404, "no-forecast", f"{day} is outside the calendar")
     now = clock.now()
     text = f"the curve for {day} is made at {cutoff.isoformat()}" if cutoff > now else f"no curve for {day} is stored"
-    return NotKeptError(text, issues) if first <= now else ProblemError(404, "no-forecast", text)
+    return NoCurveError(text, issues) if first <= now else ProblemError(404, "no-forecast", text)
 
 
-def _no_curve_by(use_case: UseCase, entity: Entity, as_of: datetime) -> ProblemError:
+def _no_curve_by(use_case: UseCase, entity: Entity, as_of: datetime) -> ProblemError | NoCurveError:
     text = f"no curve of {entity.id} was issued in the week before {as_of.isoformat()}"
     try:
         issues = Issues.between(use_case.use_case, "day-ahead", entity.id, as_of - _LOOK_BACK, as_of)
     except OverflowError:
         return ProblemError(404, "no-forecast", text)
-    return NotKeptError(text, issues)
+    return NoCurveError(text, issues)

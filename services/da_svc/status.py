@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from dualcast.catalogue import Entity, UseCase
+from dualcast.curves.fallbacks import LAST_STORED, fallback_of
 from dualcast.curves.forecast import Forecast
-from services.api.application import clock_status, feed_status, use_case_status, visible_entities, visible_use_cases
-from services.api.schemas import CurveState, DayAheadState, DayAheadStatus, EntityStatus, ModelInfo
+from dualcast.timegrid import iso_duration
+from services.api.answers import age_seconds
+from services.api.application import (
+    circuit_status,
+    clock_status,
+    feed_status,
+    use_case_status,
+    visible_entities,
+    visible_use_cases,
+)
+from services.api.schemas import (
+    CurveState,
+    DayAheadState,
+    DayAheadStatus,
+    EntityErrors,
+    EntityStatus,
+    Errors,
+    HorizonErrors,
+    ModelInfo,
+)
+from services.book.scores import PathErrors
 from services.da_svc.deps import DayAheadDeps
-from services.da_svc.selection import LAST_STORED, is_stale
-from services.http.formats import age_seconds, fallback_of
+from services.da_svc.selection import is_stale
 
 
 def status_of(deps: DayAheadDeps, use_case: UseCase) -> DayAheadStatus:
@@ -21,7 +41,7 @@ def status_of(deps: DayAheadDeps, use_case: UseCase) -> DayAheadStatus:
         use_cases=visible_use_cases(deps),
         entities=[_entity(deps, use_case, entity) for entity in visible_entities(use_case)],
         feeds=feed_status(deps.feeds),
-        circuits=deps.circuits.status(),
+        circuits=circuit_status(deps.circuits),
     )
 
 
@@ -37,7 +57,7 @@ def _entity(deps: DayAheadDeps, use_case: UseCase, entity: Entity) -> EntityStat
         actual_age_seconds=None if newest is None else age_seconds(newest, deps.clock.now()),
         day_ahead=_days(deps, use_case, entity),
         intraday=None if intraday is None else CurveState(**_state(deps, intraday.forecast)),
-        errors=deps.scores.errors(use_case, entity.id),
+        errors=_errors(deps.scores.errors(use_case, entity.id)),
     )
 
 
@@ -61,5 +81,15 @@ def _state(deps: DayAheadDeps, forecast: Forecast) -> dict[str, Any]:
         "input_age_seconds": age_seconds(forecast.newest_input_at, deps.clock.now()),
         "degraded": forecast.degraded,
         "degraded_reasons": forecast.degraded_reasons,
-        "fallback": fallback_of(forecast),
+        "fallback": fallback_of(forecast.degraded_reasons),
     }
+
+
+def _errors(errors: PathErrors) -> EntityErrors:
+    return EntityErrors(
+        day_ahead=None if errors.day_ahead is None else Errors(**asdict(errors.day_ahead)),
+        intraday=[
+            HorizonErrors(horizon=iso_duration(horizon), **asdict(of_horizon))
+            for horizon, of_horizon in errors.intraday.items()
+        ],
+    )

@@ -12,7 +12,8 @@ from pydantic import AwareDatetime
 from dualcast.catalogue import Path_, UseCase
 from dualcast.timegrid import Clock, duration
 from services.api.application import visible_entities
-from services.http.formats import Format, Shape, wanted_format
+from services.api.encoding import Shape
+from services.http.formats import Format, wanted_format
 from services.http.problems import ProblemError
 
 _LONGEST = timedelta(days=31)

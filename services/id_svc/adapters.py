@@ -41,13 +41,13 @@ class MlflowModels:
         self._circuits = circuits
 
     def version(self, name: str, alias: Alias) -> str | None:
-        """The version an alias stands for. Raises RegistryAwayError, which is a ConnectionError, or LeftAloneError."""
-        with self._circuits.asking("registry"):
+        """The version an alias stands for. Raises RegistryAwayError, OpenCircuitError: ConnectionErrors."""
+        with self._circuits.calling("registry"):
             return model_registry.current_version(self._settings, name, alias)
 
     def load(self, name: str, alias: Alias) -> RegisteredModel:
-        """That version, ready to predict. Raises UnknownModelError, RegistryAwayError, LeftAloneError."""
-        with self._circuits.asking("registry"):
+        """That version, ready to predict. Raises UnknownModelError, RegistryAwayError, OpenCircuitError."""
+        with self._circuits.calling("registry"):
             return model_registry.load(self._settings, name, alias)
 
     def last(self, name: str, alias: Alias) -> RegisteredModel:
@@ -64,7 +64,7 @@ class RedisFeatures:
 
     def read(self, entity_ids: Sequence[str]) -> Mapping[str, FeatureRow | None]:
         """The newest row of each entity. Raises ConnectionError."""
-        with self._circuits.asking("redis"):
+        with self._circuits.calling("redis"):
             try:
                 return self._store.read(entity_ids)
             except RedisError as error:

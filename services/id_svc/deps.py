@@ -13,6 +13,7 @@ from dualcast.settings import Settings
 from dualcast.timegrid import Clock
 from services.access.control import Access
 from services.api.application import away
+from services.api.encoding import EncodedCurves
 from services.background import Background
 from services.book.archive import Archive, Level
 from services.book.curves import CurveBook
@@ -44,6 +45,7 @@ class IntradayDeps:
     background: Sequence[Background] = ()
 
     def __post_init__(self) -> None:
+        self.encoded = EncodedCurves()
         self.archive = Archive(self.catalogue, self.circuits, self.archive_levels)
         self.scoring = Batcher(self.forecaster.on_request)
 

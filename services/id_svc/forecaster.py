@@ -9,28 +9,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cached_property
 
 import structlog
 from opentelemetry import metrics
 
 from dualcast.catalogue import Entity, UseCase
+from dualcast.curves.fallbacks import (
+    LAST_STORED,
+    PREVIOUS_VERSION,
+    SHIFTED_DAY_AHEAD,
+    fallback_reason,
+    without_fallback,
+)
 from dualcast.curves.forecast import Forecast
 from dualcast.records import FeatureRow
 from dualcast.timegrid import Clock, floor
 from services.book.curves import CurveBook
 from services.book.series import SeriesBook
-from services.http.formats import FALLBACK_REASON, Encoded
 from services.id_svc.freshness import InputAges, Inputs
 from services.id_svc.model_cache import CHAMPION, PREVIOUS, ModelCache
 from services.id_svc.ports import Features, Log, Score
 from services.id_svc.shifted_day_ahead import shifted_day_ahead
 
-LAST_STORED = "last_stored"
 OVERRIDDEN = "overridden:"
-_SHIFTED = "shifted_day_ahead"
 # The fallbacks that are models, by the alias that they have in the registry.
-_ALIASES = {CHAMPION: CHAMPION, "previous_version": PREVIOUS}
+_ALIASES = {CHAMPION: CHAMPION, PREVIOUS_VERSION: PREVIOUS}
 _log = structlog.get_logger(__name__)
 
 
@@ -53,18 +56,16 @@ class Ask:
         return self.use_case.use_case, self.entity.id, self.model, repr(self.features) if self.features else ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Answer:
-    """A curve, the fallback that it came from, if any, and up to when the inputs of a scored one were known."""
+    """A curve, the fallback that made it, if any, and the time up to which each input of a scored one was known.
+
+    Equal requests in one batch share one answer. It is equal only to itself.
+    """
 
     forecast: Forecast
     fallback: str | None
     inputs: Inputs = field(default_factory=dict)
-
-    @cached_property
-    def encoded(self) -> Encoded:
-        """Its response bodies, which all share who asked for it at once."""
-        return Encoded(self.forecast)
 
 
 @dataclass
@@ -102,7 +103,7 @@ class IntradayForecaster:
         self._ages = ages
         self._kept = log
         self._fallbacks = metrics.get_meter(__name__).create_counter(
-            "dualcast.fallbacks", description="answers that did not come from the champion, by fallback"
+            "dualcast.curves.fallbacks", description="answers that did not come from the champion, by fallback"
         )
 
     def on_request(self, asks: Sequence[Ask]) -> list[Answer | NoForecastError]:
@@ -156,8 +157,8 @@ class IntradayForecaster:
             self._attempt(step, use_case, together)
 
     def _attempt(self, step: str, use_case: UseCase, questions: Sequence[_Question]) -> None:
-        if step in (_SHIFTED, LAST_STORED):
-            make = self._shifted if step == _SHIFTED else self._last_stored
+        if step in (SHIFTED_DAY_AHEAD, LAST_STORED):
+            make = self._shifted if step == SHIFTED_DAY_AHEAD else self._last_stored
             for question in questions:
                 forecast = make(question)
                 if forecast is not None:
@@ -216,13 +217,13 @@ class IntradayForecaster:
         """Answer a question with a curve that names why it is degraded and which fallback it is."""
         use_case, ask = question.ask.use_case, question.ask
         fallback = None if step in (CHAMPION, ask.model) else step
-        reasons = [r for r in forecast.degraded_reasons if not r.startswith(FALLBACK_REASON)]
-        scored = step not in (_SHIFTED, LAST_STORED)
+        reasons = without_fallback(forecast.degraded_reasons)
+        scored = step not in (SHIFTED_DAY_AHEAD, LAST_STORED)
         if scored:
             reasons += [*question.overdue, *(f"{OVERRIDDEN}{name}" for name in ask.features)]
         if fallback is not None:
             self._fallbacks.add(1, {"use_case": use_case.use_case, "fallback": fallback})
-            reasons += [f"{FALLBACK_REASON}{fallback}", *question.why]
+            reasons += [fallback_reason(fallback), *question.why]
         simulated = forecast.simulated or self._series.simulated(ask.entity.id)
         named = replace(forecast, degraded=bool(reasons), degraded_reasons=reasons, simulated=simulated)
         question.answer = Answer(named, fallback, question.inputs if scored else {})

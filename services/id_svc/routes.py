@@ -13,6 +13,7 @@ from services.api.answers import (
     CURVE_RESPONSES,
     LIST_RESPONSES,
     Answered,
+    age_seconds,
     each,
     many,
     one,
@@ -22,6 +23,7 @@ from services.api.answers import (
 )
 from services.api.application import (
     api_router,
+    circuit_status,
     clock_status,
     entity_of,
     feed_status,
@@ -33,7 +35,6 @@ from services.api.application import (
 )
 from services.api.schemas import IntradayEntityStatus, IntradayForecast, IntradayForecasts, IntradayStatus
 from services.book.curves import CurveBook
-from services.http.formats import age_seconds
 from services.http.params import (
     AsOf,
     EntityId,
@@ -72,7 +73,7 @@ async def intraday_of_many(
     if as_of is not None:
 
         def answer(name: str, curves: CurveBook) -> Answered:
-            return published_intraday(found, entity_of(found, name), as_of, curves)
+            return published_intraday(deps, found, entity_of(found, name), as_of, curves)
 
         return await each(request, deps, (page, next_cursor), answer, shape)
     known, refused = [], []
@@ -107,7 +108,7 @@ async def intraday(
     found, entity = find(deps, use_case, entity_id)
     shape = form.shape(found.part("intraday").resolution)
     if as_of is not None:
-        published = await deps.archive.answer(deps.curves, partial(published_intraday, found, entity, as_of))
+        published = await deps.archive.select(deps.curves, partial(published_intraday, deps, found, entity, as_of))
         return one(published, shape, deps.clock, if_none_match)
     (made,) = await scored(deps, [Ask(found, entity)])
     if isinstance(made, ProblemError):
@@ -128,7 +129,7 @@ async def status(deps: Deps, use_case: UseCaseName = None) -> IntradayStatus:
         entities=[_entity_status(deps, found, entity) for entity in visible_entities(found)],
         counters=dict(deps.publisher.counters) if deps.publisher else {},
         feeds=feed_status(deps.feeds),
-        circuits=deps.circuits.status(),
+        circuits=circuit_status(deps.circuits),
     )
 
 

@@ -42,4 +42,4 @@ def _answered(deps: IntradayDeps, ask: Ask, answer: Answer) -> Answered:
     same = f"{forecast.data_version}{forecast.model_name}{forecast.model_version}{first}{forecast.degraded_reasons}"
     origin = answer.inputs.get(ask.use_case.target) or first
     tag = hashlib.blake2b(same.encode(), digest_size=8).hexdigest()
-    return Answered(forecast, answer.encoded, tag, fields, next_row_at(ask.use_case, ask.entity, origin))
+    return Answered(forecast, deps.encoded.of(answer), tag, fields, next_row_at(ask.use_case, ask.entity, origin))

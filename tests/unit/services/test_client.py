@@ -11,10 +11,11 @@ import pytest
 from pytest_httpserver import HTTPServer
 
 from dualcast.curves.forecast import Forecast
+from services.api.encoding import WHOLE, EncodedCurve
 from services.client import AnswerError, Dualcast
 from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
-from services.http.formats import WHOLE, Encoded, with_fields
+from services.http.formats import with_fields
 from tests import services_world as world
 from tests.client_example import run_client_example
 from tests.served import served
@@ -152,5 +153,5 @@ def test_a_key_or_a_token_is_sent(httpserver: HTTPServer, monkeypatch: pytest.Mo
 
 
 def _event(curve: Forecast) -> str:
-    body = with_fields(Encoded(curve).body(WHOLE), {"fallback": None}).decode()
+    body = with_fields(EncodedCurve(curve).body(WHOLE), {"fallback": None}).decode()
     return f"event: day_ahead\nid: DE@1\ndata: {body}\n\n"

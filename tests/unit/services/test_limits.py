@@ -40,7 +40,7 @@ def replica(engine: Engine, redis_: str, rate: str = "3/minute") -> DayAheadDeps
 def failed() -> Circuits:
     """As they are right after Redis did not answer."""
     found = Circuits()
-    with suppress(ConnectionError), found.asking("redis"):
+    with suppress(ConnectionError), found.calling("redis"):
         raise ConnectionError
     return found
 
@@ -92,7 +92,7 @@ def test_with_redis_away_the_limit_holds_in_the_process(store: Engine) -> None:
     with capture_logs() as logs, TestClient(build_app(replica(store, access_world.NO_REDIS))) as client:
         statuses = [client.get(STATUS, headers=caller("desk")).status_code for _ in range(5)]
     assert statuses == [200, 200, 200, 429, 429]
-    assert [log["event"] for log in logs].count("server away") == 1
+    assert [log["event"] for log in logs].count("server unavailable") == 1
 
 
 def test_redis_that_comes_back_counts_again(store: Engine, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

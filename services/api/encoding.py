@@ -1,0 +1,138 @@
+"""Curves as response bodies: JSON, CSV or Parquet of a whole curve, of its first points or of its median."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+from dualcast.curves.forecast import Forecast, Point
+from dualcast.curves.quantiles import quantile_column
+from services.http.formats import Format, table_body, to_json
+
+_MEDIAN = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How a curve is returned: its format, the number of its first points (None: all), all quantiles or the median."""
+
+    format: Format = "json"
+    points: int | None = None
+    confidence: bool = True
+
+
+WHOLE = Shape()
+
+
+class EncodedCurve:
+    """The response bodies of one curve. Each is made at its first use and kept."""
+
+    def __init__(self, forecast: Forecast) -> None:
+        self._forecast = forecast
+        self._bodies: dict[Shape, bytes] = {}
+
+    @cached_property
+    def tag(self) -> str:
+        """A digest of the whole curve, for ETags."""
+        return hashlib.blake2b(self.body(WHOLE), digest_size=8).hexdigest()
+
+    def body(self, shape: Shape) -> bytes:
+        """CSV, Parquet, or JSON without the fields that depend on the time of the request (see ``with_fields``)."""
+        found = self._bodies.get(shape)
+        if found is not None:
+            return found
+        if shape.points is not None and shape.points >= len(self._forecast.points):
+            return self.body(replace(shape, points=None))
+        return self._bodies.setdefault(shape, _encode(cut(self._forecast, shape), shape.format))
+
+
+class HasForecast(Protocol):
+    """An object that holds one curve and is hashed by identity."""
+
+    @property
+    def forecast(self) -> Forecast:
+        """The curve."""
+
+
+class EncodedCurves:
+    """The encoded form of each curve in memory. An entry is dropped with its curve."""
+
+    def __init__(self) -> None:
+        self._encoded: WeakKeyDictionary[HasForecast, EncodedCurve] = WeakKeyDictionary()
+
+    def of(self, curve: HasForecast) -> EncodedCurve:
+        """The encoded form of a curve, which all requests for it share."""
+        found = self._encoded.get(curve)
+        if found is None:
+            found = self._encoded[curve] = EncodedCurve(curve.forecast)
+        return found
+
+
+def cut(forecast: Forecast, shape: Shape) -> Forecast:
+    """The part of a curve that a shape selects: its first points, or only its median."""
+    points, levels = forecast.points[: shape.points], forecast.quantile_levels
+    if not shape.confidence:
+        middle = levels.index(_MEDIAN)
+        points, levels = [Point(p.valid_time, [p.values[middle]]) for p in points], [_MEDIAN]
+    return replace(forecast, points=points, quantile_levels=levels)
+
+
+def _encode(forecast: Forecast, format_: Format) -> bytes:
+    return forecast_body(forecast) if format_ == "json" else table_body(columns_of([forecast]), format_)
+
+
+def forecast_body(forecast: Forecast, actuals: Mapping[datetime, float] | None = None, **more: Any) -> bytes:
+    """The JSON of a curve; ``actuals`` adds the actual value to each point, ``more`` adds members."""
+    levels = [f"{level:g}" for level in forecast.quantile_levels]
+    points: list[dict[str, Any]] = [
+        {"valid_time": p.valid_time, "quantiles": dict(zip(levels, p.values, strict=True))} for p in forecast.points
+    ]
+    if actuals is not None:
+        points = [point | {"actual": actuals.get(point["valid_time"])} for point in points]
+    return to_json(
+        {
+            "use_case": forecast.use_case,
+            "path": forecast.path,
+            "entity_id": forecast.entity_id,
+            "issued_at": forecast.issued_at,
+            "target": forecast.target,
+            "unit": forecast.unit,
+            "resolution": forecast.resolution,
+            "model": {"name": forecast.model_name, "version": forecast.model_version},
+            "code_version": forecast.code_version,
+            "data_version": forecast.data_version,
+            "newest_input_at": forecast.newest_input_at,
+            "degraded": forecast.degraded,
+            "degraded_reasons": forecast.degraded_reasons,
+            "simulated": forecast.simulated,
+            "points": points,
+            **more,
+        }
+    )
+
+
+def columns_of(
+    forecasts: Sequence[Forecast], actuals: Mapping[tuple[str, datetime], float] | None = None
+) -> dict[str, list[Any]]:
+    """Curves as the columns of one table, a row for each point; a quantile level that a curve does not have is None."""
+    points = [(f, p) for f in forecasts for p in f.points]
+    columns: dict[str, list[Any]] = {
+        "entity_id": [f.entity_id for f, _ in points],
+        "issued_at": [f.issued_at for f, _ in points],
+        "valid_time": [p.valid_time for _, p in points],
+    }
+    for level in sorted({level for f in forecasts for level in f.quantile_levels}):
+        columns[quantile_column(level)] = [
+            p.values[f.quantile_levels.index(level)] if level in f.quantile_levels else None for f, p in points
+        ]
+    if actuals is not None:
+        columns["actual"] = [actuals.get((f.entity_id, p.valid_time)) for f, p in points]
+    columns["model_version"] = [f.model_version for f, _ in points]
+    columns["degraded_reasons"] = [";".join(f.degraded_reasons) for f, _ in points]
+    columns["simulated"] = [f.simulated for f, _ in points]
+    return columns
