@@ -15,12 +15,13 @@ import numpy as np
 import pandas as pd
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
-from dualcast.arrays import Slots
+from dualcast.arrays import Micros, Slots
 
 DAY = timedelta(days=1)
 # The clock of a zone changes by at most this much, so a local day lasts 24 hours give or take it.
 CLOCK_CHANGE = timedelta(hours=2)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICRO = timedelta(microseconds=1)
 _DURATION = TypeAdapter(timedelta)
 
 
@@ -58,10 +59,13 @@ class Grid:
 
     def numbers(self, times: pd.DatetimeIndex) -> Slots:
         """The number of the interval that each moment lies in; times know their zone."""
+        return self.numbers_at(np.asarray(times.as_unit("us").asi8, dtype=np.int64))
+
+    def numbers_at(self, moments: Micros) -> Slots:
+        """The number of the interval that each moment (microseconds since 1970) lies in; shape as ``moments``."""
         if self.step < DAY:
-            return np.asarray(times.as_unit("us").asi8 // (self.step // timedelta(microseconds=1)), dtype=np.int64)
-        local = times.tz_convert(self.zone).tz_localize(None)
-        return np.asarray(local.as_unit("us").asi8 // (DAY // timedelta(microseconds=1)), dtype=np.int64)
+            return moments // (self.step // _MICRO)
+        return _wall_clock(moments, self.zone) // (DAY // _MICRO)
 
     def number(self, moment: datetime) -> int:
         """The number of the interval that a moment lies in."""
@@ -76,6 +80,12 @@ class Grid:
         first_of_two = np.ones(len(local), dtype=bool)
         zoned = local.tz_localize(self.zone, nonexistent="shift_forward", ambiguous=first_of_two)
         return zoned.tz_convert("UTC").as_unit("us")
+
+    def starts_at(self, numbers: Slots) -> Micros:
+        """When intervals begin, in microseconds since 1970; shape as ``numbers``."""
+        if self.step < DAY:
+            return numbers * (self.step // _MICRO)
+        return np.asarray(self.starts(numbers.ravel()).asi8, dtype=np.int64).reshape(numbers.shape)
 
 
 def delivery_slots(day: date, zone: str, step: timedelta, days: int = 1) -> pd.DatetimeIndex:
@@ -94,10 +104,43 @@ def delivery_slots(day: date, zone: str, step: timedelta, days: int = 1) -> pd.D
 
 def interval_end(start: datetime, length: timedelta, zone: str) -> datetime:
     """When an interval ends, UTC; one of days does so on the local clock, after 23 or 25 hours where that changes."""
-    if length % DAY:
-        return start + length
-    local = start.astimezone(ZoneInfo(zone))
-    return local_moment(local.date() + length, local.time(), zone)
+    (end,) = interval_ends(np.array([micros(start)]), np.array([length // _MICRO]), zone).tolist()
+    return from_micros(end)
+
+
+def interval_ends(starts: Micros, lengths: Micros, zone: str) -> Micros:
+    """When intervals end, (n,) microseconds since 1970, from their starts and nominal lengths in microseconds, (n,).
+
+    Lengths of whole days are counted on the local clock: a day that begins at local midnight ends at the next one,
+    after 23, 24 or 25 hours. Where the clock shows the end twice, the first counts.
+    """
+    ends = starts + lengths
+    of_days = np.flatnonzero(lengths % (DAY // _MICRO) == 0)
+    if len(of_days):
+        begin = starts[of_days]
+        day = _wall_clock(begin, zone) // (DAY // _MICRO)
+        at_midnight = Grid(DAY, zone).starts_at(day) == begin
+        # the first moment of a day is its midnight, also where the clock skips that
+        wall = np.where(at_midnight, day * (DAY // _MICRO), _wall_clock(begin, zone))
+        ends[of_days] = _moments(wall + lengths[of_days], zone)
+    return ends
+
+
+def _wall_clock(moments: Micros, zone: str) -> Micros:
+    """What the local clock shows at moments, as microseconds since 1970-01-01T00:00 local; shape as ``moments``."""
+    utc = pd.DatetimeIndex(moments.ravel().view("M8[us]")).tz_localize("UTC")
+    return np.asarray(utc.tz_convert(zone).tz_localize(None).asi8, dtype=np.int64).reshape(moments.shape)
+
+
+def _moments(wall: Micros, zone: str) -> Micros:
+    """The moments, (n,), at which the local clock shows times: the first where it shows one twice.
+
+    A time that the clock skips is read as if the clock had not changed yet, as ``zoneinfo`` does.
+    """
+    naive, first_of_two = pd.DatetimeIndex(wall.view("M8[us]")), np.ones(len(wall), dtype=bool)
+    shown = naive.tz_localize(zone, nonexistent="shift_backward", ambiguous=first_of_two)
+    skipped = wall - np.asarray(shown.tz_localize(None).asi8, dtype=np.int64)
+    return np.asarray(shown.tz_convert("UTC").asi8, dtype=np.int64) + skipped
 
 
 def day_bounds(day: date, zone: str, days: int = 1) -> tuple[datetime, datetime]:

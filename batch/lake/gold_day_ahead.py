@@ -19,8 +19,9 @@ from batch.engine.conditions import among
 from batch.engine.partitions import replace_partitions
 from dualcast.adapters.lake import exists, lake_paths
 from dualcast.catalogue import UseCase
-from dualcast.features.as_of import PLANS_AHEAD, day_ahead_features, target_values
+from dualcast.features.as_of import PLANS_AHEAD, day_ahead_features
 from dualcast.features.plan import FeaturePlan
+from dualcast.observations.actuals import target_values
 from dualcast.settings import Settings
 from dualcast.timegrid import day_bounds, from_micros, local_date
 

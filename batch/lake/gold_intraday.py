@@ -31,10 +31,10 @@ from dualcast.adapters.kafka.records import UndecodableError, reader
 from dualcast.adapters.lake import lake_paths
 from dualcast.arrays import Floats
 from dualcast.catalogue import UseCase
-from dualcast.features.as_of import target_values
 from dualcast.features.intraday_plan import feature_set
 from dualcast.features.plan import FeaturePlan
 from dualcast.features.rows import FeatureRows
+from dualcast.observations.actuals import target_values
 from dualcast.records import Topic
 from dualcast.settings import Settings
 

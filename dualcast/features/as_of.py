@@ -18,51 +18,14 @@ from dualcast.arrays import Floats, Slots
 from dualcast.catalogue import Entity, UseCase
 from dualcast.features.holidays import SlotCalendar
 from dualcast.features.plan import FeaturePlan
+from dualcast.observations.aggregation import coarsen
+from dualcast.observations.vintages import UNKNOWN_TIME, History, Replay
 from dualcast.timegrid import Grid, micros
 
-UNKNOWN_TIME = -1
 # Plans are seen this far beyond the last target: what comes next matters too.
 PLANS_AHEAD = timedelta(days=7)
 # Runs are worked on together until they look at so many values: more gains nothing and takes memory.
 _VALUES_AT_ONCE = 2_000_000
-
-
-@dataclass(frozen=True)
-class History:
-    """All vintages of one variable, by time of publication: slots on the grid, seconds, values."""
-
-    published: Slots
-    slot: Slots
-    value: Floats
-
-
-class Replay:
-    """The values of one entity as they were known at moments that only move forward."""
-
-    def __init__(self, observations: pd.DataFrame, variables: Sequence[str], grid: Grid) -> None:
-        slots = grid.numbers(pd.DatetimeIndex(observations["valid_time"]))
-        self.start, self._length = int(slots.min()), int(slots.max() - slots.min()) + 1
-        self._history = {name: _history(observations, name, slots) for name in variables}
-        self._applied = dict.fromkeys(variables, 0)
-        self.values = {name: np.full(self._length, np.nan) for name in variables}
-        self.newest_input = UNKNOWN_TIME
-
-    def advance(self, moment: int) -> None:
-        """Apply all that was published before ``moment`` (microseconds since 1970)."""
-        for name, history in self._history.items():
-            begin, end = self._applied[name], int(np.searchsorted(history.published, moment, side="left"))
-            if end > begin:
-                self.values[name][history.slot[begin:end] - self.start] = history.value[begin:end]
-                self.newest_input = max(self.newest_input, int(history.published[end - 1]))
-                self._applied[name] = end
-
-    def window(self, name: str, begin: int, end: int) -> Floats:
-        """Values of the slots [begin, end), NaN where unknown."""
-        out = np.full(end - begin, np.nan)
-        first, last = max(begin, self.start), min(end, self.start + self._length)
-        if last > first:
-            out[first - begin : last - begin] = self.values[name][first - self.start : last - self.start]
-        return out
 
 
 def day_ahead_features(
@@ -125,9 +88,7 @@ def _runs(
         origin = grid.number(cutoff - part.measurement_delay)
         begin, end = origin - plan.lookback, int(target[-1]) + 1 + PLANS_AHEAD // part.resolution
         values = {
-            name: to_resolution(
-                replay.window(name, begin * ratio, end * ratio), ratio, use_case.variables[name].aggregate
-            )
+            name: coarsen(replay.window(name, begin * ratio, end * ratio), ratio, use_case.variables[name].aggregate)
             for name in plan.variables
         }
         yield _Run(day, cutoff, replay.newest_input, begin, origin, target, values)
@@ -215,47 +176,11 @@ def _intraday_rows(
 
 def _origins(observations: pd.DataFrame, target: str, grid: Grid, since: datetime | None) -> Iterator[tuple[int, int]]:
     """(published_at in microseconds, origin slot) of each publication of the target that advanced it, in order."""
-    history = _history(observations, target, grid.numbers(pd.DatetimeIndex(observations["valid_time"])))
+    history = History.of(observations, target, grid.numbers(pd.DatetimeIndex(observations["valid_time"])))
     newest = np.maximum.accumulate(history.slot)
     first = micros(since) if since else 0
     advanced = np.concatenate(([True], newest[1:] > newest[:-1])) & (history.published >= first)
     yield from zip(history.published[advanced].tolist(), (newest[advanced] + 1).tolist(), strict=True)
-
-
-def to_resolution(values: Floats, ratio: int, aggregate: str) -> Floats:
-    """Fine slots to coarse ones, ``ratio`` at a time; NaN where one is missing."""
-    if ratio == 1:
-        return values
-    total: Floats = values.reshape(-1, ratio).sum(axis=1)
-    return total / ratio if aggregate == "mean" else total
-
-
-def target_values(use_case: UseCase, observations: pd.DataFrame, resolution: timedelta) -> pd.Series:
-    """What came true: the newest vintage of the target at a resolution, by valid_time (UTC), known values only."""
-    target = observations[observations["variable"] == use_case.target].sort_values("published_at", kind="stable")
-    newest = target.drop_duplicates("valid_time", keep="last").set_index("valid_time")["value"].sort_index()
-    if resolution > use_case.grid:
-        newest = _coarser(newest, use_case, resolution)
-    newest.index = newest.index.as_unit("us").rename(None)
-    return newest.astype("float64").rename(use_case.target).dropna()
-
-
-def _coarser(fine: pd.Series, use_case: UseCase, resolution: timedelta) -> pd.Series:
-    """Values on the use case's grid at a resolution within the day; NaN where a part of an interval is unknown."""
-    ratio = resolution // use_case.grid
-    times = pd.DatetimeIndex(fine.index)
-    whole = pd.date_range(times[0].floor(resolution), times[-1].floor(resolution) + resolution, freq=resolution)
-    parts = pd.date_range(whole[0], whole[-1], freq=use_case.grid, inclusive="left")
-    values = to_resolution(fine.reindex(parts).to_numpy(), ratio, use_case.variables[use_case.target].aggregate)
-    return pd.Series(values, index=whole[:-1])
-
-
-def _history(observations: pd.DataFrame, variable: str, slots: Slots) -> History:
-    mine = (observations["variable"] == variable).to_numpy()
-    rows, slot = observations[mine], slots[mine]
-    published = rows["published_at"].dt.as_unit("us").astype("int64").to_numpy()
-    order = np.lexsort((slot, published))
-    return History(published[order], slot[order], rows["value"].to_numpy(dtype=np.float64)[order])
 
 
 def _empty(plan: FeaturePlan) -> pd.DataFrame:

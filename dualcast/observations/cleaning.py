@@ -11,20 +11,21 @@ from datetime import datetime
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from dualcast.arrays import Floats
+from dualcast.arrays import Floats, Slots, Texts
 from dualcast.catalogue import UseCase
+from dualcast.observations.aggregation import are_sums
+from dualcast.observations.columns import Columns, micros_of
+from dualcast.observations.grid import place
 from dualcast.observations.validation import (
     IMPLAUSIBLE,
+    OF_OTHER_USE_CASE,
     UNKNOWN_ENTITY,
-    UNKNOWN_VARIABLE,
     YARDSTICK_AGE,
-    Columns,
     faults,
     implausible,
 )
-from dualcast.timegrid import Grid, duration, micros
+from dualcast.timegrid import Grid, micros
 
 VINTAGE = ["variable", "valid_time", "published_at"]
 _ARRIVAL = ["partition", "offset", "position"]
@@ -39,9 +40,8 @@ def clean(
     Refused ones are as they came. Variables that only other use cases of this entity know (``elsewhere``) are left out.
     """
     fresh = fresh.sort_values(_ARRIVAL, ignore_index=True)
-    fresh["reason"] = _row_faults(use_case, fresh, now)
-    others = (fresh["reason"] == UNKNOWN_VARIABLE) & fresh["variable"].isin(list(elsewhere))
-    fresh = fresh[~others].reset_index(drop=True)
+    fresh["reason"] = _row_faults(use_case, fresh, elsewhere, now)
+    fresh = fresh[fresh["reason"] != OF_OTHER_USE_CASE].reset_index(drop=True)
     fresh["interval"] = np.arange(len(fresh))
     sound = _on_grid(use_case, fresh[fresh["reason"] == ""])
     bad = _implausible_intervals(use_case, sound, stored)
@@ -51,34 +51,24 @@ def clean(
     return pd.concat([kept, refused], ignore_index=True).drop(columns="interval")
 
 
-def _row_faults(use_case: UseCase, fresh: pd.DataFrame, now: datetime) -> NDArray[np.object_]:
+def _row_faults(use_case: UseCase, fresh: pd.DataFrame, elsewhere: Collection[str], now: datetime) -> Texts:
     known = {entity.id for entity in use_case.entities}
     if len(fresh) and fresh["entity_id"].iat[0] not in known:
         return np.full(len(fresh), UNKNOWN_ENTITY, dtype=object)
-    columns = Columns(
-        variable=fresh["variable"].to_numpy(dtype=object),
-        valid_time=_micros(fresh["valid_time"]),
-        resolution=fresh["resolution"].to_numpy(dtype=object),
-        value=fresh["value"].to_numpy(dtype=np.float64),
-        unit=fresh["unit"].to_numpy(dtype=object),
-        published_at=_micros(fresh["published_at"]),
-    )
-    return faults(use_case, columns, micros(now))
+    return faults(use_case, Columns.from_frame(fresh), micros(now), elsewhere)
 
 
 def _on_grid(use_case: UseCase, sound: pd.DataFrame) -> pd.DataFrame:
-    """Every interval as rows of grid length: a mean holds for each, a sum is shared out."""
-    spans = sound["resolution"].map(lambda text: duration(text) // use_case.grid).to_numpy(dtype=np.int64)
-    if (spans == 1).all():
+    """Every interval as one row for each grid slot that it covers; ``first`` marks the first of them."""
+    if sound.empty:
         return sound.assign(first=True)
-    parts = np.repeat(np.arange(len(sound)), spans)
-    step = np.arange(len(parts)) - np.repeat(np.cumsum(spans) - spans, spans)
-    rows = sound.iloc[parts].reset_index(drop=True)
-    summed = rows["variable"].map(lambda name: use_case.variables[name].aggregate == "sum").to_numpy(dtype=bool)
-    rows["value"] = np.where(summed, rows["value"] / spans[parts], rows["value"])
-    grid = _grid(use_case, sound)
-    rows["valid_time"] = grid.starts(grid.numbers(pd.DatetimeIndex(rows["valid_time"])) + step)
-    return rows.assign(first=step == 0)
+    grid, columns = _grid(use_case, sound), Columns.from_frame(sound)
+    placed = place(grid, columns.valid_time, columns.spans, columns.value, are_sums(use_case, columns.variable))
+    if (placed.count == 1).all():
+        return sound.assign(first=True)
+    row, slot = placed.each_slot()
+    cells = {"value": placed.value[row], "valid_time": grid.starts(slot), "first": slot == placed.slot[row]}
+    return sound.iloc[row].reset_index(drop=True).assign(**cells)
 
 
 def _new_vintages(sound: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
@@ -116,7 +106,7 @@ class _Known:
     def __init__(self, use_case: UseCase, sound: pd.DataFrame, stored: pd.DataFrame) -> None:
         columns = [*VINTAGE, "value"]
         rows = pd.concat([sound[columns], stored[columns]], ignore_index=True)
-        published, self._rank = np.unique(_micros(rows["published_at"]), return_inverse=True)
+        published, self._rank = np.unique(micros_of(rows["published_at"]), return_inverse=True)
         slot = _grid(use_case, sound).numbers(pd.DatetimeIndex(rows["valid_time"]))
         self._ranks = len(published)
         self._week = YARDSTICK_AGE // use_case.grid
@@ -126,7 +116,7 @@ class _Known:
         self.value = rows["value"].to_numpy(dtype=np.float64)
         self.refused = np.zeros(len(rows), dtype=bool)
 
-    def week_before(self, rows: NDArray[np.int64], variable: str) -> Floats:
+    def week_before(self, rows: Slots, variable: str) -> Floats:
         """The values of a variable a week before some rows, as known when each was published; NaN where unknown."""
         held = np.flatnonzero(~self.refused & (self._variable == variable))
         if not len(held):
@@ -141,7 +131,3 @@ class _Known:
 def _grid(use_case: UseCase, rows: pd.DataFrame) -> Grid:
     """The grid of the entity that rows belong to."""
     return Grid(use_case.grid, use_case.entity(rows["entity_id"].iat[0]).time_zone)
-
-
-def _micros(times: pd.Series) -> NDArray[np.int64]:
-    return np.asarray(times.dt.as_unit("us").astype("int64"))

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from dualcast.catalogue import Publication
-from dualcast.timegrid import CLOCK_CHANGE, DAY, local_moment
+from dualcast.observations.columns import MICRO
+from dualcast.timegrid import CLOCK_CHANGE, DAY, interval_ends, local_moment
 
 # A day rule ends within a day.
 _DAY_RULE_SLACK = DAY + CLOCK_CHANGE
@@ -22,7 +23,9 @@ def published_at(rule: Publication, valid_time: pd.DatetimeIndex, resolution: ti
     if valid_time.tz is None:
         raise ValueError("valid times must know their zone")
     if rule.delay is not None:
-        return (_ends(valid_time, resolution, zone) + rule.delay).as_unit("us")
+        starts = np.asarray(valid_time.as_unit("us").asi8, dtype=np.int64)
+        ends = interval_ends(starts, np.full(len(starts), resolution // MICRO), zone)
+        return pd.DatetimeIndex((ends + rule.delay // MICRO).view("M8[us]")).tz_localize("UTC")
     assert rule.days_before is not None
     assert rule.at is not None
     local_days = valid_time.tz_convert(zone).tz_localize(None).floor("D")
@@ -41,13 +44,3 @@ def valid_range(rule: Publication, start: datetime, end: datetime, resolution: t
     assert rule.days_before is not None
     ahead = timedelta(days=rule.days_before)
     return start + ahead - _DAY_RULE_SLACK, end + ahead + _DAY_RULE_SLACK
-
-
-def _ends(starts: pd.DatetimeIndex, length: timedelta, zone: str) -> pd.DatetimeIndex:
-    """When intervals end, UTC: equal to ``timegrid.interval_end`` for each."""
-    if length % DAY:
-        return starts.tz_convert("UTC") + length
-    local = starts.tz_convert(zone).tz_localize(None) + length
-    first_of_two = np.ones(len(local), dtype=bool)
-    zoned = local.tz_localize(zone, nonexistent=pd.Timedelta(hours=1), ambiguous=first_of_two)
-    return zoned.tz_convert("UTC")

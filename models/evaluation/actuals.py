@@ -9,7 +9,7 @@ import pandas as pd
 
 from dualcast.arrays import Floats
 from dualcast.catalogue import Path_, UseCase
-from dualcast.features.as_of import target_values
+from dualcast.observations.actuals import target_values
 
 
 def with_actuals(

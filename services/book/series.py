@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from dualcast.arrays import Floats
 from dualcast.catalogue import UseCase
-from dualcast.observations.validation import YARDSTICK_AGE, Columns, faults, implausible
+from dualcast.observations.columns import Columns
+from dualcast.observations.validation import YARDSTICK_AGE, faults, implausible
 from dualcast.timegrid import Clock, duration, from_micros, micros
 
 _MICRO = 1_000_000

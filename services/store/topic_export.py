@@ -12,7 +12,8 @@ import pandas as pd
 from dualcast.catalogue import Path_, UseCase
 from dualcast.curves.forecast import Forecast
 from dualcast.curves.frames import forecast_frame
-from dualcast.observations.validation import YARDSTICK_AGE, Columns, faults, implausible
+from dualcast.observations.columns import Columns
+from dualcast.observations.validation import YARDSTICK_AGE, faults, implausible
 from dualcast.timegrid import duration, micros
 
 _KEYS = ["entity_id", "issued_at", "valid_time"]

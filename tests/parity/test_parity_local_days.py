@@ -17,8 +17,9 @@ from batch.runs.steps import Steps
 from dualcast.adapters.feature_store import training_frame
 from dualcast.adapters.lake import training_keys
 from dualcast.catalogue import UseCase, load_use_case
-from dualcast.features.as_of import day_ahead_features, target_values
+from dualcast.features.as_of import day_ahead_features
 from dualcast.features.plan import FeaturePlan
+from dualcast.observations.actuals import target_values
 from dualcast.settings import Settings
 from dualcast.timegrid import DAY
 from tests.conftest import ROOT

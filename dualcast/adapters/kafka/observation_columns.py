@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dualcast.arrays import Bytes
-from dualcast.observations.validation import Columns
+from dualcast.observations.columns import Columns
 
 # A time of 8 bytes: any from 1979 to 3111.
 _TIME = _DOUBLE = 8

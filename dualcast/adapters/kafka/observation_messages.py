@@ -20,7 +20,7 @@ from fastavro.read import SchemaResolutionError
 from fastavro.schema import SchemaParseException
 
 from dualcast.adapters.kafka.observation_columns import OtherLayoutError, read_columns
-from dualcast.observations.validation import Columns
+from dualcast.observations.columns import Columns
 from dualcast.records import Topic, schema_text
 from dualcast.settings import Settings
 

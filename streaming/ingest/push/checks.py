@@ -9,7 +9,8 @@ import numpy as np
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from dualcast.catalogue import UseCase
-from dualcast.observations.validation import UNKNOWN_ENTITY, Columns, faults
+from dualcast.observations.columns import Columns
+from dualcast.observations.validation import UNKNOWN_ENTITY, faults
 from dualcast.records import Observation, ObservationBatch
 from dualcast.timegrid import micros
 

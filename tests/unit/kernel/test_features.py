@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from dualcast.catalogue import Entity, UseCase
-from dualcast.features.as_of import day_ahead_features, intraday_features, target_values
+from dualcast.features.as_of import day_ahead_features, intraday_features
 from dualcast.features.plan import FeaturePlan
+from dualcast.observations.actuals import target_values
 from tests.histories import corrupt_from, history
 
 DAYS = [date(2022, 3, 26), date(2022, 3, 27), date(2022, 3, 28)]

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dualcast.catalogue import Entity, UseCase, load_use_case
-from dualcast.features.as_of import day_ahead_features, target_values
+from dualcast.features.as_of import day_ahead_features
+from dualcast.observations.actuals import target_values
 from dualcast.observations.cleaning import clean
 from dualcast.timegrid import DAY, Grid, delivery_slots, interval_end
 from tests.conftest import ROOT

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from dualcast.catalogue import Bounds, UseCase
-from dualcast.observations.validation import Columns, faults, implausible
+from dualcast.observations.columns import Columns
+from dualcast.observations.validation import faults, implausible
 from dualcast.timegrid import micros
 
 START = datetime(2022, 3, 27, 1, tzinfo=UTC)

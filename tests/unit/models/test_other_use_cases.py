@@ -13,8 +13,9 @@ from batch.forecasts.frames import curve_of, curve_table, encoded, encoded_curve
 from dualcast.catalogue import UseCase, load_use_case
 from dualcast.curves.forecast import Forecast
 from dualcast.curves.frames import forecast_frame
-from dualcast.features.as_of import day_ahead_features, target_values
+from dualcast.features.as_of import day_ahead_features
 from dualcast.lifecycle.registered_model import RegisteredModel
+from dualcast.observations.actuals import target_values
 from dualcast.timegrid import DAY
 from models.inputs import Layout
 from models.prediction.curve import NoPredictionError, raw_model

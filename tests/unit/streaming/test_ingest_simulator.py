@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 from dualcast.catalogue import UseCase
+from dualcast.observations.columns import Columns
 from dualcast.observations.frames import COLUMNS, TIME_DTYPE, SourceError
-from dualcast.observations.validation import Columns, faults
+from dualcast.observations.validation import faults
 from streaming.ingest.simulator import open_simulator
 from streaming.ingest.simulator.noise import Noise
 from streaming.ingest.source import Source

@@ -1,0 +1,93 @@
+"""Actuals: the newest vintage of measured values, and the reference forecast as it stood when its interval began."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+
+from dualcast.arrays import Floats, Micros, Slots
+from dualcast.catalogue import Entity, UseCase
+from dualcast.observations.aggregation import coarsen
+from dualcast.observations.columns import MICRO, micros_of
+from dualcast.observations.validation import YARDSTICK_AGE, implausible
+from dualcast.observations.vintages import History, counts_as_reference, newest
+from dualcast.timegrid import Grid
+
+
+def actuals(use_case: UseCase, entity: Entity, histories: Mapping[str, History], resolution: timedelta) -> pd.DataFrame:
+    """Values of an entity at a resolution: valid_time (UTC), then a column for each variable of ``histories``.
+
+    ``histories`` hold the vintages on the use case's grid. Of the reference, vintages published after their interval
+    began do not count. NaN where a part of an interval is unknown or implausible; intervals without any value are left
+    out.
+    """
+    grid = Grid(use_case.grid, entity.time_zone)
+    held = {name: _counting(use_case, grid, name, history) for name, history in histories.items()}
+    slots = np.concatenate([history.slot for history in held.values()])
+    ratio = resolution // use_case.grid
+    if not len(slots):
+        return pd.DataFrame({"valid_time": grid.starts(slots)} | {name: np.empty(0) for name in held})
+    first, last = int(slots.min()) // ratio, int(slots.max()) // ratio
+    fine = {name: newest_values(h, first * ratio, (last + 1) * ratio) for name, h in held.items()}
+    fine = {name: _plausible(use_case, name, fine) for name in fine}
+    whole = {name: coarsen(values, ratio, use_case.variables[name].aggregate) for name, values in fine.items()}
+    starts = Grid(resolution, entity.time_zone).starts(np.arange(first, last + 1))
+    frame = pd.DataFrame({"valid_time": starts} | whole)
+    return frame.dropna(how="all", subset=list(whole)).reset_index(drop=True)
+
+
+def newest_values(history: History, begin: int, end: int) -> Floats:
+    """The newest vintage of each of the slots [begin, end), NaN where there is none."""
+    values = np.full(end - begin, np.nan)
+    chosen = newest(history.published, history.slot)
+    values[history.slot[chosen] - begin] = history.value[chosen]
+    return values
+
+
+def target_values(use_case: UseCase, observations: pd.DataFrame, resolution: timedelta) -> pd.Series:
+    """Actuals of the target: its newest vintage at a resolution, by valid_time (UTC); known values only.
+
+    ``observations`` are those of one entity on the use case's grid, with every vintage: variable, valid_time,
+    published_at, value.
+    """
+    target = observations[observations["variable"] == use_case.target]
+    starts, published = micros_of(target["valid_time"]), micros_of(target["published_at"])
+    chosen = newest(published, starts)
+    starts, values = starts[chosen], target["value"].to_numpy(dtype=np.float64)[chosen]
+    if resolution > use_case.grid and len(starts):
+        starts, values = _coarser(use_case, starts, values, resolution)
+    index = pd.DatetimeIndex(starts.view("M8[us]")).tz_localize("UTC")
+    return pd.Series(values, index=index, name=use_case.target).dropna()
+
+
+def _coarser(use_case: UseCase, starts: Micros, values: Floats, resolution: timedelta) -> tuple[Micros, Floats]:
+    """Rising starts of grid intervals within the day and their values, at a coarser resolution."""
+    step, ratio = use_case.grid // MICRO, resolution // use_case.grid
+    slot: Slots = starts // step
+    first, last = int(slot[0]) // ratio, int(slot[-1]) // ratio
+    fine = np.full((last + 1 - first) * ratio, np.nan)
+    fine[slot - first * ratio] = values
+    return np.arange(first, last + 1) * (step * ratio), coarsen(
+        fine, ratio, use_case.variables[use_case.target].aggregate
+    )
+
+
+def _counting(use_case: UseCase, grid: Grid, name: str, history: History) -> History:
+    """The vintages that count as actuals or, of the reference, as a forecast made in time."""
+    if name != use_case.reference:
+        return history
+    counts = counts_as_reference(history.published, grid.starts_at(history.slot))
+    return History(history.published[counts], history.slot[counts], history.value[counts])
+
+
+def _plausible(use_case: UseCase, name: str, fine: Mapping[str, Floats]) -> Floats:
+    """The values of a variable on the grid, NaN where they stray too far from those a week before."""
+    bounds, week = use_case.variables[name].bounds, YARDSTICK_AGE // use_case.grid
+    yardstick = fine.get(bounds.relative_to or "")
+    if yardstick is None:
+        return fine[name]
+    week_ago = np.concatenate((np.full(week, np.nan), yardstick))[: len(yardstick)]
+    return np.where(implausible(bounds, fine[name], week_ago), np.nan, fine[name])
