@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks import day_ahead, endurance, features, growth, inference, services, streaming
+from benchmarks import day_ahead, endurance, features, growth, inference, services, startup, streaming
 from benchmarks.results import entered, table
 
 MEASURES = {
@@ -20,6 +20,7 @@ MEASURES = {
     "inference": inference.measure,
     "growth": growth.measure,
     "services": services.measure,
+    "startup": startup.measure,
 }
 # half an hour: by name alone
 LONG = {"endurance": endurance.measure}

@@ -61,6 +61,6 @@ def _rows(name: str, load: Load, memory: Sequence[tuple[float, float]]) -> list[
 def _urls(found: World) -> dict[str, str]:
     forecasts = "api/v1/forecasts"
     return {
-        "da-svc": f"{found.settings.da_svc}/{forecasts}/day-ahead/{found.entity_id}",
-        "id-svc": f"{found.settings.id_svc}/{forecasts}/intraday/{found.entity_id}",
+        "da-svc": f"{found.settings.da_svc}/{forecasts}/day-ahead/{found.entity_ids[0]}",
+        "id-svc": f"{found.settings.id_svc}/{forecasts}/intraday/{found.entity_ids[0]}",
     }

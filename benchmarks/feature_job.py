@@ -12,18 +12,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import pandas as pd
 import psutil
-import yaml
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from benchmarks.embedded import USE_CASES, Embedded, embedded
+from benchmarks.embedded import Embedded, embedded
+from benchmarks.zones import load_zones, use_case_folder
 from dualcast.adapters.kafka.clients import Codec, connection, create_topics
-from dualcast.catalogue import UseCase, load_use_case
+from dualcast.catalogue import UseCase
 from dualcast.records import Topic
 from dualcast.settings import Settings
 from streaming.ingest.messages import messages
@@ -66,16 +65,10 @@ class _Sample:
 @contextmanager
 def zones(count: int) -> Iterator[tuple[Embedded, Settings, UseCase]]:
     """Broker, registry and Redis with all topics, for a use case of several zones."""
-    with TemporaryDirectory(prefix="dualcast-bench-") as folder:
-        definition = yaml.safe_load((USE_CASES / "de_load.yaml").read_text(encoding="utf-8"))
-        definition["entities"] = [definition["entities"][0] | {"id": f"Z{n}"} for n in range(count)]
-        for name in ("replay", "sources"):  # they name the one zone
-            definition.pop(name, None)
-        (Path(folder) / "de_load.yaml").write_text(yaml.safe_dump(definition), encoding="utf-8")
-        with embedded(Path(folder)) as stack:
-            settings = stack.start("kafka", "registry", "redis")
-            create_topics(settings)
-            yield stack, settings, load_use_case("de_load", Path(folder))
+    with use_case_folder(count) as folder, embedded(folder) as stack:
+        settings = stack.start("kafka", "registry", "redis")
+        create_topics(settings)
+        yield stack, settings, load_zones(folder)
 
 
 def for_each_zone(settings: Settings, use_case: UseCase, observations: pd.DataFrame) -> list[tuple[str, bytes]]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
+from urllib.parse import urlsplit
 
 import numpy as np
 import psutil
@@ -42,25 +43,40 @@ class Load:
         return cls(*(float(np.median([getattr(r, name) for r in rounds])) for name in names))
 
 
-def flood(url: str, pids: Sequence[int], connections: int, seconds: int, pause_ms: int = 0) -> Load:
-    """Ask by so many connections, each as soon as it has its answer, or later: by chance, ``pause_ms`` in the mean.
+def flood(url: str | Sequence[str], pids: Sequence[int], connections: int, seconds: int, pause_ms: int = 0) -> Load:
+    """Request one address, or several of one server in turn, on some connections.
 
-    Raises NoLoadToolError, and RuntimeError where answers were not all 200.
+    Each connection sends its next request when it has its answer, or later: after a random pause of ``pause_ms`` on
+    average. Raises NoLoadToolError, and RuntimeError where answers were not all 200.
     """
+    urls = [url] if isinstance(url, str) else url
     if shutil.which("wrk") is None:
         raise NoLoadToolError("wrk is not installed; Debian's package is called wrk")
     with TemporaryDirectory() as folder:
-        script = Path(folder) / "pause.lua"
-        pause = f"function delay() return math.random(0, {2 * pause_ms}) end" if pause_ms else ""
-        script.write_text(pause, encoding="utf-8")
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script), url]
+        script = Path(folder) / "requests.lua"
+        script.write_text(_script(urls, pause_ms), encoding="utf-8")
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script), urls[0]]
         before = _cpu_seconds(pids)
         text = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=True).stdout
         spent = _cpu_seconds(pids) - before
     if "Non-2xx" in text or "Socket errors" in text:
-        raise RuntimeError(f"{url} did not always answer:\n{text}")
+        raise RuntimeError(f"{urls[0]} did not always answer:\n{text}")
     count = int(_found(r"(\d+) requests in", text)[1])
     return Load(float(_found(r"Requests/sec:\s+([\d.]+)", text)[1]), count / spent, _ms(text, 50), _ms(text, 99))
+
+
+def _script(urls: Sequence[str], pause_ms: int) -> str:
+    """What wrk does besides: pauses, and the addresses in turn."""
+    pause = f"function delay() return math.random(0, {2 * pause_ms}) end\n" if pause_ms else ""
+    if len(urls) == 1:
+        return pause
+    paths = ", ".join(f'"{urlsplit(url).path}"' for url in urls)
+    return f"""{pause}local paths, turn = {{{paths}}}, 0
+function request()
+  turn = turn % #paths + 1
+  return wrk.format("GET", paths[turn])
+end
+"""
 
 
 def in_turn(call: Callable[[], None], pids: Sequence[int], callers: int, seconds: float) -> Load:

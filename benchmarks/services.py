@@ -9,6 +9,8 @@ some rounds counts.
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import process_time
@@ -22,6 +24,7 @@ from benchmarks.results import Row
 from benchmarks.serving import World, free_port, peers, process, world
 from dualcast.adapters.feature_store import OnlineFeatures
 
+_ENTITIES, _HISTORY = 100, timedelta(days=16)
 _CONNECTIONS = 8
 _SECONDS = 4
 _ROUNDS = 3
@@ -32,35 +35,61 @@ _BARE_READS = 500
 
 def measure() -> list[Row]:
     """Requests per second and latencies of both services, of their peers and of their limits."""
-    with world() as found:
+    with world(_ENTITIES, _HISTORY) as found:
         return [*_intraday(found), *_day_ahead(found)]
 
 
 def _intraday(found: World) -> list[Row]:
-    url, pids = f"{found.settings.id_svc}/api/v1/forecasts/intraday/{found.entity_id}", [found.pids["id-svc"]]
-    bare, ours, theirs, steady = [], [], [], []
+    urls = [f"{found.settings.id_svc}/api/v1/forecasts/intraday/{entity_id}" for entity_id in found.entity_ids]
+    pids, loads = [found.pids["id-svc"]], _Loads()
     with peers(found) as (call, peer_pids):
         call()
-        flood(url, pids, _CONNECTIONS, 1)
+        flood(urls, pids, _CONNECTIONS, 1)
         for _ in range(_ROUNDS):
-            bare.append(_bare_loop(found))
-            ours.append(flood(url, pids, _CONNECTIONS, _SECONDS))
-            theirs.append(in_turn(call, peer_pids, _CONNECTIONS, _SECONDS))
-            steady.append(flood(url, pids, _STEADY_CONNECTIONS, _SECONDS, _PAUSE_MS))
-    mine, peer, calm, limit = Load.middle(ours), Load.middle(theirs), Load.middle(steady), sorted(bare)[_ROUNDS // 2]
-    return [
-        Row("id-svc, a fresh forecast of 24 steps", mine.rate, "requests/s", mine.rate / peer.rate),
-        Row("id-svc, the same by its CPU", mine.rate_of_cpu, "requests/CPU-s", mine.rate_of_cpu / peer.rate_of_cpu),
-        Row(f"id-svc, p99 of {_CONNECTIONS} connections", mine.p99, "ms", mine.p99 / peer.p99),
-        Row("feast serve + mlflow models serve in turn", peer.rate, "requests/s", 1.0),
-        Row("feast serve + mlflow models serve, p99", peer.p99, "ms", 1.0),
-        Row(f"id-svc, p99 at {calm.rate:.0f} requests/s, beside 15 ms", calm.p99, "ms", calm.p99 / 15),
-        Row("a bare loop of Redis read and predict", limit, "loops/CPU-s", mine.rate_of_cpu / limit),
-    ]
+            loads.bare.append(_bare_loop(found))
+            loads.one.append(flood(urls[0], pids, _CONNECTIONS, _SECONDS))
+            loads.peer.append(in_turn(call, peer_pids, _CONNECTIONS, _SECONDS))
+            loads.all.append(flood(urls, pids, _CONNECTIONS, _SECONDS))
+            loads.steady.append(flood(urls[0], pids, _STEADY_CONNECTIONS, _SECONDS, _PAUSE_MS))
+            loads.alone.append(flood(urls, pids, 1, _SECONDS))
+    return loads.rows()
+
+
+@dataclass(frozen=True)
+class _Loads:
+    """Rounds of measurements: id-svc for one entity and for all, steady, and on one connection; its peers and limit."""
+
+    bare: list[float] = field(default_factory=list)
+    peer: list[Load] = field(default_factory=list)
+    one: list[Load] = field(default_factory=list)
+    all: list[Load] = field(default_factory=list)
+    steady: list[Load] = field(default_factory=list)
+    alone: list[Load] = field(default_factory=list)
+
+    def rows(self) -> list[Row]:
+        """The median of each."""
+        one, every, peer = Load.middle(self.one), Load.middle(self.all), Load.middle(self.peer)
+        calm, alone, limit = Load.middle(self.steady), Load.middle(self.alone), sorted(self.bare)[_ROUNDS // 2]
+        many = f"id-svc, {_ENTITIES} entities"
+        return [
+            Row("id-svc, a fresh forecast of 24 steps", one.rate, "requests/s", one.rate / peer.rate),
+            Row("id-svc, the same by its CPU", one.rate_of_cpu, "requests/CPU-s", one.rate_of_cpu / peer.rate_of_cpu),
+            Row(f"id-svc, p99 of {_CONNECTIONS} connections", one.p99, "ms", one.p99 / peer.p99),
+            Row(f"{many}", every.rate, "requests/s", every.rate / peer.rate),
+            Row(f"{many}, by its CPU", every.rate_of_cpu, "requests/CPU-s", every.rate_of_cpu / peer.rate_of_cpu),
+            Row(f"{many}, p50 of {_CONNECTIONS} connections", every.p50, "ms", every.p50 / peer.p50),
+            Row(f"{many}, p99 of {_CONNECTIONS} connections", every.p99, "ms", every.p99 / peer.p99),
+            Row(f"{many}, p50 of one connection, beside 2 ms", alone.p50, "ms", alone.p50 / 2),
+            Row(f"{many}, p99 of one connection, beside 4 ms", alone.p99, "ms", alone.p99 / 4),
+            Row("feast serve + mlflow models serve in turn", peer.rate, "requests/s", 1.0),
+            Row("feast serve + mlflow models serve, p99", peer.p99, "ms", 1.0),
+            Row(f"id-svc, p99 at {calm.rate:.0f} requests/s, beside 15 ms", calm.p99, "ms", calm.p99 / 15),
+            Row("a bare loop of Redis read and predict", limit, "loops/CPU-s", one.rate_of_cpu / limit),
+        ]
 
 
 def _day_ahead(found: World) -> list[Row]:
-    path = f"/api/v1/forecasts/day-ahead/{found.entity_id}"
+    path = f"/api/v1/forecasts/day-ahead/{found.entity_ids[0]}"
     url, pids = found.settings.da_svc + path, [found.pids["da-svc"]]
     ours, limits = [], []
     with TemporaryDirectory() as folder:
@@ -83,10 +112,10 @@ def _day_ahead(found: World) -> list[Row]:
 def _bare_loop(found: World) -> float:
     """Loops per second of CPU: the row's hash read as Feast stores it, and the model's predict of it as it was read."""
     store = OnlineFeatures(found.settings, found.use_case.use_case)
-    inputs = found.model.assembler.from_rows([row for row in store.read([found.entity_id]).values() if row])
+    inputs = found.model.assembler.from_rows([row for row in store.read(found.entity_ids[:1]).values() if row])
     begin = process_time()
     for _ in range(_BARE_READS):
-        store.read([found.entity_id])
+        store.read(found.entity_ids[:1])
         found.model.quantiles(inputs)
     return _BARE_READS / (process_time() - begin)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,12 +21,13 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from benchmarks.embedded import USE_CASES, embedded
+from benchmarks.embedded import embedded
+from benchmarks.zones import load_zones, send_history, use_case_folder
 from dualcast.adapters.feature_store import OnlineFeatures, apply_definitions, repo_config
 from dualcast.adapters.kafka.clients import RecordProducer, create_topics
 from dualcast.adapters.model_registry import Run
 from dualcast.arrays import Floats
-from dualcast.catalogue import UseCase, load_use_case
+from dualcast.catalogue import Entity, UseCase
 from dualcast.curves.forecast import Forecast, Point
 from dualcast.features.intraday_plan import feature_set
 from dualcast.features.plan import FeaturePlan
@@ -54,24 +56,29 @@ class World:
     pids: Mapping[str, int]
 
     @property
-    def entity_id(self) -> str:
-        """Whose forecasts are asked for."""
-        return self.use_case.entities[0].id
+    def entity_ids(self) -> list[str]:
+        """Whose forecasts are requested."""
+        return [entity.id for entity in self.use_case.entities]
 
 
 @contextmanager
-def world() -> Iterator[World]:
-    """Kafka, registry, Redis, MLflow and both services, which can answer; all is gone afterwards."""
-    use_case = load_use_case("de_load", USE_CASES)
-    model = learned(use_case)
-    with embedded() as stack:
+def world(entities: int = 1, history: timedelta = timedelta(0)) -> Iterator[World]:
+    """Kafka, registry, Redis, MLflow and both services, which can answer, for some zones with their history.
+
+    All is removed afterwards.
+    """
+    with use_case_folder(entities) as folder, embedded(folder) as stack:
+        use_case = load_zones(folder)
+        model = learned(use_case)
         settings = stack.start("kafka", "registry", "redis", "mlflow")
         create_topics(settings)
         name = model_name(use_case.use_case, "intraday")
         publish_made_up_model(settings, use_case, model, name)
         apply_definitions(settings, use_case.use_case)
-        OnlineFeatures(settings, use_case.use_case).write([_newest_row(use_case)])
-        _publish_curve(settings, use_case)
+        OnlineFeatures(settings, use_case.use_case).write([_newest_row(use_case, e) for e in use_case.entities])
+        publish_curves(settings, use_case)
+        if history:
+            send_history(settings, use_case, history)
         settings = stack.start("da-svc", "id-svc")
         entity_id = use_case.entities[0].id
         until_it_answers(f"{settings.da_svc}/api/v1/forecasts/day-ahead/{entity_id}")
@@ -166,13 +173,12 @@ def until_it_answers(url: str, last_words: Callable[[], str] = lambda: "") -> No
 
 
 def _in_turn(found: World, client: httpx2.Client, ports: Sequence[int]) -> Callable[[], None]:
-    names = list(found.model.features)
-    question = {
-        "features": [f"intraday_latest:{name}" for name in [*names, "valid_time"]],
-        "entities": {"entity_id": [found.entity_id]},
-    }
+    names, turns = list(found.model.features), cycle(found.entity_ids)
+    wanted = [f"intraday_latest:{name}" for name in [*names, "valid_time"]]
 
     def call() -> None:
+        entity_id = next(turns)
+        question = {"features": wanted, "entities": {"entity_id": [entity_id]}}
         answer = client.post(f"http://127.0.0.1:{ports[0]}/get-online-features", json=question).raise_for_status()
         read = answer.json()
         values = {
@@ -180,7 +186,7 @@ def _in_turn(found: World, client: httpx2.Client, ports: Sequence[int]) -> Calla
             for name, result in zip(read["metadata"]["feature_names"], read["results"], strict=True)
         }
         origin = datetime.fromtimestamp(values["valid_time"] / 1e6, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        row = [found.entity_id, origin, *(values[name] for name in names)]
+        row = [entity_id, origin, *(values[name] for name in names)]
         split = {"columns": ["entity_id", "valid_time", *names], "data": [row]}
         answer = client.post(f"http://127.0.0.1:{ports[1]}/invocations", json={"dataframe_split": split})
         made = answer.raise_for_status().json()["predictions"][0]
@@ -202,16 +208,16 @@ def _features(use_case: UseCase, count: int, rng: np.random.Generator) -> dict[s
     return out
 
 
-def _newest_row(use_case: UseCase) -> FeatureRow:
+def _newest_row(use_case: UseCase, entity: Entity) -> FeatureRow:
     now = datetime.now(UTC)
     features = {name: values[0].tolist() for name, values in _features(use_case, 1, np.random.default_rng(2)).items()}
     origin = floor(now, use_case.part("intraday").resolution)
-    return FeatureRow(use_case.use_case, use_case.entities[0].id, origin, now, feature_set(use_case), features)
+    return FeatureRow(use_case.use_case, entity.id, origin, now, feature_set(use_case), features)
 
 
 def publish_made_up_model(settings: Settings, use_case: UseCase, model: ForecastModel, name: str) -> None:
     """Make a model of made-up rows the champion of a name."""
-    row = _newest_row(use_case)
+    row = _newest_row(use_case, use_case.entities[0])
     example = pd.DataFrame(
         {"entity_id": [row.entity_id], "valid_time": [row.valid_time.replace(tzinfo=None)]}
         | {
@@ -223,13 +229,22 @@ def publish_made_up_model(settings: Settings, use_case: UseCase, model: Forecast
     publish_model(settings, name, run, model)
 
 
-def _publish_curve(settings: Settings, use_case: UseCase) -> None:
-    """Tomorrow's day-ahead curve, on its topic."""
-    entity, part = use_case.entities[0], use_case.day_ahead
+def publish_curves(settings: Settings, use_case: UseCase) -> None:
+    """Publish tomorrow's day-ahead curve of each entity."""
+    producer = RecordProducer(settings, "benchmark")
+    for entity in use_case.entities:
+        curve = _day_ahead_curve(use_case, entity)
+        producer.send(Topic.FORECASTS_DAY_AHEAD, entity.id, curve, curve.issued_at)
+    producer.flush(30.0)
+    producer.close()
+
+
+def _day_ahead_curve(use_case: UseCase, entity: Entity) -> Forecast:
+    part = use_case.day_ahead
     day = local_date(datetime.now(UTC), entity.time_zone) + timedelta(days=1)
     issued_at = min(use_case.cutoff(entity, day), datetime.now(UTC))
     points = [Point(t, [_LEVEL * f for f in (0.97123, 1.0, 1.03456)]) for t in use_case.delivery_times(entity, day)]
-    forecast = Forecast(
+    return Forecast(
         use_case=use_case.use_case,
         path="day_ahead",
         entity_id=entity.id,
@@ -248,10 +263,6 @@ def _publish_curve(settings: Settings, use_case: UseCase) -> None:
         points=points,
         simulated=True,
     )
-    producer = RecordProducer(settings, "benchmark")
-    producer.send(Topic.FORECASTS_DAY_AHEAD, entity.id, forecast, issued_at)
-    producer.flush(30.0)
-    producer.close()
 
 
 def free_port() -> int:
