@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 
 from benchmarks.embedded import USE_CASES
 from dualcast.adapters.kafka.clients import Codec, connection
-from dualcast.catalogue import UseCase, load_use_case
+from dualcast.catalogue import UseCase, load_use_case, read_document
 from dualcast.records import Topic
 from dualcast.settings import Settings
 from dualcast.timegrid import floor
@@ -29,7 +29,7 @@ _FLUSH_SECONDS = 120.0
 def use_case_folder(count: int) -> Iterator[Path]:
     """A folder with the one use case, of ``count`` zones whose ids have equal lengths."""
     with TemporaryDirectory(prefix="dualcast-bench-") as folder:
-        definition = yaml.safe_load((USE_CASES / f"{_NAME}.yaml").read_text(encoding="utf-8"))
+        definition = read_document(USE_CASES / f"{_NAME}.yaml")
         definition["entities"] = [definition["entities"][0] | {"id": f"Z{number:04d}"} for number in range(count)]
         for name in ("replay", "sources"):  # they name the one zone
             definition.pop(name, None)

@@ -6,7 +6,7 @@ A use case is data. A new one is a new YAML file; a mistake in it is refused wit
 from dualcast.catalogue.base import CatalogueError, NoSuchPathError, Strict
 from dualcast.catalogue.entities import Entity, HolidayCalendar
 from dualcast.catalogue.features import FeatureSpec
-from dualcast.catalogue.loading import load_catalogue, load_use_case, parse_use_case, parse_yaml
+from dualcast.catalogue.loading import load_catalogue, load_use_case, parse_use_case, parse_yaml, read_document
 from dualcast.catalogue.paths import (
     MEDIAN,
     CurveQuality,
@@ -50,4 +50,5 @@ __all__ = [
     "parse_yaml",
     "path_identifier",
     "path_of",
+    "read_document",
 ]

@@ -19,7 +19,7 @@ from pyspark.sql import SparkSession
 
 from batch.engine.session import spark_session
 from batch.runs.backtest_rows import SparkRows
-from dualcast.catalogue import Entity, Path_, UseCase, load_use_case
+from dualcast.catalogue import Entity, Path_, UseCase, load_use_case, read_document
 from dualcast.settings import Settings
 from models.backtest.history import History, read_history
 from models.backtest.request import BacktestRequest
@@ -45,7 +45,7 @@ def spark(stack: Settings) -> Iterator[SparkSession]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a use case of two entities whose forecaster learns fast, and with a file of theirs."""
     place = tmp_path_factory.mktemp("backtest")
-    text = yaml.safe_load((ROOT / "use_cases" / "de_load.yaml").read_text(encoding="utf-8"))
+    text = read_document(ROOT / "use_cases" / "de_load.yaml")
     text["entities"].append(text["entities"][0] | {"id": "PT", "time_zone": "Europe/Lisbon"})
     text["day_ahead"]["forecaster"]["params"] = {"trees": FEW, "residual_trees": FEW}
     text["replay"] = {"shape": "long", "entity_column": "entity_id", "resolution": "PT15M"}

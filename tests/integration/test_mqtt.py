@@ -23,6 +23,7 @@ import yaml
 from paho.mqtt import publish
 
 from dualcast.adapters.kafka.readers import published
+from dualcast.catalogue import read_document
 from dualcast.records import Topic
 from dualcast.settings import Settings
 from infra.local.ports import is_free
@@ -89,7 +90,7 @@ def broker(uv: str, port: int, tmp_path: Path) -> Iterator[Broker]:
 @pytest.fixture
 def environment(stack: Settings, port: int, tmp_path: Path) -> dict[str, str]:
     """That of a use case whose load comes over MQTT."""
-    definition = yaml.safe_load((stack.use_cases / "de_load.yaml").read_text())
+    definition = read_document(stack.use_cases / "de_load.yaml")
     query = {"topic": "scada/{entity_id}/load", "value": "kw"}
     definition["sources"] = {"mqtt": [{"variable": "load", "unit": "kW", "factor": 0.001, "query": query}]}
     (tmp_path / "de_load.yaml").write_text(yaml.safe_dump(definition))

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from dualcast.adapters.feature_store import OnlineFeatures
-from dualcast.catalogue import Entity, UseCase, load_use_case
+from dualcast.catalogue import Entity, UseCase, load_use_case, read_document
 from dualcast.features.as_of import intraday_features
 from dualcast.features.intraday_plan import IntradayPlan
 from dualcast.features.plan import FeaturePlan
@@ -30,7 +30,7 @@ START, DAYS, UNTIL = "2024-03-20", 20, "2024-04-08T23:00:00Z"
 def two_entities(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> UseCase:
     """A use case with a second entity on another clock: lines in a YAML, and no more."""
     folder = tmp_path_factory.mktemp("use_cases")
-    definition: dict[str, Any] = yaml.safe_load((stack.use_cases / "de_load.yaml").read_text())
+    definition: dict[str, Any] = read_document(stack.use_cases / "de_load.yaml")
     definition["entities"].append(definition["entities"][0] | {"id": "ZZ", "time_zone": "America/New_York"})
     (folder / "de_load.yaml").write_text(yaml.safe_dump(definition))
     return load_use_case("de_load", folder)

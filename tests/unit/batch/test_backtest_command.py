@@ -11,7 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from batch.runs.backtest import app
-from dualcast.catalogue import UseCase
+from dualcast.catalogue import UseCase, read_document
 from tests.conftest import ROOT, clean_environment
 from tests.histories import history
 
@@ -22,7 +22,7 @@ FEW = {"rounds": 10, "learning_rate": 0.3, "num_leaves": 7, "min_data_in_leaf": 
 def place(tmp_path_factory: pytest.TempPathFactory, use_case: UseCase) -> Path:
     """A folder with a use case that learns fast, a file and a mapping of its columns."""
     folder = tmp_path_factory.mktemp("command")
-    text = yaml.safe_load((ROOT / "use_cases" / "de_load.yaml").read_text(encoding="utf-8"))
+    text = read_document(ROOT / "use_cases" / "de_load.yaml")
     text["day_ahead"]["forecaster"]["params"] = {"trees": FEW, "residual_trees": FEW}
     (folder / "de_load.yaml").write_text(yaml.safe_dump(text), encoding="utf-8")
     variables = {name: use_case.variables[name] for name in ("load", "load_forecast_tso")}

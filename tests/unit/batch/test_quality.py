@@ -142,14 +142,11 @@ def test_rows_of_which_there_are_none_are_no_fault() -> None:
 
 
 def test_bounds_upside_down_are_refused_with_their_line(use_case: UseCase) -> None:
-    text = (
-        (ROOT / "use_cases" / "de_load.yaml")
-        .read_text(encoding="utf-8")
-        .replace("level: [0.6, 1.6]", "level: [1.6, 0.6]")
-    )
+    file = ROOT / "use_cases" / "de_load.yaml"
+    text = file.read_text(encoding="utf-8").replace("level: [0.6, 1.6]", "level: [1.6, 0.6]")
     line = 1 + text[: text.index("level: [1.6")].count("\n")
-    with pytest.raises(CatalogueError, match=rf"x\.yaml:{line}: day_ahead\.quality\.level.*the lower bound"):
-        parse_use_case(text, "x.yaml")
+    with pytest.raises(CatalogueError, match=rf"de_load\.yaml:{line}: day_ahead\.quality\.level.*the lower bound"):
+        parse_use_case(text, str(file))
 
 
 @pytest.mark.parametrize(("stored", "ratio"), [(7, 0.25), (6, math.nan)])

@@ -6,26 +6,47 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 
 from dualcast.catalogue import (
     CatalogueError,
     NoSuchPathError,
-    UseCase,
     load_catalogue,
     load_use_case,
     parse_use_case,
     path_identifier,
     path_of,
+    read_document,
 )
+from dualcast.features.intraday_plan import feature_set
 from tests.conftest import ROOT
 
-TEXT = (ROOT / "use_cases" / "de_load.yaml").read_text(encoding="utf-8")
+PART = "parts/electricity_demand.yaml"
 
 
-def line_of(text: str, part: str) -> int:
-    return next(i for i, line in enumerate(text.splitlines(), start=1) if part in line)
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the use cases, which a test may change."""
+    return Path(copytree(ROOT / "use_cases", tmp_path / "use_cases"))
+
+
+Edit = Callable[..., str]
+
+
+@pytest.fixture
+def edit(folder: Path) -> Edit:
+    """Replace a text in a file of the folder, the use case or its part, and return the place: file and line."""
+
+    def replace(old: str, new: str, file: str = "de_load.yaml") -> str:
+        path = folder / file
+        text = path.read_text(encoding="utf-8")
+        assert old in text
+        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+        return f"{path}:{text[: text.index(old)].count(chr(10)) + 1}"
+
+    return replace
 
 
 @pytest.mark.parametrize(
@@ -70,15 +91,16 @@ def line_of(text: str, part: str) -> int:
         ("reference: load_forecast_tso", "reference: nobody", "'nobody' is not one of the variables"),
     ],
 )
-def test_a_mistake_is_refused(old: str, new: str, says: str) -> None:
-    assert old in TEXT
+def test_a_mistake_is_refused(folder: Path, edit: Edit, old: str, new: str, says: str) -> None:
+    edit(old, new, "de_load.yaml" if old.startswith("time_zone") else PART)
     with pytest.raises(CatalogueError, match=re.escape(says)):
-        parse_use_case(TEXT.replace(old, new, 1), "x.yaml")
+        load_use_case("de_load", folder)
 
 
-def test_the_shown_interval_may_be_other_levels_than_the_default() -> None:
-    wide = "quantiles: [0.05, 0.5, 0.95]\n  interval: [0.05, 0.95]\n  scale: load_mean_7d"
-    use_case = parse_use_case(TEXT.replace("quantiles: [0.1, 0.5, 0.9]\n  scale: load_mean_7d", wide, 1), "x.yaml")
+def test_the_shown_interval_may_be_other_levels_than_the_default(folder: Path, edit: Edit) -> None:
+    wide = "day_ahead:\n  quantiles: [0.05, 0.5, 0.95]\n  interval: [0.05, 0.95]"
+    edit("day_ahead:", wide)
+    use_case = load_use_case("de_load", folder)
     assert use_case.day_ahead.shown_levels == (0.05, 0.5, 0.95)
     assert use_case.part("intraday").shown_levels == (0.1, 0.5, 0.9)
 
@@ -90,28 +112,30 @@ def test_a_path_and_its_identifier_convert_both_ways() -> None:
         path_of("day-ahead")
 
 
-def test_a_mistake_names_file_and_line() -> None:
-    text = TEXT.replace("function: same_day_type, variable: load, count: 1", "function: typo, variable: load", 1)
+@pytest.mark.parametrize(
+    ("file", "old", "new", "key"),
+    [
+        ("de_load.yaml", "{function: degrees_above,", "{function: typo,", "features.cooling"),
+        ("de_load.yaml", "by: [P2D, P3D", "by: [P2X, P3D", "features.load_lag_2x"),
+        ("de_load.yaml", "lookback: P400D", "lookback: often", "lookback"),
+        (PART, "{function: same_day_type, variable: load, count: 1", "{function: typo", "features.load_last_day_type"),
+        (PART, "measurement_delay:", "measurement_dealy:", "measurement_dealy"),
+    ],
+)
+def test_a_mistake_names_file_and_line(folder: Path, edit: Edit, file: str, old: str, new: str, key: str) -> None:
+    place = edit(old, new, file)
     with pytest.raises(CatalogueError) as error:
-        parse_use_case(text, "use_cases/x.yaml")
-    place = f"use_cases/x.yaml:{line_of(text, 'function: typo')}: day_ahead.features.load_last_day_type: "
-    assert str(error.value).startswith(place)
+        load_use_case("de_load", folder)
+    assert f"{place}: day_ahead.{key}: " in str(error.value)
 
 
-def test_a_list_of_arguments_makes_a_feature_of_each(edited: Callable[[str, str], UseCase]) -> None:
-    line = '"late_{by}": {function: lag, variable: load, by: [P2D, PT36H]}\n    load_newest'
-    features = edited("load_newest", line).day_ahead.features
+def test_a_list_of_arguments_makes_a_feature_of_each(folder: Path, edit: Edit) -> None:
+    edit("    load_typical_error: {}", '    "late_{by}": {function: lag, variable: load, by: [P2D, PT36H]}')
+    features = load_use_case("de_load", folder).day_ahead.features
     assert [features[name].arguments()["by"] for name in ("late_2d", "late_36h")] == [
         timedelta(days=2),
         timedelta(hours=36),
     ]
-
-
-def test_a_mistake_in_a_list_of_arguments_names_its_line() -> None:
-    text = TEXT.replace("by: [P2D, P3D", "by: [P2X, P3D", 1)
-    with pytest.raises(CatalogueError) as error:
-        parse_use_case(text, "x.yaml")
-    assert str(error.value).startswith(f"x.yaml:{line_of(text, 'P2X')}: day_ahead.features.load_lag_2x: ")
 
 
 def test_text_that_is_not_yaml_is_refused() -> None:
@@ -124,15 +148,10 @@ def test_an_unknown_use_case_names_those_that_exist() -> None:
         load_use_case("mars_load", ROOT / "use_cases")
 
 
-def test_a_new_entity_is_lines_in_one_yaml(edited: Callable[[str, str], UseCase]) -> None:
+def test_a_new_entity_is_lines_in_one_yaml(folder: Path, edit: Edit) -> None:
     where = "time_zone: Europe/Madrid, latitude: 40, longitude: -3, holidays: {country: ES}"
-    found = edited("entities:", f"entities:\n  - {{id: XX, title: Another, {where}}}")
-    assert [e.id for e in found.entities] == ["XX", "DE"]
-
-
-@pytest.fixture
-def edited() -> Callable[[str, str], UseCase]:
-    return lambda old, new: parse_use_case(TEXT.replace(old, new, 1), "x.yaml")
+    edit("entities:", f"entities:\n  - {{id: XX, title: Another, {where}}}")
+    assert [e.id for e in load_use_case("de_load", folder).entities] == ["XX", "DE"]
 
 
 def test_every_use_case_of_the_catalogue_loads() -> None:
@@ -140,18 +159,17 @@ def test_every_use_case_of_the_catalogue_loads() -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder of use cases of its own, with the table of a thousand warehouses."""
-    (tmp_path / "warehouses.yaml").write_text((ROOT / "use_cases" / "warehouses.yaml").read_text())
+def thousand(folder: Path) -> Path:
+    """The folder with a table of a thousand warehouses."""
     zones = ["Europe/Berlin", ""]
     lines = [f"W{i:04d},Number {i},{50 + i % 4},10,{zones[i % 2]},DE" for i in range(1000)]
     header = "id,title,latitude,longitude,time_zone,holidays.country"
-    (tmp_path / "warehouses.csv").write_text("\n".join([header, *lines, ""]))
-    return tmp_path
+    (folder / "warehouses.csv").write_text("\n".join([header, *lines, ""]))
+    return folder
 
 
-def test_entities_may_come_from_a_table(folder: Path) -> None:
-    found = load_use_case("warehouses", folder)
+def test_entities_may_come_from_a_table(thousand: Path) -> None:
+    found = load_use_case("warehouses", thousand)
     assert len(found.entities) == 1000
     entity = found.entity("W0777")
     assert (entity.title, entity.latitude, entity.time_zone) == ("Number 777", 51, "Europe/Berlin")
@@ -166,11 +184,11 @@ def test_entities_may_come_from_a_table(folder: Path) -> None:
         ("W1000,North,95,10,,DE", "entities.1000.latitude"),
     ],
 )
-def test_a_mistake_in_a_table_is_refused(folder: Path, line: str, says: str) -> None:
-    with (folder / "warehouses.csv").open("a") as table:
+def test_a_mistake_in_a_table_is_refused(thousand: Path, line: str, says: str) -> None:
+    with (thousand / "warehouses.csv").open("a") as table:
         table.write(line + "\n")
     with pytest.raises(CatalogueError, match=says):
-        load_use_case("warehouses", folder)
+        load_use_case("warehouses", thousand)
 
 
 def test_a_table_that_is_not_there_is_named(folder: Path) -> None:
@@ -210,3 +228,62 @@ def test_a_copy_with_other_entities_knows_them() -> None:
     assert copied.entity("new").title == first.title
     with pytest.raises(KeyError):
         copied.entity(first.id)
+
+
+def document(folder: Path, part: str, own: str) -> object:
+    (folder / "part.yaml").write_text(part)
+    (folder / "x.yaml").write_text(f"include: part.yaml\n{own}")
+    return read_document(folder / "x.yaml")
+
+
+def test_the_including_file_overrides_its_part_key_by_key(tmp_path: Path) -> None:
+    merged = document(tmp_path, "a: {b: 1, c: [1, 2]}\nd: {e: 1}", "a: {c: [3]}\nd: 7")
+    assert merged == {"a": {"b": 1, "c": [3]}, "d": 7}
+
+
+@pytest.mark.parametrize(
+    ("own", "order"),
+    [
+        ("n: 1", "abcn"),
+        ("a: {}\nn: 1\nm: 1", "anmbc"),
+        ("n: 1\nb: {}\nm: 1", "abmcn"),
+        ("c: {}\na: {}\nn: 1", "anbc"),
+    ],
+)
+def test_a_new_key_is_placed_behind_the_key_before_it(tmp_path: Path, own: str, order: str) -> None:
+    merged = document(tmp_path, "a: {x: 1}\nb: {x: 1}\nc: {x: 1}", own)
+    assert isinstance(merged, dict)
+    assert "".join(merged) == order
+
+
+def test_a_later_part_overrides_an_earlier_one(tmp_path: Path) -> None:
+    (tmp_path / "second.yaml").write_text("b: 2")
+    document(tmp_path, "a: 1\nb: 1", "")
+    (tmp_path / "x.yaml").write_text("include: [part.yaml, second.yaml]")
+    assert read_document(tmp_path / "x.yaml") == {"a": 1, "b": 2}
+
+
+@pytest.mark.parametrize(
+    ("own", "part", "says"),
+    [
+        ("include: nowhere.yaml", "a: 1", r"x\.yaml:1: include: .*nowhere\.yaml: there is no such file"),
+        (
+            "include: part.yaml",
+            "include: x.yaml",
+            r"part\.yaml:1: a part .* cannot include another",
+        ),
+        ("include: part.yaml", "[1]", r"part\.yaml:1: a part must be a mapping"),
+        ("include: part.yaml", "a: [", r"part\.yaml"),
+    ],
+)
+def test_a_wrong_include_is_refused(tmp_path: Path, own: str, part: str, says: str) -> None:
+    (tmp_path / "part.yaml").write_text(part)
+    (tmp_path / "x.yaml").write_text(own)
+    with pytest.raises(CatalogueError, match=says):
+        read_document(tmp_path / "x.yaml")
+
+
+@pytest.mark.parametrize(("name", "fingerprint"), [("de_load", "c6b2fa7ab2f9"), ("es_load", "1cd099203946")])
+def test_the_fingerprint_of_a_feature_set_does_not_depend_on_how_it_is_written(name: str, fingerprint: str) -> None:
+    """Stored rows and models carry these: a new value means that models must be trained again."""
+    assert feature_set(load_use_case(name, ROOT / "use_cases")) == fingerprint

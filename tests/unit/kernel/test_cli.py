@@ -8,6 +8,7 @@ import subprocess
 import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 
@@ -43,9 +44,10 @@ def test_a_wrong_use_case_ends_with_its_reason_and_no_traceback() -> None:
     [("New Year's Day", "Festivus", "'Festivus' is no holiday"), ("country: DE", "country: XX", "Country XX")],
 )
 def test_a_calendar_that_nobody_knows_is_no_valid_use_case(tmp_path: Path, right: str, wrong: str, reason: str) -> None:
-    text = (ROOT / "use_cases" / "de_load.yaml").read_text(encoding="utf-8")
-    (tmp_path / "de_load.yaml").write_text(text.replace(right, wrong, 1), encoding="utf-8")
-    done = run("validate", "de_load", DUALCAST_USE_CASES=str(tmp_path))
+    folder = Path(copytree(ROOT / "use_cases", tmp_path / "use_cases"))
+    text = (folder / "de_load.yaml").read_text(encoding="utf-8")
+    (folder / "de_load.yaml").write_text(text.replace(right, wrong, 1), encoding="utf-8")
+    done = run("validate", "de_load", DUALCAST_USE_CASES=str(folder))
     assert done.returncode == 2
     assert reason in done.stderr
 

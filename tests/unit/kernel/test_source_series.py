@@ -8,7 +8,8 @@ import pytest
 
 from dualcast.catalogue import CatalogueError, parse_use_case
 
-TEXT = (Path(__file__).parents[3] / "use_cases" / "es_load.yaml").read_text(encoding="utf-8")
+FILE = Path(__file__).parents[3] / "use_cases" / "es_load.yaml"
+TEXT = FILE.read_text(encoding="utf-8")
 LOAD = "{variable: load, entity: ES, unit: MW, resolution: PT5M, query: {indicator: 1293}}"
 
 
@@ -26,5 +27,5 @@ LOAD = "{variable: load, entity: ES, unit: MW, resolution: PT5M, query: {indicat
 def test_a_series_that_does_not_fit_is_refused(change: tuple[str, str], text: str) -> None:
     assert LOAD in TEXT
     with pytest.raises(CatalogueError, match=r"es_load\.yaml:\d+: ") as error:
-        parse_use_case(TEXT.replace(LOAD, LOAD.replace(*change)), "es_load.yaml")
+        parse_use_case(TEXT.replace(LOAD, LOAD.replace(*change)), str(FILE))
     assert text in str(error.value)
