@@ -19,9 +19,9 @@ from rich.console import Console
 
 from batch.runs.cutoffs import TooEarlyError, not_due
 from batch.runs.steps import Steps
-from dualcast import telemetry
-from dualcast.catalogue import UseCase, load_use_case
-from dualcast.settings import Settings, load_settings
+from dualcast.catalogue import UseCase
+from dualcast.console import UseCaseName, configured, exit_on
+from dualcast.settings import Settings
 from dualcast.timegrid import parse_moment
 
 if TYPE_CHECKING:
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(name="run", no_args_is_help=True, help="Run the batch path: lake, features, day-ahead curves.")
 
+_SERVICE = "dualcast-batch"
+_ERRORS = (TooEarlyError, FileNotFoundError, ConnectionError, LookupError)
 
-_UseCase = Annotated[str | None, typer.Option("--use-case", "-u", help="Use case; default: that of the settings.")]
 _Until = Annotated[
     datetime | None,
     typer.Option(
@@ -60,15 +61,15 @@ _Json = Annotated[bool, typer.Option("--json", help="Print a summary as one line
 
 
 @app.command()
-def history(use_case: _UseCase = None, until: _Until = None) -> None:
+def history(use_case: UseCaseName = None, until: _Until = None) -> None:
     """Take in all observations and build the day-ahead features of every delivery day: Bronze, Silver, Gold, Feast."""
-    with _job(*_configured(use_case)) as job:
+    with _job(*configured(use_case, _SERVICE)) as job:
         job.history(until or job.settings.clock.now())
 
 
 @app.command("day-ahead")
 def day_ahead(
-    use_case: _UseCase = None,
+    use_case: UseCaseName = None,
     delivery_date: _Day = None,
     first: _From = None,
     last: _To = None,
@@ -83,8 +84,8 @@ def day_ahead(
     days = _days(delivery_date, first, last)
     if follow == bool(days):
         raise typer.BadParameter("give one of --delivery-date, --from and --to, or --follow")
-    settings, case = _configured(use_case)
-    with _known_mistakes():
+    settings, case = configured(use_case, _SERVICE)
+    with exit_on(*_ERRORS):
         not_due(case, days, settings.clock.now())  # before Spark starts, which takes a while
     with _job(settings, case) as job:
         if follow:
@@ -114,9 +115,9 @@ def _days(only: datetime | None, first: datetime | None, last: datetime | None) 
 
 
 @app.command()
-def archive(use_case: _UseCase = None) -> None:
+def archive(use_case: UseCaseName = None) -> None:
     """Bring what the stream made into the lake: intraday features with what came true, and intraday curves."""
-    with _job(*_configured(use_case)) as job:
+    with _job(*configured(use_case, _SERVICE)) as job:
         from batch.runs.archive import archive_stream  # noqa: PLC0415 -- slow imports come after help texts
 
         archive_stream(job)
@@ -125,14 +126,14 @@ def archive(use_case: _UseCase = None) -> None:
 @app.command()
 def skew(
     day: Annotated[datetime, typer.Option("--day", formats=["%Y-%m-%d"], help="Local day of the rows' origins.")],
-    use_case: _UseCase = None,
+    use_case: UseCaseName = None,
     most: Annotated[float, typer.Option(min=0, max=1, help="Share of rows that may differ in any feature.")] = 0.01,
 ) -> None:
     """Compare a day's intraday features as they were served with what the plain function makes of Silver.
 
     Ends with status 3 where more rows than ``--most`` differ.
     """
-    with _job(*_configured(use_case)) as job:
+    with _job(*configured(use_case, _SERVICE)) as job:
         from batch.runs.skew import measure_skew  # noqa: PLC0415 -- slow imports come after help texts
 
         found = measure_skew(job.spark, job.settings, job.use_case, day.date())
@@ -141,12 +142,6 @@ def skew(
         job.steps.note(f"{found.unequal_rows} of {found.rows} rows differ in some feature")
     if found.unequal_rows > most * found.rows:
         sys.exit(3)
-
-
-def _configured(use_case: str | None) -> tuple[Settings, UseCase]:
-    settings = load_settings()
-    telemetry.configure(settings, "dualcast-batch")
-    return settings, load_use_case(use_case or settings.use_case, settings.use_cases)
 
 
 @contextmanager
@@ -164,20 +159,9 @@ def _job(settings: Settings, use_case: UseCase) -> Iterator[DayAheadJob]:
         say(f"{spark.version} on {settings.spark_master}")
     from batch.runs.day_ahead import DayAheadJob, NothingToDoError  # noqa: PLC0415 -- while the JVM starts
 
-    with _known_mistakes(NothingToDoError):
+    with exit_on(NothingToDoError, *_ERRORS):
         yield DayAheadJob(spark, settings, use_case, steps)
     spark.stop()
-
-
-@contextmanager
-def _known_mistakes(*more: type[Exception]) -> Iterator[None]:
-    """End with status 1 and one line where the world, and not the code, is at fault."""
-    known: tuple[type[Exception], ...] = (TooEarlyError, FileNotFoundError, ConnectionError, LookupError, *more)
-    try:
-        yield
-    except known as error:
-        Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False)
-        sys.exit(1)
 
 
 def _started(settings: Settings) -> SparkSession:

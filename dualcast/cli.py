@@ -6,10 +6,10 @@ import sys
 from importlib.metadata import EntryPoint, entry_points
 
 import typer
-from rich.console import Console
 
 from dualcast import __version__
 from dualcast.catalogue import CatalogueError, load_use_case
+from dualcast.console import report
 from dualcast.settings import load_settings
 
 app = typer.Typer(
@@ -57,5 +57,5 @@ def main() -> None:
     try:
         app()
     except CatalogueError as error:
-        Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False)
+        report(error)
         sys.exit(2)

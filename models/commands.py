@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -14,8 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dualcast import telemetry
 from dualcast.catalogue import Path_, load_use_case
+from dualcast.console import AsJson, UseCaseName, configured, exit_on
 from dualcast.settings import load_settings
 from dualcast.timegrid import as_utc
 from models.evaluation.score_table import score_table
@@ -27,11 +24,10 @@ app = typer.Typer(no_args_is_help=True, help="Train and score models.")
 training = typer.Typer(no_args_is_help=True, help="Train a model from the feature store and publish it as champion.")
 app.add_typer(training, name="train")
 
-_UseCase = Annotated[str | None, typer.Option("--use-case", "-u", help="Name of the use case; default: the settings'")]
 _Until = Annotated[
     datetime | None, typer.Option(help="Learn from what was known then (UTC); default: now, by the clock")
 ]
-_MISTAKES: tuple[type[Exception], ...] = (
+_ERRORS: tuple[type[Exception], ...] = (
     ConnectionError,
     FileNotFoundError,
     LookupError,
@@ -39,17 +35,16 @@ _MISTAKES: tuple[type[Exception], ...] = (
     ForecasterError,
     FaultyForecastsError,
 )
-_JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables")]
 
 
 @training.command("day-ahead")
-def train_day_ahead(use_case: _UseCase = None, until: _Until = None, as_json: _JSON = False) -> None:
+def train_day_ahead(use_case: UseCaseName = None, until: _Until = None, as_json: AsJson = False) -> None:
     """Train the day-ahead model."""
     _train("day-ahead", use_case, until, as_json=as_json)
 
 
 @training.command("intraday")
-def train_intraday(use_case: _UseCase = None, until: _Until = None, as_json: _JSON = False) -> None:
+def train_intraday(use_case: UseCaseName = None, until: _Until = None, as_json: AsJson = False) -> None:
     """Train the intraday model."""
     _train("intraday", use_case, until, as_json=as_json)
 
@@ -60,14 +55,14 @@ def score(
     actuals: Annotated[
         list[Path], typer.Option(exists=True, help="What came true: valid_time and one column a variable")
     ],
-    use_case: _UseCase = None,
+    use_case: UseCaseName = None,
     path: Annotated[Path_, typer.Option(help="day-ahead: by local hour; intraday: by horizon")] = "day-ahead",
-    as_json: _JSON = False,
+    as_json: AsJson = False,
 ) -> None:
     """Score forecasts: errors, intervals, and skill against the reference and the naive forecast."""
     settings = load_settings()
     case = load_use_case(use_case or settings.use_case, settings.use_cases)
-    with _known_mistakes():
+    with exit_on(*_ERRORS):
         found = scores_by_group(case, path, read_forecasts(forecasts, case), read_actuals(actuals, case))
     if as_json:
         typer.echo(json.dumps({key: s.as_dict() for key, s in found.items()}, indent=1))
@@ -81,12 +76,10 @@ def _train(path: Path_, use_case: str | None, until: datetime | None, *, as_json
     )
     from models.training.train import train  # noqa: PLC0415
 
-    settings = load_settings()
-    telemetry.configure(settings, "training")
-    case = load_use_case(use_case or settings.use_case, settings.use_cases)
+    settings, case = configured(use_case, "training")
     moment = settings.clock.now() if until is None else as_utc(until)
     console = Console(stderr=True)
-    with _known_mistakes(FeatureStoreError), console.status("starting") as spinner:
+    with exit_on(*_ERRORS, FeatureStoreError), console.status("starting") as spinner:
         done = train(settings, case, path, moment, spinner.update)
     held_out = done.fitted.metrics
     summary = {
@@ -114,13 +107,3 @@ def _metrics_table(found: dict[str, float], unit: str, rows: int) -> Table:
         if not any(part in name for part in ("_slot_", "_month_")):
             table.add_row(name.replace("_", " "), f"{value:.2f} {units.get(name.split('_')[0], '')}")
     return table
-
-
-@contextmanager
-def _known_mistakes(*more: type[Exception]) -> Iterator[None]:
-    """End with status 1 and one line where the world, and not the code, is at fault."""
-    try:
-        yield
-    except (*_MISTAKES, *more) as error:
-        Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False)
-        sys.exit(1)

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from dualcast.catalogue import load_use_case
+from dualcast.console import exit_on
 from dualcast.records import Topic
 from dualcast.settings import load_settings
 from services.store.commands import keys_app, retention, store_app
@@ -59,7 +59,7 @@ def export(
 
     console, settings = Console(stderr=True), load_settings()
     case = load_use_case(use_case or settings.use_case, settings.use_cases)
-    try:
+    with exit_on(forecast_store.UnreachableError, exports.NothingToExportError, ValueError):
         with console.status(f"reading {_TOPICS[path]}"):
             curves = forecast_store.published_forecasts(settings, _TOPICS[path])
             frame = exports.curves_frame(curves, case.use_case)
@@ -72,9 +72,6 @@ def export(
                 known = exports.actuals_frame(records, case, path)
             exports.write(known, actuals)
             console.print(f"{actuals}: {len(known):,} intervals")
-    except (forecast_store.UnreachableError, exports.NothingToExportError, ValueError) as error:
-        console.print(f"[red]error:[/red] {error}", highlight=False)
-        raise typer.Exit(1) from error
 
 
 def _start(run: Callable[[], None]) -> None:
@@ -82,8 +79,5 @@ def _start(run: Callable[[], None]) -> None:
     from dualcast.adapters.store.migrate import UnmigratedStoreError  # noqa: PLC0415 - slow, as above
     from services.access.settings import WeakSecretError  # noqa: PLC0415 - as above
 
-    try:
+    with exit_on(ConnectionError, UnmigratedStoreError, WeakSecretError, ValueError):
         run()
-    except (ConnectionError, UnmigratedStoreError, WeakSecretError, ValueError) as error:
-        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from error

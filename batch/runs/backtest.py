@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from dualcast import telemetry
 from dualcast.adapters.files.observations import load_mapping
 from dualcast.catalogue import CatalogueError, Path_, UseCase, load_use_case
+from dualcast.console import AsJson, exit_on
 from dualcast.observations.frames import SourceError
 from dualcast.settings import Settings, load_settings
 from models.backtest.forecast_file import OtherBacktestError
@@ -35,7 +35,7 @@ app = typer.Typer()
 
 # From so many entities on, starting Spark takes less time than it saves.
 _MANY = 8
-_MISTAKES = (
+_ERRORS = (
     CatalogueError,
     FaultyForecastsError,
     ForecasterError,
@@ -66,7 +66,6 @@ _Mapping = Annotated[
     typer.Option(help="YAML with the keys of a use case's 'replay'; default: the use case's own.", show_default=False),
 ]
 _Report = Annotated[Path | None, typer.Option(help="HTML report; default: beside --out.", show_default=False)]
-_JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 @app.command()
@@ -83,7 +82,7 @@ def backtest(  # noqa: PLR0913, PLR0917 -- each is an option of the command
     without: _Without = None,
     mapping: _Mapping = None,
     report: _Report = None,
-    as_json: _JSON = False,
+    as_json: AsJson = False,
 ) -> None:
     """Forecast every day of a past window by models that knew only what had been published, and score the forecasts.
 
@@ -94,7 +93,7 @@ def backtest(  # noqa: PLR0913, PLR0917 -- each is an option of the command
     settings = load_settings()
     telemetry.configure(settings, "backtest")
     report = report or out.with_suffix(".html")
-    with _known_mistakes():
+    with _errors_reported():
         case = load_use_case(name, settings.use_cases)
         if mapping is not None:
             case = case.model_copy(update={"replay": load_mapping(mapping)})
@@ -148,13 +147,11 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
 
 
 @contextmanager
-def _known_mistakes() -> Iterator[None]:
-    """Show the user's mistakes as such, without a traceback; on Ctrl-C say that nothing is lost."""
+def _errors_reported() -> Iterator[None]:
+    """Report expected errors without a traceback; after Ctrl-C, how to resume."""
     try:
-        yield
-    except _MISTAKES as error:
-        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
-        raise typer.Exit(2) from error
+        with exit_on(*_ERRORS, status=2):
+            yield
     except KeyboardInterrupt as stopped:
-        Console(stderr=True).print("stopped; the same command goes on with what is not done yet")
+        Console(stderr=True).print("stopped; the same command resumes the backtest")
         raise typer.Exit(130) from stopped

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Annotated, BinaryIO
 
 import typer
-from rich.console import Console
 
+from dualcast.console import exit_on
 from dualcast.records import Topic
 from dualcast.settings import load_settings
 
@@ -24,14 +25,9 @@ def decode(topic: Annotated[Topic, typer.Argument(help="Where the messages come 
     from dualcast.adapters.kafka.clients import Codec  # noqa: PLC0415 -- slow imports come after help texts
 
     codec = Codec(load_settings(), topic)
-    try:
+    with closing(codec), exit_on(ValueError, ConnectionError):
         for value in framed(sys.stdin.buffer):
             typer.echo(json.dumps(codec.decode(value), default=str))
-    except (ValueError, ConnectionError) as error:
-        Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False)
-        sys.exit(1)
-    finally:
-        codec.close()
 
 
 def framed(stream: BinaryIO) -> Iterator[bytes]:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from dualcast.catalogue import load_catalogue
+from dualcast.console import exit_on
 from dualcast.settings import Settings, load_settings
 from dualcast.timegrid import as_utc
 from services.access.identity import Grant, Role
@@ -159,7 +159,7 @@ def _opened(settings: Settings, *, migrated: bool = True) -> Iterator[Engine]:
     from dualcast.adapters.store.keys import UnknownKeyError  # noqa: PLC0415 - as above
     from dualcast.adapters.store.migrate import UnmigratedStoreError, make_ready  # noqa: PLC0415 - as above
 
-    try:
+    with exit_on(ConnectionError, UnmigratedStoreError, UnknownKeyError, ValueError):
         engine = open_store(settings)
         try:
             if migrated:
@@ -167,6 +167,3 @@ def _opened(settings: Settings, *, migrated: bool = True) -> Iterator[Engine]:
             yield engine
         finally:
             engine.dispose()
-    except (ConnectionError, UnmigratedStoreError, UnknownKeyError, ValueError) as error:
-        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from error

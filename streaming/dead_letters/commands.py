@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dualcast import telemetry
+from dualcast.console import exit_on, fail
 from dualcast.settings import Settings, load_settings
 from dualcast.timegrid import parse_moment
 
@@ -84,7 +85,7 @@ def show(letter_id: Annotated[str, typer.Argument(metavar="ID", help="As 'list' 
     with _reached() as settings:
         found = list(letters.read(settings, ids={letter_id}))
         if not found:
-            _fail(f"there is no dead letter {letter_id}", 2)
+            fail(f"there is no dead letter {letter_id}", status=2)
         shown = _plain(found[0]) | {
             "replayed": found[0].identity in letters.replayed(settings, found),
             "content": letters.content(settings, found[0]),
@@ -106,13 +107,13 @@ def replay(
     from streaming.dead_letters import messages as letters  # noqa: PLC0415
 
     if not (ids or reason or since or everything):
-        _fail("say which: ids, --reason, --since, or --all", 2)
+        fail("say which: ids, --reason, --since, or --all", status=2)
     console = Console(stderr=True)
     with _reached() as settings:
         found = list(letters.read(settings, reason=reason, since=since, ids=set(ids or ())))
         missing = sorted(set(ids or ()) - {kept.id for kept in found})
         if missing:
-            _fail(f"there is no such dead letter: {', '.join(missing)}", 2)
+            fail(f"there is no such dead letter: {', '.join(missing)}", status=2)
         outcome = letters.replay(settings, found)
     console.print(
         f"{len(outcome.sent):,} sent again, {len(outcome.before):,} were before,"
@@ -130,16 +131,8 @@ def _reached() -> Iterator[Settings]:
 
     settings = load_settings()
     telemetry.configure(settings, "dead-letters")
-    try:
-        with reaching("broker"):
-            yield settings
-    except UnreachableError as error:
-        _fail(str(error), 1)
-
-
-def _fail(text: str, status: int) -> None:
-    Console(stderr=True).print(f"[red]error:[/red] {escape(text)}", highlight=False, soft_wrap=True)
-    raise typer.Exit(status)
+    with exit_on(UnreachableError), reaching("broker"):
+        yield settings
 
 
 def _plain(kept: Kept) -> dict[str, Any]:

@@ -11,12 +11,12 @@ import structlog
 import typer
 from rich.console import Console
 
-from dualcast import telemetry
-from dualcast.catalogue import UseCase, load_use_case
+from dualcast.catalogue import CatalogueError, UseCase
+from dualcast.console import UseCaseName, configured, exit_on
 from dualcast.observations.frames import SourceError
-from dualcast.settings import Settings, load_settings
+from dualcast.settings import Settings
 from dualcast.timegrid import parse_moment
-from streaming.ingest.console import UseCaseName, exit_code, known_mistakes, parse_duration, progress
+from streaming.ingest.console import exit_code, parse_duration, progress
 from streaming.ingest.memory import Memory, Published
 from streaming.ingest.replay import publish_history, publish_replay, resume_after
 from streaming.ingest.signals import Stop
@@ -79,7 +79,7 @@ def history(
     until: Until, use_case: UseCaseName = None, data: DataFile = None, mapping: MappingFile = None, start: Start = None
 ) -> None:
     """Publish the past in bulk: big messages of each entity, in order of publication."""
-    with known_mistakes():
+    with exit_on(SourceError, CatalogueError, status=2):
         settings, case, source = _open(use_case, data, mapping, "ingest-history")
         begin = start or history_start(source, case, until)
         if begin > until:
@@ -100,7 +100,7 @@ def replay(
 
     Ends with status 0 at the end, and with 128 + the signal's number where a signal stopped it.
     """
-    with known_mistakes():
+    with exit_on(SourceError, CatalogueError, status=2):
         settings, case, source = _open(use_case, data, mapping, "ingest-replay")
         memory = Memory(settings, case.use_case)
         after = resume_after(source.name, settings.clock, memory.read(), overlap)
@@ -120,7 +120,7 @@ def window(
     start: FirstDay = None,
 ) -> None:
     """Print which time is history and which a replay shows, as JSON: history_start, start, until."""
-    with known_mistakes():
+    with exit_on(SourceError, CatalogueError, status=2):
         settings, case, source = _open(use_case, data, mapping, "ingest-window")
         first = None if start is None else start.date()
         typer.echo(replay_window(source, case, settings.clock.now(), days, first).model_dump_json())
@@ -129,9 +129,7 @@ def window(
 def _open(
     use_case: str | None, data: Path | None, mapping: Path | None, service: str
 ) -> tuple[Settings, UseCase, Source]:
-    settings = load_settings()
-    telemetry.configure(settings, service)
-    case = load_use_case(use_case or settings.use_case, settings.use_cases)
+    settings, case = configured(use_case, service)
     source = open_source(case, data, mapping)
     for note in source.notes:
         _log.warning("source", name=source.name, note=note)

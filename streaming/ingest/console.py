@@ -1,4 +1,4 @@
-"""What the commands that feed Kafka share: an option, how they show their progress, and how they end."""
+"""What the commands that feed Kafka share: a progress bar, and the exit status after a signal."""
 
 from __future__ import annotations
 
@@ -6,20 +6,15 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Annotated
 
 import structlog
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from dualcast.catalogue import CatalogueError
-from dualcast.observations.frames import SourceError
 from dualcast.timegrid import duration
 from streaming.ingest.signals import Stop, Stopped
 
-UseCaseName = Annotated[str | None, typer.Option("--use-case", "-u", help="Use case; default: that of the settings.")]
 _log = structlog.get_logger(__name__)
 
 
@@ -51,13 +46,3 @@ def exit_code(stop: Stop) -> Iterator[None]:
     if stop.signal is not None:
         _log.info("stopped", signal=signal.Signals(stop.signal).name)
         raise typer.Exit(128 + stop.signal)
-
-
-@contextmanager
-def known_mistakes() -> Iterator[None]:
-    """Show the user's mistakes as such, without a traceback."""
-    try:
-        yield
-    except (SourceError, CatalogueError) as error:
-        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
-        raise typer.Exit(2) from error

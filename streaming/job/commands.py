@@ -13,8 +13,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from dualcast import telemetry
 from dualcast.catalogue import load_use_case
+from dualcast.console import UseCaseName, configured, exit_on
 from dualcast.settings import load_settings
 from dualcast.timegrid import duration, parse_moment
 
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from streaming.job.caught_up import Lag
 
 app = typer.Typer(no_args_is_help=True)
-
-_UseCase = Annotated[
-    str | None, typer.Option("--use-case", "-u", metavar="NAME", help="Use case; else that of the settings")
-]
 
 
 class Delivery(StrEnum):
@@ -37,7 +33,7 @@ class Delivery(StrEnum):
 
 @app.command()
 def features(
-    use_case: _UseCase = None,
+    use_case: UseCaseName = None,
     parallelism: Annotated[int, typer.Option(min=1, help="Subtasks that share the entities")] = 1,
     delivery: Annotated[
         Delivery, typer.Option(help="exactly-once: rows appear at each checkpoint; at-least-once: at once")
@@ -47,9 +43,7 @@ def features(
 
     A run goes on where the last one ended, unless the feature definitions have changed.
     """
-    settings = load_settings()
-    telemetry.configure(settings, "stream-features")
-    found = load_use_case(use_case or settings.use_case, settings.use_cases)
+    settings, found = configured(use_case, "stream-features")
     with warnings.catch_warnings(action="ignore"):  # of what Flink imports
         from streaming.job import checkpoints, java  # noqa: PLC0415 -- as little as the JVM needs, to start at once
 
@@ -57,17 +51,14 @@ def features(
         from streaming.job import runtime  # noqa: PLC0415 -- takes seconds
     logging.getLogger("apache_beam").setLevel(logging.ERROR)
 
-    try:
+    with exit_on(runtime.JobError):
         runtime.run(settings, found, parallelism=parallelism, exactly_once=delivery is Delivery.EXACTLY_ONCE)
-    except runtime.JobError as error:
-        Console(stderr=True).print(f"[red]{error}[/red]", highlight=False)
-        raise typer.Exit(1) from error
 
 
 @app.command("wait-caught-up")
 def wait_caught_up(
     until: Annotated[str, typer.Option(metavar="TIME", help="Features are wanted up to here; ISO 8601, UTC if naive")],
-    use_case: _UseCase = None,
+    use_case: UseCaseName = None,
     timeout: Annotated[float, typer.Option(min=1, help="Give up after this many seconds")] = 600.0,
     tolerance: Annotated[str, typer.Option(metavar="DURATION", help="How much older they may be; ISO 8601")] = "PT1H",
 ) -> None:
@@ -80,20 +71,16 @@ def wait_caught_up(
     settings, console = load_settings(), Console(stderr=True)
     found = load_use_case(use_case or settings.use_case, settings.use_cases)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    try:
-        with Progress(*columns, console=console) as progress:
-            task = progress.add_task("messages read", total=None)
-            lags = caught_up.wait(
-                settings,
-                found,
-                _moment(until),
-                timeout=timeout,
-                tolerance=_duration(tolerance),
-                report=lambda read, total: progress.update(task, completed=read, total=total),
-            )
-    except caught_up.NotCaughtUpError as error:
-        console.print(f"[red]{error}[/red]", highlight=False)
-        raise typer.Exit(1) from error
+    with exit_on(caught_up.NotCaughtUpError), Progress(*columns, console=console) as progress:
+        task = progress.add_task("messages read", total=None)
+        lags = caught_up.wait(
+            settings,
+            found,
+            _moment(until),
+            timeout=timeout,
+            tolerance=_duration(tolerance),
+            report=lambda read, total: progress.update(task, completed=read, total=total),
+        )
     _tell(console, lags, until)
 
 

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 import structlog
 import typer
 
-from dualcast import telemetry
-from dualcast.catalogue import load_use_case
+from dualcast.catalogue import CatalogueError
+from dualcast.console import UseCaseName, configured, exit_on
 from dualcast.observations.frames import SourceError
 from dualcast.records import DeadLetter
-from dualcast.settings import load_settings
-from streaming.ingest.console import UseCaseName, exit_code, known_mistakes
+from streaming.ingest.console import exit_code
 from streaming.ingest.mqtt.payloads import NAME, Mapping, PayloadError, Repeats
 from streaming.ingest.signals import Stop
 
@@ -34,10 +33,8 @@ def mqtt(use_case: UseCaseName = None) -> None:
 
     A message is acknowledged when Kafka has it, and comes again where that was not told.
     """
-    with known_mistakes():
-        settings = load_settings()
-        telemetry.configure(settings, "ingest-mqtt")
-        case = load_use_case(use_case or settings.use_case, settings.use_cases)
+    with exit_on(SourceError, CatalogueError, status=2):
+        settings, case = configured(use_case, "ingest-mqtt")
         mapping = Mapping(case)
         if not mapping.filters:
             raise SourceError(f"{case.use_case} has no series of {NAME!r} in its 'sources'")

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import structlog
 import typer
 
-from dualcast import telemetry
-from dualcast.catalogue import UseCase, load_use_case
+from dualcast.catalogue import CatalogueError, UseCase
+from dualcast.console import UseCaseName, configured, exit_on
 from dualcast.observations.frames import SourceError
-from dualcast.settings import Settings, load_settings
+from dualcast.settings import Settings
 from dualcast.timegrid import DAY, parse_moment
-from streaming.ingest.console import UseCaseName, exit_code, known_mistakes, parse_duration, progress
+from streaming.ingest.console import exit_code, parse_duration, progress
 from streaming.ingest.signals import Stop
 from streaming.ingest.sources import PULLERS, open_puller
 
@@ -73,10 +73,8 @@ def pull(
     from streaming.ingest.pull.known import TopicKnown  # noqa: PLC0415
     from streaming.ingest.pull.run import Pull  # noqa: PLC0415
 
-    with known_mistakes():
-        settings = load_settings()
-        telemetry.configure(settings, f"ingest-{source}")
-        case = load_use_case(use_case or settings.use_case, settings.use_cases)
+    with exit_on(SourceError, CatalogueError, status=2):
+        settings, case = configured(use_case, f"ingest-{source}")
         start = begin or settings.clock.now() - last
         if end is not None and (follow or end <= start):
             raise SourceError("--to goes with a --from before it, and not with --follow")

@@ -9,10 +9,10 @@ from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dualcast import telemetry
-from dualcast.catalogue import load_catalogue
+from dualcast.catalogue import CatalogueError, load_catalogue
+from dualcast.console import exit_on
 from dualcast.observations.frames import SourceError
 from dualcast.settings import load_settings
-from streaming.ingest.console import known_mistakes
 
 app = typer.Typer()
 _SHORTEST_KEY = 16
@@ -30,7 +30,7 @@ def push_server(
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8002,
 ) -> None:
     """Take observations over HTTP until stopped: POST /api/v1/observations, with DUALCAST_PUSH_KEY as X-API-Key."""
-    with known_mistakes():
+    with exit_on(SourceError, CatalogueError, status=2):
         key = _Keys().key.get_secret_value()
         if len(key) < _SHORTEST_KEY:
             raise SourceError(f"DUALCAST_PUSH_KEY must be set, to {_SHORTEST_KEY} characters or more")
