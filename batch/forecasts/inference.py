@@ -20,7 +20,7 @@ from pyspark.serializers import CPickleSerializer
 from pyspark.sql import DataFrame, SparkSession
 
 from batch.engine.conditions import among
-from batch.forecasts.frames import ENCODED, curve_of, encoded, encoded_curves, store_curves
+from batch.forecasts.frames import ENCODED, encoded_day_ahead, store_curves
 from batch.forecasts.published import CurveKey, PublishedCurves
 from batch.forecasts.track_record import found_factors, past_curves
 from batch.forecasts.worker_models import registered
@@ -32,6 +32,7 @@ from dualcast.adapters.lake import forecast_rows, gold_curves, lake_paths
 from dualcast.adapters.model_registry import UnknownModelError, current_version
 from dualcast.arrays import Floats
 from dualcast.catalogue import UseCase
+from dualcast.curves.arrow import decoded_curve, encoded_curves
 from dualcast.lifecycle.registered_model import RegisteredModel, model_name
 from dualcast.records import Topic
 from dualcast.settings import Settings
@@ -92,7 +93,7 @@ class Inference:
         """The wanted curves, encoded, and what is to be judged about them."""
         rows = gold_curves(self.settings, self.use_case.use_case, self.wanted)
         for made in self._made(rows) if len(rows) else ():
-            curves = encoded(made)
+            curves = encoded_day_ahead(made)
             facts = pa.RecordBatch.from_pandas(measured(self.use_case, curves, rows), ARROW_FACTS)
             yield pa.RecordBatch.from_arrays(
                 [*curves.columns, *facts.columns], names=[*curves.schema.names, *facts.schema.names]
@@ -124,7 +125,7 @@ def _publish(batches: Iterator[pa.RecordBatch], settings: Settings) -> Iterator[
     for batch in batches:
         now = settings.clock.now()
         with RecordProducer(settings, _SOURCE) as producer:
-            for forecast in map(curve_of, batch["curve"].to_pylist()):
+            for forecast in map(decoded_curve, batch["curve"].to_pylist()):
                 producer.send(Topic.FORECASTS_DAY_AHEAD, forecast.entity_id, forecast, now)
         yield pa.RecordBatch.from_pydict({"sent": [batch.num_rows]})
 
@@ -202,7 +203,7 @@ def facts_of(curves: DataFrame) -> pd.DataFrame:
 
 
 def _quarantine(gates: Gates, refused: DataFrame, verdict: Verdict) -> None:
-    curves = {(row.entity_id, row.delivery_day): curve_of(row.curve.asDict()) for row in refused.collect()}
+    curves = {(row.entity_id, row.delivery_day): decoded_curve(row.curve.asDict()) for row in refused.collect()}
     gates.quarantine_curves(curves, verdict)
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
-from batch.forecasts.frames import spark_curve_schema
+from batch.forecasts.frames import spark_row_schema
 from batch.lake.gold_day_ahead import gold_rows
 from dualcast.adapters.lake import exists, lake_paths
 from dualcast.catalogue import Path_, UseCase
@@ -31,7 +31,7 @@ def stored_points(
     table, since = lake_paths(settings).forecasts(path, use_case.use_case), before - record_length(path)
     if not exists(table):
         return None
-    schema = f"{spark_curve_schema(use_case.part(path).quantiles)}, issue_date date"
+    schema = f"{spark_row_schema(use_case.part(path).quantiles)}, issue_date date"
     days = since.astimezone(UTC).date(), before.astimezone(UTC).date()
     stored = spark.read.schema(schema).parquet(table).where(F.col("issue_date").between(*days))
     return stored.where((F.col("issued_at") >= since) & (F.col("issued_at") < before))

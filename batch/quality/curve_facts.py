@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from batch.forecasts.frames import curve_table
 from dualcast.adapters.lake import lake_paths
 from dualcast.arrays import Floats, Ints
 from dualcast.catalogue import UseCase
+from dualcast.curves.arrow import row_schema, row_table
 from dualcast.curves.quantiles import quantile_column
 from dualcast.settings import Settings
 from dualcast.timegrid import delivery_slots
@@ -37,7 +37,7 @@ def measured(use_case: UseCase, curves: pa.RecordBatch, rows: pd.DataFrame) -> p
     """A row of facts for each encoded curve, in their order; ``rows`` are the Gold rows that they were made of."""
     ends = np.cumsum(pc.list_value_length(pc.struct_field(curves["curve"], "valid_time")))
     levels = pc.struct_field(curves["curve"], "quantile_levels")[0].as_py() if len(ends) else [0.5]
-    points = curve_table(curves, levels)
+    points = row_table(curves, levels)
     values = np.column_stack([points[quantile_column(level)] for level in levels])
     level, ramp = _shape(values[:, levels.index(0.5)], ends)
     before = _week_before(rows)
@@ -104,7 +104,8 @@ def _usual_widths(settings: Settings, use_case: UseCase, before: datetime) -> pd
     files = _stored_since(settings, use_case, before - part.quality.usual, before)
     if not files:
         return pd.Series(dtype=np.float64)
-    rows = ds.dataset(files, filesystem=fsspec.core.url_to_fs(settings.lake_uri)[0]).to_table(
+    schema = row_schema(part.quantiles)  # of a level that was added lately, older files have no column
+    rows = ds.dataset(files, schema, filesystem=fsspec.core.url_to_fs(settings.lake_uri)[0]).to_table(
         columns=["entity_id", "issued_at", low, high], filter=ds.field("issued_at") < before
     )
     rows = rows.append_column("width", pc.subtract(rows[high], rows[low]))

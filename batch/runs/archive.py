@@ -6,7 +6,7 @@ What was archived says how wide the coming curves' intervals are to be (``interv
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
 from batch.engine.incremental import drain, kafka_stream
-from batch.forecasts.frames import ENCODED, encoded_curves, store_curves
+from batch.forecasts.frames import ENCODED, store_curves
 from batch.lake.gold_intraday import archive_features
 from batch.runs.day_ahead import DayAheadJob
 from batch.runs.steps import one_at_a_time
@@ -24,7 +24,8 @@ from dualcast.adapters.feature_store import apply_definitions
 from dualcast.adapters.kafka.records import UndecodableError, decoded
 from dualcast.adapters.lake import lake_paths
 from dualcast.catalogue import UseCase
-from dualcast.curves.forecast import Forecast, Point
+from dualcast.curves.arrow import encoded_curves
+from dualcast.curves.forecast import TIME_FIELDS, Forecast
 from dualcast.records import Topic
 from dualcast.settings import Settings
 from dualcast.timegrid import from_micros
@@ -92,10 +93,6 @@ def archive_curves(spark: SparkSession, settings: Settings, use_case: UseCase) -
 
 def _forecast(record: dict[str, Any]) -> Forecast:
     """A curve from a record whose times are microseconds."""
-    raw = Forecast.from_record(record)
-    return replace(
-        raw,
-        issued_at=from_micros(record["issued_at"]),
-        newest_input_at=from_micros(record["newest_input_at"]),
-        points=[Point(from_micros(p["valid_time"]), p["values"]) for p in record["points"]],
-    )
+    times = {name: from_micros(record[name]) for name in TIME_FIELDS}
+    points = [point | {"valid_time": from_micros(point["valid_time"])} for point in record["points"]]
+    return Forecast.from_record(record | times | {"points": points})

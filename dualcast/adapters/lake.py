@@ -12,6 +12,7 @@ from typing import cast
 
 import fsspec
 import pandas as pd
+import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
@@ -127,10 +128,15 @@ def gold_curves(settings: Settings, use_case: str, curves: Sequence[tuple[str, d
 
 
 def forecast_rows(settings: Settings, use_case: str, path: Path_, issue_date: date | None = None) -> pd.DataFrame:
-    """The stored forecasts as ``forecast_frame`` writes them; of one issue date (UTC), or all; empty where none."""
+    """The stored forecasts in long form, of one issue date (UTC) or all; empty where there are none.
+
+    There is a column for each quantile level that a stored curve has; where another curve lacks it, NaN.
+    """
     root = lake_paths(settings).forecasts(path, use_case)
     folder = root if issue_date is None else f"{root}/{_ISSUED}{issue_date.isoformat()}"
-    return _read(folder) if exists(folder) else pd.DataFrame(columns=["entity_id", "issued_at", "valid_time"])
+    if not exists(folder):
+        return pd.DataFrame(columns=["entity_id", "issued_at", "valid_time"])
+    return _read(folder, unify=True)
 
 
 def days_of_forecasts(settings: Settings, use_case: str, path: Path_) -> dict[date, str]:
@@ -189,12 +195,15 @@ def _names(uri: str) -> list[str]:
         return []
 
 
-def _read(uri: str, columns: list[str] | None = None, where: ds.Expression | None = None) -> pd.DataFrame:
+def _read(
+    uri: str, columns: list[str] | None = None, where: ds.Expression | None = None, *, unify: bool = False
+) -> pd.DataFrame:
+    """Parquet files as one frame, with the columns of the first file, or with those of all where ``unify`` is set."""
     filesystem, path = fsspec.core.url_to_fs(uri)
     files = sorted(f for f in filesystem.find(path) if f.endswith(_PARQUET) and not _hidden(f[len(path) :]))
     if not files:
         raise FileNotFoundError(f"{uri} holds no Parquet files; has the job that writes it run?")
-    schema = pq.read_schema(filesystem.open(files[0]))
+    schema = pa.unify_schemas([pq.read_schema(filesystem.open(file)) for file in (files if unify else files[:1])])
     table = ds.dataset(files, schema=schema, filesystem=filesystem, format="parquet").to_table(
         columns=columns, filter=where
     )

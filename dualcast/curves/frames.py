@@ -1,41 +1,75 @@
-"""Curves as pandas frames."""
+"""Curves in long form, one row for each point: as columns, and as pandas frames."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from dualcast.curves.forecast import Forecast
-from dualcast.curves.quantiles import quantile_column
+from dualcast.curves.fields import CurveField, Rows
+from dualcast.curves.forecast import FIELDS, TIME_FIELDS, Forecast
+from dualcast.curves.quantiles import quantile_column, union_of_levels
 
 
-def forecast_frame(forecasts: Sequence[Forecast]) -> pd.DataFrame:
-    """Curves in long form: entity_id, issued_at, valid_time, q10, q50, ... and what traces them; one row a point.
+def row_fields(rows: Rows) -> tuple[tuple[CurveField, ...], tuple[CurveField, ...]]:
+    """The fields that a table of points repeats: those before valid_time and the quantiles, and those after them."""
+    shown = tuple(f for f in FIELDS if f.rows & rows)
+    after_issue = [f.name for f in shown].index("issued_at") + 1
+    return shown[:after_issue], shown[after_issue:]
 
-    Raises ValueError where there is no curve, or where their quantile levels differ.
+
+def point_columns(
+    forecasts: Sequence[Forecast],
+    rows: Rows,
+    levels: Sequence[float],
+    beside: Mapping[str, list[Any]] | None = None,
+) -> dict[str, list[Any]]:
+    """Curves as the columns of one table, a row for each point; a level that a curve lacks is None.
+
+    ``beside`` are columns to stand behind the quantiles.
     """
-    sets = {tuple(f.quantile_levels) for f in forecasts}
-    if len(sets) != 1:
-        raise ValueError(f"{len(forecasts)} forecasts of {len(sets)} sets of quantile levels make no table")
-    levels = sets.pop()
-    points = [p for f in forecasts for p in f.points]
-    values = np.array([p.values for p in points])
+    before, after = row_fields(rows)
+    columns = {f.name: _repeated(forecasts, f) for f in before}
+    columns["valid_time"] = [p.valid_time for f in forecasts for p in f.points]
+    columns |= {quantile_column(level): list(_values_at(forecasts, level)) for level in levels}
+    columns |= beside or {}
+    return columns | {f.name: _repeated(forecasts, f) for f in after}
 
-    def repeated(name: str) -> list[Any]:
-        return [value for f in forecasts for value in [getattr(f, name)] * len(f.points)]
 
-    return pd.DataFrame(
-        {
-            **{name: repeated(name) for name in ("use_case", "path", "entity_id")},
-            "issued_at": pd.to_datetime(repeated("issued_at"), utc=True).as_unit("us"),
-            "valid_time": pd.to_datetime([p.valid_time for p in points], utc=True).as_unit("us"),
-            **{quantile_column(q): values[:, i] for i, q in enumerate(levels)},
-            **{name: repeated(name) for name in ("model_name", "model_version", "code_version", "data_version")},
-            "degraded": repeated("degraded"),
-            "degraded_reasons": [";".join(reasons) for reasons in repeated("degraded_reasons")],
-            "simulated": repeated("simulated"),
-        }
-    )
+def forecast_frame(forecasts: Sequence[Forecast], levels: Sequence[float] | None = None) -> pd.DataFrame:
+    """Curves in long form: use_case, path, entity_id, issued_at, valid_time, q10, q50, ... and what traces them.
+
+    There is a column for each of ``levels``, or for the union of the curves' levels; a level that a curve lacks is NaN.
+    Raises ValueError where there is no curve, or where one has a level that is not among ``levels``.
+    """
+    if not forecasts:
+        raise ValueError("no forecasts, no table")
+    found = union_of_levels(f.quantile_levels for f in forecasts)
+    levels = found if levels is None else levels
+    if others := sorted(set(found) - set(levels)):
+        raise ValueError(f"curves have the quantile levels {others} besides {list(levels)}")
+    columns: dict[str, Any] = dict(point_columns(forecasts, Rows.EXPORT, levels))
+    for name in columns.keys() & {*TIME_FIELDS, "valid_time"}:
+        columns[name] = pd.to_datetime(columns[name], utc=True).as_unit("us")
+    for name in map(quantile_column, levels):
+        columns[name] = np.array(columns[name], dtype=np.float64)
+    return pd.DataFrame(columns)
+
+
+def _repeated(forecasts: Sequence[Forecast], field: CurveField) -> list[Any]:
+    column: list[Any] = []
+    for forecast in forecasts:
+        value = getattr(forecast, field.name)
+        column += [";".join(value) if isinstance(value, list) else value] * len(forecast.points)
+    return column
+
+
+def _values_at(forecasts: Sequence[Forecast], level: float) -> Iterator[float | None]:
+    for forecast in forecasts:
+        if level in forecast.quantile_levels:
+            place = forecast.quantile_levels.index(level)
+            yield from (point.values[place] for point in forecast.points)
+        else:
+            yield from [None] * len(forecast.points)

@@ -9,8 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dualcast.catalogue import Entity, Path_, UseCase
+from dualcast.curves.quantiles import quantile_columns
 from dualcast.features.holidays import SATURDAY, SUNDAY, WORKDAY, SlotCalendar
-from models.evaluation.scoring import Errors, Score, by_group, horizons, join_actuals, quantile_columns, score
+from models.evaluation.scoring import Errors, Score, by_group, horizons, join_actuals, score
 
 _HOUR = 3600
 _DAY_TYPES = ("workday", "bridge day", "Saturday", "Sunday or holiday")

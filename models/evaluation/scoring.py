@@ -17,7 +17,7 @@ import pandas as pd
 from dualcast import metrics
 from dualcast.arrays import Floats
 from dualcast.catalogue import Path_, UseCase
-from dualcast.curves.quantiles import quantile_column
+from dualcast.curves.quantiles import quantile_column, quantile_columns, quantile_level
 from dualcast.observations.validation import YARDSTICK_AGE, implausible
 
 _KEYS = ["entity_id", "issued_at", "valid_time"]
@@ -236,16 +236,6 @@ def score(met: pd.DataFrame) -> Score:
         naive_mae=None if last_week is None else last_week.mae,
         skill=metrics.skill(actual, point, reference) if theirs is not None else None,
     )
-
-
-def quantile_columns(frame: pd.DataFrame) -> list[str]:
-    """The quantile columns, lowest first."""
-    return sorted((c for c in frame.columns if c.startswith("q") and c[1:].isdigit()), key=quantile_level)
-
-
-def quantile_level(column: str) -> float:
-    """The level of a column that ``quantile_column`` named: q10 -> 0.1, q025 -> 0.025."""
-    return float(f"0.{column[1:]}")
 
 
 def _read(path: Path) -> pd.DataFrame:

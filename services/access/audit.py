@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, StatementError
 
 from dualcast.adapters.store.engine import StoreAwayError
 from dualcast.adapters.store.forecasts import points_of
-from dualcast.adapters.store.tables import PredictionRow
+from dualcast.adapters.store.tables import COMPUTED_FIELDS, PredictionRow
 from dualcast.adapters.store.trail import Entry, append
 from dualcast.curves.forecast import Forecast
 from services.background import Worker
@@ -66,8 +66,7 @@ class AuditTrail:
         if self._newest.get(entity) == numbers:
             return
         self._newest[entity] = numbers
-        names = ("use_case", "entity_id", "issued_at", "newest_input_at", "model_name", "model_version")
-        what = {name: getattr(forecast, name) for name in (*names, "degraded_reasons", "quantile_levels")}
+        what = {name: getattr(forecast, name) for name in COMPUTED_FIELDS}
         self.add((PredictionRow, {**who, **what, "fallback": fallback, "points": points_of(forecast)}))
 
     def _follow(self, stop: threading.Event) -> None:

@@ -10,11 +10,13 @@ from functools import cached_property
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
+from dualcast.catalogue import MEDIAN
+from dualcast.curves.fields import Rows
 from dualcast.curves.forecast import Forecast, Point
-from dualcast.curves.quantiles import quantile_column
+from dualcast.curves.frames import point_columns
+from dualcast.curves.json_object import curve_members, point_members
+from dualcast.curves.quantiles import union_of_levels
 from services.http.formats import Format, table_body, to_json
-
-_MEDIAN = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +79,8 @@ def cut(forecast: Forecast, shape: Shape) -> Forecast:
     """The part of a curve that a shape selects: its first points, or only its median."""
     points, levels = forecast.points[: shape.points], forecast.quantile_levels
     if not shape.confidence:
-        middle = levels.index(_MEDIAN)
-        points, levels = [Point(p.valid_time, [p.values[middle]]) for p in points], [_MEDIAN]
+        middle = levels.index(MEDIAN)
+        points, levels = [Point(p.valid_time, [p.values[middle]]) for p in points], [MEDIAN]
     return replace(forecast, points=points, quantile_levels=levels)
 
 
@@ -88,51 +90,18 @@ def _encode(forecast: Forecast, format_: Format) -> bytes:
 
 def forecast_body(forecast: Forecast, actuals: Mapping[datetime, float] | None = None, **more: Any) -> bytes:
     """The JSON of a curve; ``actuals`` adds the actual value to each point, ``more`` adds members."""
-    levels = [f"{level:g}" for level in forecast.quantile_levels]
-    points: list[dict[str, Any]] = [
-        {"valid_time": p.valid_time, "quantiles": dict(zip(levels, p.values, strict=True))} for p in forecast.points
-    ]
+    points = point_members(forecast)
     if actuals is not None:
         points = [point | {"actual": actuals.get(point["valid_time"])} for point in points]
-    return to_json(
-        {
-            "use_case": forecast.use_case,
-            "path": forecast.path,
-            "entity_id": forecast.entity_id,
-            "issued_at": forecast.issued_at,
-            "target": forecast.target,
-            "unit": forecast.unit,
-            "resolution": forecast.resolution,
-            "model": {"name": forecast.model_name, "version": forecast.model_version},
-            "code_version": forecast.code_version,
-            "data_version": forecast.data_version,
-            "newest_input_at": forecast.newest_input_at,
-            "degraded": forecast.degraded,
-            "degraded_reasons": forecast.degraded_reasons,
-            "simulated": forecast.simulated,
-            "points": points,
-            **more,
-        }
-    )
+    return to_json({**curve_members(forecast), "points": points, **more})
 
 
 def columns_of(
     forecasts: Sequence[Forecast], actuals: Mapping[tuple[str, datetime], float] | None = None
 ) -> dict[str, list[Any]]:
-    """Curves as the columns of one table, a row for each point; a quantile level that a curve does not have is None."""
-    points = [(f, p) for f in forecasts for p in f.points]
-    columns: dict[str, list[Any]] = {
-        "entity_id": [f.entity_id for f, _ in points],
-        "issued_at": [f.issued_at for f, _ in points],
-        "valid_time": [p.valid_time for _, p in points],
-    }
-    for level in sorted({level for f in forecasts for level in f.quantile_levels}):
-        columns[quantile_column(level)] = [
-            p.values[f.quantile_levels.index(level)] if level in f.quantile_levels else None for f, p in points
-        ]
-    if actuals is not None:
-        columns["actual"] = [actuals.get((f.entity_id, p.valid_time)) for f, p in points]
-    columns["model_version"] = [f.model_version for f, _ in points]
-    columns["degraded_reasons"] = [";".join(f.degraded_reasons) for f, _ in points]
-    columns["simulated"] = [f.simulated for f, _ in points]
-    return columns
+    """Curves as the columns of one table, a row for each point; a level that a curve lacks is None."""
+    levels = union_of_levels(f.quantile_levels for f in forecasts)
+    if actuals is None:
+        return point_columns(forecasts, Rows.API, levels)
+    found = [actuals.get((f.entity_id, p.valid_time)) for f in forecasts for p in f.points]
+    return point_columns(forecasts, Rows.API, levels, beside={"actual": found})

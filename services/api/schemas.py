@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, create_model
 
-from dualcast.catalogue import PathIdentifier
+from dualcast.curves.fields import CurveField
+from dualcast.curves.json_object import member_fields
 from services.http.problems import Problem
 
 _TRACE: dict[str, JsonValue] = {
@@ -44,22 +45,25 @@ class PointInfo(BaseModel):
     quantiles: dict[str, float] = Field(description="value by quantile level, in the curve's unit")
 
 
-class CurveFacts(BaseModel):
-    """What every curve says for as long as it is kept."""
+def _member(fields: list[CurveField]) -> tuple[Any, Any]:
+    """Type and description of a member of a curve's JSON object."""
+    first, *others = fields
+    return (ModelInfo, ...) if others else (first.type, Field(description=first.meaning))
 
-    use_case: str
-    entity_id: str
-    issued_at: datetime = Field(description="when the forecast was made, UTC; nothing published later was used")
-    target: str
-    unit: str
-    resolution: str = Field(description="ISO 8601 length of each interval")
-    model: ModelInfo
-    code_version: str
-    data_version: str = Field(description="what the inputs were read from")
-    newest_input_at: datetime = Field(description="when the newest input became known, UTC")
-    degraded: bool
-    degraded_reasons: list[str]
-    simulated: bool = Field(description="whether the inputs come from a simulator")
+
+if TYPE_CHECKING:
+
+    class CurveFacts(BaseModel):
+        """What every answer states about a curve: the members that ``dualcast.curves`` declares."""
+
+        def __getattr__(self, name: str) -> Any: ...
+
+else:
+    CurveFacts = create_model(
+        "CurveFacts",
+        __doc__="What every answer states about a curve.",
+        **{name: _member(fields) for name, fields in member_fields().items()},
+    )
 
 
 class CurveInfo(CurveFacts):
@@ -137,7 +141,6 @@ class IssuedPoint(PointInfo):
 class IssuedForecast(CurveFacts):
     """A curve as it was issued, beside what came true."""
 
-    path: PathIdentifier
     points: list[IssuedPoint]
 
 

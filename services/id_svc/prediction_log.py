@@ -20,7 +20,8 @@ from cachetools import LRUCache
 from opentelemetry import metrics
 
 from dualcast.adapters.lake import lake_paths
-from dualcast.curves.forecast import Forecast
+from dualcast.curves.fields import Rows
+from dualcast.curves.forecast import FIELDS, Forecast
 from dualcast.records import FeatureRow
 from dualcast.settings import Settings
 from services.background import Worker
@@ -106,14 +107,7 @@ def _records(kept: list[tuple[FeatureRow, Forecast]]) -> Iterator[dict[str, obje
     """One row for each curve. Features are JSON: they differ from one use case and version to the next."""
     for row, forecast in kept:
         yield {
-            "entity_id": forecast.entity_id,
-            "issued_at": forecast.issued_at,
-            "model_name": forecast.model_name,
-            "model_version": forecast.model_version,
-            "code_version": forecast.code_version,
-            "data_version": forecast.data_version,
-            "degraded_reasons": forecast.degraded_reasons,
-            "simulated": forecast.simulated,
+            **{field.name: getattr(forecast, field.name) for field in FIELDS if field.rows & Rows.LAKE},
             "features_as_of": row.as_of,
             "origin": row.valid_time,
             "features": to_json(row.features).decode(),

@@ -2,43 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from sqlalchemy import Column, DateTime, Double, Engine, MetaData, String, Table, make_url
+from sqlalchemy import Column, Double, Engine, MetaData, Table, make_url
 from sqlalchemy.dialects.postgresql import insert
 
 from dualcast.adapters.store.engine import open_url, reaching, transaction
-from dualcast.adapters.store.forecasts import Span, stored
+from dualcast.adapters.store.forecasts import Span, stored, stored_levels
+from dualcast.adapters.store.tables import CURVE_FIELDS, Moment, curve_column
 from dualcast.curves.forecast import Forecast
 from dualcast.curves.frames import forecast_frame
 
 _BATCH = 500
-_TIME = DateTime(timezone=True)
-# One row a point and quantile: the same columns whatever quantiles a use case has.
+_ALSO = ("unit", "model_name")
+# One row for each point and quantile: the same columns whatever quantiles a use case has.
 _POINTS = Table(
     "forecast_points",
     MetaData(),
-    *(Column(name, String(128), primary_key=True) for name in ("use_case", "path", "entity_id", "model_version")),
-    *(Column(name, _TIME, primary_key=True) for name in ("issued_at", "valid_time")),
+    *(curve_column(name, key=True) for name, field in CURVE_FIELDS.items() if field.key),
+    Column("valid_time", Moment, primary_key=True),
     Column("quantile", Double, primary_key=True),
     Column("value", Double, nullable=False),
-    Column("unit", String(32), nullable=False),
-    Column("model_name", String(256), nullable=False),
+    *map(curve_column, _ALSO),
 )
 
 
 def export(engine: Engine, span: Span, target: str) -> int:
     """Write the curves of a span to ``target``, and count them.
 
-    A name that ends in .parquet or .csv is a file, one row a point, which appears when it is whole. A postgresql:// URL
-    is a database, whose table ``forecast_points`` gets what it has not yet. Raises ValueError for another target or
-    where curves of several sets of quantiles make no table, StoreAwayError.
+    A name that ends in .parquet or .csv is a file with one row for each point and a column for each quantile level that
+    any of the curves has, empty where a curve lacks it; the file appears when it is complete. A postgresql:// URL is a
+    database, whose table ``forecast_points`` gets the points that it lacks. Raises ValueError for another target, or
+    where a curve with another level is stored during the export, and StoreAwayError.
     """
     batches = _batches(stored(engine, span))
     if target.startswith("postgresql:"):
@@ -48,7 +48,8 @@ def export(engine: Engine, span: Span, target: str) -> int:
     if file.suffix not in writers:
         raise ValueError(f"{target}: a file's name ends in .parquet or .csv, a database begins with postgresql://")
     file.parent.mkdir(parents=True, exist_ok=True)
-    return _whole(file, lambda draft: writers[file.suffix](batches, draft))
+    levels = stored_levels(engine, span)
+    return _whole(file, lambda draft: writers[file.suffix](batches, levels, draft))
 
 
 def _whole(file: Path, write: Callable[[Path], int]) -> int:
@@ -62,25 +63,21 @@ def _whole(file: Path, write: Callable[[Path], int]) -> int:
     return count
 
 
-def _to_csv(batches: Iterable[list[Forecast]], file: Path) -> int:
+def _to_csv(batches: Iterable[list[Forecast]], levels: Sequence[float], file: Path) -> int:
     count = 0
-    columns: pd.Index | None = None
     with file.open("w", newline="") as out:
         for batch in batches:
-            frame = forecast_frame(batch)
-            if columns is not None and not frame.columns.equals(columns):
-                raise ValueError("curves of several sets of quantile levels make no table")
-            frame.to_csv(out, header=columns is None, index=False, date_format="%Y-%m-%dT%H:%M:%SZ")
-            columns, count = frame.columns, count + len(batch)
+            forecast_frame(batch, levels).to_csv(out, header=not count, index=False, date_format="%Y-%m-%dT%H:%M:%SZ")
+            count += len(batch)
     return count
 
 
-def _to_parquet(batches: Iterable[list[Forecast]], file: Path) -> int:
+def _to_parquet(batches: Iterable[list[Forecast]], levels: Sequence[float], file: Path) -> int:
     count = 0
     writer: pq.ParquetWriter | None = None
     with ExitStack() as stack:
         for batch in batches:
-            table = pa.Table.from_pandas(forecast_frame(batch), preserve_index=False)
+            table = pa.Table.from_pandas(forecast_frame(batch, levels), preserve_index=False)
             if writer is None:
                 writer = stack.enter_context(pq.ParquetWriter(file, table.schema))
             writer.write_table(table)
@@ -104,8 +101,7 @@ def _to_postgres(batches: Iterable[list[Forecast]], target: str) -> int:
 
 
 def _rows(forecast: Forecast) -> Iterator[dict[str, object]]:
-    names = ("use_case", "path", "entity_id", "model_version", "issued_at", "unit", "model_name")
-    same = {name: getattr(forecast, name) for name in names}
+    same = {name: getattr(forecast, name) for name, field in CURVE_FIELDS.items() if field.key or name in _ALSO}
     for point in forecast.points:
         for level, value in zip(forecast.quantile_levels, point.values, strict=True):
             yield same | {"valid_time": point.valid_time, "quantile": level, "value": value}

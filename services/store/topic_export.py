@@ -27,12 +27,12 @@ class NothingToExportError(LookupError):
 def curves_frame(forecasts: Iterable[Forecast], use_case: str) -> pd.DataFrame:
     """All curves of a use case in long form (``forecast_frame``), by entity, time of issue and valid time.
 
-    Where a curve was made anew for the same time of issue, the later one counts. Raises NothingToExportError.
+    Of several curves with the same time of issue the last one counts. Raises NothingToExportError.
     """
-    frames = [forecast_frame([f]) for f in forecasts if f.use_case == use_case]
-    if not frames:
+    curves = [f for f in forecasts if f.use_case == use_case]
+    if not curves:
         raise NothingToExportError(f"no curve of {use_case} is on the topic")
-    frame = pd.concat(frames, ignore_index=True).drop_duplicates(_KEYS, keep="last")
+    frame = forecast_frame(curves).drop_duplicates(_KEYS, keep="last")
     return frame.sort_values(_KEYS, ignore_index=True)
 
 

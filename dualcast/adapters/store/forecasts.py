@@ -15,13 +15,12 @@ from sqlalchemy import ColumnElement, Engine, and_, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Row
 
-from dualcast.adapters.store.engine import take_at_most, transaction
+from dualcast.adapters.store.engine import take_at_most, take_time, transaction
 from dualcast.adapters.store.tables import ForecastRow
 from dualcast.catalogue import Path_, path_identifier, path_of
-from dualcast.curves.forecast import Forecast, Point
+from dualcast.curves.forecast import FIELD_NAMES, Forecast, Point, field_values
+from dualcast.curves.quantiles import union_of_levels
 
-_SAME = ("use_case", "path", "entity_id", "issued_at", "model_name", "model_version", "target", "unit", "resolution")
-_TRACE = ("code_version", "data_version", "newest_input_at", "degraded", "degraded_reasons", "simulated")
 _BATCH = 500
 
 
@@ -69,15 +68,18 @@ def save(engine: Engine, forecasts: Sequence[Forecast], now: datetime) -> int:
 def stored(engine: Engine, span: Span) -> Iterator[Forecast]:
     """Curves by time of issue, as they were published, a few hundred at a time. Raises StoreAwayError."""
     table = ForecastRow.__table__
-    wanted = select(table).where(table.c.use_case == span.use_case, table.c.path == path_identifier(span.path))
-    if span.start is not None:
-        wanted = wanted.where(table.c.issued_at >= span.start)
-    if span.end is not None:
-        wanted = wanted.where(table.c.issued_at < span.end)
-    ordered = wanted.order_by(table.c.issued_at, table.c.entity_id, table.c.model_version)
+    ordered = select(table).where(_within(span)).order_by(table.c.issued_at, table.c.entity_id, table.c.model_version)
     with transaction(engine) as connection:
         for row in connection.execute(ordered.execution_options(yield_per=_BATCH)):
             yield _forecast(row)
+
+
+def stored_levels(engine: Engine, span: Span) -> list[float]:
+    """The quantile levels that any of the curves has, rising. Raises StoreAwayError."""
+    levels = ForecastRow.__table__.c.quantile_levels
+    with transaction(engine) as connection:
+        take_time(connection)
+        return union_of_levels(connection.execute(select(levels).where(_within(span)).distinct()).scalars())
 
 
 def issued_on(engine: Engine, days: Collection[IssueDay], seconds: int) -> dict[IssueDay, list[Forecast]]:
@@ -97,6 +99,16 @@ def issued_on(engine: Engine, days: Collection[IssueDay], seconds: int) -> dict[
             forecast = _forecast(row)
             found.get(IssueDay.of(forecast), []).append(forecast)
     return found
+
+
+def _within(span: Span) -> ColumnElement[bool]:
+    table = ForecastRow.__table__
+    conditions = [table.c.use_case == span.use_case, table.c.path == path_identifier(span.path)]
+    if span.start is not None:
+        conditions.append(table.c.issued_at >= span.start)
+    if span.end is not None:
+        conditions.append(table.c.issued_at < span.end)
+    return and_(*conditions)
 
 
 def _issued_between(series: tuple[str, Path_, str], days: Collection[date]) -> ColumnElement[bool]:
@@ -122,9 +134,8 @@ def points_of(forecast: Forecast) -> dict[str, Any]:
 
 
 def _row(forecast: Forecast, now: datetime) -> dict[str, Any]:
-    fields = {name: getattr(forecast, name) for name in (*_SAME, *_TRACE)}
-    levels = list(forecast.quantile_levels)
-    return fields | {"quantile_levels": levels, "points": points_of(forecast), "recorded_at": now}
+    fields = dict(zip(FIELD_NAMES, field_values(forecast), strict=True))
+    return fields | {"points": points_of(forecast), "recorded_at": now}
 
 
 def _forecast(row: Row[Any]) -> Forecast:
@@ -133,5 +144,4 @@ def _forecast(row: Row[Any]) -> Forecast:
         Point(datetime.fromisoformat(time), [math.nan if v is None else v for v in levels])
         for time, levels in zip(times, values, strict=True)
     ]
-    fields = {name: getattr(row, name) for name in (*_SAME, *_TRACE)}
-    return Forecast(**fields, quantile_levels=row.quantile_levels, points=points)
+    return Forecast(**{name: getattr(row, name) for name in FIELD_NAMES}, points=points)

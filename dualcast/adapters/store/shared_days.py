@@ -17,7 +17,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from dualcast.adapters.store.forecasts import IssueDay
-from dualcast.curves.forecast import Forecast, Point
+from dualcast.curves.forecast import TIME_FIELDS, Forecast, Point
 
 _TIMEOUT_SECONDS = 0.25
 _KEPT_SECONDS = 600
@@ -75,7 +75,7 @@ def _key(day: IssueDay) -> str:
 
 def _curve(record: dict[str, Any]) -> Forecast:
     """As it was; JSON has neither times nor numbers that are none."""
-    times = {name: datetime.fromisoformat(record[name]) for name in ("issued_at", "newest_input_at")}
+    times = {name: datetime.fromisoformat(record[name]) for name in TIME_FIELDS}
     points = [
         Point(datetime.fromisoformat(p["valid_time"]), [nan if v is None else v for v in p["values"]])
         for p in record["points"]

@@ -1,15 +1,17 @@
-"""The tables of the store, typed. A change here needs a migration in ``migrations/versions``; a test compares them."""
+"""The tables of the store. A change here needs a migration in ``migrations/versions``; a test compares them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Double, Index, Integer, String
+from sqlalchemy import JSON, BigInteger, Boolean, Column, DateTime, Dialect, Double, Index, Integer, String, Table
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
+from dualcast.curves.forecast import FIELDS
 from dualcast.timegrid import as_utc
 
 _Json = JSON().with_variant(JSONB(), "postgresql")
@@ -37,6 +39,22 @@ class Moment(TypeDecorator[datetime]):
         return as_utc(value)
 
 
+# The type of a column by that of the curve's field; texts of a fixed set are strings.
+_SQL_TYPES: Mapping[Any, Any] = {datetime: Moment, bool: Boolean, list[str]: _Json, list[float]: _Json}
+CURVE_FIELDS = {field.name: field for field in FIELDS}
+# What is kept of a curve that was computed for a request.
+COMPUTED_FIELDS = (
+    "use_case",
+    "entity_id",
+    "issued_at",
+    "newest_input_at",
+    "model_name",
+    "model_version",
+    "degraded_reasons",
+    "quantile_levels",
+)
+
+
 class Base(DeclarativeBase):
     """What all tables share."""
 
@@ -44,59 +62,47 @@ class Base(DeclarativeBase):
         datetime: Moment(),
         dict[str, Any]: _Json,
         list[str]: _Json,
-        list[Any]: _Json,
     }
 
 
+def curve_column(name: str, *, key: bool = False) -> Column[Any]:
+    """The column of a field of a curve."""
+    field = CURVE_FIELDS[name]
+    kind = _SQL_TYPES.get(field.type, String)
+    return Column(name, kind(field.length) if kind is String else kind, primary_key=key, nullable=False)
+
+
 class ForecastRow(Base):
-    """One curve that was published. Both paths may issue one of the same version at the same moment: the key has it."""
+    """A published curve. The key includes the path: both may issue with one version at the same moment.
 
-    __tablename__ = "forecasts"
+    ``points`` are {"valid_time": [ISO times], "values": [[one value for each level, null where there is none]]}.
+    """
 
-    use_case: Mapped[str] = mapped_column(String(64), primary_key=True)
-    path: Mapped[str] = mapped_column(String(16), primary_key=True)
-    entity_id: Mapped[str] = mapped_column(String(128), primary_key=True)
-    issued_at: Mapped[datetime] = mapped_column(primary_key=True)
-    model_version: Mapped[str] = mapped_column(String(128), primary_key=True)
-    model_name: Mapped[str] = mapped_column(String(256))
-    target: Mapped[str] = mapped_column(String(128))
-    unit: Mapped[str] = mapped_column(String(32))
-    resolution: Mapped[str] = mapped_column(String(32))
-    code_version: Mapped[str] = mapped_column(String(128))
-    data_version: Mapped[str] = mapped_column(String(256))
-    newest_input_at: Mapped[datetime]
-    degraded: Mapped[bool]
-    degraded_reasons: Mapped[list[str]]
-    simulated: Mapped[bool]
-    quantile_levels: Mapped[list[Any]]
-    # {"valid_time": [ISO times], "values": [[one value for each level, null where there is none]]}
-    points: Mapped[dict[str, Any]]
-    recorded_at: Mapped[datetime]
-
-    __table_args__ = (Index("ix_forecasts_issued_at", "issued_at"),)
+    __table__ = Table(
+        "forecasts",
+        Base.metadata,
+        *(curve_column(name, key=field.key) for name, field in CURVE_FIELDS.items()),
+        Column("points", _Json, nullable=False),
+        Column("recorded_at", Moment, nullable=False),
+        Index("ix_forecasts_issued_at", "issued_at"),
+    )
 
 
 class PredictionRow(Base):
-    """One curve that was computed for a request and published nowhere: what was answered, and to which call."""
+    """A curve that was computed for a request and not published: what was answered, and to which call."""
 
-    __tablename__ = "predictions"
-
-    id: Mapped[int] = mapped_column(_Id, primary_key=True)
-    at: Mapped[datetime]
-    trace_id: Mapped[str] = mapped_column(String(32))
-    identity: Mapped[str] = mapped_column(String(200))
-    use_case: Mapped[str] = mapped_column(String(64))
-    entity_id: Mapped[str] = mapped_column(String(128))
-    issued_at: Mapped[datetime]
-    newest_input_at: Mapped[datetime]
-    model_name: Mapped[str] = mapped_column(String(256))
-    model_version: Mapped[str] = mapped_column(String(128))
-    fallback: Mapped[str | None] = mapped_column(String(64))
-    degraded_reasons: Mapped[list[str]]
-    quantile_levels: Mapped[list[Any]]
-    points: Mapped[dict[str, Any]]
-
-    __table_args__ = (Index("ix_predictions_at", "at"),)
+    __table__ = Table(
+        "predictions",
+        Base.metadata,
+        Column("id", _Id, primary_key=True),
+        Column("at", Moment, nullable=False),
+        Column("trace_id", String(32), nullable=False),
+        Column("identity", String(200), nullable=False),
+        *(curve_column(name) for name in COMPUTED_FIELDS),
+        Column("fallback", String(64)),
+        Column("points", _Json, nullable=False),
+        Index("ix_predictions_at", "at"),
+    )
 
 
 class AuditRow(Base):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 
-from batch.forecasts.frames import curve_of, curve_schema, curve_table, encoded_curves
+from dualcast.curves.arrow import decoded_curve, encoded_curves, row_schema, row_table
 from dualcast.curves.forecast import Forecast, Point
 from dualcast.curves.frames import forecast_frame
 
@@ -41,11 +41,11 @@ def forecast(entity_id: str = "DE") -> Forecast:
 def test_an_encoded_curve_is_the_same_curve() -> None:
     encoded = encoded_curves([forecast()]).to_pylist()
     assert (encoded[0]["entity_id"], encoded[0]["issued_at"]) == ("DE", ISSUED)
-    assert curve_of(encoded[0]["curve"]) == forecast()
+    assert decoded_curve(encoded[0]["curve"]) == forecast()
 
 
 def test_rows_are_those_of_the_forecast_without_what_is_in_the_path() -> None:
-    rows = curve_table(encoded_curves([forecast("DE"), forecast("FR")]), LEVELS).to_pandas()
+    rows = row_table(encoded_curves([forecast("DE"), forecast("FR")]), LEVELS).to_pandas()
     expected = pd.concat([forecast_frame([forecast(e)]).drop(columns=["use_case", "path"]) for e in ("DE", "FR")])
     pd.testing.assert_frame_equal(rows, expected.reset_index(drop=True))
 
@@ -53,7 +53,7 @@ def test_rows_are_those_of_the_forecast_without_what_is_in_the_path() -> None:
 def test_a_curve_of_other_quantiles_has_no_value_where_the_catalogue_has_one_more() -> None:
     points = [replace(p, values=p.values[1:]) for p in forecast("FR").points]
     other = replace(forecast("FR"), quantile_levels=LEVELS[1:], points=points)
-    rows = curve_table(encoded_curves([forecast("DE"), other, forecast("NL")]), LEVELS).to_pandas()
+    rows = row_table(encoded_curves([forecast("DE"), other, forecast("NL")]), LEVELS).to_pandas()
     of_other = rows["entity_id"] == "FR"
     assert rows.loc[of_other, "q10"].isna().all()
     assert rows.loc[of_other, ["q50", "q90"]].to_numpy().tolist() == [p.values for p in points]
@@ -62,4 +62,4 @@ def test_a_curve_of_other_quantiles_has_no_value_where_the_catalogue_has_one_mor
 
 def test_no_curves_make_no_rows_of_the_same_columns() -> None:
     assert encoded_curves([]).num_rows == 0
-    assert curve_table(encoded_curves([]), LEVELS).schema == curve_schema(LEVELS)
+    assert row_table(encoded_curves([]), LEVELS).schema == row_schema(LEVELS)

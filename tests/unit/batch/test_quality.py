@@ -12,13 +12,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from batch.forecasts.frames import encoded_curves
 from batch.quality.curve_facts import ARROW_FACTS, against_the_usual, measured
 from batch.quality.page import write_page
 from batch.quality.suites import judge, none_of, sound_curves
 from batch.quality.verdicts import Verdict, newest_verdicts, store_verdict
 from dualcast.adapters.lake import lake_paths
 from dualcast.catalogue import CatalogueError, CurveQuality, UseCase, parse_use_case
+from dualcast.curves.arrow import encoded_curves
 from dualcast.curves.forecast import Forecast, Point
 from dualcast.curves.frames import forecast_frame
 from dualcast.settings import Settings

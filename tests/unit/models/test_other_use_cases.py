@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from batch.forecasts.frames import curve_of, curve_table, encoded, encoded_curves
+from batch.forecasts.frames import encoded_day_ahead
 from dualcast.catalogue import UseCase, load_use_case
+from dualcast.curves.arrow import decoded_curve, encoded_curves, row_table
 from dualcast.curves.forecast import Forecast
 from dualcast.curves.frames import forecast_frame
 from dualcast.features.as_of import day_ahead_features
@@ -104,10 +105,10 @@ def test_columns_on_their_way_to_the_lake_are_the_same_curves(
     lacking = week.assign(promotion=week["promotion"].where(week["entity_id"] == "W01"))
     columns = day_ahead_curves(model, warehouses, lacking, "d", simulated=True, reasons=["late"])
     objects = list(columns.forecasts())
-    batch = encoded(columns)
-    assert [curve_of(row["curve"]) for row in batch.to_pylist()] == objects
+    batch = encoded_day_ahead(columns)
+    assert [decoded_curve(row["curve"]) for row in batch.to_pylist()] == objects
     assert batch.equals(encoded_curves(objects))
-    rows = curve_table(batch, warehouses.day_ahead.quantiles).to_pandas()
+    rows = row_table(batch, warehouses.day_ahead.quantiles).to_pandas()
     pd.testing.assert_frame_equal(rows, forecast_frame(objects).drop(columns=["use_case", "path"]))
     assert rows.groupby("entity_id")["degraded_reasons"].first().to_dict() == {
         "W01": "late",

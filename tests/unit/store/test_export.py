@@ -19,6 +19,7 @@ from tests import services_world as world
 from tests.databases import fresh_database
 
 CURVES = [world.day_ahead(date(2022, 5, day)) for day in (3, 4)]
+NEW_LEVELS = replace(world.day_ahead(date(2022, 5, 5)), model_version="2", quantile_levels=[0.05, 0.5, 0.95])
 SPAN = Span("de_load", "day-ahead")
 
 
@@ -38,9 +39,20 @@ def test_files_hold_the_published_points(filled: Engine, tmp_path: Path) -> None
     assert (from_csv["valid_time"] == published["valid_time"]).all()
 
 
-def test_what_fails_half_way_leaves_no_file(filled: Engine, tmp_path: Path) -> None:
-    thinner = replace(CURVES[0], entity_id="XX", quantile_levels=[0.5], points=[])
-    save(filled, [thinner], world.NOW)
+def test_curves_of_several_level_sets_get_the_union_of_their_columns(filled: Engine, tmp_path: Path) -> None:
+    save(filled, [NEW_LEVELS], world.NOW)
+    files = [tmp_path / name for name in ("curves.parquet", "curves.csv")]
+    assert [export(filled, SPAN, str(file)) for file in files] == [3, 3]
+    for frame in (pd.read_parquet(files[0]), pd.read_csv(files[1])):
+        assert [c for c in frame if c.startswith("q")] == ["q05", "q10", "q50", "q90", "q95"]
+        is_new = frame["model_version"].astype(str) == "2"
+        assert frame.loc[is_new, ["q05", "q50", "q95"]].notna().all(axis=None)
+        assert frame.loc[is_new, ["q10", "q90"]].isna().all(axis=None)
+        assert frame.loc[~is_new, ["q05", "q95"]].isna().all(axis=None)
+
+
+def test_a_failed_export_leaves_no_file(filled: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.store.store_export.stored_levels", lambda *_: [0.5])  # others are stored meanwhile
     with pytest.raises(ValueError, match="quantile levels"):
         export(filled, SPAN, str(tmp_path / "curves.csv"))
     with pytest.raises(ValueError, match="ends in"):
@@ -56,3 +68,14 @@ def test_a_database_gets_each_point_once(filled: Engine, postgres_server: str) -
             "SELECT valid_time, value FROM forecast_points WHERE quantile = 0.5 ORDER BY valid_time"
         ).fetchall()
     assert rows == [(p.valid_time, p.values[1]) for curve in CURVES for p in curve.points]
+
+
+def test_a_database_gets_the_levels_that_each_curve_has(filled: Engine, postgres_server: str) -> None:
+    save(filled, [NEW_LEVELS], world.NOW)
+    target = fresh_database(postgres_server, uuid4().hex)
+    assert export(filled, SPAN, target) == 3
+    with psycopg.connect(target) as connection:
+        found = connection.execute(
+            "SELECT DISTINCT model_version, quantile FROM forecast_points ORDER BY model_version, quantile"
+        ).fetchall()
+    assert found == [("1", q) for q in (0.1, 0.5, 0.9)] + [("2", q) for q in (0.05, 0.5, 0.95)]
