@@ -23,7 +23,7 @@ from batch.runs.steps import Steps
 from benchmarks.embedded import USE_CASES, embedded
 from benchmarks.results import Row
 from benchmarks.serving import until_it_answers
-from dualcast.adapters.kafka.clients import create_topics
+from dualcast.adapters.kafka.topics import create_topics
 from dualcast.catalogue import UseCase, load_use_case
 from dualcast.timegrid import local_date
 

@@ -21,7 +21,10 @@ from confluent_kafka.admin import AdminClient
 
 from benchmarks.embedded import Embedded, embedded
 from benchmarks.zones import load_zones, use_case_folder
-from dualcast.adapters.kafka.clients import Codec, connection, create_topics
+from dualcast.adapters.kafka.connection import connection
+from dualcast.adapters.kafka.topics import create_topics
+from dualcast.adapters.kafka.wire.decoder import Decoder
+from dualcast.adapters.kafka.wire.encoder import Encoder
 from dualcast.catalogue import UseCase
 from dualcast.records import Topic
 from dualcast.settings import Settings
@@ -73,7 +76,7 @@ def zones(count: int) -> Iterator[tuple[Embedded, Settings, UseCase]]:
 
 def for_each_zone(settings: Settings, use_case: UseCase, observations: pd.DataFrame) -> list[tuple[str, bytes]]:
     """The observations of one zone as big messages, for every zone in turn."""
-    codec = Codec(settings, Topic.OBSERVATIONS)
+    codec = Encoder(settings, Topic.OBSERVATIONS)
     parts = list(messages(observations, MOST_IN_HISTORY))
     found = [(e.id, codec.encode(type(part)(e.id, part.columns))) for part in parts for e in use_case.entities]
     codec.close()
@@ -136,8 +139,8 @@ def catch_up(
 
 
 def _rows_in(settings: Settings) -> Callable[[bytes], int]:
-    codec = Codec(settings, Topic.FEATURES_INTRADAY)
-    return lambda message: 1 + len(codec.decode(message)["more"])
+    decoder = Decoder(settings, Topic.FEATURES_INTRADAY)
+    return lambda message: len(decoder.feature_rows(message))
 
 
 def _values(consumer: Consumer, starts: Mapping[int, int]) -> Iterator[bytes]:

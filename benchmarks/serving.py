@@ -24,7 +24,8 @@ import yaml
 from benchmarks.embedded import embedded
 from benchmarks.zones import load_zones, send_history, use_case_folder
 from dualcast.adapters.feature_store import OnlineFeatures, apply_definitions, repo_config
-from dualcast.adapters.kafka.clients import RecordProducer, create_topics
+from dualcast.adapters.kafka.producer import RecordProducer
+from dualcast.adapters.kafka.topics import create_topics
 from dualcast.adapters.model_registry import Run
 from dualcast.arrays import Floats
 from dualcast.catalogue import Entity, UseCase

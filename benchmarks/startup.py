@@ -18,7 +18,7 @@ from benchmarks.results import Row
 from benchmarks.serving import learned, publish_curves, publish_made_up_model
 from benchmarks.zones import load_zones, send_history, use_case_folder
 from dualcast.adapters.feature_store import apply_definitions
-from dualcast.adapters.kafka.clients import create_topics
+from dualcast.adapters.kafka.topics import create_topics
 from dualcast.lifecycle.registered_model import model_name
 from dualcast.settings import Settings
 

@@ -24,7 +24,9 @@ from benchmarks.feature_job import IDENTITY, OURS, Cost, Messages
 from benchmarks.results import Row
 from benchmarks.serving import learned, publish_made_up_model, until_it_answers
 from dualcast.adapters.feature_store import OnlineFeatures, apply_definitions
-from dualcast.adapters.kafka.clients import Codec, connection
+from dualcast.adapters.kafka.connection import connection
+from dualcast.adapters.kafka.wire.decoder import Decoder
+from dualcast.adapters.kafka.wire.encoder import Encoder
 from dualcast.catalogue import UseCase
 from dualcast.lifecycle.registered_model import model_name
 from dualcast.records import Topic
@@ -102,7 +104,7 @@ def _serve(stack: Embedded, use_case: UseCase) -> None:
 
 def _live(settings: Settings, use_case: UseCase, newest: pd.DataFrame) -> tuple[_Latency, _Latency]:
     """From when a value is sent to when its row can be read, and to when its forecast is on its topic."""
-    online, forecasts = OnlineFeatures(settings, use_case.use_case), Codec(settings, Topic.FORECASTS_INTRADAY)
+    online, forecasts = OnlineFeatures(settings, use_case.use_case), Decoder(settings, Topic.FORECASTS_INTRADAY)
     until_row, until_forecast = [], []
     with _producer(settings) as producer, _tail(settings, Topic.FORECASTS_INTRADAY) as consumer:
         for published_at, entity_id, value in _revisions(settings, newest):
@@ -114,7 +116,7 @@ def _live(settings: Settings, use_case: UseCase, newest: pd.DataFrame) -> tuple[
                     raise RuntimeError("a live value made no row")
                 time.sleep(_LOOK_SECONDS)
             until_row.append(time.perf_counter() - begin)
-            while forecasts.decode(_next(consumer))["newest_input_at"] < published_at:
+            while forecasts.record(_next(consumer))["newest_input_at"] < published_at:
                 pass
             until_forecast.append(time.perf_counter() - begin)
     return _latency(until_row), _latency(until_forecast)
@@ -135,7 +137,7 @@ def _through_broker(settings: Settings, newest: pd.DataFrame) -> _Latency:
 
 def _revisions(settings: Settings, newest: pd.DataFrame) -> Iterator[tuple[datetime, str, bytes]]:
     """The newest value revised again and again: when it was published, which is now, key and message."""
-    codec, dtype = Codec(settings, Topic.OBSERVATIONS), newest["published_at"].dtype
+    codec, dtype = Encoder(settings, Topic.OBSERVATIONS), newest["published_at"].dtype
     for number in range(1, _EVENTS + 1):
         time.sleep(_PAUSE_SECONDS)
         now = datetime.now(UTC)

@@ -12,7 +12,8 @@ import yaml
 from confluent_kafka import Producer
 
 from benchmarks.embedded import USE_CASES
-from dualcast.adapters.kafka.clients import Codec, connection
+from dualcast.adapters.kafka.connection import connection
+from dualcast.adapters.kafka.wire.encoder import Encoder
 from dualcast.catalogue import UseCase, load_use_case, read_document
 from dualcast.records import Topic
 from dualcast.settings import Settings
@@ -50,7 +51,7 @@ def send_history(settings: Settings, use_case: UseCase, span: timedelta) -> int:
     now, first = floor(datetime.now(UTC), use_case.grid), use_case.entities[0]
     one = use_case.model_copy(update={"entities": (first,)})
     observations = open_source(one, None, None).observations(now - span, now)
-    codec = Codec(settings, Topic.OBSERVATIONS)
+    codec = Encoder(settings, Topic.OBSERVATIONS)
     encoded = [codec.encode(part) for part in messages(observations, MOST_IN_HISTORY)]
     codec.close()
     producer = Producer(connection(settings) | {"compression.type": "lz4", "message.max.bytes": 2**23})

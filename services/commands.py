@@ -55,11 +55,12 @@ def export(
     With --actuals also what came true for them: the target in its newest vintage and the reference, on the path's grid.
     """
     from dualcast.adapters.kafka import readers as forecast_store  # noqa: PLC0415 - slow, and of no use to other commands
+    from dualcast.adapters.kafka.connection import UnreachableError  # noqa: PLC0415 - as above
     from services.store import topic_export as exports  # noqa: PLC0415 - as above
 
     console, settings = Console(stderr=True), load_settings()
     case = load_use_case(use_case or settings.use_case, settings.use_cases)
-    with exit_on(forecast_store.UnreachableError, exports.NothingToExportError, ValueError):
+    with exit_on(UnreachableError, exports.NothingToExportError, ValueError):
         with console.status(f"reading {_TOPICS[path]}"):
             curves = forecast_store.published_forecasts(settings, _TOPICS[path])
             frame = exports.curves_frame(curves, case.use_case)

@@ -17,8 +17,8 @@ from typing import Any
 import pandas as pd
 from confluent_kafka.admin import AdminClient
 
-from dualcast.adapters.kafka.clients import create_topics
 from dualcast.adapters.kafka.readers import published_forecasts
+from dualcast.adapters.kafka.topics import create_topics
 from dualcast.adapters.lake import forecast_rows, lake_paths
 from dualcast.curves.forecast import Forecast
 from dualcast.records import Topic

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from dualcast import telemetry
-from dualcast.adapters.kafka.clients import create_topics
+from dualcast.adapters.kafka.topics import create_topics
 from dualcast.catalogue import Entity, UseCase, load_use_case
 from dualcast.settings import Settings, load_settings
 from infra.local import stack as embedded

@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 from confluent_kafka.admin import AdminClient
 
-from dualcast.adapters.kafka.clients import RecordProducer
+from dualcast.adapters.kafka.producer import RecordProducer
 from dualcast.adapters.kafka.readers import published
 from dualcast.features.rows import FeatureRows
 from dualcast.records import FeatureRow, Observation, ObservationBatch, Topic

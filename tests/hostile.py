@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dualcast.adapters.kafka.clients import Codec
+from dualcast.adapters.kafka.wire.encoder import Encoder
 from dualcast.records import DeadLetter, Observation, ObservationBatch, Topic
 from dualcast.settings import Settings
 
@@ -43,7 +43,7 @@ class Hostility:
 
     def __post_init__(self) -> None:
         self._rng = np.random.default_rng(self.seed)
-        self._codecs = {topic: Codec(self.settings, topic) for topic in (Topic.OBSERVATIONS, Topic.DEAD_LETTERS)}
+        self._codecs = {topic: Encoder(self.settings, topic) for topic in (Topic.OBSERVATIONS, Topic.DEAD_LETTERS)}
         letter = DeadLetter("none", "", "test", "observations.v1", 0, 0, _FUTURE)
         self._other_schema = self._codecs[Topic.DEAD_LETTERS].encode(letter)
         self._kinds: list[Callable[[], Sent]] = [

@@ -27,7 +27,7 @@ from batch.forecasts.worker_models import registered
 from batch.quality.curve_facts import ARROW_FACTS, FACTS, against_the_usual, measured
 from batch.quality.gates import Gates
 from batch.quality.verdicts import Key, Verdict
-from dualcast.adapters.kafka.clients import RecordProducer
+from dualcast.adapters.kafka.producer import RecordProducer
 from dualcast.adapters.lake import forecast_rows, gold_curves, lake_paths
 from dualcast.adapters.model_registry import UnknownModelError, current_version
 from dualcast.arrays import Floats

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from datetime import datetime
 
 from dualcast.adapters.kafka.readers import TopicReader, published_forecasts
+from dualcast.adapters.kafka.wire.decoder import Decoder
 from dualcast.curves.forecast import Forecast
 from dualcast.records import Topic
 from dualcast.settings import Settings
@@ -22,7 +23,7 @@ class PublishedCurves:
         self._settings = settings
         self._topic = topic
         self._use_case = use_case
-        self._reader = TopicReader(settings, topic)
+        self._reader = TopicReader(settings, topic, Decoder.record)
         self._keys: set[CurveKey] = set()
 
     def keys(self) -> set[CurveKey]:

@@ -6,10 +6,11 @@ Messages that cannot be decoded go to the dead letters and are counted.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from opentelemetry import metrics
 from pyspark import Accumulator
@@ -17,15 +18,21 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
 from batch.engine.incremental import append_once, drain, kafka_stream
-from dualcast.adapters.kafka.clients import RecordProducer
-from dualcast.adapters.kafka.records import UndecodableError, decoded
+from dualcast.adapters.kafka.dead_letters import Refused, dead_letter
+from dualcast.adapters.kafka.producer import RecordProducer
+from dualcast.adapters.kafka.wire.decoder import Decoder, DecodingError, ObservationMessage, check_key
 from dualcast.adapters.lake import lake_paths
-from dualcast.records import DeadLetter, Topic
+from dualcast.records import Topic
 from dualcast.settings import Settings
 
 _COMPONENT = "batch.lake.bronze"
 _TIME = pa.timestamp("us", "UTC")
-_VALUE_FIELDS = [
+_FIELDS = [
+    ("topic", pa.string()),
+    ("partition", pa.int32()),
+    ("offset", pa.int64()),
+    ("position", pa.int32()),
+    ("entity_id", pa.string()),
     ("variable", pa.string()),
     ("valid_time", _TIME),
     ("resolution", pa.string()),
@@ -35,16 +42,7 @@ _VALUE_FIELDS = [
     ("source", pa.string()),
     ("simulated", pa.bool_()),
 ]
-_SCHEMA = pa.schema(
-    [
-        ("topic", pa.string()),
-        ("partition", pa.int32()),
-        ("offset", pa.int64()),
-        ("position", pa.int32()),
-        ("entity_id", pa.string()),
-        *_VALUE_FIELDS,
-    ]
-)
+_SCHEMA = pa.schema(_FIELDS)
 _SPARK_SCHEMA = (
     "topic string, partition int, offset bigint, position int, entity_id string, variable string, "
     "valid_time timestamp, resolution string, value double, unit string, published_at timestamp, source string, "
@@ -72,22 +70,41 @@ class _Decoding:
     undecodable: Accumulator[int]
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        graveyard: RecordProducer | None = None
-        for message, record in decoded(batches, self.settings.registry, Topic.OBSERVATIONS):
-            if isinstance(record, UndecodableError):
-                graveyard = graveyard or RecordProducer(self.settings, _COMPONENT)
-                self._bury(graveyard, message, record)
-                self.undecodable.add(1)
-            else:
-                self.observations.add(len(record["observations"]))
-                yield _rows(message, record)
-        if graveyard is not None:
-            graveyard.flush()
+        decoder, producer = Decoder(self.settings, Topic.OBSERVATIONS), _DeadLetterProducer(self.settings, self.now)
+        for batch in batches:
+            for message in batch.to_pylist():
+                try:
+                    observed = decoder.columns(message["value"])
+                    check_key(message["key"], observed.entity_id)
+                except DecodingError as fault:
+                    producer.send(message, fault)
+                    self.undecodable.add(1)
+                else:
+                    self.observations.add(len(observed.columns.value))
+                    yield _rows(message, observed)
+        producer.close()
 
-    def _bury(self, graveyard: RecordProducer, message: dict[str, Any], fault: UndecodableError) -> None:
-        where = message["topic"], message["partition"], message["offset"]
-        letter = DeadLetter(fault.reason, str(fault), _COMPONENT, *where, self.now, message["key"], message["value"])
-        graveyard.send(Topic.DEAD_LETTERS, (message["key"] or b"").decode(errors="replace"), letter, self.now)
+
+class _DeadLetterProducer:
+    """Sends Kafka rows to the dead letters; connects at the first."""
+
+    def __init__(self, settings: Settings, now: datetime) -> None:
+        self._settings = settings
+        self._now = now
+        self._producer: RecordProducer | None = None
+
+    def send(self, message: dict[str, Any], fault: DecodingError) -> None:
+        """Queue the dead letter of a Kafka row."""
+        if self._producer is None:
+            self._producer = RecordProducer(self._settings, _COMPONENT)
+        refused = Refused(**message)
+        letter = dead_letter(refused, fault.reason, fault.detail, _COMPONENT, self._now)
+        self._producer.send(Topic.DEAD_LETTERS, (refused.key or b"").decode(errors="replace"), letter, self._now)
+
+    def close(self) -> None:
+        """Wait for the broker. Raises DeliveryError."""
+        if self._producer is not None:
+            self._producer.close()
 
 
 def ingest(spark: SparkSession, settings: Settings) -> Taken:
@@ -106,16 +123,16 @@ def ingest(spark: SparkSession, settings: Settings) -> Taken:
     return Taken(decode.observations.value, decode.undecodable.value)
 
 
-def _rows(message: dict[str, Any], record: dict[str, Any]) -> pa.RecordBatch:
-    """One message as columns."""
-    observations = record["observations"]
-    count = len(observations)
-    columns = [
-        pa.array([message["topic"]] * count, pa.string()),
-        pa.array([message["partition"]] * count, pa.int32()),
-        pa.array([message["offset"]] * count, pa.int64()),
-        pa.array(range(count), pa.int32()),
-        pa.array([record["entity_id"]] * count, pa.string()),
-        *(pa.array([o[name] for o in observations], kind) for name, kind in _VALUE_FIELDS),
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=_SCHEMA)
+def _rows(message: dict[str, Any], observed: ObservationMessage) -> pa.RecordBatch:
+    """One message as Bronze rows."""
+    columns = observed.columns
+    count = len(columns.value)
+    arrays: dict[str, Any] = {
+        **{name: [message[name]] * count for name in ("topic", "partition", "offset")},
+        "position": np.arange(count, dtype=np.int32),
+        "entity_id": [observed.entity_id] * count,
+        **{field.name: getattr(columns, field.name) for field in fields(columns)},
+        "source": observed.sources(),
+        "simulated": observed.simulated(),
+    }
+    return pa.RecordBatch.from_arrays([pa.array(arrays[name], kind) for name, kind in _FIELDS], schema=_SCHEMA)

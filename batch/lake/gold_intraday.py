@@ -27,7 +27,7 @@ from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 from batch.engine.incremental import drain, kafka_stream
 from batch.engine.partitions import read_file, replace_file
 from batch.lake.gold_day_ahead import silver_version
-from dualcast.adapters.kafka.records import UndecodableError, reader
+from dualcast.adapters.kafka.wire.decoder import Decoder, DecodingError, check_key
 from dualcast.adapters.lake import lake_paths
 from dualcast.arrays import Floats
 from dualcast.catalogue import UseCase
@@ -73,12 +73,13 @@ class _Archiving:
             yield pa.RecordBatch.from_arrays(arrays, names=["entity_id", "month", "valid_time", "message"])
 
     def _routed(self, batch: pa.RecordBatch) -> Iterator[tuple[str, str, int, bytes]]:
-        source = reader(self.settings.registry, Topic.FEATURES_INTRADAY)
+        decoder = Decoder(self.settings, Topic.FEATURES_INTRADAY)
         for key, message in zip(batch["key"].to_pylist(), batch["value"].to_pylist(), strict=True):
             try:
-                rows = FeatureRows.from_record(source.keyed_record(key, message))
-            except (UndecodableError, ValueError) as error:
-                _log.warning("undecodable feature rows", error=str(error))
+                rows = decoder.feature_rows(message)
+                check_key(key, rows.entity_id)
+            except DecodingError as fault:
+                _log.warning("undecodable feature rows", error=str(fault))
                 continue
             if rows.use_case == self.use_case.use_case and rows.feature_set == self.feature_set:
                 if {name: values.shape[1] for name, values in rows.features.items()} != self.widths:
@@ -109,8 +110,8 @@ class _Archiving:
 
     def _of_month(self, messages: list[bytes], month: str) -> pa.Table:
         """The rows of messages whose origins lie in a month."""
-        source = reader(self.settings.registry, Topic.FEATURES_INTRADAY)
-        came = [FeatureRows.from_record(source.record(message)) for message in messages]
+        decoder = Decoder(self.settings, Topic.FEATURES_INTRADAY)
+        came = [decoder.feature_rows(message) for message in messages]
         wanted = [_months(rows.valid_time) == month for rows in came]
 
         def joined(values: Callable[[FeatureRows], NDArray[Any]]) -> NDArray[Any]:

@@ -21,14 +21,13 @@ from batch.lake.gold_intraday import archive_features
 from batch.runs.day_ahead import DayAheadJob
 from batch.runs.steps import one_at_a_time
 from dualcast.adapters.feature_store import apply_definitions
-from dualcast.adapters.kafka.records import UndecodableError, decoded
+from dualcast.adapters.kafka.wire.decoder import Decoder
 from dualcast.adapters.lake import lake_paths
 from dualcast.catalogue import UseCase
 from dualcast.curves.arrow import encoded_curves
-from dualcast.curves.forecast import TIME_FIELDS, Forecast
+from dualcast.curves.forecast import Forecast
 from dualcast.records import Topic
 from dualcast.settings import Settings
-from dualcast.timegrid import from_micros
 
 _log = structlog.get_logger(__name__)
 
@@ -43,16 +42,16 @@ class _Archiving:
 
     def decode(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Kafka rows to encoded curves of this use case, with their offsets."""
-        for message, record in decoded(batches, self.settings.registry, Topic.FORECASTS_INTRADAY):
-            if isinstance(record, UndecodableError):
-                _log.warning("undecodable curve", offset=message["offset"], error=str(record))
-            elif record["use_case"] == self.use_case.use_case:
-                self.curves.add(1)
-                offset = pa.array([message["offset"]], pa.int64())
-                columns = encoded_curves([_forecast(record)]).columns
-                yield pa.RecordBatch.from_arrays(
-                    [*columns, offset], names=["entity_id", "issued_at", "curve", "offset"]
-                )
+        decoder = Decoder(self.settings, Topic.FORECASTS_INTRADAY)
+        for batch in batches:
+            for message in batch.to_pylist():
+                curve = _curve(decoder, message)
+                if curve is not None and curve.use_case == self.use_case.use_case:
+                    self.curves.add(1)
+                    offset = pa.array([message["offset"]], pa.int64())
+                    columns = encoded_curves([curve]).columns
+                    names = ["entity_id", "issued_at", "curve", "offset"]
+                    yield pa.RecordBatch.from_arrays([*columns, offset], names=names)
 
 
 def archive_stream(job: DayAheadJob) -> None:
@@ -91,8 +90,12 @@ def archive_curves(spark: SparkSession, settings: Settings, use_case: UseCase) -
     return int(archiving.curves.value)
 
 
-def _forecast(record: dict[str, Any]) -> Forecast:
-    """A curve from a record whose times are microseconds."""
-    times = {name: from_micros(record[name]) for name in TIME_FIELDS}
-    points = [point | {"valid_time": from_micros(point["valid_time"])} for point in record["points"]]
-    return Forecast.from_record(record | times | {"points": points})
+def _curve(decoder: Decoder, message: dict[str, Any]) -> Forecast | None:
+    """The curve of a Kafka row; None where it cannot be decoded."""
+    try:
+        record = decoder.record(message["value"])
+        check_key(message["key"], record["entity_id"])
+    except DecodingError as fault:
+        _log.warning("undecodable curve", offset=message["offset"], error=str(fault))
+        return None
+    return Forecast.from_record(record)

@@ -19,12 +19,14 @@ from pyspark.errors import PySparkException
 
 from batch.forecasts.published import CurveKey
 from batch.runs.day_ahead import DayAheadJob
-from dualcast.adapters.kafka.clients import DeliveryError, RecordConsumer
+from dualcast.adapters.kafka.connection import DeliveryError
+from dualcast.adapters.kafka.consumer import GroupConsumer
+from dualcast.adapters.kafka.wire.decoder import Decoder
 from dualcast.adapters.model_registry import UnknownModelError
 from dualcast.catalogue import UseCase
 from dualcast.records import Topic
 from dualcast.settings import Settings
-from dualcast.timegrid import local_date
+from dualcast.timegrid import from_micros, local_date
 
 # How long, on the wall, a cutoff waits for observations that were published before it and are still on their way.
 GRACE_SECONDS = 5.0
@@ -96,8 +98,8 @@ class Arrivals:
         self._clock = settings.clock
         self._target = use_case.target
         self._newest = {entity.id: datetime.min.replace(tzinfo=UTC) for entity in use_case.entities}
-        self._consumer = RecordConsumer(
-            settings, Topic.OBSERVATIONS, group=f"day-ahead-arrivals-{uuid4()}", from_beginning=False
+        self._consumer = GroupConsumer(
+            settings, Topic.OBSERVATIONS, Decoder.columns, group=f"day-ahead-arrivals-{uuid4()}", from_beginning=False
         )
 
     def __enter__(self) -> Self:
@@ -120,11 +122,11 @@ class Arrivals:
             self._look(_POLL_SECONDS)
 
     def _look(self, timeout: float) -> None:
-        for _, record in self._consumer.poll(timeout):
-            entity_id = record["entity_id"]
-            times = [o["published_at"] for o in record["observations"] if o["variable"] == self._target]
-            if entity_id in self._newest and times:
-                self._newest[entity_id] = max(self._newest[entity_id], *times)
+        for _, observed in self._consumer.poll(timeout):
+            published_at = observed.columns.published_at[observed.columns.variable == self._target]
+            if observed.entity_id in self._newest and len(published_at):
+                newest = from_micros(int(published_at.max()))
+                self._newest[observed.entity_id] = max(self._newest[observed.entity_id], newest)
 
 
 def _with_patience(work: Callable[[], _T]) -> _T:

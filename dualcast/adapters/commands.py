@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from typing import Annotated, BinaryIO
 
 import typer
@@ -22,12 +21,12 @@ app = typer.Typer()
 @app.command()
 def decode(topic: Annotated[Topic, typer.Argument(help="Where the messages come from")]) -> None:
     """Turn messages on standard input, as kcat -f '%R%s' writes them, into lines of JSON."""
-    from dualcast.adapters.kafka.clients import Codec  # noqa: PLC0415 -- slow imports come after help texts
+    from dualcast.adapters.kafka.wire.decoder import Decoder  # noqa: PLC0415 -- slow imports come after help texts
 
-    codec = Codec(load_settings(), topic)
-    with closing(codec), exit_on(ValueError, ConnectionError):
+    decoder = Decoder(load_settings(), topic)
+    with exit_on(ValueError, ConnectionError):
         for value in framed(sys.stdin.buffer):
-            typer.echo(json.dumps(codec.decode(value), default=str))
+            typer.echo(json.dumps(decoder.record(value), default=str))
 
 
 def framed(stream: BinaryIO) -> Iterator[bytes]:

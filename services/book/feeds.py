@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, Self
 import structlog
 from opentelemetry import metrics
 
-from dualcast.adapters.kafka.readers import UnreachableError
+from dualcast.adapters.kafka.connection import UnreachableError
 from services.background import Worker
 
 _RETRY_SECONDS = 1.0

@@ -7,6 +7,7 @@ from opentelemetry.metrics import CallbackOptions, Observation
 
 from dualcast import telemetry
 from dualcast.adapters.kafka.readers import TopicReader
+from dualcast.adapters.kafka.wire.decoder import Decoder
 from dualcast.adapters.store.engine import open_store
 from dualcast.catalogue import load_catalogue
 from dualcast.records import Topic
@@ -39,9 +40,12 @@ def dependencies(settings: Settings) -> DayAheadDeps:
     circuits, store = Circuits(), open_store(settings)
     curves, series = CurveBook(catalogue), SeriesBook(catalogue, settings.clock)
     feeds = [
-        Feed(Topic.FORECASTS_DAY_AHEAD, TopicReader(settings, Topic.FORECASTS_DAY_AHEAD), curves.add_record),
-        Feed(Topic.FORECASTS_INTRADAY, TopicReader(settings, Topic.FORECASTS_INTRADAY), curves.add_record),
-        Feed(Topic.OBSERVATIONS, TopicReader(settings, Topic.OBSERVATIONS), series.add_record),
+        Feed(topic, TopicReader(settings, topic, Decoder.record), handle)
+        for topic, handle in (
+            (Topic.FORECASTS_DAY_AHEAD, curves.add_record),
+            (Topic.FORECASTS_INTRADAY, curves.add_record),
+            (Topic.OBSERVATIONS, series.add_record),
+        )
     ]
     return DayAheadDeps(
         settings=settings,

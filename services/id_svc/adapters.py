@@ -12,8 +12,11 @@ from redis.exceptions import RedisError
 
 from dualcast.adapters import model_registry
 from dualcast.adapters.feature_store import OnlineFeatures
-from dualcast.adapters.kafka.clients import RecordConsumer, RecordProducer
-from dualcast.adapters.kafka.readers import published_forecasts, reaching, start_group_near_end
+from dualcast.adapters.kafka.connection import reaching
+from dualcast.adapters.kafka.consumer import GroupConsumer
+from dualcast.adapters.kafka.producer import RecordProducer
+from dualcast.adapters.kafka.readers import published_forecasts, start_group_near_end
+from dualcast.adapters.kafka.wire.decoder import Decoder, DecodingError
 from dualcast.curves.forecast import Forecast
 from dualcast.features.rows import FeatureRows
 from dualcast.lifecycle.registered_model import Alias, RegisteredModel
@@ -80,15 +83,16 @@ class KafkaArrivals:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._consumer: RecordConsumer | None = None
+        self._consumer: GroupConsumer[FeatureRows] | None = None
         self.undecodable = 0
 
     def __enter__(self) -> Self:
         """Join the group. Raises UnreachableError."""
         start_group_near_end(self._settings, Topic.FEATURES_INTRADAY, _GROUP, _MESSAGES_BACK)
-        self._consumer = RecordConsumer(
+        self._consumer = GroupConsumer(
             self._settings,
             Topic.FEATURES_INTRADAY,
+            Decoder.feature_rows,
             group=_GROUP,
             from_beginning=True,
             on_fault=self._refuse,
@@ -106,7 +110,7 @@ class KafkaArrivals:
         assert self._consumer is not None
         with reaching("features"):
             came = self._consumer.poll(timeout, _MOST_MESSAGES)
-        return [arrival for message, record in came for arrival in self._arrivals(message, record, since)]
+        return [arrival for message, rows in came for arrival in _arrivals(message, rows, since)]
 
     def commit(self) -> None:
         """Go on behind these rows next time. Raises UnreachableError."""
@@ -114,17 +118,13 @@ class KafkaArrivals:
         with reaching("features"):
             self._consumer.commit()
 
-    def _arrivals(self, message: Message, record: dict[str, object], since: datetime) -> list[Arrival]:
-        try:
-            rows = FeatureRows.from_record(record).one_by_one(since)
-        except ValueError as error:
-            self._refuse(message, str(error))
-            return []
-        headers = {name: value.decode("latin-1") for name, value in message.headers() or () if isinstance(value, bytes)}
-        return [Arrival(row, headers) for row in rows]
-
-    def _refuse(self, _: Message, __: str) -> None:
+    def _refuse(self, _: Message, __: DecodingError) -> None:
         self.undecodable += 1
+
+
+def _arrivals(message: Message, rows: FeatureRows, since: datetime) -> list[Arrival]:
+    headers = {name: value.decode("latin-1") for name, value in message.headers() or () if isinstance(value, bytes)}
+    return [Arrival(row, headers) for row in rows.one_by_one(since)]
 
 
 class KafkaOutbox:

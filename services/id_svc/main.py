@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dualcast import telemetry
 from dualcast.adapters.kafka.readers import TopicReader
+from dualcast.adapters.kafka.wire.decoder import Decoder
 from dualcast.adapters.store.engine import open_store
 from dualcast.catalogue import load_catalogue
 from dualcast.records import Topic
@@ -54,7 +55,7 @@ def dependencies(settings: Settings) -> IntradayDeps:
     arrivals, outbox = KafkaArrivals(settings), KafkaOutbox(settings)
     publisher = Publisher(arrivals, outbox, forecaster, model_cache, catalogue, settings.clock)
     feeds = [
-        Feed(topic, TopicReader(settings, topic, tail=_MESSAGES_BACK), handle)
+        Feed(topic, TopicReader(settings, topic, Decoder.record, tail=_MESSAGES_BACK), handle)
         for topic, handle in (
             (Topic.FORECASTS_DAY_AHEAD, curves.add_record),
             (Topic.FORECASTS_INTRADAY, curves.add_record),

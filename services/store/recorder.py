@@ -13,8 +13,9 @@ from opentelemetry import metrics
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, StatementError
 
-from dualcast.adapters.kafka.clients import RecordConsumer
-from dualcast.adapters.kafka.readers import reaching
+from dualcast.adapters.kafka.connection import reaching
+from dualcast.adapters.kafka.consumer import GroupConsumer
+from dualcast.adapters.kafka.wire.decoder import Decoder
 from dualcast.adapters.store.engine import StoreAwayError
 from dualcast.adapters.store.forecasts import IssueDay, save
 from dualcast.catalogue import path_of
@@ -46,7 +47,7 @@ class Recorder:
         """Store what comes until told to stop. Raises UnreachableError where the broker or the registry fails."""
         with ExitStack() as stack, reaching("recorder"):
             consumers = [
-                stack.enter_context(RecordConsumer(settings, topic, group=GROUP, from_beginning=True))
+                stack.enter_context(GroupConsumer(settings, topic, Decoder.record, group=GROUP, from_beginning=True))
                 for topic in _TOPICS
             ]
             while not stop.is_set():

@@ -127,7 +127,7 @@ def replay(
 @contextmanager
 def _reached() -> Iterator[Settings]:
     """The settings; a broker or registry that is away ends the command with its text and status 1."""
-    from dualcast.adapters.kafka.readers import UnreachableError, reaching  # noqa: PLC0415
+    from dualcast.adapters.kafka.connection import UnreachableError, reaching  # noqa: PLC0415
 
     settings = load_settings()
     telemetry.configure(settings, "dead-letters")

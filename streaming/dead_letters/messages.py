@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from confluent_kafka import Message
 
-from dualcast.adapters.kafka.clients import Codec, RecordProducer
-from dualcast.adapters.kafka.readers import TopicReader, reaching
+from dualcast.adapters.kafka.producer import RecordProducer
+from dualcast.adapters.kafka.readers import TopicReader
+from dualcast.adapters.kafka.wire.decoder import Decoder, DecodingError
 from dualcast.records import DeadLetter, Topic
 from dualcast.settings import Settings
 
@@ -69,13 +69,12 @@ def read(
 
     Raises UnreachableError.
     """
-    with closing(Codec(settings, Topic.DEAD_LETTERS)) as codec:
-        for message in _messages(settings, Topic.DEAD_LETTERS, None):
-            with reaching("registry"):
-                kept = _kept(message, codec.decode(message.value() or b""))
-            late_enough = since is None or kept.letter.occurred_at >= since
-            if (reason in {None, kept.letter.reason}) and late_enough and (not ids or kept.id in ids):
-                yield kept
+    decoder = Decoder(settings, Topic.DEAD_LETTERS)
+    for message in _messages(settings, Topic.DEAD_LETTERS, None):
+        kept = _kept(message, decoder.record(message.value()))
+        late_enough = since is None or kept.letter.occurred_at >= since
+        if (reason in {None, kept.letter.reason}) and late_enough and (not ids or kept.id in ids):
+            yield kept
 
 
 def replayed(settings: Settings, letters: Iterable[Kept]) -> set[str]:
@@ -119,15 +118,14 @@ def content(settings: Settings, kept: Kept) -> dict[str, Any] | None:
     """The record that a letter holds; None where it holds none. Raises UnreachableError."""
     if kept.way_back is None:
         return None
-    with closing(Codec(settings, kept.way_back)) as codec, reaching("registry"):
-        try:
-            return codec.decode(kept.letter.value or b"")
-        except ValueError:
-            return None
+    try:
+        return Decoder(settings, kept.way_back).record(kept.letter.value)
+    except DecodingError:
+        return None
 
 
 def _messages(settings: Settings, topic: Topic, since: datetime | None) -> Iterator[Message]:
-    with TopicReader(settings, topic, since=since) as reader:
+    with TopicReader(settings, topic, Decoder.record, since=since) as reader:
         while not reader.caught_up:
             yield from reader.messages(_POLL_SECONDS)
 

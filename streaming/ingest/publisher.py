@@ -14,7 +14,10 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 from httpx2 import TransportError
 from opentelemetry import metrics, trace
 
-from dualcast.adapters.kafka.clients import DeliveryError, Record, RecordProducer, create_topics
+from dualcast.adapters.kafka.connection import DeliveryError
+from dualcast.adapters.kafka.producer import RecordProducer
+from dualcast.adapters.kafka.topics import create_topics
+from dualcast.adapters.kafka.wire.encoder import Record
 from dualcast.records import DeadLetter, Topic
 from dualcast.settings import Settings
 from streaming.ingest.messages import messages

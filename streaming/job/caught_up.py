@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicParti
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from dualcast.adapters.feature_store import OnlineFeatures
-from dualcast.adapters.kafka.clients import connection
+from dualcast.adapters.kafka.connection import connection
 from dualcast.catalogue import UseCase
 from dualcast.records import Topic
 from dualcast.settings import Settings

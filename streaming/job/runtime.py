@@ -20,7 +20,8 @@ from py4j.protocol import Py4JError
 from pyflink.common import Configuration, JobClient, JobStatus
 from pyflink.datastream import StreamExecutionEnvironment
 
-from dualcast.adapters.kafka.clients import connection, create_topics
+from dualcast.adapters.kafka.connection import connection
+from dualcast.adapters.kafka.topics import create_topics
 from dualcast.catalogue import UseCase
 from dualcast.settings import Settings
 from streaming.job import checkpoints, internals, pipeline

@@ -9,23 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from dualcast.adapters.kafka.clients import Codec
-from dualcast.adapters.kafka.feature_messages import RowMessages
-from dualcast.adapters.kafka.observation_messages import ObservationReader, Observed, UnreadableError
+from dualcast.adapters.kafka.dead_letters import Refused, dead_letter
+from dualcast.adapters.kafka.wire.decoder import Decoder, DecodingError, ObservationMessage, check_key
+from dualcast.adapters.kafka.wire.encoder import Encoder
+from dualcast.adapters.kafka.wire.feature_messages import FeatureMessages
 from dualcast.arrays import Texts
 from dualcast.catalogue import UseCase
 from dualcast.features.intraday_plan import IntradayPlan
 from dualcast.features.state import IntradayState, Rows, update_of
 from dualcast.observations.validation import UNKNOWN_ENTITY, UNKNOWN_VARIABLE, faults
-from dualcast.records import DeadLetter, FeatureRow, Topic
+from dualcast.records import FeatureRow, Topic
 from dualcast.settings import Settings
 from dualcast.timegrid import from_micros, micros
 
 COMPONENT = "stream-features"
-WRONG_KEY = "wrong_key"
-# A dead letter has to fit into a message itself.
-_LARGEST_VALUE = 2**20
-_LONGEST_DETAIL = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +70,13 @@ class FeatureStep:
         self._use_case = use_case
         self._elsewhere = elsewhere
         self._now = now or settings.clock.now
-        self._reader = ObservationReader(settings)
-        self._row_codec = Codec(settings, Topic.FEATURES_INTRADAY)
-        self._dead_codec = Codec(settings, Topic.DEAD_LETTERS)
-        self._observation_codec = Codec(settings, Topic.OBSERVATIONS)
+        self._decoder = Decoder(settings, Topic.OBSERVATIONS)
+        self._row_encoder = Encoder(settings, Topic.FEATURES_INTRADAY)
+        self._dead_letter_encoder = Encoder(settings, Topic.DEAD_LETTERS)
+        self._observation_encoder = Encoder(settings, Topic.OBSERVATIONS)
         self._entities = {e.id: e for e in use_case.entities}
         self._plans: dict[str, IntradayPlan] = {}
-        self._writers: dict[str, RowMessages] = {}
+        self._writers: dict[str, FeatureMessages] = {}
 
     def plan(self, entity_id: str) -> IntradayPlan | None:
         """The plan of an entity, made once; None where this use case has no such entity."""
@@ -94,7 +91,7 @@ class FeatureStep:
         outcome = Outcome()
         try:
             observed = self._read(message)
-        except UnreadableError as error:
+        except DecodingError as error:
             outcome.dead.append((error.reason, self._dead(message, error.reason, error.detail, message.value)))
             return outcome
         if state is not None:
@@ -110,18 +107,17 @@ class FeatureStep:
 
     def close(self) -> None:
         """Let go of the registry."""
-        for part in (self._reader, self._row_codec, self._dead_codec, self._observation_codec):
+        for part in (self._row_encoder, self._dead_letter_encoder, self._observation_encoder):
             part.close()
 
-    def _read(self, message: Incoming) -> Observed:
-        observed = self._reader.read(message.value)
-        if message.key != observed.entity_id.encode():
-            raise UnreadableError(WRONG_KEY, f"the message is about {observed.entity_id!r}")
+    def _read(self, message: Incoming) -> ObservationMessage:
+        observed = self._decoder.columns(message.value)
+        check_key(message.key, observed.entity_id)
         if observed.entity_id not in self._entities and observed.entity_id not in self._elsewhere:
-            raise UnreadableError(UNKNOWN_ENTITY, f"no use case has an entity {observed.entity_id!r}")
+            raise DecodingError(UNKNOWN_ENTITY, f"no use case has an entity {observed.entity_id!r}")
         return observed
 
-    def _observe(self, message: Incoming, observed: Observed, state: IntradayState, outcome: Outcome) -> None:
+    def _observe(self, message: Incoming, observed: ObservationMessage, state: IntradayState, outcome: Outcome) -> None:
         plan = self._plans[observed.entity_id]
         columns = observed.columns
         reasons = self._faults(observed)
@@ -149,7 +145,7 @@ class FeatureStep:
         if chunks:
             outcome.newest = self._row(entity_id, plan, chunks[-1])
 
-    def _faults(self, observed: Observed) -> Texts:
+    def _faults(self, observed: ObservationMessage) -> Texts:
         columns = observed.columns
         reasons = faults(self._use_case, columns, micros(self._now()))
         others = self._elsewhere.get(observed.entity_id, frozenset())
@@ -158,26 +154,22 @@ class FeatureStep:
                 reasons[i] = None
         return reasons
 
-    def _refused(self, message: Incoming, observed: Observed, reasons: Texts) -> Iterator[tuple[str, bytes]]:
+    def _refused(self, message: Incoming, observed: ObservationMessage, reasons: Texts) -> Iterator[tuple[str, bytes]]:
         for i in np.flatnonzero(reasons.astype(bool)).tolist():
             record = observed.record(i)
             alone = _Raw({"entity_id": observed.entity_id, "observations": [record]})
             text = f"observation {i} of {len(reasons)}: {record}"
-            yield reasons[i], self._dead(message, reasons[i], text, self._observation_codec.encode(alone))
+            yield reasons[i], self._dead(message, reasons[i], text, self._observation_encoder.encode(alone))
 
     def _dead(self, message: Incoming, reason: str, detail: str, value: bytes | None) -> bytes:
-        if value is not None and len(value) > _LARGEST_VALUE:
-            detail, value = f"{detail} ({len(value)} bytes, too many to be kept here)", None
-        key = message.key if message.key is None or len(message.key) <= _LARGEST_VALUE else None
-        where = Topic.OBSERVATIONS.value, message.partition, message.offset
-        letter = DeadLetter(reason, detail[:_LONGEST_DETAIL], COMPONENT, *where, self._now(), key, value)
-        return self._dead_codec.encode(letter)
+        refused = Refused(message.key, value, Topic.OBSERVATIONS.value, message.partition, message.offset)
+        return self._dead_letter_encoder.encode(dead_letter(refused, reason, detail, COMPONENT, self._now()))
 
-    def _writer(self, entity_id: str, plan: IntradayPlan) -> RowMessages:
+    def _writer(self, entity_id: str, plan: IntradayPlan) -> FeatureMessages:
         if entity_id not in self._writers:
             widths = plan.features.widths(plan.horizons)
-            self._writers[entity_id] = RowMessages(
-                self._row_codec, self._use_case.use_case, entity_id, plan.fingerprint, widths
+            self._writers[entity_id] = FeatureMessages(
+                self._row_encoder, self._use_case.use_case, entity_id, plan.fingerprint, widths
             )
         return self._writers[entity_id]
 

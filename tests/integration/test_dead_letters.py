@@ -10,8 +10,10 @@ import pytest
 from confluent_kafka import Message
 from typer.testing import CliRunner, Result
 
-from dualcast.adapters.kafka.clients import Codec, RecordProducer
+from dualcast.adapters.kafka.producer import RecordProducer
 from dualcast.adapters.kafka.readers import TopicReader
+from dualcast.adapters.kafka.wire.decoder import Decoder
+from dualcast.adapters.kafka.wire.encoder import Encoder
 from dualcast.records import DeadLetter, Observation, ObservationBatch, Topic
 from dualcast.settings import Settings
 from streaming.dead_letters.commands import app
@@ -35,7 +37,7 @@ def listed(*arguments: str) -> list[dict[str, object]]:
 @pytest.fixture(scope="module")
 def value(stack: Settings) -> Iterator[bytes]:
     """An observation of an entity that nobody knows."""
-    codec = Codec(stack, Topic.OBSERVATIONS)
+    codec = Encoder(stack, Topic.OBSERVATIONS)
     observation = Observation("load", NOON, "PT15M", 1.5, "MW", NOON + timedelta(minutes=15), "test")
     yield codec.encode(ObservationBatch("XX", [observation]))
     codec.close()
@@ -58,7 +60,7 @@ def _letters(stack: Settings, value: bytes) -> None:
 
 def replays(settings: Settings) -> list[Message]:
     """What was sent again."""
-    with TopicReader(settings, Topic.OBSERVATIONS) as reader:
+    with TopicReader(settings, Topic.OBSERVATIONS, Decoder.record) as reader:
         found = []
         while not reader.caught_up:
             found += [m for m in reader.messages(0.5) if REPLAY_OF in dict(m.headers() or [])]

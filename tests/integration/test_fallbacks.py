@@ -19,7 +19,7 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
 from dualcast.adapters.feature_store import OnlineFeatures
-from dualcast.adapters.kafka.clients import RecordProducer
+from dualcast.adapters.kafka.producer import RecordProducer
 from dualcast.adapters.store import keys
 from dualcast.adapters.store.engine import open_store
 from dualcast.adapters.store.forecasts import save

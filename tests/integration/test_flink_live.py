@@ -12,7 +12,9 @@ import pytest
 from confluent_kafka import Producer
 
 from dualcast.adapters.feature_store import OnlineFeatures
-from dualcast.adapters.kafka.clients import Codec, RecordConsumer
+from dualcast.adapters.kafka.consumer import GroupConsumer
+from dualcast.adapters.kafka.wire.decoder import Decoder
+from dualcast.adapters.kafka.wire.encoder import Encoder
 from dualcast.catalogue import Entity, UseCase
 from dualcast.records import FeatureRow, Observation, ObservationBatch, Topic
 from dualcast.settings import Settings
@@ -73,7 +75,7 @@ def wait_for_row(online: OnlineFeatures, entity: Entity, valid_time: datetime) -
 
 def send(settings: Settings, entity: Entity, observation: Observation) -> None:
     """As a source would that is traced."""
-    with closing(Codec(settings, Topic.OBSERVATIONS)) as codec:
+    with closing(Encoder(settings, Topic.OBSERVATIONS)) as codec:
         value = codec.encode(ObservationBatch(entity.id, [observation]))
     producer = Producer({"bootstrap.servers": settings.kafka})
     producer.produce(Topic.OBSERVATIONS.value, value, entity.id, headers=[("traceparent", TRACEPARENT)])
@@ -83,8 +85,8 @@ def send(settings: Settings, entity: Entity, observation: Observation) -> None:
 def wait_for_headers(settings: Settings) -> dict[str, bytes]:
     """The headers of the first feature row that has a trace."""
     deadline = time.monotonic() + 60
-    with RecordConsumer(
-        settings, Topic.FEATURES_INTRADAY, group="test-live", from_beginning=True, uncommitted=True
+    with GroupConsumer(
+        settings, Topic.FEATURES_INTRADAY, Decoder.record, group="test-live", from_beginning=True, uncommitted=True
     ) as consumer:
         while time.monotonic() < deadline:
             for message, _ in consumer.poll(1.0):

@@ -11,8 +11,10 @@ from datetime import date, timedelta
 import pytest
 from confluent_kafka import Producer
 
-from dualcast.adapters.kafka.clients import RecordProducer
-from dualcast.adapters.kafka.readers import TopicReader, UnreachableError, published, published_forecasts
+from dualcast.adapters.kafka.connection import UnreachableError
+from dualcast.adapters.kafka.producer import RecordProducer
+from dualcast.adapters.kafka.readers import TopicReader, published, published_forecasts
+from dualcast.adapters.kafka.wire.decoder import Decoder
 from dualcast.records import FeatureRow, Topic
 from dualcast.settings import Settings
 from services.id_svc.adapters import KafkaArrivals, KafkaOutbox
@@ -47,7 +49,7 @@ def test_a_tail_begins_near_the_end(curves: Settings) -> None:
 
 
 def test_a_reader_that_is_opened_again_goes_on_where_it_was(curves: Settings) -> None:
-    reader = TopicReader(curves, Topic.FORECASTS_DAY_AHEAD)
+    reader = TopicReader(curves, Topic.FORECASTS_DAY_AHEAD, Decoder.record)
     with reader:
         first = next(found for _ in range(100) if (found := reader.poll(1.0, most=1)))
     with reader:
@@ -83,7 +85,7 @@ def _always_written_to(settings: Settings, topic: Topic) -> Iterator[None]:
 
 
 def test_a_topic_that_is_always_written_to_has_an_end(stack: Settings) -> None:
-    reader = TopicReader(stack, Topic.OBSERVATIONS, keys=[b"somebody"])
+    reader = TopicReader(stack, Topic.OBSERVATIONS, Decoder.record, keys=[b"somebody"])
     with _always_written_to(stack, Topic.OBSERVATIONS):
         time.sleep(1.0)
         with reader:

@@ -14,7 +14,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dualcast.adapters.kafka.clients import RecordConsumer
+from dualcast.adapters.kafka.consumer import GroupConsumer
+from dualcast.adapters.kafka.wire.decoder import Decoder
 from dualcast.catalogue import UseCase
 from dualcast.records import ObservationBatch, Topic
 from dualcast.settings import Settings
@@ -40,7 +41,9 @@ def command(*arguments: str, clock: str = "{}") -> subprocess.Popen[str]:
 def published(settings: Settings) -> pd.DataFrame:
     """Every observation on the topic, in the order of the topic."""
     rows: list[dict[str, object]] = []
-    with RecordConsumer(settings, Topic.OBSERVATIONS, group=f"test-{time.time_ns()}", from_beginning=True) as consumer:
+    with GroupConsumer(
+        settings, Topic.OBSERVATIONS, Decoder.record, group=f"test-{time.time_ns()}", from_beginning=True
+    ) as consumer:
         quiet = 0
         while quiet < 3:
             got = consumer.poll(2.0)

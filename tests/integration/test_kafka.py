@@ -19,15 +19,13 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 from rich.console import Console
 
-from dualcast.adapters.kafka.clients import (
-    Codec,
-    RecordConsumer,
-    RecordProducer,
-    connection,
-    create_topics,
-    dead_letter,
-)
-from dualcast.adapters.kafka.readers import UnreachableError, start_group_near_end
+from dualcast.adapters.kafka.connection import UnreachableError, connection
+from dualcast.adapters.kafka.consumer import GroupConsumer
+from dualcast.adapters.kafka.producer import RecordProducer
+from dualcast.adapters.kafka.readers import start_group_near_end
+from dualcast.adapters.kafka.topics import create_topics
+from dualcast.adapters.kafka.wire.decoder import Decoder, DecodingError
+from dualcast.adapters.kafka.wire.encoder import Encoder
 from dualcast.records import Observation, ObservationBatch, Topic, schema_text
 from dualcast.settings import Settings
 from infra.local import stack as embedded
@@ -51,17 +49,20 @@ def send(settings: Settings, source: str = "test") -> None:
 
 
 def encoded(settings: Settings) -> bytes:
-    with closing(Codec(settings, Topic.OBSERVATIONS)) as codec:
+    with closing(Encoder(settings, Topic.OBSERVATIONS)) as codec:
         return codec.encode(BATCH)
 
 
-def read(settings: Settings, group: str, count: int) -> tuple[list[ObservationBatch], list[tuple[Message, str]]]:
+def read(
+    settings: Settings, group: str, count: int
+) -> tuple[list[ObservationBatch], list[tuple[Message, DecodingError]]]:
     """Read until ``count`` messages came, good or bad."""
-    faults: list[tuple[Message, str]] = []
+    faults: list[tuple[Message, DecodingError]] = []
     records: list[ObservationBatch] = []
-    with RecordConsumer(
+    with GroupConsumer(
         settings,
         Topic.OBSERVATIONS,
+        Decoder.record,
         group=group,
         from_beginning=True,
         on_fault=lambda message, why: faults.append((message, why)),
@@ -100,8 +101,7 @@ def test_records_round_trip_and_bad_bytes_do_not_stop_the_stream(stack: Settings
 
     assert records == [BATCH, BATCH]
     assert len(faults) == 4
-    letter = dead_letter(faults[1][0], "not_avro", faults[1][1], "test", NOW)
-    assert (letter.value, letter.key, letter.topic) == (b"junk", b"XX", Topic.OBSERVATIONS.value)
+    assert [(message.value(), fault.reason) for message, fault in faults][1] == (b"junk", "not_avro")
 
 
 def test_a_broker_that_is_away_is_not_knocked_at_all_the_time(
@@ -118,7 +118,7 @@ def test_a_broker_that_is_away_is_not_knocked_at_all_the_time(
 
 def test_headers_carry_cloudevents(stack: Settings) -> None:
     send(stack, "test-source")
-    with RecordConsumer(stack, Topic.OBSERVATIONS, group="headers", from_beginning=True) as consumer:
+    with GroupConsumer(stack, Topic.OBSERVATIONS, Decoder.record, group="headers", from_beginning=True) as consumer:
         messages = [m for _ in range(30) for m, _ in consumer.poll(0.5)]
     headers = dict(messages[-1].headers() or [])
     assert headers["ce_type"] == b"dualcast.observations.frames.v1"
@@ -144,7 +144,7 @@ def test_the_registry_refuses_a_schema_that_readers_would_not_understand(stack: 
 
 def test_a_registry_that_is_away_makes_no_message_undecodable(stack: Settings, state: StateDir) -> None:
     send(stack)
-    with RecordConsumer(stack, Topic.OBSERVATIONS, group="away", from_beginning=True) as consumer:
+    with GroupConsumer(stack, Topic.OBSERVATIONS, Decoder.record, group="away", from_beginning=True) as consumer:
         embedded.stop(state, ("registry",))
         with ThreadPoolExecutor(1) as pool:
             reading = pool.submit(lambda: [record for _ in range(20) for _, record in consumer.poll(0.5)])

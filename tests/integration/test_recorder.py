@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from dualcast.adapters.kafka.clients import RecordProducer
+from dualcast.adapters.kafka.producer import RecordProducer
 from dualcast.adapters.store.engine import open_store
 from dualcast.adapters.store.forecasts import Span, stored
 from dualcast.adapters.store.migrate import migrate

@@ -20,8 +20,9 @@ from batch.runs.archive import archive_stream
 from batch.runs.day_ahead import DayAheadJob
 from batch.runs.skew import measure_skew
 from batch.runs.steps import Steps
-from dualcast.adapters.kafka.clients import Codec, RecordProducer
-from dualcast.adapters.kafka.feature_messages import RowMessages
+from dualcast.adapters.kafka.producer import RecordProducer
+from dualcast.adapters.kafka.wire.encoder import Encoder
+from dualcast.adapters.kafka.wire.feature_messages import FeatureMessages
 from dualcast.adapters.lake import factor_rows
 from dualcast.adapters.model_registry import load
 from dualcast.catalogue import Entity, UseCase
@@ -211,8 +212,8 @@ def test_rows_of_a_backfill_reach_the_months_that_they_belong_to(
     wanted = np.arange(begin, end)
     widths = plan.features.widths(plan.horizons)
     sent: list[Rows] = [p[slice(*np.searchsorted(p.origin, [begin, end]))] for p in parts]
-    with closing(Codec(job.settings, Topic.FEATURES_INTRADAY)) as codec:
-        writer = RowMessages(codec, use_case.use_case, entity.id, plan.fingerprint, widths)
+    with closing(Encoder(job.settings, Topic.FEATURES_INTRADAY)) as codec:
+        writer = FeatureMessages(codec, use_case.use_case, entity.id, plan.fingerprint, widths)
         messages = [message for rows in sent for message in writer.of(rows, plan.features.step)]
     with RecordProducer(job.settings, "test") as producer:
         for message in messages:

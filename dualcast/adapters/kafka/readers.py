@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
-import httpx2
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.schema_registry.error import SchemaRegistryError
 
-from dualcast.adapters.kafka.clients import Codec, DeliveryError, connection
+from dualcast.adapters.kafka.connection import UnreachableError, connection, reaching
+from dualcast.adapters.kafka.wire.decoder import Decoder, DecodingError
 from dualcast.curves.forecast import Forecast
 from dualcast.records import Topic
 from dualcast.settings import Settings
 
 _TIMEOUT_SECONDS = 10.0
-# What a broker or registry that is away, or coming back, makes the clients raise.
-_OUTAGES = (KafkaException, DeliveryError, SchemaRegistryError, httpx2.HTTPError, OSError)
+T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 
-class UnreachableError(ConnectionError):
-    """The broker or the registry does not answer now; asking again later may help."""
-
-
-@contextmanager
-def reaching(what: str) -> Iterator[None]:
-    """Turn whatever broker and registry raise when they are away into UnreachableError."""
-    try:
-        yield
-    except _OUTAGES as error:
-        raise UnreachableError(f"{what}: {error}") from error
-
-
-class TopicReader:
+class TopicReader(Generic[T]):
     """Reads a topic without a consumer group and knows when it has come to the end.
 
     ``tail`` begins that many messages before the end of each partition, ``since`` with the first that was written then
@@ -48,6 +32,7 @@ class TopicReader:
         self,
         settings: Settings,
         topic: Topic,
+        decode: Callable[[Decoder, bytes | None], T],
         *,
         tail: int | None = None,
         since: datetime | None = None,
@@ -55,13 +40,14 @@ class TopicReader:
     ) -> None:
         self._settings = settings
         self._topic = topic
+        self._decode = decode
+        self._decoder = Decoder(settings, topic)
         self._tail = tail
         self._since = since
         self._keys = keys
         self._next: dict[int, int] = {}
         self._ends: dict[int, int] = {}
         self._behind: set[int] = set()
-        self._codec: Codec | None = None
         self._consumer: Consumer | None = None
         self.undecodable = 0
 
@@ -77,28 +63,30 @@ class TopicReader:
         begin = {p: self._next.get(p, start) for p, start in starts.items()}
         self._behind = {p for p, end in self._ends.items() if begin[p] < end}
         consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in begin.items()])
-        self._codec, self._consumer = Codec(self._settings, self._topic), consumer
+        self._consumer = consumer
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._consumer is not None:
             self._consumer.close()
-        if self._codec is not None:
-            self._codec.close()
-        self._codec = self._consumer = None
+        self._consumer = None
 
     @property
     def caught_up(self) -> bool:
         """Whether everything that was there when the reader was opened has been read."""
         return not self._behind
 
-    def poll(self, timeout: float, most: int = 500) -> list[dict[str, Any]]:
-        """At most ``most`` records that came within ``timeout`` seconds.
+    def poll(self, timeout: float, most: int = 500) -> list[T]:
+        """At most ``most`` decoded messages that came within ``timeout`` seconds.
 
         Raises UnreachableError where broker or registry fails; nothing is lost, the next ``with`` goes on from there.
         """
-        decoded = (self._decode(message) for message in self.messages(timeout, most))
-        return [record for record in decoded if record is not None]
+        before = dict(self._next)
+        try:
+            return [decoded for message in self.messages(timeout, most) for decoded in self._decoded(message)]
+        except UnreachableError:
+            self._next = before
+            raise
 
     def messages(self, timeout: float, most: int = 500) -> Iterator[Message]:
         """The same as the messages that carry them, undecoded. One counts as read when the next is asked for."""
@@ -125,20 +113,18 @@ class TopicReader:
         elif not message.error().retriable():
             raise UnreachableError(f"{self._topic}: {message.error()}")
 
-    def _decode(self, message: Message) -> dict[str, Any] | None:
-        assert self._codec is not None
+    def _decoded(self, message: Message) -> Iterator[T]:
+        """The decoded message, or nothing. Raises UnreachableError."""
         try:
-            with reaching("registry"):
-                return self._codec.decode(message.value() or b"")
-        except ValueError as error:
+            yield self._decode(self._decoder, message.value())
+        except DecodingError as fault:
             self.undecodable += 1
-            _log.warning("undecodable message", topic=self._topic, offset=message.offset(), error=str(error)[:200])
-            return None
+            _log.warning("undecodable message", topic=self._topic, offset=message.offset(), error=str(fault)[:200])
 
 
 def published(settings: Settings, topic: Topic, *, tail: int | None = None) -> Iterator[dict[str, Any]]:
     """Every record that is on a topic now, in order within each partition. Raises UnreachableError."""
-    with TopicReader(settings, topic, tail=tail) as reader:
+    with TopicReader(settings, topic, Decoder.record, tail=tail) as reader:
         while not reader.caught_up:
             yield from reader.poll(0.5)
 

@@ -102,7 +102,7 @@ class _Turns:
 
     def take(self, start: datetime, end: datetime | None, *, history: bool, quiet: bool = False) -> int:
         """Pull once; the number of series that failed. An unreachable topic fails all of them."""
-        from dualcast.adapters.kafka.readers import UnreachableError  # noqa: PLC0415
+        from dualcast.adapters.kafka.connection import UnreachableError  # noqa: PLC0415
         from streaming.ingest.pull.run import Span  # noqa: PLC0415
 
         clock = self._settings.clock

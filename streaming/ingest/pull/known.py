@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from dualcast.adapters.kafka.readers import TopicReader
+from dualcast.adapters.kafka.wire.decoder import Decoder
 from dualcast.records import Topic
 from dualcast.settings import Settings
 from dualcast.timegrid import micros
@@ -51,7 +52,7 @@ class TopicKnown:
 
     def __init__(self, settings: Settings, source: str, entities: Collection[str], since: datetime) -> None:
         keys = frozenset(entity.encode() for entity in entities)
-        self._reader = TopicReader(settings, Topic.OBSERVATIONS, since=since - _LONGEST_LEAD, keys=keys)
+        self._reader = TopicReader(settings, Topic.OBSERVATIONS, Decoder.record, since=since - _LONGEST_LEAD, keys=keys)
         self._source = source
         self._sent = Sent({})
 

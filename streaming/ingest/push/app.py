@@ -19,7 +19,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from dualcast.adapters.kafka.clients import DeliveryError, RecordProducer
+from dualcast.adapters.kafka.connection import DeliveryError
+from dualcast.adapters.kafka.producer import RecordProducer
 from dualcast.records import ObservationBatch, Topic
 from streaming.ingest.push.checks import Fault, FaultyError, Rules, SentBatch, parse
 

@@ -40,7 +40,7 @@ def push_server(
 
         import uvicorn  # noqa: PLC0415 -- slow, as are the next ones
 
-        from dualcast.adapters.kafka.clients import RecordProducer  # noqa: PLC0415
+        from dualcast.adapters.kafka.producer import RecordProducer  # noqa: PLC0415
         from streaming.ingest.push.app import KafkaDelivery, create_app  # noqa: PLC0415
         from streaming.ingest.push.checks import Rules  # noqa: PLC0415
 

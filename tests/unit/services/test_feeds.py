@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import pytest
 
-from dualcast.adapters.kafka.readers import UnreachableError
+from dualcast.adapters.kafka.connection import UnreachableError
 from services.background import Worker
 from services.book.feeds import Feed
 from tests import services_world as world

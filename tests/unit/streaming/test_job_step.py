@@ -9,21 +9,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from confluent_kafka.schema_registry._sync.mock_schema_registry_client import MockSchemaRegistryClient
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from dualcast.adapters.kafka.clients import Codec
+from dualcast.adapters.kafka.wire.decoder import Decoder
+from dualcast.adapters.kafka.wire.encoder import Encoder
 from dualcast.catalogue import Entity, UseCase
 from dualcast.features.as_of import intraday_features
-from dualcast.features.rows import FeatureRows
 from dualcast.features.state import IntradayState
 from dualcast.records import FeatureRow, Observation, ObservationBatch, Topic
 from dualcast.settings import Settings
 from streaming.job.step import FeatureStep, Incoming, Outcome
 from tests.feature_job import as_observations
 from tests.histories import history
+from tests.registry import memory_registry
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
 START = datetime(2024, 3, 25, tzinfo=UTC)
@@ -38,34 +38,33 @@ class World:
         others = frozenset(use_case.variables) | {"orders"}
         self.entity = entity
         self.step = FeatureStep(settings, use_case, {entity.id: others, "W01": frozenset({"orders"})}, lambda: NOW)
-        self.codecs = {topic: Codec(settings, topic) for topic in Topic}
+        self.encoder = Encoder(settings, Topic.OBSERVATIONS)
+        self.decoders = {topic: Decoder(settings, topic) for topic in Topic}
         plan = self.step.plan(entity.id)
         assert plan is not None
         self.state = IntradayState(plan)
 
     def encode(self, observations: list[Observation], entity_id: str | None = None) -> bytes:
-        return self.codecs[Topic.OBSERVATIONS].encode(ObservationBatch(entity_id or self.entity.id, observations))
+        return self.encoder.encode(ObservationBatch(entity_id or self.entity.id, observations))
 
     def apply(self, value: bytes | None, key: bytes | None = None) -> Outcome:
         return self.step.apply(Incoming(key or self.entity.id.encode(), value, 3, 42), self.state)
 
     def letters(self, outcome: Outcome) -> list[dict[str, Any]]:
-        return [self.codecs[Topic.DEAD_LETTERS].decode(letter) for _, letter in outcome.dead]
+        return [self.decoders[Topic.DEAD_LETTERS].record(letter) for _, letter in outcome.dead]
 
     def rows(self, outcome: Outcome) -> list[FeatureRow]:
-        codec = self.codecs[Topic.FEATURES_INTRADAY]
-        decoded = [FeatureRows.from_record(codec.decode(message)) for message in outcome.messages]
+        decoder = self.decoders[Topic.FEATURES_INTRADAY]
+        decoded = [decoder.feature_rows(message) for message in outcome.messages]
         return [row for rows in decoded for row in rows.one_by_one()]
 
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch, use_case: UseCase, entity: Entity) -> Iterator[World]:
-    registry = MockSchemaRegistryClient({"url": "mock://registry"})
-    for module in ("dualcast.adapters.kafka.clients", "dualcast.adapters.kafka.observation_messages"):
-        monkeypatch.setattr(f"{module}.SchemaRegistryClient", lambda _: registry)
-    made = World(use_case, entity)
-    yield made
-    made.step.close()
+    with memory_registry(monkeypatch):
+        made = World(use_case, entity)
+        yield made
+        made.step.close()
 
 
 def load(offset: int = 0, value: float = 50000.0, **changes: Any) -> Observation:
@@ -107,7 +106,7 @@ def test_a_bad_observation_goes_to_the_dead_letters_alone(world: World, bad: Obs
     (letter,) = world.letters(outcome)
     assert letter["reason"] == reason
     assert (letter["topic"], letter["partition"], letter["offset"]) == ("observations.v1", 3, 42)
-    (kept,) = world.codecs[Topic.OBSERVATIONS].decode(letter["value"])["observations"]
+    (kept,) = world.decoders[Topic.OBSERVATIONS].record(letter["value"])["observations"]
     np.testing.assert_equal(kept, ObservationBatch("", [bad]).to_record()["observations"][0])
     assert [row.valid_time for row in world.rows(outcome)] == [START + QUARTER, START + 3 * QUARTER]
 

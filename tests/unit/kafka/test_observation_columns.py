@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dualcast.adapters.kafka.observation_columns import OtherLayoutError, read_columns
+from dualcast.adapters.kafka.wire.avro_arrays import OtherLayoutError
+from dualcast.adapters.kafka.wire.observation_columns import ObservationRuns
 from dualcast.records import Topic, schema_text
 
 SCHEMA = fastavro.parse_schema(json.loads(schema_text(Topic.OBSERVATIONS)))
@@ -32,13 +33,16 @@ def observation(variable: str, i: int, **changes: Any) -> dict[str, Any]:
 
 
 def assert_read(records: list[dict[str, Any]]) -> None:
-    entity_id, columns, written = read_columns(encoded(records, "Köln"), 5)
-    assert entity_id == "Köln"
+    runs = ObservationRuns.read(encoded(records, "Köln"), 5)
+    columns = runs.columns
+    assert runs.entity_id == "Köln"
     for name in ("variable", "valid_time", "resolution", "value", "unit", "published_at"):
         np.testing.assert_array_equal(getattr(columns, name), [r[name] for r in records], err_msg=name)
+    np.testing.assert_array_equal(runs.sources, [r["source"] for r in records])
+    np.testing.assert_array_equal(runs.simulated, [r["simulated"] for r in records])
     for i in {0, len(records) // 2, len(records) - 1}:
         # of an array of one: its length, the observation, its end
-        assert encoded([records[i]], "Köln") == encoded([], "Köln")[:-1] + b"\2" + written(i) + b"\0"
+        assert encoded([records[i]], "Köln") == encoded([], "Köln")[:-1] + b"\2" + runs.encoded(i) + b"\0"
 
 
 @given(
@@ -66,7 +70,7 @@ def test_runs_are_read_as_they_were_written(runs: list[tuple[str, int]], value: 
 )
 def test_what_is_not_whole_is_left_to_the_library(spoil: Any) -> None:
     with pytest.raises(OtherLayoutError):
-        read_columns(spoil(encoded([observation("load", i) for i in range(50)])), 5)
+        ObservationRuns.read(spoil(encoded([observation("load", i) for i in range(50)])), 5)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +83,7 @@ def test_what_is_not_whole_is_left_to_the_library(spoil: Any) -> None:
 )
 def test_what_is_laid_out_otherwise_is_left_to_the_library(records: list[dict[str, Any]]) -> None:
     with pytest.raises(OtherLayoutError):
-        read_columns(encoded(records), 5)
+        ObservationRuns.read(encoded(records), 5)
 
 
 def test_one_of_another_layout_ends_a_run() -> None:

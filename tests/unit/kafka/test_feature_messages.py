@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
-from confluent_kafka.schema_registry._sync.mock_schema_registry_client import MockSchemaRegistryClient
 from numpy.lib.stride_tricks import sliding_window_view
 
-from dualcast.adapters.kafka.clients import Codec
-from dualcast.adapters.kafka.feature_messages import RowMessages
+from dualcast.adapters.kafka.wire.decoder import Decoder
+from dualcast.adapters.kafka.wire.encoder import Encoder
+from dualcast.adapters.kafka.wire.feature_messages import FeatureMessages, read_feature_rows
 from dualcast.features.rows import FeatureRows
 from dualcast.features.state import Rows
 from dualcast.records import Topic
 from dualcast.settings import Settings
+from tests.registry import MemoryRegistry
 
 STEP, HORIZONS = 900, 24
 ORIGIN = 1_900_000
@@ -22,12 +21,8 @@ WIDTHS = {"level": 1, "rise": HORIZONS, "holiday": HORIZONS}
 
 
 @pytest.fixture
-def codec(monkeypatch: pytest.MonkeyPatch) -> Iterator[Codec]:
-    registry = MockSchemaRegistryClient({"url": "mock://registry"})
-    monkeypatch.setattr("dualcast.adapters.kafka.clients.SchemaRegistryClient", lambda _: registry)
-    made = Codec(Settings(), Topic.FEATURES_INTRADAY)
-    yield made
-    made.close()
+def encoder(registry: MemoryRegistry) -> Encoder:
+    return Encoder(Settings(), Topic.FEATURES_INTRADAY)
 
 
 def rows_of(count: int) -> Rows:
@@ -41,10 +36,18 @@ def rows_of(count: int) -> Rows:
 
 
 @pytest.mark.parametrize("count", [1, 2, 23, 24, 25, 64, 3000])
-def test_a_library_reads_the_rows_that_were_written(codec: Codec, count: int) -> None:
+def test_rows_are_read_as_they_were_written(encoder: Encoder, count: int) -> None:
     rows = rows_of(count)
-    messages = list(RowMessages(codec, "de_load", "DE", "abc", WIDTHS).of(rows, STEP))
-    found = [FeatureRows.from_record(codec.decode(message)) for message in messages]
+    messages = list(FeatureMessages(encoder, "de_load", "DE", "abc", WIDTHS).of(rows, STEP))
+    decoder = Decoder(Settings(), Topic.FEATURES_INTRADAY)
+    library = [FeatureRows.from_record(decoder.record(message)) for message in messages]
+    for found in (library, [decoder.feature_rows(message) for message in messages]):
+        assert_rows(found, rows)
+    if count > 1:  # read as arrays, not by the library
+        assert [len(read_feature_rows(message, 5)) for message in messages] == [len(found) for found in library]
+
+
+def assert_rows(found: list[FeatureRows], rows: Rows) -> None:
     assert {(f.use_case, f.entity_id, f.feature_set) for f in found} == {("de_load", "DE", "abc")}
     np.testing.assert_array_equal(np.concatenate([f.valid_time for f in found]), rows.origin * STEP * 1_000_000)
     np.testing.assert_array_equal(np.concatenate([f.as_of for f in found]), rows.as_of)
@@ -52,8 +55,8 @@ def test_a_library_reads_the_rows_that_were_written(codec: Codec, count: int) ->
         np.testing.assert_array_equal(np.concatenate([f.features[name] for f in found]), values, err_msg=name)
 
 
-def test_what_many_rows_share_is_written_once_and_no_message_is_too_large(codec: Codec) -> None:
-    writer = RowMessages(codec, "de_load", "DE", "abc", WIDTHS)
+def test_what_many_rows_share_is_written_once_and_no_message_is_too_large(encoder: Encoder) -> None:
+    writer = FeatureMessages(encoder, "de_load", "DE", "abc", WIDTHS)
     messages = list(writer.of(rows_of(9000), STEP))
     assert len(messages) > 1
     assert max(map(len, messages)) < 1.01 * 3 * 2**19
@@ -61,5 +64,5 @@ def test_what_many_rows_share_is_written_once_and_no_message_is_too_large(codec:
     assert each < 8 * (2 + 1 + HORIZONS + 1.2)  # times, level, rise, and holiday, which is there once
 
 
-def test_no_rows_make_no_message(codec: Codec) -> None:
-    assert list(RowMessages(codec, "de_load", "DE", "abc", WIDTHS).of(rows_of(1)[:0], STEP)) == []
+def test_no_rows_make_no_message(encoder: Encoder) -> None:
+    assert list(FeatureMessages(encoder, "de_load", "DE", "abc", WIDTHS).of(rows_of(1)[:0], STEP)) == []
