@@ -121,7 +121,7 @@ def test_headers_carry_cloudevents(stack: Settings) -> None:
     with GroupConsumer(stack, Topic.OBSERVATIONS, Decoder.record, group="headers", from_beginning=True) as consumer:
         messages = [m for _ in range(30) for m, _ in consumer.poll(0.5)]
     headers = dict(messages[-1].headers() or [])
-    assert headers["ce_type"] == b"dualcast.observations.frames.v1"
+    assert headers["ce_type"] == b"dualcast.observations.v1"
     assert headers["ce_source"] == b"test-source"
 
 
