@@ -21,7 +21,7 @@ from batch.lake.gold_intraday import archive_features
 from batch.runs.day_ahead import DayAheadJob
 from batch.runs.steps import one_at_a_time
 from dualcast.adapters.feature_store import apply_definitions
-from dualcast.adapters.kafka.wire.decoder import Decoder
+from dualcast.adapters.kafka.wire.decoder import Decoder, DecodingError, check_key
 from dualcast.adapters.lake import lake_paths
 from dualcast.catalogue import UseCase
 from dualcast.curves.arrow import encoded_curves
