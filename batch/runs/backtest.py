@@ -66,6 +66,7 @@ _Mapping = Annotated[
     typer.Option(help="YAML with the keys of a use case's 'replay'; default: the use case's own.", show_default=False),
 ]
 _Report = Annotated[Path | None, typer.Option(help="HTML report; default: beside --out.", show_default=False)]
+_Fallbacks = Annotated[bool, typer.Option("--fallbacks", help="Also forecast and score with each fallback.")]
 
 
 @app.command()
@@ -82,6 +83,7 @@ def backtest(  # noqa: PLR0913, PLR0917 -- each is an option of the command
     without: _Without = None,
     mapping: _Mapping = None,
     report: _Report = None,
+    fallbacks: _Fallbacks = False,
     as_json: AsJson = False,
 ) -> None:
     """Forecast every day of a past window by models that knew only what had been published, and score the forecasts.
@@ -100,13 +102,17 @@ def backtest(  # noqa: PLR0913, PLR0917 -- each is an option of the command
         case = what_if(case, path, None if cutoff is None else cutoff.time(), without or [])
         request = BacktestRequest(case, path, first.date(), last.date(), refit, tuple(sorted(without or [])), every)
         with _progress() as say:
-            done = run_backtest(request, data, out, report, settings.clock.now, say, _each_entity(settings, case))
+            done = run_backtest(
+                request, data, out, report, settings.clock.now, say, _each_entity(settings, case), fallbacks=fallbacks
+            )
     told = log_to_mlflow(settings, request, done, report)
     if as_json:
         typer.echo(json.dumps(done.findings.as_dict(), indent=1))
     else:
         by = "month" if path == "day-ahead" else "horizon"
         Console().print(score_table({ALL: done.findings.overall, **done.findings.groups[by]}, by, case.unit))
+        if done.findings.answers:
+            Console().print(score_table(done.findings.answers, "answer", case.unit))
     said = f"forecasts: {out}, report: {report}" + (", and in MLflow" if told else "")
     Console(stderr=True).print(said, highlight=False, soft_wrap=True)
 

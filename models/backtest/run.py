@@ -13,7 +13,8 @@ from dualcast.adapters.model_registry import RegistryAwayError, record
 from dualcast.catalogue import UseCase
 from dualcast.settings import Settings
 from dualcast.timegrid import iso_duration
-from models.backtest.folds import Progress, forecast_folds
+from models.backtest.fallbacks import FallbackForecasts
+from models.backtest.folds import Folds, Progress, forecast_folds
 from models.backtest.forecast_file import ForecastFile
 from models.backtest.history import History, read_history
 from models.backtest.report.page import Subject, render
@@ -42,9 +43,12 @@ def run_backtest(
     now: Callable[[], datetime],
     progress: Progress,
     each_entity: EachEntity = one_by_one,
+    *,
+    fallbacks: bool = False,
 ) -> BacktestRun:
-    """Forecast into ``out`` and report into ``report``; goes on with what an interrupted one left.
+    """Forecast into ``out`` and report into ``report``; continue an interrupted run.
 
+    With ``fallbacks``, forecasts of each fallback of the use case are made and scored too, in files beside ``out``.
     Raises SourceError, BacktestRequestError, OtherBacktestError, TooFewExamplesError, ForecasterError and
     FaultyForecastsError.
     """
@@ -59,11 +63,13 @@ def run_backtest(
     history.check_window(request.use_case, request.first, request.last)
     facts = request.facts() | {"data": history.data_version, "code version": code_version()}
     file = ForecastFile(out, facts)
-    forecast_folds(request, history, file, progress, each_entity)
+    folds = Folds(request, history, each_entity, keep_models=fallbacks)
+    forecast_folds(folds, file, progress)
     if not file.done:
-        raise FaultyForecastsError("nothing can be said of any day of the window: does the file have gaps there?")
+        raise FaultyForecastsError("no day of the window can be forecast: does the file have gaps there?")
+    others = dict(FallbackForecasts(folds, file, facts, progress).frames()) if fallbacks else {}
     progress("scoring", len(file.done), len(file.done))
-    findings = summarise(request.use_case, request.path, file.frame(), history.actuals(request.use_case))
+    findings = summarise(request.use_case, request.path, file.frame(), history.actuals(request.use_case), others)
     subject = _subject(request, history, facts, data, now())
     unfinished = report.with_name(f".{report.name}.unfinished")
     unfinished.write_text(render(subject, findings), encoding="utf-8")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from dualcast.catalogue import Entity, Path_, UseCase
 from dualcast.curves.quantiles import quantile_columns
 from dualcast.features.holidays import SATURDAY, SUNDAY, WORKDAY, SlotCalendar
+from dualcast.lifecycle.registered_model import CHAMPION
 from models.evaluation.scoring import Errors, Score, by_group, horizons, join_actuals, score
 
 _HOUR = 3600
@@ -50,6 +52,7 @@ class Summary:
     unscored: how many forecasts have no sound actual
     comparison: ours, the reference and the naive forecast, each on all it has, and ours where the reference is known
     groups: heading -> name of the group -> score
+    answers: champion or fallback -> score, where fallbacks were scored
     """
 
     overall: Score
@@ -58,6 +61,7 @@ class Summary:
     calibration: dict[str, Calibration]
     groups: dict[str, dict[str, Score]]
     worst: list[WorstDay]
+    answers: dict[str, Score] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
@@ -66,12 +70,22 @@ class Summary:
             "unscored": self.unscored,
             "coverage_by_quarter": {k: round(c.inside, 4) for k, c in self.calibration.items()},
             **{heading: {k: s.as_dict() for k, s in found.items()} for heading, found in self.groups.items()},
+            **({"answer": {k: s.as_dict() for k, s in self.answers.items()}} if self.answers else {}),
             "worst_days": {f"{w.entity_id} {w.day}": round(w.mae, 4) for w in self.worst},
         }
 
 
-def summarise(use_case: UseCase, path: Path_, forecasts: pd.DataFrame, actuals: pd.DataFrame) -> Summary:
-    """Score forecasts in every way. Raises FaultyForecastsError where no forecast meets an actual."""
+def summarise(
+    use_case: UseCase,
+    path: Path_,
+    forecasts: pd.DataFrame,
+    actuals: pd.DataFrame,
+    fallbacks: Mapping[str, pd.DataFrame] | None = None,
+) -> Summary:
+    """Score forecasts in every way, and those of the ``fallbacks`` beside them.
+
+    Raises FaultyForecastsError where no forecast meets an actual.
+    """
     met = join_actuals(use_case, path, forecasts, actuals)
     met = met.assign(day_type=_day_types(use_case, met))
     # an intraday forecast of the last evening reaches into the next day, and still belongs to the evening
@@ -88,13 +102,16 @@ def summarise(use_case: UseCase, path: Path_, forecasts: pd.DataFrame, actuals: 
     single = {"days ahead", "local hour", "entity"}  # of which one group says nothing that is not said already
     found = {h: by_group(met, k) for h, k in groups.items() if k is not None and (h not in single or k.nunique() > 1)}
     found["day type"] = {name: found["day type"][name] for name in _DAY_TYPES if name in found["day type"]}
+    overall = score(met)
+    others = {name: score(join_actuals(use_case, path, frame, actuals)) for name, frame in (fallbacks or {}).items()}
     return Summary(
-        overall=score(met),
+        overall=overall,
         unscored=len(forecasts) - len(met),
         comparison=_comparison(met),
         calibration={str(key): _calibration(part) for key, part in met.groupby(quarters, sort=True)},
         groups=found,
         worst=_worst(met, path),
+        answers={CHAMPION: overall, **others} if others else {},
     )
 
 

@@ -45,6 +45,7 @@ def render(subject: Subject, findings: Summary) -> str:
     template = Template((files("models.backtest.report") / "page.html").read_text(encoding="utf-8"))
     sections = [
         _overall(subject, findings),
+        *([_answers(subject, findings)] if findings.answers else []),
         _calibration(subject, findings),
         *(_group(subject, heading, found) for heading, found in findings.groups.items()),
         _worst(subject, findings),
@@ -93,6 +94,19 @@ def _overall(subject: Subject, findings: Summary) -> str:
     if findings.unscored:
         text += f" {findings.unscored:,} forecasts have no sound actual and are not scored."
     return _section("Overall", text, _table(header, rows))
+
+
+def _answers(subject: Subject, findings: Summary) -> str:
+    header = ["answer", "n", "MAPE %", f"MAE {subject.unit}", f"pinball {subject.unit}", "q10-q90 %"]
+    rows = [
+        [name, f"{s.n:,}", _two(s.mape), number(s.mae), number(s.pinball), f"{s.coverage:.1f}"]
+        for name, s in findings.answers.items()
+    ]
+    text = (
+        "The errors of the champion, and those of each fallback if it had answered instead. previous_version: the model"
+        " of the previous fold. degraded_inputs: no optional variable known. last_stored: the curve of an hour before."
+    )
+    return _section("Errors by answer used", text, _table(header, rows))
 
 
 def _calibration(subject: Subject, findings: Summary) -> str:

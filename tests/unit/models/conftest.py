@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from dualcast.catalogue import Entity, ForecasterSpec, Path_, UseCase
+from dualcast.catalogue import Entity, ForecasterSpec, Path_, ReplayMapping, UseCase
 from dualcast.features.as_of import day_ahead_features
 from dualcast.features.intraday_plan import IntradayPlan, feature_set
 from dualcast.features.plan import FeaturePlan
@@ -127,3 +128,32 @@ def _records(use_case: UseCase, entity: Entity, rows: Rows) -> list[FeatureRow]:
         )
         for i in range(len(rows))
     ]
+
+
+MAPPING = ReplayMapping(
+    shape="long", published_column="published_at", resolution=pd.Timedelta("15min").to_pytimedelta()
+)
+
+
+@pytest.fixture(scope="module")
+def case(quick: UseCase) -> UseCase:
+    """The quick use case, which learns from a few weeks and reads long files with every vintage."""
+    day_ahead = quick.day_ahead.model_copy(update={"training_days": 50})
+    intraday = quick.part("intraday").model_copy(update={"training_days": 14})
+    return quick.model_copy(update={"replay": MAPPING, "day_ahead": day_ahead, "intraday": intraday})
+
+
+@pytest.fixture(scope="module")
+def known(observations: pd.DataFrame) -> pd.DataFrame:
+    """What the forecasters cannot do without."""
+    return observations[observations["variable"].isin(["load", "load_forecast_tso"])]
+
+
+def written(folder: Path, observations: pd.DataFrame) -> Path:
+    file = folder / "data.parquet"
+    observations[["variable", "valid_time", "published_at", "value"]].to_parquet(file)
+    return file
+
+
+def silent(step: str, done: int, total: int) -> None:
+    """Hear no progress."""

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dualcast.catalogue import Entity, Path_, ReplayMapping, UseCase
+from dualcast.catalogue import Entity, Path_, UseCase
 from dualcast.observations.frames import SourceError
 from models.backtest.forecast_file import ForecastFile, OtherBacktestError
 from models.backtest.request import BacktestRequest, BacktestRequestError, refit_length, what_if
@@ -19,26 +19,10 @@ from models.backtest.run import BacktestRun, run_backtest
 from models.evaluation.scoring import ALL, FaultyForecastsError, read_actuals, read_forecasts, scores_by_group
 from models.training.fitting import TooFewExamplesError
 from tests.histories import corrupt_from, history
+from tests.unit.models.conftest import silent, written
 
 QUANTILES = ["q10", "q50", "q90"]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-MAPPING = ReplayMapping(
-    shape="long", published_column="published_at", resolution=pd.Timedelta("15min").to_pytimedelta()
-)
-
-
-@pytest.fixture(scope="module")
-def case(quick: UseCase) -> UseCase:
-    """The quick use case, which learns from a few weeks and reads long files with every vintage."""
-    day_ahead = quick.day_ahead.model_copy(update={"training_days": 50})
-    intraday = quick.part("intraday").model_copy(update={"training_days": 14})
-    return quick.model_copy(update={"replay": MAPPING, "day_ahead": day_ahead, "intraday": intraday})
-
-
-@pytest.fixture(scope="module")
-def known(observations: pd.DataFrame) -> pd.DataFrame:
-    """What the forecasters cannot do without."""
-    return observations[observations["variable"].isin(["load", "load_forecast_tso"])]
 
 
 @pytest.fixture(scope="module")
@@ -62,16 +46,6 @@ def clean(tmp_path_factory: pytest.TempPathFactory, question: BacktestRequest, d
 @pytest.fixture(scope="module")
 def forecasts(clean: tuple[BacktestRun, Path], case: UseCase) -> pd.DataFrame:
     return read_forecasts([clean[1] / "out.parquet"], case)
-
-
-def written(folder: Path, observations: pd.DataFrame) -> Path:
-    file = folder / "data.parquet"
-    observations[["variable", "valid_time", "published_at", "value"]].to_parquet(file)
-    return file
-
-
-def silent(step: str, done: int, total: int) -> None:
-    """Hear no progress."""
 
 
 def done(
