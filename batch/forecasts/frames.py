@@ -86,12 +86,13 @@ def store_curves(curves: DataFrame, levels: Sequence[float], table: str) -> None
     """
     by_date = curves.select("entity_id", "issued_at", "curve").groupBy(F.to_date("issued_at").alias(_PARTITION))
     written = by_date.applyInArrow(
-        lambda key, new: _write(f"{table}/{_PARTITION}={key[0].as_py()}/{ROWS_FILE}", new, levels), "rows bigint"
+        lambda key, new: write_curves(f"{table}/{_PARTITION}={key[0].as_py()}/{ROWS_FILE}", new, levels), "rows bigint"
     )
     written.collect()
 
 
-def _write(file: str, curves: pa.Table, levels: Sequence[float]) -> pa.Table:
+def write_curves(file: str, curves: pa.Table, levels: Sequence[float]) -> pa.Table:
+    """Write encoded curves of one issue date to its file, and count the rows that it has then."""
     stored = read_file(file)
     held = [quantile_level(name) for name in quantile_columns(stored.schema.names)] if stored is not None else []
     levels = union_of_levels([levels, held])

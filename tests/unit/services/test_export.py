@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -23,6 +24,13 @@ def test_every_curve_is_there_once_and_of_two_of_one_issue_the_later(tmp_path: P
     assert set(frame.loc[frame["issued_at"] == again.issued_at, "model_version"]) == {"2"}
     write(frame, tmp_path / "new" / "curves.parquet")
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "new" / "curves.parquet"), frame)
+
+
+def test_curves_with_other_levels_are_exported_with_the_union_of_the_levels() -> None:
+    changed = replace(world.day_ahead(date(2022, 5, 4)), quantile_levels=[0.05, 0.5, 0.95])
+    frame = curves_frame([world.day_ahead(date(2022, 5, 3)), changed], "de_load")
+    assert [c for c in frame if c.startswith("q")] == ["q05", "q10", "q50", "q90", "q95"]
+    assert frame.count()[["q05", "q10", "q50"]].to_list() == [24, 24, 48]
 
 
 def test_actuals_of_the_day_ahead_path_are_means_of_whole_hours() -> None:

@@ -1,4 +1,4 @@
-"""Curves on their way to the lake: nothing is lost between a forecast and its rows."""
+"""Curves in Arrow: the structs and the rows of the lake hold what the curves hold."""
 
 from __future__ import annotations
 
