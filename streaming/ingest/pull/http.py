@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from random import uniform
 from time import time
 from typing import TypeVar
 
 import httpx2
+import stamina
 import structlog
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, stop_after_delay
-from tenacity.wait import wait_base, wait_exponential_jitter
 
 from dualcast import __version__
 from streaming.ingest.signals import Stop, Stopped
@@ -96,19 +96,30 @@ class Api:
         UnavailableError where it stays so, RefusedError where the source calls the question wrong, Stopped.
         """
         patience = self._patience
-        retrying = Retrying(
-            sleep=self._pause,
-            stop=stop_after_attempt(patience.attempts) | stop_after_delay(patience.most),
-            wait=_AsAsked(patience),
-            retry=retry_if_exception_type(_PassingError),
-            before_sleep=lambda state: _warn(path, state),
-            reraise=True,
-        )
+
+        def pause(error: Exception) -> bool | float:
+            """Wait before the next attempt, until stopped at most; stamina has nothing left to wait for then."""
+            if not isinstance(error, _PassingError) or attempt.num == patience.attempts:
+                return isinstance(error, _PassingError)
+            jitter = uniform(0, patience.wait_first)  # noqa: S311 -- not a secret
+            seconds = max(min(attempt.next_wait + jitter, patience.wait_most), error.retry_after or 0.0)
+            _log.warning("asking again", path=path, error=str(error), attempt=attempt.num, seconds=round(seconds, 1))
+            self._stop.wait(seconds)
+            return 0.0
+
         try:
-            answer: Answer = retrying(self._ask, path, read, params, also)
+            for attempt in stamina.retry_context(
+                on=pause,
+                attempts=patience.attempts,
+                timeout=patience.most,
+                wait_initial=patience.wait_first,
+                wait_max=patience.wait_most,
+            ):
+                with attempt:
+                    return self._ask(path, read, params, also)
         except _PassingError as error:
             raise UnavailableError(f"{self._client.base_url.host}: {path}: {error}") from None
-        return answer
+        raise AssertionError("unreachable")
 
     def _ask(
         self, path: str, read: Callable[[httpx2.Response], Answer], params: Query | None, also: frozenset[int]
@@ -135,29 +146,12 @@ class Api:
             return UnavailableError(f"{self._client.base_url.host}: {text}, to be asked again in {seconds:.0f} s")
         return _PassingError(text, seconds)
 
-    def _pause(self, seconds: float) -> None:
-        self._stop.wait(seconds)
-
     def _wait_for_our_turn(self) -> None:
         while not self._stop.requested:
             if self._limiter.hit(self._limit):
                 return
             self._stop.wait(max(self._limiter.get_window_stats(self._limit).reset_time - time(), 0.01))
         raise Stopped
-
-
-class _AsAsked(wait_base):
-    """As long as the source asks for, else ever longer with jitter."""
-
-    def __init__(self, patience: Patience) -> None:
-        self._jittered = wait_exponential_jitter(
-            initial=patience.wait_first, max=patience.wait_most, jitter=patience.wait_first
-        )
-
-    def __call__(self, retry_state: RetryCallState) -> float:
-        error = retry_state.outcome.exception() if retry_state.outcome else None
-        asked = error.retry_after if isinstance(error, _PassingError) else None
-        return max(self._jittered(retry_state), asked or 0.0)
 
 
 def _retry_after(answer: httpx2.Response) -> float | None:
@@ -170,9 +164,3 @@ def _retry_after(answer: httpx2.Response) -> float | None:
     except (ValueError, KeyError, TypeError):
         return None
     return max((moment - now).total_seconds(), 0.0)
-
-
-def _warn(path: str, state: RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome else None
-    pause = state.next_action.sleep if state.next_action else 0.0
-    _log.warning("asking again", path=path, error=str(error), attempt=state.attempt_number, seconds=round(pause, 1))
