@@ -19,7 +19,7 @@ from batch.engine.incremental import drain, kafka_stream
 from batch.forecasts.frames import ENCODED, store_curves
 from batch.lake.gold_intraday import archive_features
 from batch.runs.day_ahead import DayAheadJob
-from batch.runs.steps import one_at_a_time
+from batch.runs.steps import writing
 from dualcast.adapters.feature_store import apply_definitions
 from dualcast.adapters.kafka.wire.decoder import Decoder, DecodingError, check_key
 from dualcast.adapters.lake import lake_paths
@@ -59,7 +59,7 @@ def archive_stream(job: DayAheadJob) -> None:
 
     Once a local day this widens or narrows the intervals of intraday curves. Raises RegistryAwayError.
     """
-    with one_at_a_time(job.settings, job.steps):
+    with writing(job.settings, job.steps):
         job.take_in()
         with job.steps.step("gold intraday") as say:
             say(f"{archive_features(job.spark, job.settings, job.use_case):,} feature rows")

@@ -19,7 +19,7 @@ from batch.quality.page import write_page
 from batch.quality.verdicts import Key, Verdict
 from batch.runs.cutoffs import not_due
 from batch.runs.outcome import Missing, Outcome
-from batch.runs.steps import Steps, one_at_a_time
+from batch.runs.steps import Steps, writing
 from dualcast.adapters.feature_store import apply_definitions
 from dualcast.catalogue import UseCase
 from dualcast.records import Topic
@@ -55,7 +55,7 @@ class DayAheadJob:
 
         Raises NothingToDoError.
         """
-        with one_at_a_time(self.settings, self.steps):
+        with writing(self.settings, self.steps):
             self.take_in()
             with self.steps.step("quality of silver") as say:
                 say(str(self.gates.silver()))
@@ -77,7 +77,7 @@ class DayAheadJob:
         Raises TooEarlyError, FileNotFoundError where there is no data at all, and what ``inference.infer`` raises.
         """
         early = not_due(self.use_case, days, self.settings.clock.now())
-        with one_at_a_time(self.settings, self.steps):
+        with writing(self.settings, self.steps):
             self.take_in()
             refused = {**self._refused_by_silver(days), **early}
             months = [list(month) for _, month in groupby(days, key=lambda day: (day.year, day.month))]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 
 from opentelemetry import trace
 from rich.console import Console
 
+from dualcast.adapters.lake_lock import lake_lock
 from dualcast.settings import Settings
 
 _tracer = trace.get_tracer(__name__)
@@ -59,15 +59,6 @@ class Steps:
         self._console.print(text, highlight=False)
 
 
-@contextmanager
-def one_at_a_time(settings: Settings, steps: Steps) -> Iterator[None]:
-    """Let one run at a time write to the lake: a second one on this machine waits. Ends with its process."""
-    folder = settings.state_dir / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "batch.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            steps.note("another run is writing to the lake; waiting for it to end")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def writing(settings: Settings, steps: Steps) -> AbstractContextManager[None]:
+    """Hold the lock of the lake. A run that finds it taken shows that it waits."""
+    return lake_lock(settings, lambda: steps.note("another run is writing to the lake; waiting for it to end"))
