@@ -1,0 +1,25 @@
+"""The examples in docstrings are right. Only modules that have one are imported."""
+
+from __future__ import annotations
+
+import doctest
+from importlib import import_module
+
+import pytest
+
+from tests.conftest import ROOT
+
+ROOMS = ("dualcast", "streaming", "batch", "feature_repo", "models", "services", "infra")
+
+
+def with_examples() -> list[str]:
+    files = (file.relative_to(ROOT) for room in ROOMS for file in sorted((ROOT / room).rglob("*.py")))
+    return [".".join(f.with_suffix("").parts) for f in files if ">>> " in (ROOT / f).read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("module", with_examples())
+def test_the_examples_of_a_module_give_what_they_show(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    results = doctest.testmod(import_module(module))
+    assert results.attempted
+    assert not results.failed
