@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from enum import StrEnum
+from graphlib import TopologicalSorter
 from subprocess import Popen
 
 from rich.table import Table
@@ -49,10 +50,16 @@ class Step:
 
 
 class Runner:
-    """Runs steps in the order of their needs, and shows how far they are."""
+    """Runs each step as soon as the steps that it comes after are done, and shows their progress.
+
+    Raises graphlib.CycleError where steps wait for each other, KeyError where one comes after an unknown step.
+    """
 
     def __init__(self, steps: Sequence[Step], state: StateDir, environment: Mapping[str, str]) -> None:
         self.steps = list(steps)
+        self._by_name = {step.name: step for step in self.steps}
+        self._order = TopologicalSorter({step.name: step.after for step in self.steps})
+        self._order.prepare()
         self._state = state
         self._environment = environment
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="step")
@@ -66,11 +73,10 @@ class Runner:
 
     def tick(self) -> None:
         """Start what can start and note what has ended. Raises StepError where a step failed."""
-        done = {step.name for step in self.steps if step.progress == Progress.DONE}
+        for name in self._order.get_ready():
+            self._start(self._by_name[name])
         for step in self.steps:
-            if step.progress == Progress.WAITING and set(step.after) <= done:
-                self._start(step)
-            elif step.progress == Progress.RUNNING:
+            if step.progress == Progress.RUNNING:
                 step.seconds = time.monotonic() - step.started
                 self._look_at(step)
 
@@ -132,6 +138,8 @@ class Runner:
             error = running.exception()
             failure = str(error) if error else ""
         step.progress = Progress.FAILED if failure else Progress.DONE
+        if not failure:
+            self._order.done(step.name)
         self.on_change(step)
         if failure:
             raise StepError(self._why(step, failure))
