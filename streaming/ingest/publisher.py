@@ -48,7 +48,7 @@ class Publisher:
         self._tracer = trace.get_tracer(__name__)
         meter = metrics.get_meter(__name__)
         self._published = meter.create_counter("dualcast.ingest.observations", unit="{observation}")
-        self._refused = meter.create_counter("dualcast_dead_letters", description="records refused, by reason")
+        self._refused = meter.create_counter("dualcast.dead_letters", description="records refused, by reason")
 
     def __enter__(self) -> Self:
         return self

@@ -49,8 +49,8 @@ class IntradayFeatures(KeyedProcessFunction):  # type: ignore[misc]
         if not structlog.is_configured():  # where this is not the process that configured itself at its start
             telemetry.configure(self._settings, COMPONENT)
         meter = metrics.get_meter(COMPONENT)
-        self._made = meter.create_counter("dualcast_feature_rows", description="feature rows made")
-        self._refused = meter.create_counter("dualcast_dead_letters", description="records refused, by reason")
+        self._made = meter.create_counter("dualcast.feature_rows", description="feature rows made")
+        self._refused = meter.create_counter("dualcast.dead_letters", description="records refused, by reason")
         descriptor = ValueStateDescriptor("intraday", Types.PICKLED_BYTE_ARRAY())
         self._stored = runtime_context.get_state(descriptor)
         self._states: dict[str, IntradayState] = {}
