@@ -18,10 +18,10 @@ import typer
 from rich.console import Console
 
 from batch.runs.cutoffs import TooEarlyError, not_due
-from batch.runs.steps import Steps
 from dualcast.catalogue import UseCase
 from dualcast.console import UseCaseName, configured, exit_on
 from dualcast.settings import Settings
+from dualcast.steps import Steps
 from dualcast.timegrid import parse_moment
 
 if TYPE_CHECKING:
@@ -154,9 +154,9 @@ def _job(settings: Settings, use_case: UseCase) -> Iterator[DayAheadJob]:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
     steps = Steps(Console(stderr=True))
-    with steps.step("spark") as say:
+    with steps.step("spark") as report:
         spark = _started(settings)
-        say(f"{spark.version} on {settings.spark_master}")
+        report(f"{spark.version} on {settings.spark_master}")
     from batch.runs.day_ahead import DayAheadJob, NothingToDoError  # noqa: PLC0415 -- while the JVM starts
 
     with exit_on(NothingToDoError, *_ERRORS):

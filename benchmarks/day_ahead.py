@@ -19,12 +19,12 @@ from rich.console import Console
 
 from batch.engine.session import spark_session
 from batch.runs.day_ahead import DayAheadJob
-from batch.runs.steps import Steps
 from benchmarks.embedded import USE_CASES, embedded
 from benchmarks.results import Row
 from benchmarks.serving import until_it_answers
 from dualcast.adapters.kafka.topics import create_topics
 from dualcast.catalogue import UseCase, load_use_case
+from dualcast.steps import Steps
 from dualcast.timegrid import local_date
 
 _DUALCAST = str(Path(sys.executable).with_name("dualcast"))

@@ -14,6 +14,7 @@ from rich.table import Table
 from dualcast.catalogue import Path_, load_use_case
 from dualcast.console import AsJson, UseCaseName, configured, exit_on
 from dualcast.settings import load_settings
+from dualcast.steps import Steps
 from dualcast.timegrid import as_utc
 from models.evaluation.score_table import score_table
 from models.evaluation.scoring import FaultyForecastsError, read_actuals, read_forecasts, scores_by_group
@@ -79,8 +80,8 @@ def _train(path: Path_, use_case: str | None, until: datetime | None, *, as_json
     settings, case = configured(use_case, "training")
     moment = settings.clock.now() if until is None else as_utc(until)
     console = Console(stderr=True)
-    with exit_on(*_ERRORS, FeatureStoreError), console.status("starting") as spinner:
-        done = train(settings, case, path, moment, spinner.update)
+    with exit_on(*_ERRORS, FeatureStoreError):
+        done = train(settings, case, path, moment, Steps(console))
     held_out = done.fitted.metrics
     summary = {
         "model": done.name,

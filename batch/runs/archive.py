@@ -19,7 +19,6 @@ from batch.engine.incremental import drain, kafka_stream
 from batch.forecasts.frames import ENCODED, store_curves
 from batch.lake.gold_intraday import archive_features
 from batch.runs.day_ahead import DayAheadJob
-from batch.runs.steps import writing
 from dualcast.adapters.feature_store import apply_definitions
 from dualcast.adapters.kafka.wire.decoder import Decoder, DecodingError, check_key
 from dualcast.adapters.lake import lake_paths
@@ -59,19 +58,19 @@ def archive_stream(job: DayAheadJob) -> None:
 
     Once a local day this widens or narrows the intervals of intraday curves. Raises RegistryAwayError.
     """
-    with writing(job.settings, job.steps):
+    with job.writing():
         job.take_in()
-        with job.steps.step("gold intraday") as say:
-            say(f"{archive_features(job.spark, job.settings, job.use_case):,} feature rows")
-        with job.steps.step("intraday curves") as say:
-            say(f"{archive_curves(job.spark, job.settings, job.use_case):,} curves")
-        with job.steps.step("feature store") as say:
+        with job.steps.step("gold intraday") as report:
+            report(f"{archive_features(job.spark, job.settings, job.use_case):,} feature rows")
+        with job.steps.step("intraday curves") as report:
+            report(f"{archive_curves(job.spark, job.settings, job.use_case):,} curves")
+        with job.steps.step("feature store") as report:
             apply_definitions(job.settings, job.use_case.use_case)
-            say(f"definitions of {job.use_case.use_case} applied")
-        with job.steps.step("intraday intervals") as say:
+            report(f"definitions of {job.use_case.use_case} applied")
+        with job.steps.step("intraday intervals") as report:
             from batch.forecasts.interval_factors import adapt_intervals  # noqa: PLC0415 -- workers that decode need no models
 
-            say(f"new factors of {adapt_intervals(job.spark, job.settings, job.use_case):,} entities")
+            report(f"new factors of {adapt_intervals(job.spark, job.settings, job.use_case):,} entities")
 
 
 def archive_curves(spark: SparkSession, settings: Settings, use_case: UseCase) -> int:

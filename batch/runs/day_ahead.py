@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from itertools import groupby
@@ -19,11 +20,12 @@ from batch.quality.page import write_page
 from batch.quality.verdicts import Key, Verdict
 from batch.runs.cutoffs import not_due
 from batch.runs.outcome import Missing, Outcome
-from batch.runs.steps import Steps, writing
 from dualcast.adapters.feature_store import apply_definitions
+from dualcast.adapters.lake_lock import lake_lock
 from dualcast.catalogue import UseCase
 from dualcast.records import Topic
 from dualcast.settings import Settings
+from dualcast.steps import Steps
 
 # What came true on the last days was not known when their rows were made: they are written again.
 _DAYS_TO_COMPLETE = 2
@@ -55,19 +57,19 @@ class DayAheadJob:
 
         Raises NothingToDoError.
         """
-        with writing(self.settings, self.steps):
+        with self.writing():
             self.take_in()
-            with self.steps.step("quality of silver") as say:
-                say(str(self.gates.silver()))
+            with self.steps.step("quality of silver") as report:
+                report(str(self.gates.silver()))
             days = delivery_days(self.spark, self.settings, self.use_case, until)
             if not days:
                 raise NothingToDoError(
                     f"no observation of {self.use_case.use_case} was published before the first cutoff"
                 )
             self._gold(days)
-            with self.steps.step("feature store") as say:
+            with self.steps.step("feature store") as report:
                 apply_definitions(self.settings, self.use_case.use_case)
-                say(f"definitions of {self.use_case.use_case} applied")
+                report(f"definitions of {self.use_case.use_case} applied")
             write_page(self.settings)
 
     def curves(self, days: Sequence[date]) -> Outcome:
@@ -77,7 +79,7 @@ class DayAheadJob:
         Raises TooEarlyError, FileNotFoundError where there is no data at all, and what ``inference.infer`` raises.
         """
         early = not_due(self.use_case, days, self.settings.clock.now())
-        with writing(self.settings, self.steps):
+        with self.writing():
             self.take_in()
             refused = {**self._refused_by_silver(days), **early}
             months = [list(month) for _, month in groupby(days, key=lambda day: (day.year, day.month))]
@@ -88,9 +90,9 @@ class DayAheadJob:
                 done, lacking = self._curves_of(month, refused)
                 inferred.append(done)
                 missing += lacking
-            with self.steps.step("quality page") as say:
+            with self.steps.step("quality page") as report:
                 page = write_page(self.settings)
-                say(page)
+                report(page)
         return Outcome(
             use_case=self.use_case.use_case,
             days=days,
@@ -101,20 +103,25 @@ class DayAheadJob:
             quality_page=page,
         )
 
+    def writing(self) -> AbstractContextManager[None]:
+        """Hold the lock of the lake. A run that finds it taken shows that it waits."""
+        note = "another run is writing to the lake; waiting until it ends"
+        return lake_lock(self.settings, lambda: self.steps.note(note))
+
     def take_in(self) -> None:
         """Bring Bronze and Silver up to Kafka."""
-        with self.steps.step("bronze") as say:
+        with self.steps.step("bronze") as report:
             taken = ingest(self.spark, self.settings)
-            say(f"{taken.observations:,} observations, {taken.undecodable:,} undecodable messages")
-        with self.steps.step("silver") as say:
+            report(f"{taken.observations:,} observations, {taken.undecodable:,} undecodable messages")
+        with self.steps.step("silver") as report:
             refined = refine(self.spark, self.settings, self.use_case)
-            say(f"{refined.kept:,} kept, {refined.refused:,} refused")
+            report(f"{refined.kept:,} kept, {refined.refused:,} refused")
 
     def _refused_by_silver(self, days: Sequence[date]) -> dict[Key, str]:
         cutoffs = [self.use_case.cutoff(entity, day) for entity in self.use_case.entities for day in days]
-        with self.steps.step("quality of silver") as say:
+        with self.steps.step("quality of silver") as report:
             verdict = self.gates.silver(min(cutoffs) - _RECENT, max(cutoffs))
-            say(str(verdict))
+            report(str(verdict))
         return {(*key, day): f"silver: {', '.join(why)}" for key, why in verdict.refused.items() for day in days}
 
     def _curves_of(self, days: Sequence[date], refused: Mapping[Key, str]) -> tuple[Inferred, list[Missing]]:
@@ -124,19 +131,19 @@ class DayAheadJob:
         gold = self._gold([*before, *days])
         why = {**refused, **{key: f"gold: {', '.join(reasons)}" for key, reasons in gold.refused.items()}}
         asked = [(entity.id, day) for day in days for entity in self.use_case.entities]
-        with self.steps.step("inference") as say:
+        with self.steps.step("inference") as report:
             inferred = infer(self.gates, [key for key in asked if key not in why], self.published)
-            say(str(inferred))
+            report(str(inferred))
         why |= {key: f"curve: {', '.join(reasons)}" for key, reasons in inferred.refused.items()}
         why |= dict.fromkeys(inferred.without, "no data, or none that tells its level")
         return inferred, [Missing(*key, why[key]) for key in asked if key in why]
 
     def _gold(self, days: Sequence[date]) -> Verdict:
         """Build and judge the rows of some days."""
-        with self.steps.step("gold") as say:
+        with self.steps.step("gold") as report:
             built = build_day_ahead(self.spark, self.settings, self.use_case, days)
-            say(f"{built.rows:,} rows of {len(days):,} delivery days from {built.data_version}")
-        with self.steps.step("quality of gold") as say:
+            report(f"{built.rows:,} rows of {len(days):,} delivery days from {built.data_version}")
+        with self.steps.step("quality of gold") as report:
             verdict = self.gates.gold(days)
-            say(str(verdict))
+            report(str(verdict))
         return verdict

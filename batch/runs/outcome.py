@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
 
-from batch.runs.steps import Step
+from dualcast.steps import Step
 
 # Neither success nor an error: a run that did all it could, and some curves are missing.
 SOME_MISSING = 3
@@ -49,7 +49,8 @@ class Outcome:
             "published": self.published,
             "already_published": self.already_published,
             "missing": [{**asdict(curve), "delivery_day": curve.delivery_day.isoformat()} for curve in self.missing],
-            "steps": [asdict(step) for step in steps],
+            # schedulers read the result of a step under this key
+            "steps": [{"name": step.name, "seconds": step.seconds, "said": step.result} for step in steps],
             "seconds": round(sum(step.seconds for step in steps), 1),
             "quality_page": self.quality_page,
         }

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -20,6 +18,7 @@ from dualcast.adapters.model_registry import Run
 from dualcast.catalogue import Path_, UseCase
 from dualcast.lifecycle.registered_model import model_name
 from dualcast.settings import Settings
+from dualcast.steps import Steps
 from models.inputs import Layout, per_target
 from models.prediction.code_version import code_version
 from models.training.fitting import Examples, Fitted, TooFewExamplesError, fit_model
@@ -28,8 +27,6 @@ from models.training.publishing import publish_model
 # Rows that show, in the registry, what the model reads.
 _EXAMPLE_ROWS = 3
 _log = structlog.get_logger(__name__)
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -43,28 +40,29 @@ class Trained:
     seconds: dict[str, float]
 
 
-def train(settings: Settings, use_case: UseCase, path: Path_, until: datetime, progress: Progress) -> Trained:
-    """Learn from what was known at ``until`` and publish the model as champion.
+def train(settings: Settings, use_case: UseCase, path: Path_, until: datetime, steps: Steps) -> Trained:
+    """Fit a model on what was known at ``until``, and publish it as champion.
 
-    ``progress`` is told what is being done. Raises FileNotFoundError where Gold is empty, TooFewExamplesError,
-    ForecasterError, FeatureStoreError, RegistryAwayError.
+    Raises FileNotFoundError where Gold is empty, TooFewExamplesError, ForecasterError, FeatureStoreError,
+    RegistryAwayError.
     """
     layout = Layout.of(use_case, path)
-    clock = _StopWatch(progress)
-    keys = known_by(use_case, path, training_keys(settings, use_case.use_case, path), until)
-    clock.next(f"reading the features of {len(keys):,} rows from the feature store")
-    frame = training_frame(settings, use_case.use_case, path, keys)
-    examples = Examples.of(layout, use_case, frame, target_column(path))
-    clock.next(f"learning from {len(examples.inputs):,} rows")
-    fitted = fit_model(use_case, path, layout, examples, os.cpu_count() or 1)
-    clock.next("publishing the model")
-    data_version = _fingerprint(keys["data_version"])
-    run = _run(use_case, path, until, fitted, frame.tail(_EXAMPLE_ROWS), data_version)
-    name = model_name(use_case.use_case, path)
-    number = publish_model(settings, name, run, fitted.model)
-    clock.next("done")
-    _log.info("trained", name=name, version=number, examples=fitted.examples, **clock.seconds)
-    return Trained(name, number, fitted, data_version, clock.seconds)
+    with steps.step("reading") as report:
+        keys = known_by(use_case, path, training_keys(settings, use_case.use_case, path), until)
+        frame = training_frame(settings, use_case.use_case, path, keys)
+        examples = Examples.of(layout, use_case, frame, target_column(path))
+        report(f"{len(examples.inputs):,} rows of Gold")
+    with steps.step("learning"):
+        fitted = fit_model(use_case, path, layout, examples, os.cpu_count() or 1)
+    with steps.step("publishing") as report:
+        data_version = _fingerprint(keys["data_version"])
+        run = _run(use_case, path, until, fitted, frame.tail(_EXAMPLE_ROWS), data_version)
+        name = model_name(use_case.use_case, path)
+        number = publish_model(settings, name, run, fitted.model)
+        report(f"{name} version {number}")
+    seconds = {name: round(seconds, 1) for name, seconds in steps.seconds.items()}
+    _log.info("trained", name=name, version=number, examples=fitted.examples, **seconds)
+    return Trained(name, number, fitted, data_version, seconds)
 
 
 def known_by(use_case: UseCase, path: Path_, keys: pd.DataFrame, until: datetime) -> pd.DataFrame:
@@ -123,21 +121,3 @@ def _fingerprint(versions: pd.Series) -> str:
     if len(found) == 1:
         return found[0]
     return f"{len(found)} versions {hashlib.sha256(','.join(found).encode()).hexdigest()[:12]}"
-
-
-class _StopWatch:
-    """Tells what comes next, and remembers how long each step took."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._step = "reading the rows of Gold"
-        self._since = time.perf_counter()
-        self.seconds: dict[str, float] = {}
-        progress(self._step)
-
-    def next(self, step: str) -> None:
-        """End the step that runs and begin another."""
-        now = time.perf_counter()
-        self.seconds[self._step.split()[0]] = self.seconds.get(self._step.split()[0], 0.0) + round(now - self._since, 1)
-        self._step, self._since = step, now
-        self._progress(step)

@@ -21,7 +21,6 @@ from batch.engine.session import spark_session
 from batch.forecasts.published import PublishedCurves
 from batch.runs.day_ahead import DayAheadJob
 from batch.runs.outcome import SOME_MISSING
-from batch.runs.steps import Steps
 from dualcast.adapters.kafka.readers import published, published_forecasts
 from dualcast.adapters.lake import day_ahead_rows, forecast_rows, lake_paths
 from dualcast.adapters.model_registry import load
@@ -30,6 +29,7 @@ from dualcast.curves.forecast import Forecast
 from dualcast.lifecycle.registered_model import model_name
 from dualcast.records import Topic
 from dualcast.settings import Settings
+from dualcast.steps import Steps
 from models.prediction.day_ahead import day_ahead_curves
 from models.prediction.interval_factors import interval_factors
 from tests.feature_job import publish

@@ -13,10 +13,10 @@ from rich.console import Console
 from batch.engine.session import spark_session
 from batch.lake.gold_day_ahead import build_day_ahead
 from batch.runs.day_ahead import DayAheadJob
-from batch.runs.steps import Steps
 from dualcast.adapters.lake import day_ahead_rows
 from dualcast.catalogue import Entity, UseCase
 from dualcast.settings import Settings
+from dualcast.steps import Steps
 from dualcast.timegrid import day_bounds
 from tests.feature_job import publish
 from tests.histories import history, in_canonical_order

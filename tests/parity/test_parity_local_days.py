@@ -13,7 +13,6 @@ from rich.console import Console
 
 from batch.engine.session import spark_session
 from batch.runs.day_ahead import DayAheadJob
-from batch.runs.steps import Steps
 from dualcast.adapters.feature_store import training_frame
 from dualcast.adapters.lake import training_keys
 from dualcast.catalogue import UseCase, load_use_case
@@ -21,6 +20,7 @@ from dualcast.features.as_of import day_ahead_features
 from dualcast.features.plan import FeaturePlan
 from dualcast.observations.actuals import target_values
 from dualcast.settings import Settings
+from dualcast.steps import Steps
 from dualcast.timegrid import DAY
 from tests.conftest import ROOT
 from tests.feature_job import publish

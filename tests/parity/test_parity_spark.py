@@ -19,7 +19,6 @@ from batch.lake.gold_day_ahead import build_day_ahead
 from batch.runs.archive import archive_stream
 from batch.runs.day_ahead import DayAheadJob
 from batch.runs.skew import measure_skew
-from batch.runs.steps import Steps
 from dualcast.adapters.kafka.producer import RecordProducer
 from dualcast.adapters.kafka.wire.encoder import Encoder
 from dualcast.adapters.kafka.wire.feature_messages import FeatureMessages
@@ -34,6 +33,7 @@ from dualcast.features.state import IntradayState, Rows
 from dualcast.lifecycle.registered_model import model_name
 from dualcast.records import FeatureRow, Topic
 from dualcast.settings import Settings
+from dualcast.steps import Steps
 from dualcast.timegrid import Clock
 from models.evaluation.actuals import with_actuals
 from models.prediction.interval_factors import interval_factors
@@ -131,7 +131,7 @@ def test_intervals_follow_the_published_record_as_the_plain_functions_do(
     job: DayAheadJob, use_case: UseCase, entity: Entity, observations: pd.DataFrame
 ) -> None:
     quick = small(use_case)
-    train(job.settings, quick, "intraday", UNTIL, lambda _: None)
+    train(job.settings, quick, "intraday", UNTIL, job.steps)
     model = load(job.settings, model_name(use_case.use_case, "intraday"))
     rows = gold(job.settings, f"intraday/use_case={use_case.use_case}")
     hourly = rows[(rows["valid_time"] <= UNTIL) & (rows["valid_time"].dt.minute == 0)]

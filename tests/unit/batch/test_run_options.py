@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from batch.commands import app
 from batch.runs.cutoffs import TooEarlyError, not_due
 from batch.runs.outcome import SOME_MISSING, Missing, Outcome
-from batch.runs.steps import Step
 from dualcast.catalogue import Entity, UseCase
+from dualcast.steps import Step
 
 DAY = date(2022, 6, 3)
 
