@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
 
 import numpy as np
@@ -11,9 +11,10 @@ import pandas as pd
 from dualcast.arrays import Floats, Micros, Slots
 from dualcast.catalogue import Entity, UseCase
 from dualcast.observations.aggregation import coarsen
-from dualcast.observations.columns import MICRO, micros_of
+from dualcast.observations.columns import MICRO, Columns, micros_of
+from dualcast.observations.grid import sound_on_grid
 from dualcast.observations.validation import YARDSTICK_AGE, implausible
-from dualcast.observations.vintages import History, counts_as_reference, newest
+from dualcast.observations.vintages import History, counts_as_reference
 from dualcast.timegrid import Grid
 
 
@@ -31,7 +32,7 @@ def actuals(use_case: UseCase, entity: Entity, histories: Mapping[str, History],
     if not len(slots):
         return pd.DataFrame({"valid_time": grid.starts(slots)} | {name: np.empty(0) for name in held})
     first, last = int(slots.min()) // ratio, int(slots.max()) // ratio
-    fine = {name: newest_values(h, first * ratio, (last + 1) * ratio) for name, h in held.items()}
+    fine = {name: _dense(h.slot, h.value, first * ratio, (last + 1) * ratio) for name, h in held.items()}
     fine = {name: _plausible(use_case, name, fine) for name in fine}
     whole = {name: coarsen(values, ratio, use_case.variables[name].aggregate) for name, values in fine.items()}
     starts = Grid(resolution, entity.time_zone).starts(np.arange(first, last + 1))
@@ -39,12 +40,17 @@ def actuals(use_case: UseCase, entity: Entity, histories: Mapping[str, History],
     return frame.dropna(how="all", subset=list(whole)).reset_index(drop=True)
 
 
-def newest_values(history: History, begin: int, end: int) -> Floats:
-    """The newest vintage of each of the slots [begin, end), NaN where there is none."""
-    values = np.full(end - begin, np.nan)
-    chosen = newest(history.published, history.slot)
-    values[history.slot[chosen] - begin] = history.value[chosen]
-    return values
+def histories(
+    use_case: UseCase, entity: Entity, messages: Iterable[Columns], variables: Collection[str]
+) -> dict[str, History]:
+    """The sound vintages of some variables on the use case's grid, from an entity's messages in order of arrival."""
+    found: dict[str, list[tuple[Micros, Slots, Floats]]] = {name: [] for name in variables}
+    for message in messages:
+        placed = sound_on_grid(use_case, entity, message)
+        for name, parts in found.items():
+            rows = np.flatnonzero(message.variable[placed.source] == name)
+            parts.append((message.published_at[placed.source[rows]], placed.slot[rows], placed.value[rows]))
+    return {name: History.of(*map(np.concatenate, zip(*parts, strict=True))) for name, parts in found.items()}
 
 
 def target_values(use_case: UseCase, observations: pd.DataFrame, resolution: timedelta) -> pd.Series:
@@ -53,34 +59,31 @@ def target_values(use_case: UseCase, observations: pd.DataFrame, resolution: tim
     ``observations`` are those of one entity on the use case's grid, with every vintage: variable, valid_time,
     published_at, value.
     """
-    target = observations[observations["variable"] == use_case.target]
-    starts, published = micros_of(target["valid_time"]), micros_of(target["published_at"])
-    chosen = newest(published, starts)
-    starts, values = starts[chosen], target["value"].to_numpy(dtype=np.float64)[chosen]
+    # starts serve as slots, since a frame does not say in which zone its local days are
+    newest = History.of_frame(observations, use_case.target, micros_of(observations["valid_time"])).newest()
+    starts, values = newest.slot, newest.value
     if resolution > use_case.grid and len(starts):
-        starts, values = _coarser(use_case, starts, values, resolution)
+        step, ratio = use_case.grid // MICRO, resolution // use_case.grid
+        first, last = (int(start) // (ratio * step) for start in (starts[0], starts[-1]))
+        fine = _dense(starts // step, values, first * ratio, (last + 1) * ratio)
+        starts = np.arange(first, last + 1) * (ratio * step)
+        values = coarsen(fine, ratio, use_case.variables[use_case.target].aggregate)
     index = pd.DatetimeIndex(starts.view("M8[us]")).tz_localize("UTC")
     return pd.Series(values, index=index, name=use_case.target).dropna()
 
 
-def _coarser(use_case: UseCase, starts: Micros, values: Floats, resolution: timedelta) -> tuple[Micros, Floats]:
-    """Rising starts of grid intervals within the day and their values, at a coarser resolution."""
-    step, ratio = use_case.grid // MICRO, resolution // use_case.grid
-    slot: Slots = starts // step
-    first, last = int(slot[0]) // ratio, int(slot[-1]) // ratio
-    fine = np.full((last + 1 - first) * ratio, np.nan)
-    fine[slot - first * ratio] = values
-    return np.arange(first, last + 1) * (step * ratio), coarsen(
-        fine, ratio, use_case.variables[use_case.target].aggregate
-    )
+def _dense(slot: Slots, value: Floats, begin: int, end: int) -> Floats:
+    """The value of each of the slots [begin, end), NaN where there is none."""
+    values = np.full(end - begin, np.nan)
+    values[slot - begin] = value
+    return values
 
 
 def _counting(use_case: UseCase, grid: Grid, name: str, history: History) -> History:
-    """The vintages that count as actuals or, of the reference, as a forecast made in time."""
-    if name != use_case.reference:
-        return history
-    counts = counts_as_reference(history.published, grid.starts_at(history.slot))
-    return History(history.published[counts], history.slot[counts], history.value[counts])
+    """The newest vintages that count as actuals or, of the reference, as a forecast made in time."""
+    if name == use_case.reference:
+        history = history.take(counts_as_reference(history.published, grid.starts_at(history.slot)))
+    return history.newest()
 
 
 def _plausible(use_case: UseCase, name: str, fine: Mapping[str, Floats]) -> Floats:

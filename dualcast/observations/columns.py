@@ -62,7 +62,10 @@ class Columns:
 
     def take(self, rows: Slots) -> Self:
         """Some of the observations, by index."""
-        return type(self)(*(getattr(self, field.name)[rows] for field in fields(self)))
+        taken = type(self)(*(getattr(self, field.name)[rows] for field in fields(self)))
+        if "spans" in self.__dict__:  # parsed already
+            taken.__dict__["spans"] = self.spans[rows]
+        return taken
 
     @cached_property
     def spans(self) -> Micros:

@@ -64,7 +64,7 @@ def place(grid: Grid, starts: Micros, spans: Micros, values: Floats, sums: Flags
     if len(of_days):
         ends = interval_ends(starts[of_days], spans[of_days], grid.zone)
         count[of_days] = grid.numbers_at(ends) - slot[of_days]
-    return Placed(slot, count, share(values, count, sums=sums))
+    return Placed(slot, count, share(values, count, sums=sums) if sums.any() else values)
 
 
 def sound_on_grid(use_case: UseCase, entity: Entity, columns: Columns, now: datetime | None = None) -> OnGrid:
@@ -75,6 +75,6 @@ def sound_on_grid(use_case: UseCase, entity: Entity, columns: Columns, now: date
     sound = np.flatnonzero(faults(use_case, columns, None if now is None else micros(now)) == SOUND)
     kept = columns.take(sound)
     grid = Grid(use_case.grid, entity.time_zone)
-    placed = place(grid, kept.valid_time, columns.spans[sound], kept.value, are_sums(use_case, kept.variable))
+    placed = place(grid, kept.valid_time, kept.spans, kept.value, are_sums(use_case, kept.variable))
     index, slot = placed.each_slot()
     return OnGrid(sound[index], slot, placed.value[index])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -32,36 +33,43 @@ def counts_as_reference(published: Micros, starts: Micros) -> Flags:
     return published <= starts
 
 
-def newest(published: Micros, *keys: Slots) -> Slots:
-    """The index of the newest vintage of each distinct key, in the order of the keys; the first key sorts first.
-
-    Rows are in the order of arrival.
-    """
-    arrived_last = -np.arange(len(published))
-    order = np.lexsort((arrived_last, published, *reversed(keys)))
-    is_last = np.ones(len(order), dtype=bool)
-    is_last[:-1] = np.any([np.diff(key[order]) != 0 for key in keys], axis=0)
-    chosen: Slots = order[is_last]
-    return chosen
-
-
 @dataclass(frozen=True)
 class History:
-    """All vintages of one variable in order of publication, (n,): microseconds, slots, values."""
+    """The vintages of one variable of an entity, each once, by publication and then slot.
+
+    published: microseconds (n,), slot: (n,), value: (n,)
+    """
 
     published: Micros
     slot: Slots
     value: Floats
 
     @classmethod
-    def of(cls, observations: pd.DataFrame, variable: str, slots: Slots) -> History:
-        """The vintages of a variable in a frame of observations, whose rows lie at ``slots``."""
+    def of(cls, published: Micros, slot: Slots, value: Floats) -> Self:
+        """From vintages in the order of their arrival."""
+        order = np.lexsort((slot, published))
+        published, slot, value = published[order], slot[order], value[order]
+        again = np.zeros(len(order), dtype=bool)
+        again[1:] = (np.diff(published) == 0) & (np.diff(slot) == 0)
+        return cls(published, slot, value) if not again.any() else cls(published[~again], slot[~again], value[~again])
+
+    @classmethod
+    def of_frame(cls, observations: pd.DataFrame, variable: str, slots: Slots) -> Self:
+        """The vintages of a variable in a frame of observations, in the order of their arrival, which lie at slots."""
         mine = (observations["variable"] == variable).to_numpy()
-        rows, slot = observations[mine], slots[mine]
-        published = micros_of(rows["published_at"])
-        # of equal vintages the first to arrive is applied last
-        order = np.lexsort((-np.arange(len(slot)), slot, published))
-        return cls(published[order], slot[order], rows["value"].to_numpy(dtype=np.float64)[order])
+        rows = observations[mine]
+        return cls.of(micros_of(rows["published_at"]), slots[mine], rows["value"].to_numpy(dtype=np.float64))
+
+    def take(self, rows: Slots | Flags) -> Self:
+        """Some of the vintages."""
+        return type(self)(self.published[rows], self.slot[rows], self.value[rows])
+
+    def newest(self) -> Self:
+        """The newest vintage of each slot, by slot."""
+        order = np.lexsort((self.published, self.slot))
+        last = np.ones(len(order), dtype=bool)
+        last[:-1] = np.diff(self.slot[order]) != 0
+        return self.take(order[last])
 
 
 class Replay:
@@ -70,7 +78,7 @@ class Replay:
     def __init__(self, observations: pd.DataFrame, variables: Sequence[str], grid: Grid) -> None:
         slots = grid.numbers(pd.DatetimeIndex(observations["valid_time"]))
         self.start, self._length = int(slots.min()), int(slots.max() - slots.min()) + 1
-        self._history = {name: History.of(observations, name, slots) for name in variables}
+        self._history = {name: History.of_frame(observations, name, slots) for name in variables}
         self._applied = dict.fromkeys(variables, 0)
         self.values = {name: np.full(self._length, np.nan) for name in variables}
         self.newest_input = UNKNOWN_TIME

@@ -15,7 +15,7 @@ from dualcast.arrays import Floats
 from dualcast.catalogue import UseCase
 from dualcast.observations.columns import Columns
 from dualcast.observations.validation import YARDSTICK_AGE, faults, implausible
-from dualcast.timegrid import Clock, duration, from_micros, micros
+from dualcast.timegrid import Clock, duration, from_micros, interval_end, micros
 
 _MICRO = 1_000_000
 
@@ -69,7 +69,9 @@ class SeriesBook:
     def newest_end(self, use_case: UseCase, entity_id: str) -> datetime | None:
         """The end of the newest measured interval."""
         series = self._series.get((use_case.use_case, entity_id, use_case.target))
-        return from_micros(series.newest) + use_case.grid if series and series.slots else None
+        if series is None or not series.slots:
+            return None
+        return interval_end(from_micros(series.newest), use_case.grid, use_case.entity(entity_id).time_zone)
 
     def known_until(self, use_case: UseCase, entity_id: str, variable: str) -> datetime | None:
         """The end of the newest interval of any variable that was heard of, sound or not."""
@@ -96,9 +98,10 @@ class SeriesBook:
     def _note(self, use_case: UseCase, entity_id: str, observations: Sequence[dict[str, Any]]) -> None:
         """Remember how far each variable reaches. A feed is one thread, so that nothing is noted at the same time."""
         newest = {o["variable"]: o for o in sorted(observations, key=lambda o: o["valid_time"])}
+        zone = use_case.entity(entity_id).time_zone
         for variable, observation in newest.items():
             key = use_case.use_case, entity_id, variable
-            end = observation["valid_time"] + duration(observation["resolution"])
+            end = interval_end(observation["valid_time"], duration(observation["resolution"]), zone)
             self._known_until[key] = max(end, self._known_until.get(key, end))
 
     def _take(self, use_case: UseCase, entity_id: str, observations: Sequence[dict[str, Any]]) -> None:

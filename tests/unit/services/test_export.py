@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from dualcast.records import ObservationBatch
+from dualcast.catalogue import load_use_case
+from dualcast.records import Observation, ObservationBatch
 from services.store.topic_export import NothingToExportError, actuals_frame, curves_frame, write
 from tests import services_world as world
 
@@ -57,6 +59,19 @@ def test_the_newest_sound_vintage_counts_and_a_late_reference_does_not() -> None
     assert frame.loc[slot, "load"] == 50000.0
     assert frame.loc[slot + quarter, "load"] == world.true_load(slot + quarter)
     assert frame.loc[slot, "load_forecast_tso"] == world.true_load(slot) * world.REFERENCE_RATIO
+
+
+def test_daily_actuals_keep_their_local_days_over_a_clock_change() -> None:
+    use_case = load_use_case("warehouses", world.USE_CASES)
+    entity = use_case.entities[0]
+    midnights = pd.date_range("2024-03-27", periods=9, tz=entity.time_zone).to_pydatetime()
+    days = [
+        Observation("orders", start, "P1D", 100.0 + k, use_case.unit, end, "test", simulated=True)
+        for k, (start, end) in enumerate(pairwise(m.astimezone(UTC) for m in midnights))
+    ]
+    frame = actuals_frame([ObservationBatch(entity.id, days).to_record()], use_case, "day-ahead")
+    assert frame["valid_time"].tolist() == [day.valid_time for day in days]
+    assert frame["orders"].tolist() == [day.value for day in days]
 
 
 def test_csv_has_utc_times(tmp_path: Path) -> None:
