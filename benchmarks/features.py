@@ -15,7 +15,8 @@ import numpy as np
 from benchmarks.results import Row
 from dualcast.catalogue import load_use_case
 from dualcast.features.intraday_plan import IntradayPlan
-from dualcast.features.state import IntradayState, Update
+from dualcast.features.state import IntradayState
+from dualcast.features.updates import Update
 from dualcast.timegrid import micros
 
 _DAYS = 120

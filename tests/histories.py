@@ -7,7 +7,9 @@ import pandas as pd
 
 from dualcast.catalogue import Entity, UseCase
 from dualcast.features.intraday_plan import IntradayPlan
-from dualcast.features.state import Update, update_of
+from dualcast.features.updates import Update, update_of
+from dualcast.observations.columns import Columns
+from dualcast.timegrid import iso_duration
 
 
 def history(use_case: UseCase, entity: Entity, start: str, days: int, seed: int = 7) -> pd.DataFrame:
@@ -51,16 +53,8 @@ def in_canonical_order(use_case: UseCase, observations: pd.DataFrame) -> pd.Data
 
 def as_update(use_case: UseCase, plan: IntradayPlan, observations: pd.DataFrame) -> Update:
     """The observations that a plan reads, as its state takes them."""
-    step = int(use_case.part("intraday").resolution.total_seconds())
-    update, _ = update_of(
-        plan,
-        step,
-        observations["variable"].to_numpy(dtype=object),
-        observations["valid_time"].dt.as_unit("us").astype("int64").to_numpy(),
-        np.full(len(observations), step * 1_000_000),
-        observations["value"].to_numpy(),
-        observations["published_at"].dt.as_unit("us").astype("int64").to_numpy(),
-    )
+    resolution = iso_duration(use_case.part("intraday").resolution)
+    update, _ = update_of(plan, Columns.from_frame(observations.assign(resolution=resolution)))
     return update
 
 

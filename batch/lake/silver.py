@@ -20,7 +20,7 @@ from batch.lake.quarantine import quarantine_folder, write_refused
 from dualcast.adapters.lake import LakePaths, exists, lake_paths
 from dualcast.catalogue import UseCase, load_catalogue
 from dualcast.observations.cleaning import VINTAGE, clean
-from dualcast.observations.validation import YARDSTICK_AGE
+from dualcast.observations.validation import YARDSTICK_AGE, variables_elsewhere
 from dualcast.settings import Settings
 
 _TIME = pa.timestamp("us", "UTC")
@@ -82,7 +82,7 @@ class _Cleaning:
 def refine(spark: SparkSession, settings: Settings, use_case: UseCase) -> Refined:
     """Bring Silver up to Bronze; return how much was kept and refused."""
     lake, context = lake_paths(settings), spark.sparkContext
-    elsewhere = _known_elsewhere(settings, use_case)
+    elsewhere = variables_elsewhere(load_catalogue(settings.use_cases).values(), use_case)
     others = sorted(set(elsewhere) - {entity.id for entity in use_case.entities})
     cleaning = _Cleaning(use_case, elsewhere, settings.clock.now(), context.accumulator(0), context.accumulator(0))
 
@@ -101,16 +101,6 @@ def refine(spark: SparkSession, settings: Settings, use_case: UseCase) -> Refine
     counter = metrics.get_meter(__name__).create_counter("dualcast.batch.quarantined")
     counter.add(cleaning.refused.value, {"use_case": use_case.use_case, "stage": "silver"})
     return Refined(cleaning.kept.value, cleaning.refused.value)
-
-
-def _known_elsewhere(settings: Settings, use_case: UseCase) -> dict[str, frozenset[str]]:
-    """entity_id -> the variables that other use cases have of it."""
-    known: dict[str, frozenset[str]] = {}
-    for other in load_catalogue(settings.use_cases).values():
-        if other.use_case != use_case.use_case:
-            for entity in other.entities:
-                known[entity.id] = known.get(entity.id, frozenset()) | frozenset(other.variables)
-    return known
 
 
 def _extent(fresh: DataFrame) -> Row:

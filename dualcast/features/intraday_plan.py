@@ -13,6 +13,7 @@ from dualcast.arrays import Floats, Slots
 from dualcast.catalogue import Entity, UseCase
 from dualcast.features.plan import FeaturePlan
 from dualcast.features.window import Window
+from dualcast.observations.aggregation import are_sums
 from dualcast.observations.validation import YARDSTICK_AGE
 from dualcast.timegrid import CLOCK_CHANGE
 
@@ -27,6 +28,8 @@ class IntradayPlan:
         part = use_case.part("intraday")
         self.features = FeaturePlan.of(use_case, "intraday")
         self.calendar = self.features.calendar(entity)
+        self.grid = self.features.grid(entity)
+        self.sums = are_sums(use_case, self.features.variables)
         self.horizons = part.horizons
         self.ahead = part.ahead // part.resolution
         self.week = YARDSTICK_AGE // part.resolution

@@ -14,29 +14,15 @@ from typing import Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dualcast.arrays import Floats, Slots, Texts
+from dualcast.arrays import Floats, Slots
 from dualcast.features.intraday_plan import IntradayPlan
+from dualcast.features.updates import Update
 from dualcast.observations.validation import IMPLAUSIBLE, implausible
 
 UNKNOWN = np.iinfo(np.int64).min
 _Number = TypeVar("_Number", np.float64, np.int64)
 # The numbers of a state besides its buffers, in the order in which they are stored.
 _HEAD = ("_start", "_newest", "_known", "_made", "_overdue", "_shown")
-
-
-@dataclass(frozen=True)
-class Update:
-    """Sound observations of one entity in order of arrival, as columns of equal length.
-
-    variable: index into ``plan.variables``; slot: first grid slot; span: how many slots the interval covers;
-    published: microseconds since 1970.
-    """
-
-    variable: Slots
-    slot: Slots
-    span: Slots
-    value: Floats
-    published: Slots
 
 
 @dataclass(frozen=True)
@@ -286,21 +272,3 @@ def _moved(buffer: NDArray[_Number], shift: int, width: int, empty: float) -> ND
 
 def _equal(a: dict[str, Floats], b: dict[str, Floats] | None) -> bool:
     return b is not None and all(np.array_equal(a[name], b[name], equal_nan=True) for name in a)
-
-
-def update_of(
-    plan: IntradayPlan,
-    step: int,
-    variables: Texts,
-    times: Slots,
-    spans: Slots,
-    values: Floats,
-    published: Slots,
-) -> tuple[Update, Slots]:
-    """Columns with names and microseconds as an Update, and the indices of those that the plan reads."""
-    codes = np.full(len(variables), -1, dtype=np.int64)
-    for i, name in enumerate(plan.features.variables):
-        codes[variables == name] = i
-    used = np.flatnonzero(codes >= 0)
-    micro = step * 1_000_000
-    return Update(codes[used], times[used] // micro, spans[used] // micro, values[used], published[used]), used

@@ -14,8 +14,10 @@ from dualcast.arrays import Floats
 from dualcast.catalogue import Entity, Path_, UseCase
 from dualcast.features.as_of import day_ahead_features
 from dualcast.features.intraday_plan import IntradayPlan
-from dualcast.features.state import IntradayState, Rows, update_of
-from dualcast.timegrid import day_bounds, duration
+from dualcast.features.state import IntradayState, Rows
+from dualcast.features.updates import update_of
+from dualcast.observations.columns import Columns
+from dualcast.timegrid import day_bounds
 from models.evaluation.actuals import actual_values
 
 # The stream's first rows lack what lies further back: let it run for so long before the first day.
@@ -49,15 +51,7 @@ class RowMaker:
         begin, end = day_bounds(self.days[0], entity.time_zone)[0], day_bounds(self.days[-1], entity.time_zone)[1]
         since = begin - self.use_case.part("intraday").lookback - _WARM_UP
         seen = observations[(observations["published_at"] >= since) & (observations["valid_time"] <= end)]
-        update, _ = update_of(
-            plan,
-            plan.features.step,
-            seen["variable"].to_numpy(dtype=object),
-            _micros(seen["valid_time"]),
-            seen["resolution"].map({text: _span(text) for text in seen["resolution"].unique()}).to_numpy(np.int64),
-            seen["value"].to_numpy(np.float64),
-            _micros(seen["published_at"]),
-        )
+        update, _ = update_of(plan, Columns.from_frame(seen))
         chunks, _ = IntradayState(plan).apply(update)
         rows = _frame(entity, plan, chunks)
         return rows[(rows["valid_time"] >= begin) & (rows["valid_time"] < end)].reset_index(drop=True)
@@ -101,11 +95,3 @@ def _frame(entity: Entity, plan: IntradayPlan, chunks: list[Rows]) -> pd.DataFra
         "delivery_day": valid_time.tz_convert(entity.time_zone).date,
     }
     return pd.DataFrame(head | columns)
-
-
-def _micros(times: pd.Series) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    return np.asarray(times.dt.as_unit("us").astype("int64"))
-
-
-def _span(text: str) -> int:
-    return duration(text) // timedelta(microseconds=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import stamina
 import structlog
@@ -16,6 +15,7 @@ from redis.exceptions import RedisError
 from dualcast import telemetry
 from dualcast.catalogue import UseCase, load_catalogue
 from dualcast.features.state import IntradayState
+from dualcast.observations.validation import variables_elsewhere
 from dualcast.records import FeatureRow, Topic
 from dualcast.settings import Settings
 from streaming.job import java
@@ -56,7 +56,8 @@ class IntradayFeatures(KeyedProcessFunction):  # type: ignore[misc]
         self._states: dict[str, IntradayState] = {}
         self._clock = LiveClock(self._settings)
         self._overdue = Overdue(self._use_case)
-        self._step = FeatureStep(self._settings, self._use_case, _variables(self._settings.use_cases), self._clock.now)
+        elsewhere = variables_elsewhere(load_catalogue(self._settings.use_cases).values(), self._use_case)
+        self._step = FeatureStep(self._settings, self._use_case, elsewhere, self._clock.now)
         self._online = OnlineFeatures(self._settings, self._use_case.use_case)
 
     def close(self) -> None:
@@ -126,12 +127,3 @@ class IntradayFeatures(KeyedProcessFunction):  # type: ignore[misc]
             self._made.add(outcome.made, {"use_case": self._use_case.use_case})
         for reason, _ in outcome.dead:
             self._refused.add(1, {"reason": reason})
-
-
-def _variables(folder: Path) -> dict[str, frozenset[str]]:
-    """The variables of each entity, in all use cases together."""
-    known: dict[str, frozenset[str]] = {}
-    for use_case in load_catalogue(folder).values():
-        for entity in use_case.entities:
-            known[entity.id] = known.get(entity.id, frozenset()) | frozenset(use_case.variables)
-    return known

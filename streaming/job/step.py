@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -16,8 +16,9 @@ from dualcast.adapters.kafka.wire.feature_messages import FeatureMessages
 from dualcast.arrays import Texts
 from dualcast.catalogue import UseCase
 from dualcast.features.intraday_plan import IntradayPlan
-from dualcast.features.state import IntradayState, Rows, update_of
-from dualcast.observations.validation import UNKNOWN_ENTITY, UNKNOWN_VARIABLE, faults
+from dualcast.features.state import IntradayState, Rows
+from dualcast.features.updates import update_of
+from dualcast.observations.validation import OF_OTHER_USE_CASE, SOUND, UNKNOWN_ENTITY, faults
 from dualcast.records import FeatureRow, Topic
 from dualcast.settings import Settings
 from dualcast.timegrid import from_micros, micros
@@ -56,15 +57,15 @@ class _Raw:
 class FeatureStep:
     """Turns messages of one use case into feature rows.
 
-    ``elsewhere`` maps the entities of all use cases to the variables that any of them has: what belongs to another use
-    case only is left to that one. ``now`` is the clock.
+    ``elsewhere`` are the variables that other use cases have of their entities (``variables_elsewhere``): observations
+    of these are left to them. ``now`` is the clock.
     """
 
     def __init__(
         self,
         settings: Settings,
         use_case: UseCase,
-        elsewhere: dict[str, frozenset[str]],
+        elsewhere: Mapping[str, frozenset[str]],
         now: Callable[[], datetime] | None = None,
     ) -> None:
         self._use_case = use_case
@@ -119,18 +120,9 @@ class FeatureStep:
 
     def _observe(self, message: Incoming, observed: ObservationMessage, state: IntradayState, outcome: Outcome) -> None:
         plan = self._plans[observed.entity_id]
-        columns = observed.columns
         reasons = self._faults(observed)
-        sound = np.flatnonzero(reasons == "")
-        update, used = update_of(
-            plan,
-            plan.features.step,
-            columns.variable[sound],
-            columns.valid_time[sound],
-            columns.spans[sound],
-            columns.value[sound],
-            columns.published_at[sound],
-        )
+        sound = np.flatnonzero(reasons == SOUND)
+        update, used = update_of(plan, observed.columns.take(sound))
         chunks, refused = state.apply(update)
         for index, reason in refused:
             reasons[sound[used[index]]] = reason
@@ -146,16 +138,11 @@ class FeatureStep:
             outcome.newest = self._row(entity_id, plan, chunks[-1])
 
     def _faults(self, observed: ObservationMessage) -> Texts:
-        columns = observed.columns
-        reasons = faults(self._use_case, columns, micros(self._now()))
-        others = self._elsewhere.get(observed.entity_id, frozenset())
-        for i in np.flatnonzero(reasons == UNKNOWN_VARIABLE):
-            if columns.variable[i] in others:
-                reasons[i] = None
-        return reasons
+        elsewhere = self._elsewhere.get(observed.entity_id, ())
+        return faults(self._use_case, observed.columns, micros(self._now()), elsewhere)
 
     def _refused(self, message: Incoming, observed: ObservationMessage, reasons: Texts) -> Iterator[tuple[str, bytes]]:
-        for i in np.flatnonzero(reasons.astype(bool)).tolist():
+        for i in np.flatnonzero((reasons != SOUND) & (reasons != OF_OTHER_USE_CASE)).tolist():
             record = observed.record(i)
             alone = _Raw({"entity_id": observed.entity_id, "observations": [record]})
             text = f"observation {i} of {len(reasons)}: {record}"
