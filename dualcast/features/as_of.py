@@ -19,7 +19,7 @@ from dualcast.catalogue import Entity, UseCase
 from dualcast.features.holidays import SlotCalendar
 from dualcast.features.plan import FeaturePlan
 from dualcast.observations.aggregation import coarsen
-from dualcast.observations.vintages import UNKNOWN_TIME, History, Replay
+from dualcast.observations.vintages import UNKNOWN_TIME, Replay, Vintages
 from dualcast.timegrid import Grid, micros
 
 # Plans are seen this far beyond the last target: what comes next matters too.
@@ -176,7 +176,7 @@ def _intraday_rows(
 
 def _origins(observations: pd.DataFrame, target: str, grid: Grid, since: datetime | None) -> Iterator[tuple[int, int]]:
     """(published_at in microseconds, origin slot) of each publication of the target that advanced it, in order."""
-    history = History.of_frame(observations, target, grid.numbers(pd.DatetimeIndex(observations["valid_time"])))
+    history = Vintages.of_frame(observations, target, grid.numbers(pd.DatetimeIndex(observations["valid_time"])))
     newest = np.maximum.accumulate(history.slot)
     first = micros(since) if since else 0
     advanced = np.concatenate(([True], newest[1:] > newest[:-1])) & (history.published >= first)

@@ -14,20 +14,20 @@ from dualcast.observations.aggregation import coarsen
 from dualcast.observations.columns import MICRO, Columns, micros_of
 from dualcast.observations.grid import sound_on_grid
 from dualcast.observations.validation import YARDSTICK_AGE, implausible
-from dualcast.observations.vintages import History, counts_as_reference
+from dualcast.observations.vintages import Vintages, counts_as_reference
 from dualcast.timegrid import Grid
 
 
-def actuals(use_case: UseCase, entity: Entity, histories: Mapping[str, History], resolution: timedelta) -> pd.DataFrame:
-    """Values of an entity at a resolution: valid_time (UTC), then a column for each variable of ``histories``.
+def actuals(use_case: UseCase, entity: Entity, vintages: Mapping[str, Vintages], resolution: timedelta) -> pd.DataFrame:
+    """Values of an entity at a resolution: valid_time (UTC), then a column for each variable of ``vintages``.
 
-    ``histories`` hold the vintages on the use case's grid. Of the reference, vintages published after their interval
+    ``vintages`` hold the vintages on the use case's grid. Of the reference, vintages published after their interval
     began do not count. NaN where a part of an interval is unknown or implausible; intervals without any value are left
     out.
     """
     grid = Grid(use_case.grid, entity.time_zone)
-    held = {name: _counting(use_case, grid, name, history) for name, history in histories.items()}
-    slots = np.concatenate([history.slot for history in held.values()])
+    held = {name: _counting(use_case, grid, name, one) for name, one in vintages.items()}
+    slots = np.concatenate([one.slot for one in held.values()])
     ratio = resolution // use_case.grid
     if not len(slots):
         return pd.DataFrame({"valid_time": grid.starts(slots)} | {name: np.empty(0) for name in held})
@@ -40,9 +40,9 @@ def actuals(use_case: UseCase, entity: Entity, histories: Mapping[str, History],
     return frame.dropna(how="all", subset=list(whole)).reset_index(drop=True)
 
 
-def histories(
+def sound_vintages(
     use_case: UseCase, entity: Entity, messages: Iterable[Columns], variables: Collection[str]
-) -> dict[str, History]:
+) -> dict[str, Vintages]:
     """The sound vintages of some variables on the use case's grid, from an entity's messages in order of arrival."""
     found: dict[str, list[tuple[Micros, Slots, Floats]]] = {name: [] for name in variables}
     for message in messages:
@@ -50,7 +50,7 @@ def histories(
         for name, parts in found.items():
             rows = np.flatnonzero(message.variable[placed.source] == name)
             parts.append((message.published_at[placed.source[rows]], placed.slot[rows], placed.value[rows]))
-    return {name: History.of(*map(np.concatenate, zip(*parts, strict=True))) for name, parts in found.items()}
+    return {name: Vintages.of(*map(np.concatenate, zip(*parts, strict=True))) for name, parts in found.items()}
 
 
 def target_values(use_case: UseCase, observations: pd.DataFrame, resolution: timedelta) -> pd.Series:
@@ -60,7 +60,7 @@ def target_values(use_case: UseCase, observations: pd.DataFrame, resolution: tim
     published_at, value.
     """
     # starts serve as slots, since a frame does not say in which zone its local days are
-    newest = History.of_frame(observations, use_case.target, micros_of(observations["valid_time"])).newest()
+    newest = Vintages.of_frame(observations, use_case.target, micros_of(observations["valid_time"])).newest()
     starts, values = newest.slot, newest.value
     if resolution > use_case.grid and len(starts):
         step, ratio = use_case.grid // MICRO, resolution // use_case.grid
@@ -79,11 +79,11 @@ def _dense(slot: Slots, value: Floats, begin: int, end: int) -> Floats:
     return values
 
 
-def _counting(use_case: UseCase, grid: Grid, name: str, history: History) -> History:
+def _counting(use_case: UseCase, grid: Grid, name: str, one: Vintages) -> Vintages:
     """The newest vintages that count as actuals or, of the reference, as a forecast made in time."""
     if name == use_case.reference:
-        history = history.take(counts_as_reference(history.published, grid.starts_at(history.slot)))
-    return history.newest()
+        one = one.take(counts_as_reference(one.published, grid.starts_at(one.slot)))
+    return one.newest()
 
 
 def _plausible(use_case: UseCase, name: str, fine: Mapping[str, Floats]) -> Floats:

@@ -28,6 +28,18 @@ def aggregate(parts: Floats, rule: Aggregate) -> Floats:
     return total / parts.shape[-1] if rule == "mean" else total
 
 
+def aggregate_known(total: Floats, known: Slots, parts: Floats, rule: Aggregate, least: float) -> Floats:
+    """Intervals of which some parts may be absent, from the sum of the known ones and how many these are, (n,).
+
+    A mean is that of the known parts, where they are more than the share ``least`` of all; a sum needs all parts.
+    NaN where too few are known.
+    """
+    whole = known >= parts
+    if rule == "sum":
+        return np.where(whole, total, np.nan)
+    return np.where(whole | (known > least * parts), total / known, np.nan)
+
+
 def coarsen(values: Floats, ratio: int, rule: Aggregate) -> Floats:
     """Consecutive fine slots to coarse ones, ``ratio`` at a time: (n * ratio,) -> (n,)."""
     return values if ratio == 1 else aggregate(values.reshape(-1, ratio), rule)

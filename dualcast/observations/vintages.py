@@ -34,7 +34,7 @@ def counts_as_reference(published: Micros, starts: Micros) -> Flags:
 
 
 @dataclass(frozen=True)
-class History:
+class Vintages:
     """The vintages of one variable of an entity, each once, by publication and then slot.
 
     published: microseconds (n,), slot: (n,), value: (n,)
@@ -78,7 +78,7 @@ class Replay:
     def __init__(self, observations: pd.DataFrame, variables: Sequence[str], grid: Grid) -> None:
         slots = grid.numbers(pd.DatetimeIndex(observations["valid_time"]))
         self.start, self._length = int(slots.min()), int(slots.max() - slots.min()) + 1
-        self._history = {name: History.of_frame(observations, name, slots) for name in variables}
+        self._history = {name: Vintages.of_frame(observations, name, slots) for name in variables}
         self._applied = dict.fromkeys(variables, 0)
         self.values = {name: np.full(self._length, np.nan) for name in variables}
         self.newest_input = UNKNOWN_TIME

@@ -11,9 +11,11 @@ import pandas as pd
 
 from dualcast.adapters.files.observations import FileSource
 from dualcast.catalogue import UseCase
+from dualcast.observations.actuals import actuals
 from dualcast.observations.cleaning import VINTAGE, clean
 from dualcast.observations.frames import SourceError
-from dualcast.timegrid import day_bounds
+from dualcast.observations.vintages import Vintages
+from dualcast.timegrid import Grid, day_bounds
 
 _KEY = ["entity_id", *VINTAGE]
 _NOTHING_STORED = {
@@ -41,10 +43,15 @@ class History:
 
     def actuals(self, use_case: UseCase) -> pd.DataFrame:
         """What is known at the end: entity_id, valid_time, the target and the reference where there is one."""
-        wanted = self.on_grid[self.on_grid["variable"].isin([use_case.target, use_case.reference])]
-        newest = wanted.drop_duplicates(["entity_id", "variable", "valid_time"], keep="last")
-        wide = newest.pivot(index=["entity_id", "valid_time"], columns="variable", values="value")
-        return wide.reset_index().rename_axis(columns=None)
+        present = set(self.on_grid["variable"])
+        wanted = [name for name in (use_case.target, use_case.reference) if name is not None and name in present]
+        frames = []
+        for entity_id, part in self.on_grid.groupby("entity_id", sort=True):
+            entity = use_case.entity(str(entity_id))
+            slots = Grid(use_case.grid, entity.time_zone).numbers(pd.DatetimeIndex(part["valid_time"]))
+            vintages = {name: Vintages.of_frame(part, name, slots) for name in wanted}
+            frames.append(actuals(use_case, entity, vintages, use_case.grid).assign(entity_id=entity.id))
+        return pd.concat(frames, ignore_index=True)
 
     def check_window(self, use_case: UseCase, first: date, last: date) -> None:
         """Refuse a window that the file does not cover. Raises SourceError, which says what it has."""

@@ -18,6 +18,7 @@ from dualcast import metrics
 from dualcast.arrays import Floats
 from dualcast.catalogue import Path_, UseCase
 from dualcast.curves.quantiles import quantile_column, quantile_columns, quantile_level
+from dualcast.observations.aggregation import coarsen
 from dualcast.observations.validation import YARDSTICK_AGE, implausible
 
 _KEYS = ["entity_id", "issued_at", "valid_time"]
@@ -205,12 +206,10 @@ def _series(use_case: UseCase, actuals: pd.DataFrame, resolution: pd.Timedelta) 
     if len(fine) < 2:
         return fine
     expected = max(resolution // fine.index.to_series().diff().min(), 1)
-    whole = fine.resample(resolution)
-    out = {}
-    for name in wanted:
-        total = whole[name].mean() if use_case.variables[name].aggregate == "mean" else whole[name].sum()
-        out[name] = total.where(whole[name].count() >= expected)
-    frame = pd.DataFrame(out)
+    first, last = fine.index[0].floor(resolution), fine.index[-1].floor(resolution)
+    fine = fine.reindex(pd.date_range(first, last + resolution, freq=resolution / expected, inclusive="left"))
+    whole = {n: coarsen(fine[n].to_numpy(np.float64), expected, use_case.variables[n].aggregate) for n in wanted}
+    frame = pd.DataFrame(whole, index=pd.date_range(first, last, freq=resolution))
     if use_case.reference is not None and use_case.reference in frame:
         bounds = use_case.variables[use_case.reference].bounds
         yardstick = frame.get(bounds.relative_to or "", pd.Series(np.nan, index=frame.index))

@@ -11,6 +11,7 @@ import numpy as np
 
 from dualcast.arrays import Floats, Micros
 from dualcast.catalogue import UseCase
+from dualcast.observations.aggregation import are_sums, share
 from models.intervals.conformal import MEDIAN
 
 # The error of the day-ahead median is measured over so long.
@@ -62,8 +63,7 @@ class DayAheadQuantiles:
         middles = times + narrow // 2
         columns = [np.interp(middles, self.starts + wide // 2, column) for column in self.values.T]
         values = np.stack(columns, axis=1)
-        if use_case.variables[use_case.target].aggregate == "sum":
-            values = values * (narrow / wide)
+        values = share(values, wide // narrow, sums=are_sums(use_case, [use_case.target]))
         values[~inside] = np.nan
         return values
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dualcast.catalogue import UseCase, Variable
+from dualcast.observations.aggregation import aggregate_known
 from dualcast.observations.frames import COLUMNS, TIME_DTYPE, empty
 from dualcast.observations.publication import published_at
 from dualcast.timegrid import Grid, iso_duration
@@ -97,12 +98,13 @@ def _on_grid(use_case: UseCase, values: Values, variable: Variable) -> tuple[pd.
     grid = Grid(use_case.grid, values.series.entity.time_zone)
     number = grid.numbers(pd.DatetimeIndex(rows["valid_time"]))
     gathered = rows.groupby(number).agg(
-        value=("value", variable.aggregate), count=("value", "size"), published_at=("published_at", "max")
+        total=("value", "sum"), known=("value", "size"), published_at=("published_at", "max")
     )
     starts, ends = grid.starts(gathered.index.to_numpy()), grid.starts(gathered.index.to_numpy() + 1)
-    whole = (ends - starts) / values.resolution
-    share = gathered["count"].to_numpy() / whole
-    last = rows["valid_time"].max() + values.resolution
-    enough = (share >= 1.0) | ((variable.aggregate == "mean") & (share > _LEAST_SHARE) & (last > ends))
-    gathered["valid_time"] = starts
-    return gathered[enough].reset_index(drop=True), use_case.grid
+    total, known = gathered["total"].to_numpy(np.float64), gathered["known"].to_numpy(np.int64)
+    parts = np.asarray((ends - starts) / values.resolution, dtype=np.float64)
+    value = aggregate_known(total, known, parts, variable.aggregate, _LEAST_SHARE)
+    # parts may still come of an interval that the source has not passed
+    passed = np.asarray(rows["valid_time"].max() + values.resolution > ends)
+    gathered = gathered.assign(value=value, valid_time=starts)
+    return gathered[np.isfinite(value) & ((known >= parts) | passed)].reset_index(drop=True), use_case.grid
