@@ -13,13 +13,11 @@ from uuid import uuid4
 
 import stamina
 import structlog
-from confluent_kafka import KafkaException
-from confluent_kafka.schema_registry.error import SchemaRegistryError
 from pyspark.errors import PySparkException
 
 from batch.forecasts.published import CurveKey
 from batch.runs.day_ahead import DayAheadJob
-from dualcast.adapters.kafka.connection import DeliveryError
+from dualcast.adapters.kafka.connection import OUTAGES, DeliveryError
 from dualcast.adapters.kafka.consumer import GroupConsumer
 from dualcast.adapters.kafka.wire.decoder import Decoder
 from dualcast.adapters.model_registry import UnknownModelError
@@ -34,7 +32,7 @@ _POLL_SECONDS = 0.2
 # Delivery days that were missed while the daemon was down are made up for, this far back.
 _MAKE_UP = timedelta(days=7)
 # What a restarting broker, registry or MLflow makes of a run; the next try finds them back.
-_OUTAGES = (OSError, KafkaException, SchemaRegistryError, DeliveryError, PySparkException, UnknownModelError)
+_OUTAGES = (*OUTAGES, DeliveryError, PySparkException, UnknownModelError)
 _TRY_FOR_SECONDS = 600.0
 _T = TypeVar("_T")
 _log = structlog.get_logger(__name__)

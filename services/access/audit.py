@@ -9,10 +9,8 @@ from typing import Any
 
 import structlog
 from opentelemetry import metrics
-from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError, StatementError
 
-from dualcast.adapters.store.engine import StoreAwayError
+from dualcast.adapters.store.engine import DBAPIError, Engine, StatementError, StoreAwayError
 from dualcast.adapters.store.forecasts import points_of
 from dualcast.adapters.store.tables import COMPUTED_FIELDS, PredictionRow
 from dualcast.adapters.store.trail import Entry, append

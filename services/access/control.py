@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import urlsplit
 
-from sqlalchemy import Engine
 from starlette.requests import HTTPConnection
 
-from dualcast.adapters.store.engine import StoreAwayError
+from dualcast.adapters.store.engine import Engine, StoreAwayError
 from dualcast.adapters.store.migrate import make_ready
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable
 
 import structlog
-from sqlalchemy import Engine
 
+from dualcast.adapters.store.engine import Engine
 from dualcast.adapters.store.keys import StoredKey, digest, id_of, listed
 from dualcast.timegrid import Clock
 from services.access.identity import Identity

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from limits import parse
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy import make_url
 
+from dualcast.adapters.store.engine import make_url
 from dualcast.settings import Settings
 
 _SHORTEST_SECRET = 32

@@ -18,8 +18,8 @@ from typing import Self, TypeVar
 import structlog
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
-from sqlalchemy import Engine
 
+from dualcast.adapters.store.engine import Engine
 from dualcast.adapters.store.forecasts import IssueDay, issued_on
 from dualcast.adapters.store.shared_days import SharedDays
 from dualcast.catalogue import Path_, UseCase

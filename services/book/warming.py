@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from functools import partial
 
 import structlog
-from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
 
-from dualcast.adapters.store.engine import StoreAwayError
+from dualcast.adapters.store.engine import DBAPIError, Engine, StoreAwayError
 from dualcast.adapters.store.forecasts import Span, stored
 from dualcast.catalogue import UseCase
 from dualcast.timegrid import Clock

@@ -7,13 +7,12 @@ from datetime import datetime
 from typing import Self
 
 import structlog
-from confluent_kafka import Message
 from redis.exceptions import RedisError
 
 from dualcast.adapters import model_registry
 from dualcast.adapters.feature_store import OnlineFeatures
 from dualcast.adapters.kafka.connection import reaching
-from dualcast.adapters.kafka.consumer import GroupConsumer
+from dualcast.adapters.kafka.consumer import GroupConsumer, Message
 from dualcast.adapters.kafka.producer import RecordProducer
 from dualcast.adapters.kafka.readers import published_forecasts, start_group_near_end
 from dualcast.adapters.kafka.wire.decoder import Decoder, DecodingError

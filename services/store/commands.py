@@ -20,7 +20,7 @@ from dualcast.timegrid import as_utc
 from services.access.identity import Grant, Role
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from dualcast.adapters.store.engine import Engine
 
 store_app = typer.Typer(no_args_is_help=True, help="The relational store: forecasts, answers, audit trail, keys.")
 keys_app = typer.Typer(no_args_is_help=True, help="Keys that may ask the services.")

@@ -10,13 +10,11 @@ from typing import Any
 
 import structlog
 from opentelemetry import metrics
-from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError, StatementError
 
 from dualcast.adapters.kafka.connection import reaching
 from dualcast.adapters.kafka.consumer import GroupConsumer
 from dualcast.adapters.kafka.wire.decoder import Decoder
-from dualcast.adapters.store.engine import StoreAwayError
+from dualcast.adapters.store.engine import DBAPIError, Engine, StatementError, StoreAwayError
 from dualcast.adapters.store.forecasts import IssueDay, save
 from dualcast.catalogue import path_of
 from dualcast.curves.forecast import Forecast

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from confluent_kafka import Message
-
+from dualcast.adapters.kafka.consumer import Message
 from dualcast.adapters.kafka.producer import RecordProducer
 from dualcast.adapters.kafka.readers import TopicReader
 from dualcast.adapters.kafka.wire.decoder import Decoder, DecodingError

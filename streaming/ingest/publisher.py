@@ -9,12 +9,9 @@ from typing import NamedTuple, Self
 import pandas as pd
 import stamina
 import structlog
-from confluent_kafka import KafkaException
-from confluent_kafka.schema_registry.error import SchemaRegistryError
-from httpx2 import TransportError
 from opentelemetry import metrics, trace
 
-from dualcast.adapters.kafka.connection import DeliveryError
+from dualcast.adapters.kafka.connection import OUTAGES, DeliveryError
 from dualcast.adapters.kafka.producer import RecordProducer
 from dualcast.adapters.kafka.topics import create_topics
 from dualcast.adapters.kafka.wire.encoder import Record
@@ -26,7 +23,7 @@ from streaming.ingest.signals import Stop, Stopped
 # Short enough that a signal is heard soon, long enough for a busy broker.
 _PATIENCE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 2.0
-_FLEETING = (DeliveryError, KafkaException, SchemaRegistryError, TransportError)
+_FLEETING = (DeliveryError, *OUTAGES)
 _log = structlog.get_logger(__name__)
 
 

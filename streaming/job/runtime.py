@@ -10,17 +10,14 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-import httpx2
 import stamina
 import structlog
-from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.schema_registry.error import SchemaRegistryError
 from py4j.protocol import Py4JError
 from pyflink.common import Configuration, JobClient, JobStatus
 from pyflink.datastream import StreamExecutionEnvironment
 
-from dualcast.adapters.kafka.connection import connection
+from dualcast.adapters.kafka.connection import OUTAGES, connection
 from dualcast.adapters.kafka.topics import create_topics
 from dualcast.catalogue import UseCase
 from dualcast.settings import Settings
@@ -58,9 +55,7 @@ def run(settings: Settings, use_case: UseCase, *, parallelism: int, exactly_once
     _stop(client, checkpoints.folder(settings, use_case))
 
 
-@stamina.retry(
-    on=(KafkaException, SchemaRegistryError, httpx2.TransportError), attempts=None, timeout=_PATIENCE_SECONDS
-)
+@stamina.retry(on=OUTAGES, attempts=None, timeout=_PATIENCE_SECONDS)
 def _create_topics(settings: Settings) -> None:
     create_topics(settings)
 

@@ -16,7 +16,7 @@ from dualcast.settings import Settings
 TIMEOUT_SECONDS = 30.0
 _RECONNECT_MILLISECONDS = 500
 # What the clients raise while a broker or registry is unavailable.
-_OUTAGES = (KafkaException, SchemaRegistryError, httpx2.HTTPError, OSError)
+OUTAGES = (KafkaException, SchemaRegistryError, httpx2.HTTPError, OSError)
 
 
 class UnreachableError(ConnectionError):
@@ -37,7 +37,7 @@ def reaching(what: str) -> Iterator[None]:
     """Turn all errors of an unavailable broker or registry into UnreachableError."""
     try:
         yield
-    except (DeliveryError, *_OUTAGES) as error:
+    except (DeliveryError, *OUTAGES) as error:
         raise UnreachableError(f"{what}: {error}") from error
 
 

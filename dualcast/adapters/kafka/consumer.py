@@ -13,6 +13,9 @@ from dualcast.adapters.kafka.wire.decoder import Decoder, DecodingError
 from dualcast.records import Topic
 from dualcast.settings import Settings
 
+# the type of what is read, for rooms that do not import the client
+__all__ = ["GroupConsumer", "Message"]
+
 # The broker gives the partitions of a killed consumer to another one after this time.
 _SESSION_MILLISECONDS = 10_000
 T = TypeVar("T")

@@ -11,9 +11,13 @@ from typing import Any
 import stamina
 from sqlalchemy import Connection, Engine, create_engine, event, exc
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from dualcast.settings import Settings
+
+# SQLAlchemy is imported by the adapters alone: rooms that use the store find its types here
+__all__ = ["DBAPIError", "Engine", "StatementError", "make_url"]
 
 _CONNECT_SECONDS = 5
 _STATEMENT_SECONDS = 60

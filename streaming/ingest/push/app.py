@@ -10,16 +10,13 @@ from http import HTTPStatus
 from typing import Any
 
 import structlog
-from confluent_kafka import KafkaException
-from confluent_kafka.schema_registry.error import SchemaRegistryError
 from fastapi import FastAPI, Request
-from httpx2 import TransportError
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from dualcast.adapters.kafka.connection import DeliveryError
+from dualcast.adapters.kafka.connection import OUTAGES, DeliveryError
 from dualcast.adapters.kafka.producer import RecordProducer
 from dualcast.records import ObservationBatch, Topic
 from streaming.ingest.push.checks import Fault, FaultyError, Rules, SentBatch, parse
@@ -27,7 +24,7 @@ from streaming.ingest.push.checks import Fault, FaultyError, Rules, SentBatch, p
 LARGEST_BODY = 4 * 2**20
 _PATH = "/api/v1/observations"
 _ACK_SECONDS = 10.0
-_AWAY = (DeliveryError, KafkaException, SchemaRegistryError, TransportError, ConnectionError)
+_AWAY = (DeliveryError, *OUTAGES)
 _log = structlog.get_logger(__name__)
 
 Deliver = Callable[[Sequence[ObservationBatch]], None]
