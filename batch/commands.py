@@ -19,10 +19,9 @@ from rich.console import Console
 
 from batch.runs.cutoffs import TooEarlyError, not_due
 from dualcast.catalogue import UseCase
-from dualcast.console import UseCaseName, configured, exit_on
+from dualcast.console import UseCaseName, configured, exit_on, moment_option
 from dualcast.settings import Settings
 from dualcast.steps import Steps
-from dualcast.timegrid import parse_moment
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -36,13 +35,7 @@ _ERRORS = (TooEarlyError, FileNotFoundError, ConnectionError, LookupError)
 
 _Until = Annotated[
     datetime | None,
-    typer.Option(
-        "--until",
-        parser=parse_moment,
-        metavar="TIME",
-        help="Every delivery day with a cutoff up to then (ISO 8601); default: now, by the clock.",
-        show_default=False,
-    ),
+    moment_option("--until", "Every delivery day with a cutoff up to then (ISO 8601); default: now, by the clock."),
 ]
 _Day = Annotated[
     datetime | None,

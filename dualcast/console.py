@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -13,11 +13,17 @@ from rich.markup import escape
 from dualcast import telemetry
 from dualcast.catalogue import UseCase, load_use_case
 from dualcast.settings import Settings, load_settings
+from dualcast.timegrid import parse_moment
 
 UseCaseName = Annotated[
     str | None, typer.Option("--use-case", "-u", metavar="NAME", help="Use case; default: that of the settings.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+def moment_option(name: str, help_text: str) -> Any:
+    """An option that takes a time: ISO 8601, UTC where it names no zone."""
+    return typer.Option(name, parser=parse_moment, metavar="TIME", help=help_text, show_default=False)
 
 
 def configured(use_case: str | None, service: str) -> tuple[Settings, UseCase]:

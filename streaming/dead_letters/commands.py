@@ -15,9 +15,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from dualcast import telemetry
-from dualcast.console import exit_on, fail
+from dualcast.console import exit_on, fail, moment_option
 from dualcast.settings import Settings, load_settings
-from dualcast.timegrid import parse_moment
 
 if TYPE_CHECKING:
     from streaming.dead_letters.messages import Kept
@@ -29,9 +28,7 @@ app = typer.Typer(
 Reason = Annotated[str | None, typer.Option("--reason", help="Only those with this reason.", show_default=False)]
 Since = Annotated[
     datetime | None,
-    typer.Option(
-        "--since", parser=parse_moment, metavar="TIME", help="Only those of this time or later.", show_default=False
-    ),
+    moment_option("--since", "Only those of this time or later."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="A JSON document on each line, of all that match.")]
 _SHORT = "%Y-%m-%d %H:%M:%S"

@@ -12,10 +12,9 @@ import typer
 from rich.console import Console
 
 from dualcast.catalogue import CatalogueError, UseCase
-from dualcast.console import UseCaseName, configured, exit_on
+from dualcast.console import UseCaseName, configured, exit_on, moment_option
 from dualcast.observations.frames import SourceError
 from dualcast.settings import Settings
-from dualcast.timegrid import parse_moment
 from streaming.ingest.console import exit_code, parse_duration, progress
 from streaming.ingest.memory import Memory, Published
 from streaming.ingest.replay import publish_history, publish_replay, resume_after
@@ -40,18 +39,12 @@ MappingFile = Annotated[
 ]
 Until = Annotated[
     datetime,
-    typer.Option(
-        "--until", parser=parse_moment, metavar="TIME", help="Publish all that was known at this time (ISO 8601)."
-    ),
+    moment_option("--until", "Publish all that was known at this time (ISO 8601)."),
 ]
 Start = Annotated[
     datetime | None,
-    typer.Option(
-        "--start",
-        parser=parse_moment,
-        metavar="TIME",
-        help="Leave out what was known before; default: all of a file, the training days of the simulator.",
-        show_default=False,
+    moment_option(
+        "--start", "Leave out what was known before; default: all of a file, the training days of the simulator."
     ),
 ]
 FirstDay = Annotated[

@@ -10,10 +10,10 @@ import structlog
 import typer
 
 from dualcast.catalogue import CatalogueError, UseCase
-from dualcast.console import UseCaseName, configured, exit_on
+from dualcast.console import UseCaseName, configured, exit_on, moment_option
 from dualcast.observations.frames import SourceError
 from dualcast.settings import Settings
-from dualcast.timegrid import DAY, parse_moment
+from dualcast.timegrid import DAY
 from streaming.ingest.console import exit_code, parse_duration, progress
 from streaming.ingest.signals import Stop
 from streaming.ingest.sources import PULLERS, open_puller
@@ -28,21 +28,11 @@ _log = structlog.get_logger(__name__)
 
 From = Annotated[
     datetime | None,
-    typer.Option(
-        "--from",
-        parser=parse_moment,
-        metavar="TIME",
-        help="Pull the past from here on; what is new is published as of when the catalogue says it became known.",
-        show_default=False,
+    moment_option(
+        "--from", "Pull the past from here on; what is new is published as of when the catalogue says it became known."
     ),
 ]
-To = Annotated[
-    datetime | None,
-    typer.Option(
-        "--to", parser=parse_moment, metavar="TIME", help="Up to here; default: now, forecasts beyond it.",
-        show_default=False,
-    ),
-]  # fmt: skip
+To = Annotated[datetime | None, moment_option("--to", "Up to here; default: now, forecasts beyond it.")]
 Every = Annotated[timedelta, typer.Option("--every", parser=parse_duration, metavar="DURATION", help="With --follow.")]
 Last = Annotated[
     timedelta,
