@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -31,14 +32,23 @@ def rmse(actual: Floats, forecast: Floats) -> float:
 
 
 def pinball(actual: Floats, quantiles: Mapping[float, Floats]) -> float:
-    """Mean pinball loss over all levels, in the unit of the values (Koenker and Bassett, 1978)."""
-    losses = [np.mean(np.maximum(q * (actual - f), (q - 1) * (actual - f))) for q, f in quantiles.items()]
+    """Mean pinball loss over all levels, in the unit of the values (Koenker and Bassett, 1978).
+
+    Each level counts where it is known; one that is NaN everywhere does not count.
+    """
+    losses = []
+    for level, values in quantiles.items():
+        known = np.isfinite(values)
+        error = actual[known] - values[known]
+        if known.any():
+            losses.append(np.mean(np.maximum(level * error, (level - 1) * error)))
     return float(np.mean(losses))
 
 
 def coverage(actual: Floats, low: Floats, high: Floats) -> float:
-    """Share of the actuals within [low, high], in %."""
-    return float(100 * np.mean((actual >= low) & (actual <= high)))
+    """Share of the actuals within [low, high], in %, where both bounds are known; NaN where they never are."""
+    known = np.isfinite(low) & np.isfinite(high)
+    return float(100 * np.mean(((actual >= low) & (actual <= high))[known])) if known.any() else math.nan
 
 
 def skill(actual: Floats, forecast: Floats, baseline: Floats) -> float:

@@ -64,11 +64,12 @@ def score(
     settings = load_settings()
     case = load_use_case(use_case or settings.use_case, settings.use_cases)
     with exit_on(*_ERRORS):
-        found = scores_by_group(case, path, read_forecasts(forecasts, case), read_actuals(actuals, case))
+        found = scores_by_group(case, path, read_forecasts(forecasts, case, path), read_actuals(actuals, case))
     if as_json:
         typer.echo(json.dumps({key: s.as_dict() for key, s in found.items()}, indent=1))
         return
-    Console().print(score_table(found, "local hour" if path == "day-ahead" else "horizon", case.unit))
+    by = "local hour" if path == "day-ahead" else "horizon"
+    Console().print(score_table(found, by, case.unit, case.part(path).interval))
 
 
 def _train(path: Path_, use_case: str | None, until: datetime | None, *, as_json: bool) -> None:

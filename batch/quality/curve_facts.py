@@ -16,7 +16,7 @@ import pyarrow.dataset as ds
 
 from dualcast.adapters.lake import lake_paths
 from dualcast.arrays import Floats, Ints
-from dualcast.catalogue import UseCase
+from dualcast.catalogue import MEDIAN, UseCase
 from dualcast.curves.arrow import row_schema, row_table
 from dualcast.curves.quantiles import quantile_column
 from dualcast.settings import Settings
@@ -36,10 +36,10 @@ _FEWEST = 7
 def measured(use_case: UseCase, curves: pa.RecordBatch, rows: pd.DataFrame) -> pd.DataFrame:
     """A row of facts for each encoded curve, in their order; ``rows`` are the Gold rows that they were made of."""
     ends = np.cumsum(pc.list_value_length(pc.struct_field(curves["curve"], "valid_time")))
-    levels = pc.struct_field(curves["curve"], "quantile_levels")[0].as_py() if len(ends) else [0.5]
+    levels = pc.struct_field(curves["curve"], "quantile_levels")[0].as_py() if len(ends) else [MEDIAN]
     points = row_table(curves, levels)
     values = np.column_stack([points[quantile_column(level)] for level in levels])
-    level, ramp = _shape(values[:, levels.index(0.5)], ends)
+    level, ramp = _shape(values[:, levels.index(MEDIAN)], ends)
     before = _week_before(rows)
     keys = pd.MultiIndex.from_arrays([curves["entity_id"].to_pandas(), curves["issued_at"].to_pandas()])
     made_of = before.iloc[before.index.get_indexer(keys)]

@@ -110,9 +110,10 @@ def backtest(  # noqa: PLR0913, PLR0917 -- each is an option of the command
         typer.echo(json.dumps(done.findings.as_dict(), indent=1))
     else:
         by = "month" if path == "day-ahead" else "horizon"
-        Console().print(score_table({ALL: done.findings.overall, **done.findings.groups[by]}, by, case.unit))
+        unit, interval = case.unit, case.part(path).interval
+        Console().print(score_table({ALL: done.findings.overall, **done.findings.groups[by]}, by, unit, interval))
         if done.findings.answers:
-            Console().print(score_table(done.findings.answers, "answer", case.unit))
+            Console().print(score_table(done.findings.answers, "answer", unit, interval))
     said = f"forecasts: {out}, report: {report}" + (", and in MLflow" if told else "")
     Console(stderr=True).print(said, highlight=False, soft_wrap=True)
 

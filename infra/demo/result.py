@@ -16,7 +16,7 @@ class Score(BaseModel):
 
     n: int
     mape: float | None
-    coverage: float
+    coverage: float | None
     reference_mape: float | None
     naive_mape: float | None
 

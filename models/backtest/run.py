@@ -105,6 +105,7 @@ def _subject(request: BacktestRequest, history: History, facts: dict[str, str], 
         subtitle=f"{request.first} to {request.last}, {_rhythm(use_case, request)}",
         unit=use_case.unit,
         reference=use_case.reference,
+        interval=part.interval,
         facts={
             **facts,
             "file": data.name,

@@ -13,7 +13,8 @@ from dualcast.catalogue import Entity, Path_, UseCase
 from dualcast.curves.quantiles import quantile_columns
 from dualcast.features.holidays import SATURDAY, SUNDAY, WORKDAY, SlotCalendar
 from dualcast.lifecycle.registered_model import CHAMPION
-from models.evaluation.scoring import Errors, Score, by_group, horizons, join_actuals, score
+from dualcast.metrics import coverage
+from models.evaluation.scoring import POINT, Errors, Score, by_group, horizons, join_actuals, score
 
 _HOUR = 3600
 _DAY_TYPES = ("workday", "bridge day", "Saturday", "Sunday or holiday")
@@ -22,7 +23,7 @@ _WORST = 12
 
 @dataclass(frozen=True)
 class Calibration:
-    """How often the actual lay below each quantile, in %, and between q10 and q90; their mean distance."""
+    """How often the actual lay below each quantile, in %, and within the interval; its mean width."""
 
     n: int
     below: dict[str, float]
@@ -32,7 +33,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class WorstDay:
-    """One of the days with the largest mean absolute error: local wall clock, q10, q50, q90, actual, reference.
+    """One of the days with the largest mean absolute error: the wall clock (local) and values of its points.
 
     Day-ahead, the points are those of one curve, which is known by its first day, and may hold several; intraday, those
     of the longest horizon.
@@ -116,10 +117,10 @@ def summarise(
 
 
 def _comparison(met: pd.DataFrame) -> dict[str, Errors]:
-    columns = {c: met[c].to_numpy(dtype=np.float64) for c in ("actual", "q50", "reference", "naive")}
-    where_known = np.where(np.isfinite(columns["reference"]), columns["q50"], np.nan)
+    columns = {c: met[c].to_numpy(dtype=np.float64) for c in ("actual", POINT, "reference", "naive")}
+    where_known = np.where(np.isfinite(columns["reference"]), columns[POINT], np.nan)
     found = {
-        "forecast": Errors.of(columns["actual"], columns["q50"]),
+        "forecast": Errors.of(columns["actual"], columns[POINT]),
         "forecast, where the reference is known": Errors.of(columns["actual"], where_known),
         "reference": Errors.of(columns["actual"], columns["reference"]),
         "naive (last week)": Errors.of(columns["actual"], columns["naive"]),
@@ -131,11 +132,11 @@ def _comparison(met: pd.DataFrame) -> dict[str, Errors]:
 
 def _calibration(met: pd.DataFrame) -> Calibration:
     actual = met["actual"].to_numpy(dtype=np.float64)
-    low, high = (met[c].to_numpy(dtype=np.float64) for c in ("q10", "q90"))
+    low, high = (met[c].to_numpy(dtype=np.float64) for c in ("low", "high"))
     return Calibration(
         n=len(met),
         below={c: _share(actual < met[c].to_numpy(dtype=np.float64)) for c in quantile_columns(met)},
-        inside=score(met).coverage,
+        inside=coverage(actual, low, high),
         width=float(np.mean(high - low)),
     )
 
@@ -177,7 +178,7 @@ def _worst(met: pd.DataFrame, path: Path_) -> list[WorstDay]:
     if path == "intraday":
         ahead = met["valid_time"] - met["issued_at"]
         met = met[ahead == ahead.max()]
-    error = (met["q50"] - met["actual"]).abs()
+    error = (met[POINT] - met["actual"]).abs()
     keys = [met["entity_id"], met["local"].dt.normalize() if path == "intraday" else met["issued_at"]]
     days = dict(list(met.groupby(keys)))
     return [
@@ -188,5 +189,5 @@ def _worst(met: pd.DataFrame, path: Path_) -> list[WorstDay]:
 
 def _worst_day(entity_id: str, mae: float, rows: pd.DataFrame) -> WorstDay:
     first = rows.iloc[0]
-    points = rows[["local", "q10", "q50", "q90", "actual", "reference"]]
+    points = rows[["local", "low", POINT, "high", "actual", "reference"]]
     return WorstDay(entity_id, f"{first['local']:%Y-%m-%d}", first["day_type"], mae, points)

@@ -16,13 +16,14 @@ import pandas as pd
 
 from dualcast import metrics
 from dualcast.arrays import Floats
-from dualcast.catalogue import Path_, UseCase
+from dualcast.catalogue import MEDIAN, Path_, UseCase
 from dualcast.curves.quantiles import quantile_column, quantile_columns, quantile_level
 from dualcast.observations.aggregation import coarsen
 from dualcast.observations.validation import YARDSTICK_AGE, implausible
 
 _KEYS = ["entity_id", "issued_at", "valid_time"]
 _DAY, _WEEK = pd.Timedelta(days=1), pd.Timedelta(days=7)
+POINT = quantile_column(MEDIAN)  # the median is the point forecast
 ALL = "all"
 
 
@@ -70,7 +71,7 @@ class Score:
     rmse: float
     bias: float
     pinball: float
-    coverage: float
+    coverage: float | None
     reference_mape: float | None
     reference_mae: float | None
     naive_mape: float | None
@@ -95,10 +96,14 @@ class Score:
         ]
 
 
-def read_forecasts(files: Sequence[Path], use_case: UseCase) -> pd.DataFrame:
-    """Forecasts in long form, as ``forecast_frame`` writes them. Raises FaultyForecastsError."""
+def read_forecasts(files: Sequence[Path], use_case: UseCase, path: Path_) -> pd.DataFrame:
+    """Forecasts in long form, as ``forecast_frame`` writes them. Raises FaultyForecastsError.
+
+    There must be a column for the median and each bound of the path's interval. Of other levels than the median, curves
+    may have no value.
+    """
     frame = pd.concat([_read(file) for file in files], ignore_index=True)
-    missing = {*_KEYS, *(quantile_column(q) for q in (0.1, 0.5, 0.9))} - set(frame)
+    missing = {*_KEYS, *map(quantile_column, use_case.part(path).shown_levels)} - set(frame)
     if missing:
         raise FaultyForecastsError(f"the forecasts lack the columns {', '.join(sorted(missing))}")
     if "use_case" in frame:
@@ -109,14 +114,20 @@ def read_forecasts(files: Sequence[Path], use_case: UseCase) -> pd.DataFrame:
     rules = {
         "a curve is there twice": frame.duplicated(_KEYS).any(),
         "a forecast was issued after its valid_time": (frame["issued_at"] > frame["valid_time"]).any(),
-        "a quantile is NaN": np.isnan(quantiles).any(),
-        "quantiles cross": (np.diff(quantiles, axis=1) < -1e-9).any(),
+        "a median is NaN": frame[POINT].isna().any(),
+        "quantiles cross": _cross(quantiles),
         "there is no forecast": frame.empty,
     }
     broken = [rule for rule, holds in rules.items() if holds]
     if broken:
         raise FaultyForecastsError("; ".join(broken))
     return frame
+
+
+def _cross(quantiles: Floats) -> bool:
+    """Whether a quantile (points, levels) is below one of a lower level; NaN is not compared."""
+    highest_so_far = np.maximum.accumulate(np.nan_to_num(quantiles, nan=-np.inf), axis=1)
+    return bool((quantiles < highest_so_far - 1e-9).any())
 
 
 def read_actuals(files: Sequence[Path], use_case: UseCase) -> pd.DataFrame:
@@ -140,8 +151,9 @@ def scores_by_group(use_case: UseCase, path: Path_, forecasts: pd.DataFrame, act
 
 
 def join_actuals(use_case: UseCase, path: Path_, forecasts: pd.DataFrame, actuals: pd.DataFrame) -> pd.DataFrame:
-    """The forecasts that have an actual, with the columns actual, reference, naive, and local: valid_time's wall clock.
+    """The forecasts that have an actual, with more columns.
 
+    actual, reference, naive; low and high, the bounds of the path's interval; local, the wall clock of valid_time.
     Raises FaultyForecastsError where no forecast meets an actual.
     """
     resolution = pd.Timedelta(use_case.part(path).resolution)
@@ -180,7 +192,10 @@ def _joined(use_case: UseCase, path: Path_, mine: pd.DataFrame, at: pd.Series, s
     target = series[use_case.target]
     known = series.get(use_case.reference)
     last_week: Floats = target.reindex(at - _WEEK).to_numpy()
+    low, high = (mine.get(quantile_column(level), np.nan) for level in use_case.part(path).interval)
     return mine.assign(
+        low=low,
+        high=high,
         actual=target.reindex(at).to_numpy(),
         reference=np.nan if known is None else known.reindex(at).to_numpy(),
         naive=last_week if path == "day-ahead" or target.empty else last_week + _moved(mine, target),
@@ -221,14 +236,17 @@ def _series(use_case: UseCase, actuals: pd.DataFrame, resolution: pd.Timedelta) 
 
 def score(met: pd.DataFrame) -> Score:
     """The figures of some of what ``join_actuals`` found."""
-    actual, point, reference, naive = (met[c].to_numpy(np.float64) for c in ("actual", "q50", "reference", "naive"))
+    actual, reference, naive, low, high = (
+        met[c].to_numpy(np.float64) for c in ("actual", "reference", "naive", "low", "high")
+    )
+    point = met[POINT].to_numpy(np.float64)
     quantiles = {quantile_level(c): met[c].to_numpy(dtype=np.float64) for c in quantile_columns(met)}
     ours, theirs, last_week = (Errors.of(actual, forecast) for forecast in (point, reference, naive))
     assert ours is not None
     return Score(
         **asdict(ours),
         pinball=metrics.pinball(actual, quantiles),
-        coverage=metrics.coverage(actual, quantiles[0.1], quantiles[0.9]),
+        coverage=None if np.isnan(inside := metrics.coverage(actual, low, high)) else inside,
         reference_mape=None if theirs is None else theirs.mape,
         reference_mae=None if theirs is None else theirs.mae,
         naive_mape=None if last_week is None else last_week.mape,

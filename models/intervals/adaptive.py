@@ -18,10 +18,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dualcast.arrays import Floats, Ints
-from dualcast.catalogue import Path_
+from dualcast.catalogue import MEDIAN, Path_
 from dualcast.curves.quantiles import quantile_column
 from models.inputs import Assembler, Layout
-from models.intervals.conformal import MEDIAN, ConformalIntervals
+from models.intervals.conformal import ConformalIntervals
 
 # Of intraday curves one an hour is looked at: those between are nearly its copies.
 _CURVES_A_DAY = 24

@@ -13,8 +13,8 @@ from typing import Self
 import numpy as np
 
 from dualcast.arrays import Floats, Ints
+from dualcast.catalogue import MEDIAN
 
-MEDIAN = 0.5
 # A group with fewer residuals than this takes those of all parts of the day.
 _ENOUGH = 40
 

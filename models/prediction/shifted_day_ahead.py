@@ -10,9 +10,8 @@ from typing import Self
 import numpy as np
 
 from dualcast.arrays import Floats, Micros
-from dualcast.catalogue import UseCase
+from dualcast.catalogue import MEDIAN, UseCase
 from dualcast.observations.aggregation import are_sums, share
-from models.intervals.conformal import MEDIAN
 
 # The error of the day-ahead median is measured over so long.
 _RECENT = timedelta(hours=1)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dualcast import metrics
 from dualcast.arrays import Floats
-from dualcast.catalogue import Path_, UseCase
+from dualcast.catalogue import Path_, QuantileLevels, UseCase
 from dualcast.curves.quantiles import quantile_column
 from dualcast.features.holidays import SATURDAY, SUNDAY, WORKDAY
 from dualcast.features.intraday_plan import feature_set
@@ -95,7 +95,7 @@ def fit_model(use_case: UseCase, path: Path_, layout: Layout, examples: Examples
         known=known_features(layout, examples.inputs),
         feature_set=feature_set(use_case) if path == "intraday" else "",
     )
-    figures = _figures(layout, newest, residuals, part.quantiles)
+    figures = _figures(layout, newest, residuals, part)
     return Fitted(model, figures, len(examples.inputs), len(newest.inputs))
 
 
@@ -122,14 +122,14 @@ def _intervals(layout: Layout, inputs: ModelInputs, residuals: Floats, levels: S
     return ConformalIntervals.fit(residuals, inputs.clock, levels, layout.slots_per_day, _PARTS[layout.path])
 
 
-def _figures(layout: Layout, newest: Examples, residuals: Floats, levels: Sequence[float]) -> dict[str, float]:
+def _figures(layout: Layout, newest: Examples, residuals: Floats, part: QuantileLevels) -> dict[str, float]:
     """Errors on the held-out days; coverage and pinball on their second half, with intervals of the first."""
     point = newest.actual - residuals * newest.inputs.scale[:, np.newaxis]
     half = len(newest.inputs) // 2
     early, late = newest.inputs.take(slice(None, half)), newest.inputs.take(slice(half, None))
-    intervals = _intervals(layout, early, residuals[:half], levels)
+    intervals = _intervals(layout, early, residuals[:half], part.quantiles)
     quantiles = intervals.apply(point[half:], late.scale, late.clock)
-    out = _errors("", newest.actual, point) | _spread(newest.actual[half:], quantiles, levels)
+    out = _errors("", newest.actual, point) | _spread(newest.actual[half:], quantiles, part)
     for suffix, mine in _groups(layout, newest):
         out |= _errors(suffix, newest.actual[mine], point[mine])
     if layout.reference is not None:
@@ -173,13 +173,15 @@ def _errors(suffix: str, actual: Floats, point: Floats) -> dict[str, float]:
     return out | ({f"mape{suffix}": metrics.mape(a, p)} if (np.abs(a) > 0).any() else {})
 
 
-def _spread(actual: Floats, quantiles: Floats, levels: Sequence[float]) -> dict[str, float]:
+def _spread(actual: Floats, quantiles: Floats, part: QuantileLevels) -> dict[str, float]:
     known = np.isfinite(actual) & np.isfinite(quantiles[:, :, 0])
     if not known.any():
         return {}
-    by_level = {level: quantiles[:, :, i][known] for i, level in enumerate(levels)}
-    inner = metrics.coverage(actual[known], by_level[0.1], by_level[0.9])
+    by_level = {level: quantiles[:, :, i][known] for i, level in enumerate(part.quantiles)}
+    low, high = part.interval
     return {
         "pinball": metrics.pinball(actual[known], by_level),
-        f"coverage_{quantile_column(0.1)}_{quantile_column(0.9)}": inner,
+        f"coverage_{quantile_column(low)}_{quantile_column(high)}": metrics.coverage(
+            actual[known], by_level[low], by_level[high]
+        ),
     }

@@ -12,7 +12,7 @@ from fastapi.telemetry import TelemetryConfig
 from starlette.responses import Response
 
 from dualcast import __version__
-from dualcast.catalogue import Entity, UseCase
+from dualcast.catalogue import Entity, UseCase, path_identifier
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock
 from services.access.call import current
@@ -162,6 +162,7 @@ def use_case_status(use_case: UseCase) -> UseCaseStatus:
         target=use_case.target,
         reference=use_case.reference,
         unit=use_case.unit,
+        interval={path_identifier(path): use_case.part(path).interval for path in use_case.paths},
     )
 
 

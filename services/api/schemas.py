@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, create_model
 
+from dualcast.catalogue import PathIdentifier
 from dualcast.curves.fields import CurveField
 from dualcast.curves.json_object import member_fields
 from services.http.problems import Problem
@@ -178,7 +179,9 @@ class Errors(BaseModel):
     points: int = Field(description="intervals that were compared")
     mape: float = Field(description="mean absolute percentage error of the median, %")
     mae: float = Field(description="mean absolute error of the median, in the target's unit")
-    coverage: float = Field(description="share of actuals between the quantiles 0.1 and 0.9, %")
+    coverage: float | None = Field(
+        description="share of actuals within the use case's interval, %; null where no curve has its levels"
+    )
     reference_mape: float | None = Field(description="the same error of the reference over the same intervals, %")
 
 
@@ -264,6 +267,9 @@ class UseCaseStatus(BaseModel):
     target: str
     reference: str | None
     unit: str
+    interval: dict[PathIdentifier, tuple[float, float]] = Field(
+        description="by path, the levels of the interval that is shown and scored around the median"
+    )
 
 
 class DayAheadStatus(BaseModel):

@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dualcast.arrays import Floats
-from dualcast.catalogue import UseCase
+from dualcast.catalogue import Path_, UseCase
 from dualcast.metrics import coverage, mae, mape
 from dualcast.timegrid import floor, micros
 from services.book.curves import CurveBook, Track
 from services.book.series import SeriesBook, micros_of
 
-_LEVELS = (0.1, 0.5, 0.9)
 # The reference is compared where it is known for nearly all of the intervals, or not at all.
 _COMPARABLE = 0.95
 _LEADS = tuple(timedelta(hours=h) for h in (1, 2, 4, 6, 12, 24))
@@ -33,7 +32,7 @@ class Errors:
     points: int
     mape: float
     mae: float
-    coverage: float
+    coverage: float | None
     reference_mape: float | None
 
 
@@ -76,7 +75,7 @@ class Scores:
 
     def _day_ahead(self, use_case: UseCase, entity_id: str) -> Errors | None:
         tracks = [curve.track for curve in self._curves.days(use_case.use_case, entity_id)]
-        pairs = self._pairs(use_case, entity_id, tracks, use_case.day_ahead.resolution)
+        pairs = self._pairs(use_case, entity_id, tracks, "day-ahead")
         return None if pairs is None else _errors(pairs, slice(None))
 
     def _intraday(self, use_case: UseCase, entity_id: str) -> dict[timedelta, Errors]:
@@ -84,7 +83,7 @@ class Scores:
             return {}
         tracks = self._curves.intraday_tracks(use_case.use_case, entity_id)
         resolution = use_case.part("intraday").resolution
-        pairs = self._pairs(use_case, entity_id, tracks, resolution)
+        pairs = self._pairs(use_case, entity_id, tracks, "intraday")
         if pairs is None:
             return {}
         origins = [micros(floor(t.issued_at, resolution)) for t in tracks]
@@ -94,16 +93,16 @@ class Scores:
         found = ((step * resolution, _errors(pairs, steps == step)) for step in horizon_steps(use_case))
         return {horizon: errors for horizon, errors in found if errors is not None}
 
-    def _pairs(
-        self, use_case: UseCase, entity_id: str, tracks: Sequence[Track], resolution: timedelta
-    ) -> _Pairs | None:
+    def _pairs(self, use_case: UseCase, entity_id: str, tracks: Sequence[Track], path: Path_) -> _Pairs | None:
         if not tracks:
             return None
+        resolution = use_case.part(path).resolution
         times = np.concatenate([t.times for t in tracks])
         unique, where = np.unique(times, return_inverse=True)
         actual = self._series.values(use_case, entity_id, use_case.target, unique, resolution)[where]
         reference = self._series.values(use_case, entity_id, use_case.reference, unique, resolution)[where]
-        low, median, high = (np.concatenate([t.values[:, t.levels.index(q)] for t in tracks]) for q in _LEVELS)
+        shown = use_case.part(path).shown_levels
+        low, median, high = (np.concatenate([_at_level(track, level) for track in tracks]) for level in shown)
         return _Pairs(low, median, high, actual, reference)
 
 
@@ -119,10 +118,18 @@ def horizon_steps(use_case: UseCase) -> list[int]:
     return sorted(s for s in {1, part.horizons} | whole if 1 <= s <= part.horizons)
 
 
+def _at_level(track: Track, level: float) -> Floats:
+    """The values of a quantile; NaN where the curve lacks the level."""
+    if level not in track.levels:
+        return np.full(len(track.times), np.nan)
+    values: Floats = track.values[:, track.levels.index(level)]
+    return values
+
+
 def _errors(pairs: _Pairs, chosen: slice | NDArray[np.bool_]) -> Errors | None:
     actual, median = pairs.actual[chosen], pairs.median[chosen]
     low, high, reference = pairs.low[chosen], pairs.high[chosen], pairs.reference[chosen]
-    known = np.isfinite(actual) & (np.abs(actual) > 1e-9)
+    known = np.isfinite(actual) & (np.abs(actual) > 1e-9) & np.isfinite(median)
     if not known.any():
         return None
     compared = known & np.isfinite(reference)
@@ -131,6 +138,6 @@ def _errors(pairs: _Pairs, chosen: slice | NDArray[np.bool_]) -> Errors | None:
         points=int(known.sum()),
         mape=mape(actual[known], median[known]),
         mae=mae(actual[known], median[known]),
-        coverage=coverage(actual[known], low[known], high[known]),
+        coverage=None if np.isnan(inside := coverage(actual[known], low[known], high[known])) else inside,
         reference_mape=mape(actual[compared], reference[compared]) if fair else None,
     )

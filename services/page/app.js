@@ -65,9 +65,9 @@ async function load() {
     : null;
   const span = { from: new Date(now - 48 * HOUR).toISOString(), to: new Date(now + 40 * HOUR).toISOString() };
   const history = once(`${scope}/history`, `${entity.newest_actual_at}/${Math.floor(now / HOUR)}/${wanted.at(-1)?.issued_at}`, address("history", entity, span));
-  const { unit, target, reference } = status.use_case;
+  const { unit, target, reference, interval } = status.use_case;
   return {
-    entityId: scope, zone: entity.time_zone, now, unit, target, reference,
+    entityId: scope, zone: entity.time_zone, now, unit, target, reference, interval,
     dayAhead: await Promise.all(dayAhead), intraday: await intraday, before: await before, history: await history,
   };
 }

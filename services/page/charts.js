@@ -1,6 +1,6 @@
 // The two charts. Times are shown by the wall clock that the entity's zone has now, so that the axis never folds.
 
-import { offsetName, quantity, resolutionMs, zoneOffset } from "./format.js";
+import { MEDIAN, offsetName, quantity, resolutionMs, shownLevels, zoneOffset } from "./format.js";
 
 const HOUR = 3600e3;
 const config = { displayModeBar: false, responsive: true, scrollZoom: false };
@@ -15,7 +15,7 @@ export function drawDayAhead(element, model, colors) {
   const { now, history, dayAhead } = model;
   const axis = axisOf(model, now - 40 * HOUR, now + 37 * HOUR);
   const traces = [];
-  for (const curve of joined(dayAhead)) traces.push(...band(curve, axis, colors["day-ahead"], colors["day-ahead-band"], "Day-ahead"));
+  for (const curve of joined(dayAhead)) traces.push(...band(curve, model.interval, axis, colors["day-ahead"], colors["day-ahead-band"], "Day-ahead"));
   traces.push(referenceLine(history, axis, colors), actualLine(history, axis, colors));
   draw(element, traces, axis, model, colors, 12);
 }
@@ -24,7 +24,7 @@ export function drawIntraday(element, model, colors) {
   const { now, history, intraday, before } = model;
   const axis = axisOf(model, now - 5 * HOUR, now + 6.5 * HOUR);
   const traces = [referenceLine(history, axis, colors)];
-  if (intraday) traces.push(...band(intraday, axis, colors.intraday, colors["intraday-band"], "Intraday"));
+  if (intraday) traces.push(...band(intraday, model.interval, axis, colors.intraday, colors["intraday-band"], "Intraday"));
   if (before) traces.push(medianLine(before, axis, colors.intraday, "An hour before"));
   traces.push(actualLine(history, axis, colors));
   draw(element, traces, axis, model, colors, 2);
@@ -59,10 +59,10 @@ function points(items, stepMs, axis, value) {
   return { x, y };
 }
 
-function band(curve, axis, color, fill, name) {
+function band(curve, interval, axis, color, fill, name) {
   const step = resolutionMs(curve.resolution);
   const at = (level) => points(curve.points, step, axis, (p) => p.quantiles[level]);
-  const [low, median, high] = ["0.1", "0.5", "0.9"].map(at);
+  const [low, median, high] = shownLevels(curve, interval).map(at);
   const edge = { mode: "lines", line: { width: 0, color }, hoverinfo: "skip" };
   const text = median.y.map((_, i) => `${quantity(median.y[i])}  (${quantity(low.y[i])} – ${quantity(high.y[i])})`);
   return [
@@ -74,7 +74,7 @@ function band(curve, axis, color, fill, name) {
 
 // What a curve said that a newer one has replaced.
 function medianLine(curve, axis, color, name) {
-  const median = points(curve.points, resolutionMs(curve.resolution), axis, (p) => p.quantiles["0.5"]);
+  const median = points(curve.points, resolutionMs(curve.resolution), axis, (p) => p.quantiles[MEDIAN]);
   return { ...median, mode: "lines", name, text: median.y.map(quantity), opacity: 0.6, line: { color, width: 1.4, dash: "dot" }, hovertemplate: `${name} %{text}<extra></extra>` };
 }
 

@@ -1,5 +1,13 @@
 // Numbers, times and names as the desk reads them: in the entity's own time zone.
 
+export const MEDIAN = "0.5";
+
+// The quantile levels that are shown of a curve: the lower bound of its path's interval, the median, the upper bound.
+export function shownLevels(curve, interval) {
+  const [low, high] = interval[curve.path].map(String);
+  return [low, MEDIAN, high];
+}
+
 export function titled(name) {
   const words = name.split("_").map((word) => (word.length <= 3 ? word.toUpperCase() : word));
   const text = words.join(" ");

@@ -1,6 +1,6 @@
 // Everything on the page that is text: tiles, errors, what serves, feeds.
 
-import { age, clockTime, dayAndTime, horizon, longDay, percent, quantity, resolutionMs, timeOfDay, titled } from "./format.js";
+import { MEDIAN, age, clockTime, dayAndTime, horizon, longDay, percent, quantity, resolutionMs, shownLevels, timeOfDay, titled } from "./format.js";
 
 export const byId = (id) => document.getElementById(id);
 
@@ -57,20 +57,21 @@ export function showTiles(model, entity) {
   tile("error", errors ? percent(errors.mape) : "–", "", against === null ? "" : `${titled(model.reference)} ${percent(against)}`);
 }
 
-function showNextHour({ intraday, now, unit, zone }) {
+function showNextHour({ intraday, interval, now, unit, zone }) {
   const wanted = now + 3600e3;
   const point = intraday?.points.findLast((p) => Date.parse(p.valid_time) + resolutionMs(intraday.resolution) <= wanted + 60e3) ?? intraday?.points[0];
   if (!point) return tile("intraday", "–", "", "no curve yet");
-  const [low, median, high] = ["0.1", "0.5", "0.9"].map((level) => quantity(point.quantiles[level]));
+  const [low, median, high] = shownLevels(intraday, interval).map((level) => quantity(point.quantiles[level]));
   return tile("intraday", median, unit, `${low} – ${high} at ${timeOfDay(Date.parse(point.valid_time), zone)}`);
 }
 
-function showPeak({ dayAhead, unit, zone }) {
+function showPeak({ dayAhead, interval, unit, zone }) {
   const curve = dayAhead.at(-1);
   if (!curve) return tile("peak", "–", "", "no curve yet");
   setText(byId("tile-peak-label"), `Day-ahead peak, ${longDay(curve.delivery_date)}`);
-  const peak = curve.points.reduce((best, p) => (p.quantiles["0.5"] > best.quantiles["0.5"] ? p : best));
-  return tile("peak", quantity(peak.quantiles["0.5"]), unit, `${quantity(peak.quantiles["0.1"])} – ${quantity(peak.quantiles["0.9"])} at ${timeOfDay(Date.parse(peak.valid_time), zone)}`);
+  const peak = curve.points.reduce((best, p) => (p.quantiles[MEDIAN] > best.quantiles[MEDIAN] ? p : best));
+  const [low, median, high] = shownLevels(curve, interval).map((level) => quantity(peak.quantiles[level]));
+  return tile("peak", median, unit, `${low} – ${high} at ${timeOfDay(Date.parse(peak.valid_time), zone)}`);
 }
 
 export function showErrors(entity, reference) {
@@ -172,7 +173,7 @@ export function describeCharts(model) {
   const day = model.dayAhead.at(-1);
   const measured = model.history?.points.filter((p) => p.actual !== null).at(-1);
   const latest = measured ? `Latest actual ${quantity(measured.actual)} ${model.unit}. ` : "";
-  const label = (curve, name) => (curve ? `${latest}${name}: ${curve.points.length} intervals, median from ${quantity(curve.points[0].quantiles["0.5"])} to ${quantity(curve.points.at(-1).quantiles["0.5"])} ${model.unit}` : `${name} forecast, waiting for data`);
+  const label = (curve, name) => (curve ? `${latest}${name}: ${curve.points.length} intervals, median from ${quantity(curve.points[0].quantiles[MEDIAN])} to ${quantity(curve.points.at(-1).quantiles[MEDIAN])} ${model.unit}` : `${name} forecast, waiting for data`);
   byId("day-ahead-chart").setAttribute("aria-label", label(day, `Day-ahead curve${day ? ` for ${longDay(day.delivery_date)}` : ""}`));
   byId("intraday-chart").setAttribute("aria-label", label(model.intraday, "Intraday curve"));
 }

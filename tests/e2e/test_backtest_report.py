@@ -26,7 +26,9 @@ def report(tmp_path: Path, use_case: UseCase) -> Path:
     issued = (local.normalize() - pd.Timedelta(hours=13)).tz_convert("UTC")
     forecasts = pd.DataFrame({"entity_id": "DE", "issued_at": issued, "valid_time": times, "q50": point})
     found = summarise(use_case, "day-ahead", forecasts.assign(q10=point - 1200, q90=point + 1200), actuals)
-    subject = Subject("Backtest", "three weeks", "MW", "load_forecast_tso", {"features": "a_long_name, " * 60})
+    subject = Subject(
+        "Backtest", "three weeks", "MW", "load_forecast_tso", (0.1, 0.9), {"features": "a_long_name, " * 60}
+    )
     file = tmp_path / "report.html"
     file.write_text(render(subject, found), encoding="utf-8")
     return file

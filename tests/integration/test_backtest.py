@@ -122,7 +122,9 @@ def test_a_killed_run_goes_on(
         time.sleep(0.01)
     running.kill()
     running.wait(30)
-    half = read_forecasts([killed], case)
+    half = read_forecasts([killed], case, "day-ahead")
     assert 0 < half["model_version"].nunique() < 8
     subprocess.run(command(folder, killed), check=True, timeout=300, capture_output=True)
-    pd.testing.assert_frame_equal(read_forecasts([killed], case), read_forecasts([whole], case))
+    pd.testing.assert_frame_equal(
+        read_forecasts([killed], case, "day-ahead"), read_forecasts([whole], case, "day-ahead")
+    )

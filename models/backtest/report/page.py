@@ -10,12 +10,12 @@ from string import Template
 
 import numpy as np
 
+from dualcast.curves.quantiles import quantile_column
 from models.backtest.report import charts
 from models.backtest.report.charts import number
 from models.backtest.summary import Summary, WorstDay
-from models.evaluation.scoring import Errors, Score
+from models.evaluation.scoring import POINT, Errors, Score
 
-_WANTED = 80.0
 _PLAUSIBLE_COVERAGE = 3.0
 _KEY = {"forecast": "forecast", "actual": "actual", "reference": "reference", "naive": "naive: last week"}
 _UNORDERED = {"day type", "entity"}
@@ -37,7 +37,18 @@ class Subject:
     subtitle: str
     unit: str
     reference: str | None
+    interval: tuple[float, float]
     facts: Mapping[str, str]
+
+    @property
+    def interval_name(self) -> str:
+        """The bounds of the interval as column names: q10-q90."""
+        return "-".join(map(quantile_column, self.interval))
+
+    @property
+    def nominal_coverage(self) -> float:
+        """The share of actuals that the interval should hold, in %."""
+        return 100 * (self.interval[1] - self.interval[0])
 
 
 def render(subject: Subject, findings: Summary) -> str:
@@ -75,8 +86,10 @@ def _tiles(subject: Subject, findings: Summary) -> Iterable[str]:
         better = "good" if s.skill > 0 else "bad"
         word = "smaller" if s.skill > 0 else "larger"
         yield _tile(f"{100 * abs(s.skill):.0f} %", f"{word} error than the reference", better)
-    near = "good" if abs(s.coverage - _WANTED) <= _PLAUSIBLE_COVERAGE else "bad"
-    yield _tile(f"{s.coverage:.1f} %", f"within q10 to q90 (wanted: {_WANTED:.0f} %)", near)
+    if s.coverage is not None:
+        near = "good" if abs(s.coverage - subject.nominal_coverage) <= _PLAUSIBLE_COVERAGE else "bad"
+        text = f"within {subject.interval_name} (nominal: {subject.nominal_coverage:.0f} %)"
+        yield _tile(f"{s.coverage:.1f} %", text, near)
 
 
 def _tile(value: str, text: str, tone: str = "") -> str:
@@ -88,8 +101,8 @@ def _overall(subject: Subject, findings: Summary) -> str:
     rows = [[name, *_error_cells(errors)] for name, errors in findings.comparison.items()]
     s = findings.overall
     rows = [[*row, "-", "-"] for row in rows]
-    rows[0][-2:] = [number(s.pinball), f"{s.coverage:.1f}"]
-    header += [f"pinball {subject.unit}", "q10-q90 %"]
+    rows[0][-2:] = [number(s.pinball), _one(s.coverage)]
+    header += [f"pinball {subject.unit}", f"{subject.interval_name} %"]
     text = "Each on all intervals where it and the actual are known. Bias: forecast less actual."
     if findings.unscored:
         text += f" {findings.unscored:,} forecasts have no sound actual and are not scored."
@@ -97,9 +110,9 @@ def _overall(subject: Subject, findings: Summary) -> str:
 
 
 def _answers(subject: Subject, findings: Summary) -> str:
-    header = ["answer", "n", "MAPE %", f"MAE {subject.unit}", f"pinball {subject.unit}", "q10-q90 %"]
+    header = ["answer", "n", "MAPE %", f"MAE {subject.unit}", f"pinball {subject.unit}", f"{subject.interval_name} %"]
     rows = [
-        [name, f"{s.n:,}", _two(s.mape), number(s.mae), number(s.pinball), f"{s.coverage:.1f}"]
+        [name, f"{s.n:,}", _two(s.mape), number(s.mae), number(s.pinball), _one(s.coverage)]
         for name, s in findings.answers.items()
     ]
     text = (
@@ -112,18 +125,24 @@ def _answers(subject: Subject, findings: Summary) -> str:
 def _calibration(subject: Subject, findings: Summary) -> str:
     found = findings.calibration
     levels = list(next(iter(found.values())).below)
-    header = ["quarter", "n", "q10-q90 %", *(f"below {level} %" for level in levels), f"mean width {subject.unit}"]
+    below = [f"below {level} %" for level in levels]
+    header = ["quarter", "n", f"{subject.interval_name} %", *below, f"mean width {subject.unit}"]
     rows = [
         [name, f"{c.n:,}", f"{c.inside:.1f}", *(f"{share:.1f}" for share in c.below.values()), number(c.width)]
         for name, c in found.items()
     ]
-    plot = charts.shares("coverage by quarter", list(found), [c.inside for c in found.values()], _WANTED)
-    text = "How often the actual lay between q10 and q90, and below each quantile: honest quantiles hold what they say."
+    inside = [c.inside for c in found.values()]
+    plot = charts.shares("coverage by quarter", list(found), inside, subject.nominal_coverage)
+    text = (
+        f"Share of actuals within {subject.interval_name}, and below each quantile. Of calibrated quantiles the shares"
+        " are near the levels."
+    )
     return _section("Calibration by quarter", text, _pair(plot, _table(header, rows)))
 
 
 def _group(subject: Subject, heading: str, found: Mapping[str, Score]) -> str:
-    header = [heading, "n", "MAPE %", "MAE", "RMSE", "bias", "pinball", "q10-q90 %", "ref. MAE", "naive MAE", "skill"]
+    header = [heading, "n", "MAPE %", "MAE", "RMSE", "bias", "pinball", f"{subject.interval_name} %"]
+    header += ["ref. MAE", "naive MAE", "skill"]
     rows = [[name, *_score_cells(s)] for name, s in found.items()]
     series: dict[str, list[float | None]] = {
         "forecast": [s.mae for s in found.values()],
@@ -141,16 +160,16 @@ def _group(subject: Subject, heading: str, found: Mapping[str, Score]) -> str:
 def _worst(subject: Subject, findings: Summary) -> str:
     days = "".join(_worst_day(subject, worst) for worst in findings.worst)
     text = f"The {len(findings.worst)} days with the largest mean absolute error, worst first; days are local."
-    key = _key(("forecast", "actual", *(["reference"] if subject.reference else [])), "q10 to q90")
+    key = _key(("forecast", "actual", *(["reference"] if subject.reference else [])), subject.interval_name)
     return _section("Worst days", text, f'{key}<div class="days">{days}</div>')
 
 
 def _worst_day(subject: Subject, worst: WorstDay) -> str:
-    columns = {c: worst.points[c].to_numpy(dtype=np.float64) for c in ("q10", "q50", "q90", "actual", "reference")}
-    series = {"reference": columns["reference"], "actual": columns["actual"], "forecast": columns["q50"]}
+    columns = {c: worst.points[c].to_numpy(dtype=np.float64) for c in ("low", POINT, "high", "actual", "reference")}
+    series = {"reference": columns["reference"], "actual": columns["actual"], "forecast": columns[POINT]}
     local = worst.points["local"]
     labels = local.dt.strftime("%H:%M" if local.dt.date.nunique() == 1 else "%m-%d").tolist()
-    plot = charts.day(f"{worst.entity_id} {worst.day}", labels, series, columns["q10"], columns["q90"])
+    plot = charts.day(f"{worst.entity_id} {worst.day}", labels, series, columns["low"], columns["high"])
     size = f"{number(worst.mae)} {subject.unit}"
     return (
         f"<figure><h3>{escape(worst.entity_id)}, {worst.day}<span>{escape(size)}</span></h3>"
@@ -193,10 +212,14 @@ def _score_cells(s: Score) -> list[str]:
         f"{s.n:,}",
         _two(s.mape),
         *(number(v) for v in (s.mae, s.rmse, s.bias, s.pinball)),
-        f"{s.coverage:.1f}",
+        _one(s.coverage),
         *("-" if v is None else number(v) for v in (s.reference_mae, s.naive_mae)),
         _two(s.skill),
     ]
+
+
+def _one(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
 
 
 def _two(value: float | None) -> str:

@@ -45,7 +45,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory, question: BacktestRequest, d
 
 @pytest.fixture(scope="module")
 def forecasts(clean: tuple[BacktestRun, Path], case: UseCase) -> pd.DataFrame:
-    return read_forecasts([clean[1] / "out.parquet"], case)
+    return read_forecasts([clean[1] / "out.parquet"], case, "day-ahead")
 
 
 def done(
@@ -56,7 +56,7 @@ def done(
 
 def made(question: BacktestRequest, data: Path, folder: Path) -> pd.DataFrame:
     done(question, data, folder)
-    return read_forecasts([folder / "out.parquet"], question.use_case)
+    return read_forecasts([folder / "out.parquet"], question.use_case, "day-ahead")
 
 
 def test_the_report_says_what_the_score_command_says(
@@ -153,12 +153,12 @@ def test_a_stopped_run_goes_on_with_what_is_not_done(
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         done(question, data, tmp_path, Stop("forecasting 2022-03-24"))
-    half = read_forecasts([tmp_path / "out.parquet"], question.use_case)
+    half = read_forecasts([tmp_path / "out.parquet"], question.use_case, "day-ahead")
     assert half["model_version"].unique().tolist() == ["2022-03-18"]
     second = Stop(None)
     done(question, data, tmp_path, second)
     assert [s for s in second.heard if s.startswith("fitting")] == ["fitting for 2022-03-24 to 2022-03-29"]
-    pd.testing.assert_frame_equal(read_forecasts([tmp_path / "out.parquet"], question.use_case), forecasts)
+    pd.testing.assert_frame_equal(read_forecasts([tmp_path / "out.parquet"], question.use_case, "day-ahead"), forecasts)
     third = Stop(None)
     done(question, data, tmp_path, third)
     assert not [s for s in third.heard if s.startswith(("fitting", "features"))]

@@ -38,7 +38,7 @@ def intraday(tmp_path_factory: pytest.TempPathFactory, case: UseCase, known: pd.
 def forecasts(folder: Path, case: UseCase, *fallbacks: str) -> list[pd.DataFrame]:
     """The forecasts of the champion and of some fallbacks, each from its file."""
     files = ["out.parquet", *(f"out.{fallback}.parquet" for fallback in fallbacks)]
-    return [read_forecasts([folder / file], case) for file in files]
+    return [read_forecasts([folder / file], case, "day-ahead") for file in files]
 
 
 def test_the_fallbacks_of_the_use_case_are_scored_beside_the_champion(intraday: tuple[BacktestRun, Path]) -> None:

@@ -15,7 +15,7 @@ from models.backtest.report.page import Subject, render
 from models.backtest.summary import summarise
 
 FIRST, LAST = pd.Timestamp("2022-05-20", tz="Europe/Berlin"), pd.Timestamp("2022-07-11", tz="Europe/Berlin")
-SUBJECT = Subject("Demand of <Somewhere>", "all of it", "MW", "load_forecast_tso", {"features": "a & b"})
+SUBJECT = Subject("Demand of <Somewhere>", "all of it", "MW", "load_forecast_tso", (0.1, 0.9), {"features": "a & b"})
 
 
 @pytest.fixture

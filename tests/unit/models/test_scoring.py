@@ -42,7 +42,7 @@ def test_day_ahead_scores_are_by_local_hour(
     found = scores_by_group(
         use_case,
         "day-ahead",
-        read_forecasts(_written(tmp_path, forecasts, "f.parquet"), use_case),
+        read_forecasts(_written(tmp_path, forecasts, "f.parquet"), use_case, "day-ahead"),
         read_actuals(_written(tmp_path, actuals, "a.parquet"), use_case),
     )
     assert found[ALL].n == 24
@@ -69,12 +69,46 @@ def test_intraday_scores_are_by_horizon_and_the_naive_moves_last_week(
     found = scores_by_group(
         use_case,
         "intraday",
-        read_forecasts(_written(tmp_path, frame.assign(q90=truth), "f.parquet"), use_case),
+        read_forecasts(_written(tmp_path, frame.assign(q90=truth), "f.parquet"), use_case, "day-ahead"),
         read_actuals(_written(tmp_path, actuals, "a.parquet"), use_case),
     )
     assert list(found) == [ALL, "00.00 h", "00.25 h", "00.50 h", "00.75 h"]
     assert found[ALL].mae == 0
     assert found[ALL].naive_mape == pytest.approx(0, abs=1e-9)
+
+
+def test_curves_without_a_level_of_the_interval_count_for_all_but_the_coverage(
+    use_case: UseCase, tmp_path: Path, forecasts: pd.DataFrame, actuals: pd.DataFrame
+) -> None:
+    forecasts.loc[forecasts.index[:12], ["q10", "q90"]] = np.nan
+    forecasts["q05"] = forecasts["q50"] - 700
+    found = scores_by_group(
+        use_case,
+        "day-ahead",
+        read_forecasts(_written(tmp_path, forecasts, "f.parquet"), use_case, "day-ahead"),
+        read_actuals(_written(tmp_path, actuals, "a.parquet"), use_case),
+    )
+    assert (found[ALL].n, found[ALL].coverage) == (24, 0)
+    assert found["00:00"].mape == pytest.approx(1.0)
+    assert found["00:00"].coverage is None
+    assert found["00:00"].pinball == pytest.approx((0.5 * 523 + 0.05 * 177) / 2)  # of q50 and q05
+
+
+def test_the_interval_of_the_catalogue_is_scored(
+    use_case: UseCase, tmp_path: Path, forecasts: pd.DataFrame, actuals: pd.DataFrame
+) -> None:
+    part = use_case.day_ahead.model_copy(update={"quantiles": (0.05, 0.1, 0.5, 0.9, 0.95), "interval": (0.05, 0.95)})
+    wide = use_case.model_copy(update={"day_ahead": part})
+    with pytest.raises(FaultyForecastsError, match="q05, q95"):
+        read_forecasts(_written(tmp_path, forecasts, "f.parquet"), wide, "day-ahead")
+    forecasts = forecasts.assign(q05=forecasts["q50"] - 2000, q95=forecasts["q50"] + 2000)
+    found = scores_by_group(
+        wide,
+        "day-ahead",
+        read_forecasts(_written(tmp_path, forecasts, "f.parquet"), wide, "day-ahead"),
+        read_actuals(_written(tmp_path, actuals, "a.parquet"), wide),
+    )
+    assert found["23:00"].coverage == 100
 
 
 def test_actuals_may_be_named_as_in_the_source_and_come_in_several_files(
@@ -97,7 +131,7 @@ def test_an_implausible_reference_does_not_count(
     score = scores_by_group(
         use_case,
         "day-ahead",
-        read_forecasts(_written(tmp_path, forecasts, "f.parquet"), use_case),
+        read_forecasts(_written(tmp_path, forecasts, "f.parquet"), use_case, "day-ahead"),
         read_actuals(_written(tmp_path, actuals, "a.parquet"), use_case),
     )[ALL]
     assert score.reference_mape == pytest.approx(3.0)
@@ -110,6 +144,7 @@ def test_an_implausible_reference_does_not_count(
         (lambda f: f.assign(issued_at=f["valid_time"] + pd.Timedelta("1s")), "after its valid_time"),
         (lambda f: f.assign(q50=np.nan), "NaN"),
         (lambda f: f.assign(q10=f["q90"] + 1), "cross"),
+        (lambda f: f.assign(q10=f["q90"] + 1, q30=np.nan), "cross"),
         (lambda f: f.assign(valid_time=f["valid_time"].dt.tz_localize(None)), "no time zone"),
         (lambda f: f.drop(columns="q90"), "q90"),
         (lambda f: f.head(0), "no forecast"),
@@ -120,7 +155,7 @@ def test_broken_forecasts_are_refused(
 ) -> None:
     assert callable(spoil)
     with pytest.raises(FaultyForecastsError, match=text):
-        read_forecasts(_written(tmp_path, spoil(forecasts), "f.parquet"), use_case)
+        read_forecasts(_written(tmp_path, spoil(forecasts), "f.parquet"), use_case, "day-ahead")
 
 
 def test_forecasts_of_other_days_than_the_actuals_are_refused(

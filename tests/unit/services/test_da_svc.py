@@ -171,6 +171,21 @@ def test_status_tells_the_errors_of_both_paths_and_of_the_reference(deps: DayAhe
     assert [d["delivery_date"] for d in entity["day_ahead"]][-1] == "2022-05-04"
 
 
+def test_status_names_the_interval_of_each_path(deps: DayAheadDeps) -> None:
+    shown = client_of(deps).get("/api/v1/status").json()["use_case"]["interval"]
+    assert shown == {"day_ahead": [0.1, 0.9], "intraday": [0.1, 0.9]}
+
+
+def test_curves_without_the_levels_of_the_interval_have_errors_and_no_coverage(deps: DayAheadDeps) -> None:
+    for stored in deps.curves.days("de_load", "DE"):
+        changed = replace(stored.forecast, quantile_levels=[0.05, 0.5, 0.95], model_version="2")
+        deps.curves.add(replace(changed, issued_at=changed.issued_at + timedelta(minutes=1)))
+    errors = client_of(deps).get("/api/v1/status").json()["entities"][0]["errors"]
+    assert errors["day_ahead"]["mape"] == pytest.approx(1.0)
+    assert errors["day_ahead"]["coverage"] is None
+    assert errors["intraday"][0]["coverage"] == 100.0
+
+
 def test_status_tells_the_clock() -> None:
     clock = Clock(
         start=world.NOW, speed=60, until=world.NOW + timedelta(days=1), epoch=datetime(2999, 1, 1, tzinfo=UTC)
