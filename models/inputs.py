@@ -102,8 +102,8 @@ class Layout(BaseModel):
         return {name: i for i, name in enumerate(self.features)}
 
     @property
-    def others(self) -> str | None:
-        """The feature that is the forecast of others at the target, where it is in the target's unit."""
+    def reference_at_target(self) -> str | None:
+        """The feature that is the reference forecast at the target, where it is in the target's unit."""
         names = self.at_target.get(self.reference or "", ())
         return next((n for n in names if n in self.levels), None)
 

@@ -1,1 +1,1 @@
-"""What forecasters are built from: each learns from arrays and can be written to a folder and read back."""
+"""Learners, of which forecasters are built: each is fitted on arrays, and saved to and loaded from files."""

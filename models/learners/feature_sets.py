@@ -1,4 +1,4 @@
-"""Which features a member of an ensemble may know, so that a missing forecast of others degrades and does not break."""
+"""Feature sets for the members of an ensemble, so that a missing optional input degrades a forecast and no more."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from models.inputs import Layout, ModelInputs
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """Some features, and those among them without which a row must not be given to the member.
+    """Some features, and those of them that must be known for the member to predict.
 
-    ``fallback``: used only where no other set can say anything.
+    ``fallback``: used only where no other set is usable.
     """
 
     name: str
@@ -26,11 +26,11 @@ class FeatureSet:
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> Self:
-        """From what ``vars`` gave and JSON kept."""
+        """From ``vars`` of a feature set, read from JSON."""
         return cls(str(stored["name"]), tuple(stored["features"]), tuple(stored["needs"]), bool(stored["fallback"]))
 
     def usable(self, layout: Layout, inputs: ModelInputs) -> NDArray[np.bool_]:
-        """Where all that is needed is known, (n, H)."""
+        """Where all needed features are known, (n, H)."""
         known: NDArray[np.bool_] = np.isfinite(inputs.values[:, :, layout.columns(self.needs)]).all(axis=2)
         return known
 
@@ -38,7 +38,7 @@ class FeatureSet:
 def feature_sets(layout: Layout, inputs: ModelInputs) -> list[FeatureSet]:
     """All features; all without the reference forecast's; all without any optional variable's, as a fallback.
 
-    Features that the training rows never know are left out, and sets that would be equal are made once.
+    Features that no training row knows are left out, and equal sets are made once.
     """
     known = known_features(layout, inputs)
     outside = () if layout.reference is None else (layout.reference,)
@@ -53,7 +53,7 @@ def feature_sets(layout: Layout, inputs: ModelInputs) -> list[FeatureSet]:
 
 
 def known_features(layout: Layout, inputs: ModelInputs, most_unknown: float = 1.0) -> tuple[str, ...]:
-    """Features whose share of unknown values is below a limit; by default those that are known at all."""
+    """Features whose share of unknown values is below a limit; by default all that any row knows."""
     unknown = np.isnan(inputs.values).mean(axis=(0, 1))
     return tuple(n for n, share in zip(layout.features, unknown.tolist(), strict=True) if share < most_unknown)
 
@@ -61,7 +61,7 @@ def known_features(layout: Layout, inputs: ModelInputs, most_unknown: float = 1.
 def mostly_known(layout: Layout, inputs: ModelInputs, features: FeatureSet, most_unknown: float) -> tuple[str, ...]:
     """The features of a set whose share of unknown values is below a limit where the set is usable.
 
-    Elsewhere they do not count: a forecast of others that was away for a year is known whenever it is there.
+    Other rows do not count: a reference forecast that was missing for a year is known wherever the set is usable.
     """
     usable = features.usable(layout, inputs)[:, :, np.newaxis]
     unknown = np.isnan(inputs.values).sum(axis=(0, 1), where=usable)

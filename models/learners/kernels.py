@@ -1,9 +1,8 @@
-"""Likeness to days of the past, by which a ridge follows what is not linear.
+"""Gaussian kernel regressors by the Nyström method, with which a ridge regression fits what is not linear.
 
-How much an error of this morning says of this evening depends on the season, the kind of day, the shape of the curve:
-of everything, a little. A ridge that also knows how like a row is to some rows it learned from, its landmarks, comes
-near a Gaussian process with a squared exponential kernel (Williams and Seeger, Using the Nystroem method to speed up
-kernel machines, 2001), yet stays a ridge: fast, and with leave-one-out residuals in closed form.
+A ridge with kernel values between a row and some training rows (the landmarks) as regressors approximates a Gaussian
+process with a squared exponential kernel (Williams and Seeger, Using the Nyström method to speed up kernel machines,
+2001). It stays a ridge: fast, and with leave-one-out residuals in closed form.
 """
 
 from __future__ import annotations
@@ -11,39 +10,39 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dualcast.arrays import Floats
+from dualcast.arrays import Flags, Floats
 
-# What is no level tells the season and the holidays; likeness there counts for so many levels.
-_CALENDAR = 4.0
-# Landmarks that are nearly the same count as one.
-_SAME = 1e-6
+# In distances, a calendar regressor (one that is no level) counts as much as so many levels.
+_CALENDAR_WEIGHT = 4.0
+# Added to eigenvalues, so that nearly equal landmarks do not blow up the inverse.
+_JITTER = 1e-6
 
-# Stored as half-precision numbers, which they are rounded to before anything is learned of them.
+# Stored in half precision; rounded before the fit, so that a loaded model predicts the same.
 Landmarks = NDArray[np.float16] | NDArray[np.float32]
 
 
-def places(scaled: Floats, level: NDArray[np.bool_]) -> Floats:
-    """Regressors (n, p) in spreads from the usual, so that two rows lie about 1 apart in each direction of all."""
-    count = np.where(level, 1.0, _CALENDAR)
-    out: Floats = scaled * np.sqrt(count / count.sum()).astype(scaled.dtype)
+def weighted(standardised: Floats, is_level: Flags) -> Floats:
+    """Standardised regressors (n, p), weighted so that squared distances of rows do not grow with p."""
+    weight = np.where(is_level, 1.0, _CALENDAR_WEIGHT)
+    out: Floats = standardised * np.sqrt(weight / weight.sum()).astype(standardised.dtype)
     return out
 
 
-def landmarks(where: Floats, count: int) -> Landmarks:
-    """``count`` places of n, in even steps."""
-    return where[np.linspace(0, len(where) - 1, count).astype(np.int64)].astype(np.float16)
+def choose_landmarks(inputs: Floats, count: int) -> Landmarks:
+    """``count`` of the rows (n, p), evenly spaced in their order."""
+    return inputs[np.linspace(0, len(inputs) - 1, count).astype(np.int64)].astype(np.float16)
 
 
-def likeness(where: Floats, marks: Landmarks) -> Floats:
-    """How like (n, p) places are to (m, p) landmarks, (n, m): 1 where they are the same."""
-    at = marks.astype(where.dtype, copy=False)
-    distance = (where**2).sum(axis=1)[:, np.newaxis] + (at**2).sum(axis=1) - 2 * where @ at.T
+def gaussian_kernel(inputs: Floats, landmarks: Landmarks) -> Floats:
+    """Kernel values of rows (n, p) and landmarks (m, p), (n, m): 1 where they are equal."""
+    centres = landmarks.astype(inputs.dtype, copy=False)
+    distance = (inputs**2).sum(axis=1)[:, np.newaxis] + (centres**2).sum(axis=1) - 2 * inputs @ centres.T
     out: Floats = np.exp(-0.5 * np.maximum(distance, 0.0))
     return out
 
 
-def evened(marks: Landmarks) -> Floats:
-    """What makes likenesses to landmarks regressors of which each is expected to say as much as any, (m, m)."""
-    values, vectors = np.linalg.eigh(likeness(marks.astype(np.float64), marks))
-    out: Floats = vectors / np.sqrt(np.maximum(values, 0.0) + _SAME)
+def whitening_matrix(landmarks: Landmarks) -> Floats:
+    """The matrix (m, m) that turns kernel values into Nyström features with the identity as their prior covariance."""
+    values, vectors = np.linalg.eigh(gaussian_kernel(landmarks.astype(np.float64), landmarks))
+    out: Floats = vectors / np.sqrt(np.maximum(values, 0.0) + _JITTER)
     return out

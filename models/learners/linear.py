@@ -1,7 +1,7 @@
 """Ridge regressions, one for each time of day and horizon of each entity.
 
-Load at one clock time follows a few levels almost linearly, and differently at every clock time: thousands of small
-regressions capture that better than one large one, and take seconds.
+Load at one time of day is nearly linear in a few level features, with other coefficients at every time of day:
+thousands of small regressions fit that better than one large one, and take seconds.
 """
 
 from __future__ import annotations
@@ -16,57 +16,50 @@ from threadpoolctl import threadpool_limits
 
 from dualcast.arrays import Floats, Ints
 from models.inputs import Layout, ModelInputs
-from models.learners.kernels import Landmarks, evened, landmarks, likeness, places
+from models.learners.kernels import Landmarks, choose_landmarks, gaussian_kernel, weighted
+from models.learners.ridge import CONSTANT, FEWEST_ROWS, kernel_ridge, robust_ridge
 
-# A leave-one-out residual is at most this many times the plain one: rows that alone decide a coefficient say little.
-_MAX_LEVERAGE = 0.9
-# A regression needs this many rows for each coefficient; else it borrows that of a wider group.
+# A group with fewer rows for each coefficient uses the coefficients of a wider group.
 _ROWS_PER_COEFFICIENT = 3
-# Below this nothing is learned at all.
-_FEWEST_ROWS = 30
-# Rows are looked through for outliers at most so many times.
-_ROUNDS = 3
 # An unknown regressor counts as its mean; a row that lacks more than this share of them gets no prediction.
 _MOST_UNKNOWN = 0.3
-# Likenesses may say about as much as what nothing explains.
-_PENALTY_OF_LIKENESS = 0.5
-# A regressor that spreads less is a constant.
-_NO_SPREAD = 1e-9
 
 
 @dataclass(frozen=True)
-class _Learned:
-    """What is learned: (entities + 1, slots, horizons, coefficients), and the same of the regressors alone.
+class _Fitted:
+    """Arrays of (entities + 1, slots of the day, horizons, ...), being filled group by group.
 
-    ``spread`` is the standard deviation of the plain ones, ``marks`` the landmarks among them.
+    coefficients: those of the regressors, of the landmarks and the constant; means: of all regressors;
+    deviations: standard deviations of the plain regressors; landmarks: (..., landmarks, plain regressors)
     """
 
     coefficients: Floats
     means: Floats
-    spread: Floats
-    marks: Landmarks
+    deviations: Floats
+    landmarks: Landmarks
 
-    def at(self, horizon: int) -> _Learned:
+    def at(self, horizon: int) -> _Fitted:
         """A view of one horizon."""
-        coefficients, means, spread = (of[:, :, horizon] for of in (self.coefficients, self.means, self.spread))
-        return _Learned(coefficients, means, spread, self.marks[:, :, horizon])
+        arrays = (self.coefficients, self.means, self.deviations)
+        coefficients, means, deviations = (array[:, :, horizon] for array in arrays)
+        return _Fitted(coefficients, means, deviations, self.landmarks[:, :, horizon])
 
     @classmethod
-    def nothing(cls, groups: tuple[int, int, int], plain: int, coded: int, marks: int) -> _Learned:
-        """Room for what so many groups learn from so many regressors and landmarks."""
-        coefficients, means = (
-            np.full((*groups, plain + coded + marks + 1), np.nan),
+    def empty(cls, groups: tuple[int, int, int], plain: int, coded: int, landmarks: int) -> _Fitted:
+        """NaN for so many groups, regressors and landmarks."""
+        return cls(
+            np.full((*groups, plain + coded + landmarks + 1), np.nan),
             np.full((*groups, plain + coded), np.nan),
+            np.full((*groups, plain), np.nan),
+            np.full((*groups, landmarks, plain), np.nan, dtype=np.float16),
         )
-        places = np.full((*groups, marks, plain), np.nan, dtype=np.float16)
-        return cls(coefficients, means, np.full((*groups, plain), np.nan), places)
 
 
 class GroupedRidge:
-    """Ridge regressions on some features, with a level for each code of the coded ones.
+    """Ridge regressions on some features, with a coefficient for each code of the coded ones.
 
     Rows that lack many features get NaN. ``fitted`` holds, after ``fit``, leave-one-out predictions of the training
-    rows in closed form (the hat matrix), so that another learner can be trained on honest residuals.
+    rows in closed form (the hat matrix), on whose residuals another learner can be trained.
     """
 
     def __init__(
@@ -75,68 +68,60 @@ class GroupedRidge:
         features: Sequence[str],
         alpha: float | Sequence[float],
         outlier: float = np.inf,
-        reach: float = np.inf,
+        clip: float = np.inf,
         landmarks: int = 0,
     ) -> None:
         """``alpha`` is the penalty, one or of each horizon.
 
-        A row whose leave-one-out residual is more than ``outlier`` times the usual one is not learned from. A level
-        that lies further from its mean than ``reach`` times its spread counts as that far. Likeness to so many
-        ``landmarks`` counts too: see ``likeness``.
+        Rows whose leave-one-out residual is more than ``outlier`` times the root mean square are not fitted on. Levels
+        are clipped at ``clip`` standard deviations from their mean. With ``landmarks``, kernel values are regressors
+        too: see ``kernels``.
         """
         self._layout = layout
         self._alpha = np.broadcast_to(alpha, layout.horizons)
-        self._outlier, self._spreads, self._count = outlier, reach, landmarks
+        self._outlier, self._clip, self._count = outlier, clip, landmarks
         self._plain = layout.columns([n for n in features if n not in layout.codes])
         self._levels = np.isin([n for n in features if n not in layout.codes], layout.levels)
         self._coded = [(layout.column[n], layout.codes[n]) for n in features if n in layout.codes]
-        # of each group: the coefficients, those of the landmarks and the constant last; means and spreads; landmarks
+        # see _Fitted
         self._coefficients: NDArray[np.float32] = np.empty(0, dtype=np.float32)
         self._means: NDArray[np.float32] = np.empty(0, dtype=np.float32)
-        self._spread: NDArray[np.float32] = np.empty(0, dtype=np.float32)
-        self._marks: Landmarks = np.empty(0, dtype=np.float16)
+        self._deviations: NDArray[np.float32] = np.empty(0, dtype=np.float32)
+        self._landmarks: Landmarks = np.empty(0, dtype=np.float16)
         self.fitted: Floats = np.empty(0)
 
     def fit(self, inputs: ModelInputs, target: Floats) -> None:
-        """Learn from (n, H) targets; NaN targets are left out."""
+        """Fit on (n, H) targets; NaN targets are left out."""
         layout = self._layout
-        entities = len(layout.entities)
         # the last "entity" is all of them together
-        groups = (entities + 1, layout.slots_per_day, layout.horizons)
-        learned = _Learned.nothing(groups, len(self._plain), sum(size for _, size in self._coded), self._count)
+        groups = (len(layout.entities) + 1, layout.slots_per_day, layout.horizons)
+        out = _Fitted.empty(groups, len(self._plain), sum(size for _, size in self._coded), self._count)
         self.fitted = np.full(target.shape, np.nan)
-        # BLAS's own threads cost more than they give on matrices as small as these: 39 s instead of 6 s
+        # BLAS threads slow down matrices as small as these: 39 s instead of 6 s
         with threadpool_limits(1, user_api="blas"):
             for horizon in range(layout.horizons):
-                self._fit_horizon(learned.at(horizon), inputs, target, horizon)
-        self._coefficients = learned.coefficients.astype(np.float32)
-        self._means = learned.means.astype(np.float32)
-        self._spread, self._marks = learned.spread.astype(np.float32), learned.marks.astype(np.float32)
+                self._fit_horizon(out.at(horizon), inputs, target, horizon)
+        self._coefficients = out.coefficients.astype(np.float32)
+        self._means = out.means.astype(np.float32)
+        self._deviations, self._landmarks = out.deviations.astype(np.float32), out.landmarks.astype(np.float32)
 
     def predict(self, inputs: ModelInputs) -> Floats:
-        """(n, H) predictions; NaN where too much is unknown or a time of day was never seen."""
+        """(n, H) predictions; NaN where too many features are unknown or the time of day was not trained on."""
         where = inputs.entity[:, np.newaxis], inputs.clock, np.arange(self._layout.horizons)
-        chosen, means, spread = self._coefficients[where], self._means[where], self._spread[where]
+        coefficients, means, deviations = self._coefficients[where], self._means[where], self._deviations[where]
         count = len(self._plain)
         values: NDArray[np.float32] = inputs.values[:, :, self._plain]
         known = np.isfinite(values)
-        usual = means[:, :, :count]
-        filled = self._within(np.where(known, values, usual), usual, spread)
-        out: Floats = np.einsum("nhp,nhp->nh", filled, chosen[:, :, :count], dtype=np.float64) + chosen[:, :, -1]
+        plain_means = means[:, :, :count]
+        filled = self._clipped(np.where(known, values, plain_means), plain_means, deviations)
+        out: Floats = np.einsum("nhp,nhp->nh", filled, coefficients[:, :, :count], dtype=np.float64)
+        out = out + coefficients[:, :, -1]
         unknown = (~known).sum(axis=2)
-        first = count
-        for column, size in self._coded:
-            code = inputs.values[:, :, column]
-            levels = slice(first, first + size)
-            given = np.isfinite(code)
-            index = first + np.where(given, code, 0).astype(np.int64)
-            level = np.take_along_axis(chosen, index[:, :, np.newaxis], axis=2)[:, :, 0]
-            mixed = (chosen[:, :, levels] * means[:, :, levels]).sum(axis=2)
-            out += np.where(given, level, mixed)
-            unknown += ~given
-            first += size
+        for code, added in self._coded_terms(inputs, coefficients, means):
+            out += added
+            unknown += ~np.isfinite(code)
         if self._count:
-            out += self._by_likeness(inputs, self._places(filled, usual, spread))
+            out += self._kernel_term(inputs, self._kernel_inputs(filled, plain_means, deviations))
         return np.where(unknown <= self._most_unknown, out, np.nan)
 
     def save(self, path: Path) -> None:
@@ -145,26 +130,40 @@ class GroupedRidge:
             path,
             coefficients=self._coefficients,
             means=self._means,
-            spread=self._spread,
-            marks=self._marks.astype(np.float16),
+            deviations=self._deviations,
+            landmarks=self._landmarks.astype(np.float16),
         )
 
     def load(self, path: Path) -> None:
         """Read what ``save`` wrote."""
         with np.load(path) as stored:
             self._coefficients, self._means = stored["coefficients"], stored["means"]
-            self._spread, self._marks = stored["spread"], stored["marks"].astype(np.float32)
+            self._deviations, self._landmarks = stored["deviations"], stored["landmarks"].astype(np.float32)
 
     @property
     def _most_unknown(self) -> float:
         """How many features a row may lack."""
         return _MOST_UNKNOWN * (len(self._plain) + len(self._coded))
 
-    def _fit_horizon(self, out: _Learned, inputs: ModelInputs, target: Floats, horizon: int) -> None:
-        """Fill in what one horizon learns.
+    def _coded_terms(
+        self, inputs: ModelInputs, coefficients: Floats, means: Floats
+    ) -> Iterator[tuple[NDArray[np.float32], Floats]]:
+        """Of each coded feature its codes (n, H) and what it adds; an unknown code adds the mean over the codes."""
+        first = len(self._plain)
+        for column, size in self._coded:
+            code = inputs.values[:, :, column]
+            levels = slice(first, first + size)
+            known = np.isfinite(code)
+            index = first + np.where(known, code, 0).astype(np.int64)
+            level = np.take_along_axis(coefficients, index[:, :, np.newaxis], axis=2)[:, :, 0]
+            mean = (coefficients[:, :, levels] * means[:, :, levels]).sum(axis=2)
+            yield code, np.where(known, level, mean)
+            first += size
 
-        Every group of rows that is large enough has its own: all rows, each time of day, each entity at each. What is
-        too small keeps those of the wider group.
+    def _fit_horizon(self, out: _Fitted, inputs: ModelInputs, target: Floats, horizon: int) -> None:
+        """Fit the groups of one horizon: all rows, each time of day, each entity at each time of day.
+
+        A group that is too small keeps the coefficients of the wider group.
         """
         design, y = self._design(inputs, horizon), target[:, horizon]
         unknown = np.isnan(inputs.values[:, horizon, [*self._plain, *(column for column, _ in self._coded)]])
@@ -183,9 +182,9 @@ class GroupedRidge:
                 self._fit_group(out, divmod(key, slots), design, y, mine, horizon)
 
     def _fit_group(
-        self, out: _Learned, where: tuple[slice | int, slice | int], design: Floats, y: Floats, rows: Ints, horizon: int
+        self, out: _Fitted, where: tuple[slice | int, slice | int], design: Floats, y: Floats, rows: Ints, horizon: int
     ) -> None:
-        if len(rows) < _FEWEST_ROWS:
+        if len(rows) < FEWEST_ROWS:
             return
         group = design[rows]
         known = np.isfinite(group)
@@ -193,41 +192,40 @@ class GroupedRidge:
         filled = np.where(known, group, means)
         out.means[where] = means
         count = len(self._plain)
-        usual, spread = means[:count], filled[:, :count].std(axis=0)
-        out.spread[where] = spread
-        filled[:, :count] = self._within(filled[:, :count], usual, spread)
-        penalty = np.full(filled.shape[1], self._alpha[horizon])
-        if not self._count:
-            out.coefficients[where], self.fitted[rows, horizon] = _robust_ridge(filled, y[rows], penalty, self._outlier)
-            return
-        at = self._places(filled[:, :count], usual, spread)
-        out.marks[where] = marks = landmarks(at, self._count)
-        out.coefficients[where], self.fitted[rows, horizon] = _ridge_with(
-            marks, at, filled, y[rows], penalty, self._outlier
-        )
+        plain_means, deviations = means[:count], filled[:, :count].std(axis=0)
+        out.deviations[where] = deviations
+        filled[:, :count] = self._clipped(filled[:, :count], plain_means, deviations)
+        alpha = np.full(filled.shape[1], self._alpha[horizon])
+        if self._count:
+            kernel_inputs = self._kernel_inputs(filled[:, :count], plain_means, deviations)
+            out.landmarks[where] = chosen = choose_landmarks(kernel_inputs, self._count)
+            found = kernel_ridge(chosen, kernel_inputs, filled, y[rows], alpha, self._outlier)
+        else:
+            found = robust_ridge(filled, y[rows], alpha, self._outlier)
+        out.coefficients[where], self.fitted[rows, horizon] = found
 
-    def _by_likeness(self, inputs: ModelInputs, at: Floats) -> Floats:
-        """What the landmarks add, (n, H), by the places (n, H, p) of rows."""
+    def _kernel_term(self, inputs: ModelInputs, kernel_inputs: Floats) -> Floats:
+        """What the landmarks add, (n, H); ``kernel_inputs`` are (n, H, p)."""
         out, width = np.empty(inputs.clock.shape), self._means.shape[-1]
         slots = self._layout.slots_per_day
         for horizon in range(self._layout.horizons):
             keys = inputs.entity * slots + inputs.clock[:, horizon]
             for key, mine in _groups(keys, np.arange(len(inputs))):
                 group = (*divmod(key, slots), horizon)
-                like = likeness(at[mine, horizon], self._marks[group])
-                out[mine, horizon] = like @ self._coefficients[group][width:-1]
+                values = gaussian_kernel(kernel_inputs[mine, horizon], self._landmarks[group])
+                out[mine, horizon] = values @ self._coefficients[group][width:-1]
         return out
 
-    def _places(self, values: Floats, usual: Floats, spread: Floats) -> Floats:
-        """Where rows of plain regressors lie among each other; a constant says nothing of that."""
-        return places((values - usual) / np.where(spread > _NO_SPREAD, spread, np.inf), self._levels)
+    def _kernel_inputs(self, values: Floats, means: Floats, deviations: Floats) -> Floats:
+        """Plain regressors (..., p) as the kernel takes them, standardised and weighted; constants become 0."""
+        return weighted((values - means) / np.where(deviations > CONSTANT, deviations, np.inf), self._levels)
 
-    def _within(self, values: Floats, usual: Floats, spread: Floats) -> Floats:
-        """Plain regressors (..., p), the levels among them no further from the usual than they are believed."""
-        if not np.isfinite(self._spreads):
+    def _clipped(self, values: Floats, means: Floats, deviations: Floats) -> Floats:
+        """Plain regressors (..., p) with the levels among them clipped near their means."""
+        if not np.isfinite(self._clip):
             return values
-        reach = np.where(self._levels, self._spreads * spread, np.inf)
-        return np.clip(values, usual - reach, usual + reach)
+        limit = np.where(self._levels, self._clip * deviations, np.inf)
+        return np.clip(values, means - limit, means + limit)
 
     def _design(self, inputs: ModelInputs, horizon: int) -> Floats:
         """The regressors of one horizon: (n, coefficients without the constant)."""
@@ -244,49 +242,3 @@ def _groups(keys: Ints, rows: Ints) -> Iterator[tuple[int, Ints]]:
     order = np.argsort(keys, kind="stable")
     found, begin = np.unique(keys[order], return_index=True)
     yield from zip(found.tolist(), np.split(rows[order], begin[1:]), strict=False)
-
-
-def _ridge_with(
-    marks: Landmarks, at: Floats, design: Floats, y: Floats, alpha: Floats, outlier: float
-) -> tuple[Floats, Floats]:
-    """As ``_robust_ridge``, with the likeness of rows at some places to landmarks; its coefficients come last."""
-    even = evened(marks)
-    alike = likeness(at, marks) @ even
-    # likenesses are not to be brought to one spread as other regressors are: what hardly varies says hardly anything
-    penalty = _PENALTY_OF_LIKENESS / np.maximum(alike.var(axis=0), _NO_SPREAD)
-    found, fitted = _robust_ridge(np.hstack([design, alike]), y, np.append(alpha, penalty), outlier)
-    of_design, of_alike = np.split(found[:-1], [design.shape[1]])
-    return np.concatenate([of_design, even @ of_alike, found[-1:]]), fitted
-
-
-def _robust_ridge(design: Floats, y: Floats, alpha: Floats, outlier: float) -> tuple[Floats, Floats]:
-    """As ``_ridge``, without the rows that lie far from what the others say of them: a wrong value ruins a regression.
-
-    What is said of these rows is the prediction of a regression that did not learn from them.
-    """
-    kept = np.ones(len(y), dtype=bool)
-    weights, fitted = _ridge(design, y, alpha)
-    for _ in range(_ROUNDS - 1 if np.isfinite(outlier) else 0):
-        residual = np.abs(y - fitted)
-        usual = residual <= outlier * np.sqrt(np.mean(residual[kept] ** 2))
-        if (usual == kept).all() or usual.sum() < _FEWEST_ROWS:
-            break
-        kept = usual
-        weights, of_kept = _ridge(design[kept], y[kept], alpha)
-        fitted = design @ weights[:-1] + weights[-1]
-        fitted[kept] = of_kept
-    return weights, fitted
-
-
-def _ridge(design: Floats, y: Floats, alpha: Floats) -> tuple[Floats, Floats]:
-    """Coefficients with the constant last, and leave-one-out predictions of the rows; ``alpha`` of each regressor."""
-    centre, spread = design.mean(axis=0), design.std(axis=0)
-    spread = np.where(spread > _NO_SPREAD, spread, np.inf)
-    scaled = (design - centre) / spread
-    level = y.mean()
-    inverse = np.linalg.inv(scaled.T @ scaled + np.diag(alpha))
-    slope = inverse @ (scaled.T @ (y - level))
-    leverage = ((scaled @ inverse) * scaled).sum(axis=1) + 1 / len(y)
-    residual = (y - level - scaled @ slope) / (1 - np.minimum(leverage, _MAX_LEVERAGE))
-    weights = slope / spread
-    return np.append(weights, level - centre @ weights), y - residual

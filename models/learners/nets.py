@@ -1,7 +1,7 @@
-"""Small neural nets, averaged: they say all horizons of an origin at once.
+"""Small neural nets, averaged, that predict all horizons of an origin at once.
 
-Where trees cut and ridges add, nets bend: their errors are others', which is what an average lives on. scikit-learn
-teaches them; what they say is a few products of matrices, for which services need no scikit-learn.
+Their errors differ from those of trees and ridges, which is what makes an average better than its members. scikit-learn
+trains them; a prediction is a few matrix products, for which services need no scikit-learn.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from models.learners.origins import Rows
 
 
 class NetParams(BaseModel):
-    """How so many nets learn; a target further than ``reach`` counts as that far."""
+    """Parameters of ``count`` nets; targets are clipped at ``clip``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -28,32 +28,32 @@ class NetParams(BaseModel):
     learning_rate: float = Field(1e-3, gt=0)
     batch: int = Field(512, gt=0)
     alpha: float = Field(0.1, ge=0)
-    reach: float = Field(3.0, gt=0)
+    clip: float = Field(3.0, gt=0)
 
 
 class Nets:
-    """The average of some nets; the same data, the same nets."""
+    """The average of some nets, with fixed seeds."""
 
     def __init__(self, params: NetParams) -> None:
         self._params = params
-        # of each net: weights and offsets of each layer in turn
+        # for each net: weights and offsets of each layer in turn
         self._nets: list[list[Rows]] = []
 
     def fit(self, rows: Rows, target: Floats) -> None:
-        """Learn from (n, p) and (n, H), as far as a target is known whole. Nothing where that is less than a batch."""
+        """Fit on (n, p) and (n, H), on rows with all targets known; nothing is fitted on less than one batch."""
         known = np.isfinite(target).all(axis=1)
-        near = np.clip(target[known], -self._params.reach, self._params.reach).astype(np.float32)
-        enough = len(near) >= self._params.batch
-        self._nets = [self._learned(rows[known], near, seed) for seed in range(self._params.count)] if enough else []
+        clipped = np.clip(target[known], -self._params.clip, self._params.clip).astype(np.float32)
+        enough = len(clipped) >= self._params.batch
+        self._nets = [self._trained(rows[known], clipped, seed) for seed in range(self._params.count)] if enough else []
 
     @property
-    def learned(self) -> bool:
-        """Whether there was enough to learn from."""
+    def fitted(self) -> bool:
+        """Whether there were enough rows to fit."""
         return bool(self._nets)
 
     def predict(self, rows: Rows) -> Floats:
-        """(n, H) predictions, of nets that have learned."""
-        found: Floats = np.mean([_said(net, rows) for net in self._nets], axis=0, dtype=np.float64)
+        """(n, H) predictions of fitted nets."""
+        found: Floats = np.mean([_output(net, rows) for net in self._nets], axis=0, dtype=np.float64)
         return found
 
     def save(self, path: Path) -> None:
@@ -66,7 +66,7 @@ class Nets:
         with np.load(path) as stored:
             self._nets = [[stored[f"{i}_{j:02d}"] for j in range(parts)] for i in range(len(stored.files) // parts)]
 
-    def _learned(self, rows: Rows, target: Rows, seed: int) -> list[Rows]:
+    def _trained(self, rows: Rows, target: Rows, seed: int) -> list[Rows]:
         from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415 -- services predict without scikit-learn
         from sklearn.neural_network import MLPRegressor  # noqa: PLC0415
 
@@ -80,15 +80,15 @@ class Nets:
             beta_2=0.99,
             random_state=seed,
         )
-        # BLAS's own threads wait for each other on matrices as small as these
+        # BLAS threads wait for each other on matrices as small as these
         with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # so many epochs, and no more, is what was asked for
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the number of epochs is a parameter
             net.fit(rows, target)
         return [part for layer in zip(net.coefs_, net.intercepts_, strict=True) for part in layer]
 
 
-def _said(net: list[Rows], rows: Rows) -> Rows:
-    """What one net says, (n, H)."""
+def _output(net: list[Rows], rows: Rows) -> Rows:
+    """The output of one net, (n, H)."""
     for i in range(0, len(net) - 2, 2):
         rows = np.maximum(rows @ net[i] + net[i + 1], 0)
     return rows @ net[-2] + net[-1]

@@ -1,7 +1,7 @@
-"""Gradient-boosted trees (LightGBM), kept as text, so that a stored model needs no pickle.
+"""Gradient-boosted trees (LightGBM), stored as text, so that a stored model needs no pickle.
 
-Several ensembles are grown at once, each on one thread: LightGBM's own threads wait for each other at every step, which
-on a busy machine made training forty times slower.
+Several ensembles are fitted at once, each on one thread: LightGBM's own threads wait for each other at every step,
+which on a busy machine made training forty times slower.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from dualcast.arrays import Floats
 
 Matrix = NDArray[np.float32]
 
-# Below this nothing is learned.
+# With fewer rows than this nothing is fitted.
 _FEWEST_ROWS = 50
 
 
 class TreeParams(BaseModel):
-    """How trees grow; the names are LightGBM's."""
+    """Parameters of the trees, named as LightGBM names them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,14 +41,14 @@ class TreeParams(BaseModel):
 
 
 class Trees:
-    """One boosted ensemble; copes with unknown values."""
+    """One boosted ensemble; features may be unknown (NaN)."""
 
     def __init__(self, params: TreeParams) -> None:
         self._params = params
         self._booster: lgb.Booster | None = None
 
     def fit(self, matrix: Matrix, target: Floats) -> None:
-        """Learn from (n, features) and (n,), without rows whose target is unknown. The same data, the same trees."""
+        """Fit on (n, features) and (n,), without rows whose target is unknown. Deterministic."""
         known = np.isfinite(target)
         if known.sum() < _FEWEST_ROWS:
             return
@@ -64,10 +64,7 @@ class Trees:
         self._booster = lgb.train(settings, data, self._params.rounds)
 
     def predict(self, matrix: Matrix) -> Floats:
-        """(n,) predictions, NaN where there was nothing to learn from.
-
-        On one thread: services scale by processes, Spark by tasks.
-        """
+        """(n,) predictions, NaN where nothing was fitted. One thread: services scale by processes, Spark by tasks."""
         if self._booster is None:
             return np.full(len(matrix), np.nan)
         out: Floats = self._booster.predict(matrix, num_threads=1)
@@ -85,7 +82,7 @@ class Trees:
 
 @dataclass(frozen=True)
 class Growth:
-    """One ensemble to grow: on which rows (n, features), towards which targets (n,)."""
+    """One ensemble to fit, on rows (n, features) and targets (n,)."""
 
     trees: Trees
     matrix: Matrix
@@ -93,7 +90,7 @@ class Growth:
 
 
 def grow(growths: Iterable[Growth], threads: int) -> None:
-    """Fit ensembles, so many at once."""
+    """Fit ensembles, ``threads`` at once."""
     with ThreadPoolExecutor(threads) as pool:
         for done in [pool.submit(g.trees.fit, g.matrix, g.target) for g in growths]:
             done.result()

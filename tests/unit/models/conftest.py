@@ -30,7 +30,7 @@ FIRST_DAY = date(2022, 1, 20)
 def small(use_case: UseCase) -> UseCase:
     """The same use case with forecasters that learn fast."""
     blend = ForecasterSpec(name="blend", params={"trees": FEW, "residual_trees": FEW})
-    trees = ForecasterSpec(name="horizon_trees", params={"trees": FEW, "lone_trees": FEW, "tree_rows": 20000})
+    trees = ForecasterSpec(name="horizon_trees", params={"trees": FEW, "direct_trees": FEW, "tree_rows": 20000})
     return use_case.model_copy(
         update={
             "day_ahead": use_case.day_ahead.model_copy(update={"forecaster": blend}),

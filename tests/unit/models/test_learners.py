@@ -64,10 +64,10 @@ def test_a_wrong_value_is_not_learned_from(layout: Layout, wrong: str) -> None:
     assert errors[1] > 1
 
 
-def test_a_wild_input_moves_a_prediction_no_further_than_its_reach(layout: Layout, tmp_path: Path) -> None:
+def test_a_wild_input_moves_a_prediction_no_further_than_the_clip(layout: Layout, tmp_path: Path) -> None:
     inputs, target = _examples()
     layout = layout.model_copy(update={"levels": ("a",)})
-    ridge, again = (GroupedRidge(layout, ["a", "b"], alpha=1e-6, reach=5.0) for _ in range(2))
+    ridge, again = (GroupedRidge(layout, ["a", "b"], alpha=1e-6, clip=5.0) for _ in range(2))
     ridge.fit(inputs, target)
     ridge.save(tmp_path / "ridge.npz")
     again.load(tmp_path / "ridge.npz")
@@ -200,7 +200,7 @@ def test_nets_bend_and_are_the_same_each_time_and_after_a_round_trip(tmp_path: P
     again.load(tmp_path / "nets.npz")
     np.testing.assert_array_equal(again.predict(rows), nets.predict(rows))
     again.fit(rows[:50], known[:50])
-    assert not again.learned
+    assert not again.fitted
 
 
 def test_intervals_cover_what_they_promise_in_every_part_of_the_day() -> None:
