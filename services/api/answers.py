@@ -1,4 +1,4 @@
-"""One curve or many as a response: the format, what a cache may do with it, and where the next page is."""
+"""Responses with one curve or with several: the format, the cache headers, and the link to the next page."""
 
 from __future__ import annotations
 
@@ -17,29 +17,33 @@ from dualcast.curves.fallbacks import fallback_of
 from dualcast.curves.forecast import Forecast
 from dualcast.timegrid import Clock
 from services.access.call import note_answer
-from services.api.application import SharedDeps, archive_problem
+from services.api.deps import ServiceDeps
 from services.api.encoding import EncodedCurve, Shape, columns_of, cut
+from services.api.params import CurvesRequest
 from services.book.archive import ArchiveUnavailableError, Issues, NoCurveError
 from services.book.curves import CurveBook
 from services.http.formats import MEDIA_TYPES, table_body, to_json, with_fields
 from services.http.problems import ProblemError, problem_of
 
-# What was expected by now may come at any moment.
-_SOON_SECONDS = 1
+# A curve that is already due may arrive at any moment.
+_SHORTEST_SECONDS = 1
 _LONGEST_SECONDS = 86_400
 T = TypeVar("T")
-_OF_TABLES: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+_BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 
 # How OpenAPI describes the formats and headers of a curve.
 CURVE_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
-        "content": {MEDIA_TYPES["csv"]: {"schema": {"type": "string"}}, MEDIA_TYPES["parquet"]: _OF_TABLES},
+        "content": {MEDIA_TYPES["csv"]: {"schema": {"type": "string"}}, MEDIA_TYPES["parquet"]: _BINARY},
         "headers": {
-            "Cache-Control": {"description": "`max-age`: seconds until a newer one", "schema": {"type": "string"}},
+            "Cache-Control": {
+                "description": "`max-age`: seconds until the next curve",
+                "schema": {"type": "string"},
+            },
             "ETag": {"description": "for If-None-Match", "schema": {"type": "string"}},
         },
     },
-    304: {"description": "the answer would be the one whose ETag was sent"},
+    304: {"description": "the answer is the one whose ETag was sent"},
 }
 LIST_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
@@ -51,9 +55,9 @@ LIST_RESPONSES: dict[int | str, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A curve to answer with, and what is said of it besides.
+    """A curve, and the ``fields`` of the answer that are not in the curve.
 
-    tag: changes with all but the ages; next_at: when a newer one comes
+    ``tag`` identifies the answer apart from ages and shape. ``next_at`` is when the next curve is expected.
     """
 
     forecast: Forecast
@@ -63,13 +67,18 @@ class Answered:
     next_at: datetime
 
     def json(self, shape: Shape, now: datetime) -> bytes:
-        """The curve, its fields, and how old its newest input is."""
+        """The curve, the fields, and the age of its newest input."""
         age = age_seconds(self.forecast.newest_input_at, now)
         return with_fields(self.encoded.body(shape), {**self.fields, "input_age_seconds": age})
 
 
-def one(answered: Answered, shape: Shape, clock: Clock, if_none_match: str | None = None) -> Response:
-    """One curve, fresh until the next one comes; 304 where the asker has it already."""
+def age_seconds(moment: datetime, now: datetime) -> float:
+    """Seconds from ``moment`` to ``now``, at least 0."""
+    return max(round((now - moment).total_seconds(), 3), 0.0)
+
+
+def curve_response(answered: Answered, shape: Shape, clock: Clock, if_none_match: str | None = None) -> Response:
+    """One curve, which may be cached until the next one is expected; 304 if the client has it already."""
     etag = f'W/"{answered.tag}-{shape.format[0]}{shape.points or ""}{"" if shape.confidence else "m"}"'
     headers = {
         "ETag": etag,
@@ -82,42 +91,34 @@ def one(answered: Answered, shape: Shape, clock: Clock, if_none_match: str | Non
     return Response(body, headers=headers, media_type=MEDIA_TYPES[shape.format])
 
 
-def many(
+def curves_response(
     request: Request,
+    wanted: CurvesRequest,
     answers: Sequence[Answered],
     problems: Sequence[Mapping[str, Any]],
-    shape: Shape,
     now: datetime,
-    next_cursor: str | None = None,
 ) -> Response:
-    """Some curves and the problems of others; as a table the curves alone."""
-    headers = {"Vary": "Accept", "Cache-Control": "private, no-cache"}
-    if next_cursor is not None:
-        headers["Link"] = f'<{request.url.include_query_params(cursor=next_cursor)}>; rel="next"'
+    """The curves of some entities and the problems of the others. CSV and Parquet contain the curves only."""
+    shape, headers = wanted.shape, list_headers(request, wanted.next_cursor)
     if shape.format != "json":
         table = columns_of([cut(answered.forecast, shape) for answered in answers])
         return Response(table_body(table, shape.format), headers=headers, media_type=MEDIA_TYPES[shape.format])
-    rest = to_json({"problems": problems, "next_cursor": next_cursor})
+    rest = to_json({"problems": problems, "next_cursor": wanted.next_cursor})
     body = b'{"forecasts":[' + b",".join(answered.json(shape, now) for answered in answers) + b"]," + rest[1:]
     return Response(body, headers=headers, media_type=MEDIA_TYPES["json"])
 
 
-async def each(
-    request: Request,
-    deps: SharedDeps,
-    page: tuple[Sequence[str], str | None],
-    answer: Callable[[str, CurveBook], Answered],
-    shape: Shape,
+async def published_curves_response(
+    request: Request, deps: ServiceDeps, wanted: CurvesRequest, select: Callable[[str, CurveBook], Answered]
 ) -> Response:
-    """What ``answer`` says of each entity of a page, from memory or the archive, and the next page's cursor."""
-    entity_ids, next_cursor = page
-    found = await select_all(deps, [partial(answer, entity_id) for entity_id in entity_ids])
-    answers, problems = told_apart(request, entity_ids, found)
-    return many(request, answers, problems, shape, deps.clock.now(), next_cursor)
+    """The curves that ``select`` finds for each entity, in memory or in the archive."""
+    found = await select_all(deps, [partial(select, name) for name in wanted.names])
+    answers, problems = split_problems(request, wanted.names, found)
+    return curves_response(request, wanted, answers, problems, deps.clock.now())
 
 
 async def select_all(
-    deps: SharedDeps, selections: Sequence[Callable[[CurveBook], T | ProblemError]]
+    deps: ServiceDeps, selections: Sequence[Callable[[CurveBook], T | ProblemError]]
 ) -> list[T | ProblemError]:
     """The result of each selection from memory or the archive, or the problem that it raised, in order."""
     found = await deps.archive.select_all(deps.curves, [partial(_attempt, selection) for selection in selections])
@@ -127,43 +128,46 @@ async def select_all(
     ]
 
 
-def _attempt(selection: Callable[[CurveBook], T | ProblemError], curves: CurveBook) -> T | ProblemError:
-    try:
-        return selection(curves)
-    except ProblemError as error:
-        return error
-
-
-def told_apart(
-    request: Request, entity_ids: Sequence[str], found: Sequence[Answered | ProblemError]
+def split_problems(
+    request: Request, names: Sequence[str], found: Sequence[Answered | ProblemError]
 ) -> tuple[list[Answered], list[dict[str, Any]]]:
-    """The answers among what was found of each entity, and the problems of the others."""
+    """The answers among the results for some entities, and the problems."""
     answers, problems = [], []
-    for entity_id, answered in zip(entity_ids, found, strict=True):
+    for name, answered in zip(names, found, strict=True):
         if isinstance(answered, ProblemError):
-            problems.append(problem_in_list(request, entity_id, answered))
+            problems.append(problem_in_list(request, name, answered))
         else:
             answers.append(answered)
     return answers, problems
 
 
 def problem_in_list(request: Request, entity_id: str, error: ProblemError) -> dict[str, Any]:
-    """A problem of one entity among others; its instance is the entity's own address."""
+    """The problem of one entity in a list; its instance is the entity's own path."""
     return problem_of(f"{request.url.path}/{entity_id}", error.status, error.detail, error.kind).model_dump()
 
 
-def age_seconds(moment: datetime, now: datetime) -> float:
-    """How old something is; never negative."""
-    return max(round((now - moment).total_seconds(), 3), 0.0)
+def archive_problem(error: NoCurveError | ArchiveUnavailableError) -> ProblemError:
+    """The problem that reports an error of the archive: 404 or 503."""
+    if isinstance(error, NoCurveError):
+        return ProblemError(404, "no-forecast", str(error))
+    return ProblemError(503, "archive-away", str(error), {"Retry-After": "5"})
+
+
+def list_headers(request: Request, next_cursor: str | None) -> dict[str, str]:
+    """The headers of a page of a list."""
+    headers = {"Vary": "Accept", "Cache-Control": "private, no-cache"}
+    if next_cursor is not None:
+        headers["Link"] = f'<{request.url.include_query_params(cursor=next_cursor)}>; rel="next"'
+    return headers
 
 
 def published_intraday(
-    deps: SharedDeps, use_case: UseCase, entity: Entity, as_of: datetime | None, curves: CurveBook
+    deps: ServiceDeps, use_case: UseCase, entity: Entity, as_of: datetime | None, curves: CurveBook
 ) -> Answered:
-    """The newest intraday curve that was published, or that had been at a moment.
+    """The newest published intraday curve, or the one that was the newest at ``as_of``.
 
-    Raises NoCurveError where that curve is not among these, ProblemError 404 where there can be none, 503 where there
-    is none yet.
+    Raises NoCurveError if ``curves`` has no curve of that time, ProblemError 404 if there can be none, and 503 if none
+    has been published yet.
     """
     stored = curves.intraday(use_case.use_case, entity.id)
     if as_of is not None:
@@ -177,20 +181,26 @@ def published_intraday(
         raise ProblemError(503, "no-forecast", f"no intraday curve of {entity.id} yet", {"Retry-After": "5"})
     note_answer(forecast)
     fields = {"fallback": fallback_of(forecast.degraded_reasons)}
-    return Answered(
-        forecast, encoded, encoded.tag, fields, next_row_at(use_case, entity, forecast.points[0].valid_time)
-    )
+    next_at = next_row_at(use_case, entity, forecast.points[0].valid_time)
+    return Answered(forecast, encoded, encoded.tag, fields, next_at)
 
 
 def next_row_at(use_case: UseCase, entity: Entity, origin: datetime) -> datetime:
-    """When the value of the interval that begins at ``origin`` is published, and with it the next intraday curve."""
+    """When the actual of the interval that starts at ``origin`` is published, and with it the next intraday curve."""
     return use_case.variables[use_case.target].published.published_at(
         origin, use_case.part("intraday").resolution, entity.time_zone
     )
 
 
+def _attempt(selection: Callable[[CurveBook], T | ProblemError], curves: CurveBook) -> T | ProblemError:
+    try:
+        return selection(curves)
+    except ProblemError as error:
+        return error
+
+
 def _no_curve_by(use_case: UseCase, entity: Entity, as_of: datetime) -> ProblemError | NoCurveError:
-    """One of long ago is looked for as far back as a curve reaches."""
+    """A curve that reaches ``as_of`` was issued at most one curve length before it."""
     text = f"no intraday curve of {entity.id} that was issued by {as_of.isoformat()} reached that moment"
     part = use_case.part("intraday")
     try:
@@ -201,10 +211,10 @@ def _no_curve_by(use_case: UseCase, entity: Entity, as_of: datetime) -> ProblemE
 
 
 def _seconds_until(moment: datetime, clock: Clock) -> int:
-    return min(max(math.ceil(clock.wall_seconds_until(moment)), _SOON_SECONDS), _LONGEST_SECONDS)
+    return min(max(math.ceil(clock.wall_seconds_until(moment)), _SHORTEST_SECONDS), _LONGEST_SECONDS)
 
 
 def _matches(if_none_match: str, etag: str) -> bool:
-    """Weak comparison: ages differ between answers that are otherwise the same."""
+    """Weak comparison, because ages differ between answers that are otherwise equal."""
     sent = [text.strip().removeprefix("W/") for text in if_none_match.split(",")]
     return "*" in sent or etag.removeprefix("W/") in sent

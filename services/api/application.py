@@ -1,62 +1,37 @@
-"""What the applications of both services share: lifetime, health, parameters, and the look-up of what is asked for."""
+"""The application that both services are built on: lifetime, access, error handlers and health."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Protocol
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.telemetry import TelemetryConfig
 from starlette.responses import Response
 
 from dualcast import __version__
-from dualcast.catalogue import Entity, UseCase, path_identifier
 from dualcast.settings import Settings
-from dualcast.timegrid import Clock
-from services.access.call import current
-from services.access.control import Access, check_access
+from services.access.control import check_access
 from services.access.gate import Gate
-from services.api.encoding import EncodedCurves
-from services.api.schemas import CircuitStatus, ClockStatus, FeedStatus, Health, UseCaseStatus
-from services.background import Background
-from services.book.archive import Archive, ArchiveUnavailableError, NoCurveError
-from services.book.curves import CurveBook
-from services.book.feeds import Feed
-from services.book.series import SeriesBook
-from services.circuits import Circuits
-from services.http.problems import MEDIA_TYPE, ProblemError, documented, install, problem_response
+from services.access.settings import load_access_settings
+from services.api.answers import archive_problem
+from services.api.deps import ServiceDeps
+from services.api.schemas.status import Health
+from services.book.archive import ArchiveUnavailableError, NoCurveError
+from services.http.problems import MEDIA_TYPE, documented, install, problem_response
 from services.http.security_headers import SecurityHeaders
+from services.http.server import Tls, serve
 
-# Spans that nobody collects cost more than most answers do: ``serve`` adds them where a collector is named.
+# Spans that no collector receives take longer than most responses: ``serve`` adds them if a collector is configured.
 _NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 
 
-class SharedDeps(Protocol):
-    """What every service is built from."""
+def application(deps: ServiceDeps, title: str, summary: str) -> FastAPI:
+    """An application without routes of its own: it checks access, returns errors as problems and reports health.
 
-    settings: Settings
-    catalogue: Mapping[str, UseCase]
-    access: Access
-    curves: CurveBook
-    series: SeriesBook
-    archive: Archive
-    encoded: EncodedCurves
-    circuits: Circuits
-    feeds: Sequence[Feed]
-    background: Sequence[Background]
-
-    @property
-    def clock(self) -> Clock:
-        """The one clock."""
-
-    def missing(self) -> tuple[bool, list[str]]:
-        """Whether the service can answer, and what is not there."""
-
-
-def application(deps: SharedDeps, title: str, summary: str) -> FastAPI:
-    """An application that answers errors as problems, tells its health, and runs its background work."""
+    Background work starts and stops with it.
+    """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -85,111 +60,16 @@ def application(deps: SharedDeps, title: str, summary: str) -> FastAPI:
     return app
 
 
+def run(app: FastAPI, settings: Settings, address: str) -> None:
+    """Serve an application until it is stopped. Raises ValueError for an address that does not fit the settings."""
+    access = load_access_settings(settings)
+    serve(app, address, Tls(access.tls_certificate, access.tls_key), traced=bool(settings.otlp_endpoint))
+
+
 def api_router() -> APIRouter:
-    """A router of the API: what the gate leaves to routes comes before their own work."""
+    """A router below /api/v1 whose routes check access to the entity in their path first."""
     documents = documented(401, 403, 404, 422, 429)
     return APIRouter(prefix="/api/v1", dependencies=[Depends(check_access)], responses=documents)
-
-
-def find(deps: SharedDeps, use_case: str | None, entity_id: str) -> tuple[UseCase, Entity]:
-    """The use case and the entity that a request names. Raises ProblemError 403 or 404."""
-    found = find_use_case(deps, use_case)
-    return found, entity_of(found, entity_id)
-
-
-def entity_of(use_case: UseCase, entity_id: str) -> Entity:
-    """An entity of a use case: what all that is said of one goes through. Raises ProblemError 403 or 404."""
-    current().permit(use_case.use_case, entity_id)
-    try:
-        return use_case.entity(entity_id)
-    except KeyError:
-        known = ", ".join(entity.id for entity in visible_entities(use_case)[:10])
-        text = f"{entity_id[:64]!r} is not an entity of {use_case.use_case}; it has {known}"
-        raise ProblemError(404, "unknown-entity", text) from None
-
-
-def find_use_case(deps: SharedDeps, use_case: str | None) -> UseCase:
-    """The use case that a request names, or the service's own. Raises ProblemError 403 or 404."""
-    name = use_case or deps.settings.use_case
-    current().permit_use_case(name)
-    if name not in deps.catalogue:
-        text = f"{name[:64]!r} is not a use case; there are {', '.join(visible_use_cases(deps))}"
-        raise ProblemError(404, "unknown-use-case", text)
-    return deps.catalogue[name]
-
-
-def visible_entities(use_case: UseCase) -> list[Entity]:
-    """The entities of a use case that the caller may see: what every list is made of."""
-    identity = current().identity
-    return [entity for entity in use_case.entities if identity.sees(use_case.use_case, entity.id)]
-
-
-def visible_use_cases(deps: SharedDeps) -> list[str]:
-    """The use cases of which the caller may see something."""
-    return list(filter(current().identity.sees_use_case, deps.catalogue))
-
-
-def find_intraday_case(deps: SharedDeps, use_case: str | None) -> UseCase:
-    """As ``find_use_case``, one that has an intraday path. Raises ProblemError 404."""
-    found = find_use_case(deps, use_case)
-    if "intraday" not in found.paths:
-        raise ProblemError(404, "no-such-path", f"{found.use_case} is not forecast intraday")
-    return found
-
-
-async def _shared_deps(request: Request) -> SharedDeps:
-    deps: SharedDeps = request.app.state.deps
-    return deps
-
-
-Shared = Annotated[SharedDeps, Depends(_shared_deps)]
-
-
-def clock_status(clock: Clock) -> ClockStatus:
-    """What the clock shows."""
-    now = clock.now()
-    running = not clock.is_replay or now not in (clock.start, clock.until)
-    return ClockStatus(
-        now=now, replay=clock.is_replay, start=clock.start, until=clock.until, speed=clock.speed, running=running
-    )
-
-
-def use_case_status(use_case: UseCase) -> UseCaseStatus:
-    """What a use case is about."""
-    return UseCaseStatus(
-        use_case=use_case.use_case,
-        title=use_case.title,
-        target=use_case.target,
-        reference=use_case.reference,
-        unit=use_case.unit,
-        interval={path_identifier(path): use_case.part(path).interval for path in use_case.paths},
-    )
-
-
-def away(deps: SharedDeps) -> list[str]:
-    """The feeds and servers that are not there, in words."""
-    feeds = [f"{feed.topic} is {feed.state}" for feed in deps.feeds if feed.state != "following"]
-    return feeds + deps.circuits.missing()
-
-
-def circuit_status(circuits: Circuits) -> list[CircuitStatus]:
-    """The state of the circuit breakers."""
-    return [CircuitStatus(server=circuit.server, failed=circuit.failed) for circuit in circuits.status()]
-
-
-def feed_status(feeds: Sequence[Feed]) -> list[FeedStatus]:
-    """How far the feeds are."""
-    return [
-        FeedStatus(topic=f.topic, state=f.state, records=f.records, undecodable=f.undecodable, refused=f.refused)
-        for f in feeds
-    ]
-
-
-def archive_problem(error: NoCurveError | ArchiveUnavailableError) -> ProblemError:
-    """The problem that reports an error of the archive: 404 or 503."""
-    if isinstance(error, NoCurveError):
-        return ProblemError(404, "no-forecast", str(error))
-    return ProblemError(503, "archive-away", str(error), {"Retry-After": "5"})
 
 
 def _archive_failed(request: Request, error: Exception) -> Response:
@@ -198,18 +78,18 @@ def _archive_failed(request: Request, error: Exception) -> Response:
     return problem_response(request.url.path, problem.status, problem.detail, problem.kind, problem.headers)
 
 
-def _health(deps: SharedDeps) -> APIRouter:
+def _health(deps: ServiceDeps) -> APIRouter:
     router = APIRouter(prefix="/health", tags=["health"])
 
     @router.get("/live")
     async def live() -> dict[str, str]:
-        """Whether the process answers."""
+        """Whether the process responds."""
         return {"status": "alive"}
 
     @router.get("/ready", response_model=Health, responses={503: {"content": {MEDIA_TYPE: {}}}})
     async def ready(request: Request) -> Response | Health:
-        """Whether forecasts can be served, and what is missing."""
-        able, missing = deps.missing()
+        """Whether the service can return forecasts, and which parts are missing."""
+        able, missing = deps.readiness()
         if able:
             return Health(ready=True, missing=missing)
         return problem_response(request.url.path, 503, "; ".join(missing), "not-ready", {"Retry-After": "2"})

@@ -1,89 +1,105 @@
-"""Answers that are asked for again and again, remade from what the route found the first time.
+"""Answers to repeated requests for published curves, made without another lookup of the curve.
 
-Nothing is remembered that time alone could change, and nothing over the arrival of a curve. What is remade is the
-age of the inputs and what a cache is told. It stands behind the gate, and whoever may not see the entity is sent on to
-the route, which refuses.
+An entry is dropped at its ``next_at``, when another curve can become the answer by time alone, and all are dropped
+when a curve arrives. The age of the inputs and the response headers are computed for each response.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
+from contextlib import suppress
+from urllib.parse import parse_qsl
 
 from cachetools import LRUCache
 from fastapi import FastAPI
+from pydantic import ValidationError
 from starlette.middleware import Middleware
-from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dualcast.curves.forecast import Forecast
+from dualcast.catalogue import Path_
 from dualcast.timegrid import Clock
 from services.access.call import current, note_answer
-from services.api.answers import Answered, one
-from services.api.encoding import Shape
+from services.api.answers import Answered, curve_response
+from services.api.deps import ServiceDeps
+from services.api.params import CurveKey, CurveQuery, DayAheadQuery
 from services.book.curves import CurveBook
-from services.da_svc.deps import DayAheadDeps
 from services.http.problems import ProblemError
 
-_MOST = 4096
-_KEY = "remember"
+_MAX_ANSWERS = 4096
+# By the path above the entity: the forecast path, and the query without parameters.
+_ROUTES: dict[str, tuple[Path_, CurveQuery]] = {
+    "/api/v1/forecasts/day-ahead": ("day-ahead", DayAheadQuery()),
+    "/api/v1/forecasts/intraday": ("intraday", CurveQuery()),
+}
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    answered: Answered
-    shape: Shape
+class AnswerCache:
+    """Answers by the key of their curve. Belongs to one event loop."""
 
-
-def remember(connection: HTTPConnection, answered: Answered, shape: Shape) -> None:
-    """Called by a route: the same question has this answer until the next curve comes."""
-    setattr(connection.state, _KEY, _Kept(answered, shape))
-
-
-class Remembered:
-    """Middleware in front of the routes of published curves."""
-
-    def __init__(self, app: ASGIApp, curves: CurveBook, clock: Clock, reads: Counter[tuple[str, str]]) -> None:
-        self._app = app
-        self._reads = reads
+    def __init__(self, curves: CurveBook, clock: Clock) -> None:
         self._curves = curves
         self._clock = clock
         self._version = -1
-        self._kept: LRUCache[tuple[str, bytes, bytes], _Kept] = LRUCache(_MOST)
+        self._answers: LRUCache[CurveKey, Answered] = LRUCache(_MAX_ANSWERS)
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def get(self, key: CurveKey) -> Answered | None:
+        """The answer for a key, if it is still valid."""
+        version = self._curves.version
+        if version != self._version:
+            self._answers.clear()
+            self._version = version
+        found = self._answers.get(key)
+        return found if found is not None and self._clock.now() < found.next_at else None
+
+    def put(self, key: CurveKey, answered: Answered, version: int) -> None:
+        """Keep an answer that was selected from the book at ``version``, unless a curve has arrived since."""
+        if version == self._version == self._curves.version:
+            self._answers[key] = answered
+
+
+class CachedAnswers:
+    """Middleware before the routes of published curves: it returns cached answers, after checking access.
+
+    It leaves requests that a route would refuse to that route.
+    """
+
+    def __init__(self, app: ASGIApp, deps: ServiceDeps, answers: AnswerCache) -> None:
+        self._app = app
+        self._deps = deps
+        self._answers = answers
 
     @classmethod
-    def add_to(cls, app: FastAPI, deps: DayAheadDeps) -> None:
-        """Put it right before the routes of an application, behind all other middleware."""
-        app.user_middleware.append(Middleware(cls, curves=deps.curves, clock=deps.clock, reads=deps.archive.reads))
+    def add_to(cls, app: FastAPI, deps: ServiceDeps, answers: AnswerCache) -> None:
+        """Insert the middleware directly before the routes, after all other middleware."""
+        app.user_middleware.append(Middleware(cls, deps=deps, answers=answers))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or scope["method"] != "GET":
-            await self._app(scope, receive, send)
-            return
-        headers = dict(scope["headers"])
-        question = scope["path"], scope["query_string"], headers.get(b"accept", b"")
-        version = self._curves.version
-        if version != self._version:
-            self._kept.clear()
-            self._version = version
-        kept = self._kept.get(question)
-        if kept is not None and self._clock.now() < kept.answered.next_at and _permitted(kept.answered.forecast):
-            note_answer(kept.answered.forecast)
-            self._reads["memory", "hit"] += 1
-            sent = headers.get(b"if-none-match")
-            answer = one(kept.answered, kept.shape, self._clock, None if sent is None else sent.decode("latin-1"))
-            await answer(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
-        found = scope.get("state", {}).get(_KEY)
-        if found is not None and self._curves.version == version:
-            self._kept[question] = found
+        app = self._app
+        if scope["type"] == "http" and scope["method"] == "GET":
+            route, _, entity_id = scope["path"].rpartition("/")
+            if route in _ROUTES:
+                with suppress(ValidationError, ProblemError):
+                    app = self._cached(scope, route, entity_id) or app
+        await app(scope, receive, send)
 
-
-def _permitted(forecast: Forecast) -> bool:
-    try:
-        current().permit(forecast.use_case, forecast.entity_id)
-    except ProblemError:
-        return False
-    return True
+    def _cached(self, scope: Scope, route: str, entity_id: str) -> ASGIApp | None:
+        """The response from the cache, if any. Raises ValidationError, ProblemError 403 or 422."""
+        path, query = _ROUTES[route]
+        if scope["query_string"]:
+            sent = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+            query = type(query).model_validate(dict(sent))
+        key = query.key(path, self._deps.settings.use_case, entity_id)
+        answered = self._answers.get(key)
+        if answered is None:
+            return None
+        current().permit(key.use_case, entity_id)
+        headers = dict(reversed(scope["headers"]))  # of repeated headers the first, as FastAPI does
+        accept, if_none_match = headers.get(b"accept"), headers.get(b"if-none-match")
+        resolution = self._deps.catalogue[key.use_case].part(path).resolution
+        shape = query.shape(resolution, accept and accept.decode("latin-1"))
+        note_answer(answered.forecast)
+        self._deps.archive.reads["memory", "hit"] += 1
+        return curve_response(answered, shape, self._deps.clock, if_none_match and if_none_match.decode("latin-1"))

@@ -13,6 +13,7 @@ from dualcast.catalogue import load_catalogue
 from dualcast.records import Topic
 from dualcast.settings import Settings, load_settings
 from services.access.control import Access
+from services.api import application
 from services.api.answers import age_seconds
 from services.book.archive import levels_of
 from services.book.curves import CurveBook
@@ -22,7 +23,6 @@ from services.book.warming import warming
 from services.circuits import Circuits
 from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
-from services.http.server import serve
 
 
 def run() -> None:
@@ -31,7 +31,7 @@ def run() -> None:
     telemetry.configure(settings, "da-svc")
     deps = dependencies(settings)
     _measure(deps)
-    serve(build_app(deps), settings, settings.da_svc)
+    application.run(build_app(deps), settings, settings.da_svc)
 
 
 def dependencies(settings: Settings) -> DayAheadDeps:

@@ -13,9 +13,16 @@ from dualcast.catalogue import Entity, UseCase
 from dualcast.curves.fallbacks import fallback_of
 from services.access.call import note_answer
 from services.api.answers import Answered, select_all
-from services.api.application import find
-from services.api.predict import PredictBatch, PredictedBatch, PredictRequest, part_of, predicted, predicted_batch
-from services.api.schemas import DayAheadForecast
+from services.api.lookup import find
+from services.api.routes.predict import (
+    PredictBatch,
+    PredictedBatch,
+    PredictRequest,
+    part_of,
+    predicted,
+    predicted_batch,
+)
+from services.api.schemas.curves import DayAheadForecast
 from services.book.curves import CurveBook
 from services.da_svc.deps import DayAheadDeps, Deps
 from services.da_svc.selection import select

@@ -1,47 +1,50 @@
-"""The API of da-svc: curves as they were published, and what came true."""
+"""The routes of da-svc: published curves, actuals and status."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
-from functools import partial
+from datetime import timedelta
 
 import numpy as np
 from fastapi import Request
 from starlette.responses import Response
 
-from dualcast.catalogue import Entity, UseCase
 from dualcast.timegrid import Grid, from_micros, iso_duration
-from services.api import events, issued
-from services.api.answers import CURVE_RESPONSES, LIST_RESPONSES, Answered, each, one, published_intraday
-from services.api.application import api_router, entity_of, find, find_intraday_case, find_use_case
-from services.api.encoding import Shape
-from services.api.schemas import (
+from services.api.answers import (
+    CURVE_RESPONSES,
+    LIST_RESPONSES,
+    Answered,
+    curve_response,
+    published_curves_response,
+    published_intraday,
+)
+from services.api.application import api_router
+from services.api.lookup import find_entity
+from services.api.params import (
+    CurveRequest,
+    DayAheadRequest,
+    DayAheadsRequest,
+    HistoryRequest,
+    IntradayRequest,
+    IntradaysRequest,
+    RequestedUseCase,
+    WindowRequest,
+)
+from services.api.routes import events, issued
+from services.api.schemas.curves import (
     DayAheadForecast,
     DayAheadForecasts,
-    DayAheadStatus,
     History,
     HistoryPoint,
     IntradayForecast,
     IntradayForecasts,
 )
+from services.api.schemas.status import DayAheadStatus
 from services.book.curves import CurveBook
 from services.da_svc import published
-from services.da_svc.answer_cache import remember
 from services.da_svc.deps import DayAheadDeps, Deps
 from services.da_svc.published import published_day_ahead
 from services.da_svc.status import status_of
-from services.http.params import (
-    AsOf,
-    DeliveryDate,
-    EntityId,
-    EntityIds,
-    Form,
-    IfNoneMatch,
-    Paging,
-    UseCaseName,
-    Within,
-)
 from services.http.problems import documented
 
 router = api_router()
@@ -50,30 +53,15 @@ router.include_router(issued.router)
 router.include_router(events.router)
 
 
-@router.get(
-    "/forecasts/day-ahead",
-    response_model=DayAheadForecasts,
-    responses=LIST_RESPONSES,
-    tags=["forecasts"],
-)
-async def day_ahead_of_many(
-    request: Request,
-    deps: Deps,
-    form: Form,
-    paging: Paging,
-    entity_id: EntityIds = None,
-    use_case: UseCaseName = None,
-    delivery_date: DeliveryDate = None,
-    as_of: AsOf = None,
-) -> Response:
-    """The curves of several entities, each as the address of one would answer it."""
-    found = find_use_case(deps, use_case)
-    shape = form.shape(found.day_ahead.resolution)
+@router.get("/forecasts/day-ahead", response_model=DayAheadForecasts, responses=LIST_RESPONSES, tags=["forecasts"])
+async def day_ahead_of_many(request: Request, deps: Deps, wanted: DayAheadsRequest) -> Response:
+    """The curves of several entities, each as the path of one entity returns it."""
 
-    def answer(name: str, curves: CurveBook) -> Answered:
-        return published_day_ahead(deps, curves, found, entity_of(found, name), delivery_date, as_of)
+    def select(name: str, curves: CurveBook) -> Answered:
+        entity = find_entity(wanted.use_case, name)
+        return published_day_ahead(deps, curves, wanted.use_case, entity, wanted.delivery_date, wanted.as_of)
 
-    return await each(request, deps, paging.of(found, entity_id), answer, shape)
+    return await published_curves_response(request, deps, wanted, select)
 
 
 @router.get(
@@ -82,52 +70,28 @@ async def day_ahead_of_many(
     responses=CURVE_RESPONSES | documented(503),
     tags=["forecasts"],
 )
-async def day_ahead(
-    request: Request,
-    deps: Deps,
-    form: Form,
-    entity_id: EntityId,
-    use_case: UseCaseName = None,
-    delivery_date: DeliveryDate = None,
-    as_of: AsOf = None,
-    if_none_match: IfNoneMatch = None,
-) -> Response:
-    """The curve of a delivery day: every interval of it, 23, 24 or 25 hours, and where it holds more days, of those.
+async def day_ahead(deps: Deps, wanted: DayAheadRequest) -> Response:
+    """The curve of a delivery day with all its intervals, 23, 24 or 25 hours, and of further days if it has them.
 
-    Without a date, the newest; where a newer one is overdue, the last stored one answers and says `stale`.
+    Without a date, the newest curve; if a newer one is overdue, the last stored curve with `stale` true.
     """
-    found, entity = find(deps, use_case, entity_id)
-    shape = form.shape(found.day_ahead.resolution)
 
-    def answer(curves: CurveBook) -> Answered:
-        return published_day_ahead(deps, curves, found, entity, delivery_date, as_of)
+    def select(curves: CurveBook) -> Answered:
+        return published_day_ahead(
+            deps, curves, wanted.use_case, wanted.entity, wanted.key.delivery_date, wanted.key.as_of
+        )
 
-    return await _one(request, deps, answer, shape, if_none_match)
+    return await _published_response(deps, wanted, select)
 
 
-@router.get(
-    "/forecasts/intraday",
-    response_model=IntradayForecasts,
-    responses=LIST_RESPONSES,
-    tags=["forecasts"],
-)
-async def intraday_of_many(
-    request: Request,
-    deps: Deps,
-    form: Form,
-    paging: Paging,
-    entity_id: EntityIds = None,
-    use_case: UseCaseName = None,
-    as_of: AsOf = None,
-) -> Response:
-    """The intraday curves of several entities, each as the address of one would answer it."""
-    found = find_intraday_case(deps, use_case)
-    shape = form.shape(found.part("intraday").resolution)
+@router.get("/forecasts/intraday", response_model=IntradayForecasts, responses=LIST_RESPONSES, tags=["forecasts"])
+async def intraday_of_many(request: Request, deps: Deps, wanted: IntradaysRequest) -> Response:
+    """The intraday curves of several entities, each as the path of one entity returns it."""
 
-    def answer(name: str, curves: CurveBook) -> Answered:
-        return published_intraday(deps, found, entity_of(found, name), as_of, curves)
+    def select(name: str, curves: CurveBook) -> Answered:
+        return published_intraday(deps, wanted.use_case, find_entity(wanted.use_case, name), wanted.as_of, curves)
 
-    return await each(request, deps, paging.of(found, entity_id), answer, shape)
+    return await published_curves_response(request, deps, wanted, select)
 
 
 @router.get(
@@ -136,68 +100,58 @@ async def intraday_of_many(
     responses=CURVE_RESPONSES | documented(503),
     tags=["forecasts"],
 )
-async def intraday(
-    request: Request,
-    deps: Deps,
-    form: Form,
-    entity_id: EntityId,
-    use_case: UseCaseName = None,
-    as_of: AsOf = None,
-    if_none_match: IfNoneMatch = None,
-) -> Response:
-    """The newest intraday curve that was published. id-svc computes one on request."""
-    found = find_intraday_case(deps, use_case)
-    entity = entity_of(found, entity_id)
-    shape = form.shape(found.part("intraday").resolution)
-    return await _one(request, deps, partial(published_intraday, deps, found, entity, as_of), shape, if_none_match)
+async def intraday(deps: Deps, wanted: IntradayRequest) -> Response:
+    """The newest published intraday curve. id-svc computes one on request."""
+
+    def select(curves: CurveBook) -> Answered:
+        return published_intraday(deps, wanted.use_case, wanted.entity, wanted.key.as_of, curves)
+
+    return await _published_response(deps, wanted, select)
 
 
 @router.get("/history/{entity_id}", tags=["history"])
-async def history(deps: Deps, entity_id: EntityId, within: Within, use_case: UseCaseName = None) -> History:
-    """What came true, in its newest vintage, and the reference, on the use case's grid. The last two weeks are kept."""
-    found, entity = find(deps, use_case, entity_id)
-    start, end = within.bounds(deps.clock)
+async def history(deps: Deps, wanted: HistoryRequest) -> History:
+    """Actuals in their newest vintage and the reference, on the grid of the use case, for the last two weeks."""
+    use_case, entity = wanted.use_case, wanted.entity
     return History(
-        use_case=found.use_case,
+        use_case=use_case.use_case,
         entity_id=entity.id,
-        target=found.target,
-        reference=found.reference,
-        unit=found.unit,
-        resolution=iso_duration(found.grid),
+        target=use_case.target,
+        reference=use_case.reference,
+        unit=use_case.unit,
+        resolution=iso_duration(use_case.grid),
         simulated=deps.series.simulated(entity.id),
-        points=_points(deps, found, entity, start, end),
+        points=_points(deps, wanted),
     )
 
 
 @router.get("/status", tags=["status"])
-async def status(deps: Deps, use_case: UseCaseName = None) -> DayAheadStatus:
-    """The clock, the entities, the newest curves of both paths and their errors so far, models, ages, feeds."""
-    return status_of(deps, find_use_case(deps, use_case))
+async def status(deps: Deps, use_case: RequestedUseCase) -> DayAheadStatus:
+    """The clock, the entities with the newest curves of both paths and their errors so far, models, ages, feeds."""
+    return status_of(deps, use_case)
 
 
-async def _one(
-    request: Request,
-    deps: DayAheadDeps,
-    published: Callable[[CurveBook], Answered],
-    shape: Shape,
-    if_none_match: str | None,
+async def _published_response(
+    deps: DayAheadDeps, wanted: CurveRequest, select: Callable[[CurveBook], Answered]
 ) -> Response:
-    """A published curve, which is remembered where it is in memory."""
+    """A published curve. The answer is cached if the curve is in memory."""
+    version = deps.curves.version
 
-    def answer(curves: CurveBook) -> Answered:
-        answered = published(curves)
+    def selection(curves: CurveBook) -> Answered:
+        answered = select(curves)
         if curves is deps.curves:
-            remember(request, answered, shape)
+            deps.answers.put(wanted.key, answered, version)
         return answered
 
-    return one(await deps.archive.select(deps.curves, answer), shape, deps.clock, if_none_match)
+    answered = await deps.archive.select(deps.curves, selection)
+    return curve_response(answered, wanted.shape, deps.clock, wanted.if_none_match)
 
 
-def _points(
-    deps: DayAheadDeps, use_case: UseCase, entity: Entity, start: datetime, end: datetime
-) -> list[HistoryPoint]:
+def _points(deps: DayAheadDeps, wanted: WindowRequest) -> list[HistoryPoint]:
+    use_case, entity = wanted.use_case, wanted.entity
     grid = Grid(use_case.grid, entity.time_zone)
-    starts = grid.starts(np.arange(grid.number(start), grid.number(end - timedelta(microseconds=1)) + 1))
+    last = grid.number(wanted.end - timedelta(microseconds=1))
+    starts = grid.starts(np.arange(grid.number(wanted.start), last + 1))
     times = starts.as_unit("us").asi8
     actual = deps.series.values(use_case, entity.id, use_case.target, times, use_case.grid)
     reference = deps.series.values(use_case, entity.id, use_case.reference, times, use_case.grid)

@@ -10,15 +10,9 @@ from dualcast.curves.fallbacks import LAST_STORED, fallback_of
 from dualcast.curves.forecast import Forecast
 from dualcast.timegrid import iso_duration
 from services.api.answers import age_seconds
-from services.api.application import (
-    circuit_status,
-    clock_status,
-    feed_status,
-    use_case_status,
-    visible_entities,
-    visible_use_cases,
-)
-from services.api.schemas import (
+from services.api.lookup import visible_entities, visible_use_cases
+from services.api.schemas.curves import ModelInfo
+from services.api.schemas.status import (
     CurveState,
     DayAheadState,
     DayAheadStatus,
@@ -26,8 +20,8 @@ from services.api.schemas import (
     EntityStatus,
     Errors,
     HorizonErrors,
-    ModelInfo,
 )
+from services.api.status import circuit_status, clock_status, feed_status, use_case_status
 from services.book.scores import PathErrors
 from services.da_svc.deps import DayAheadDeps
 from services.da_svc.selection import is_stale

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from services.api import events
 from services.api.application import application
+from services.api.openapi import described
+from services.api.routes import events
 from services.http.assets import serve_files
-from services.http.openapi import described
 from services.id_svc import routes
 from services.id_svc.deps import IntradayDeps
 

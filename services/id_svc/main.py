@@ -11,13 +11,13 @@ from dualcast.records import Topic
 from dualcast.settings import Settings, load_settings
 from models.prediction.intraday import prove_intraday
 from services.access.control import Access
+from services.api import application
 from services.book.archive import levels_of
 from services.book.curves import CurveBook
 from services.book.feeds import Feed
 from services.book.series import SeriesBook
 from services.book.warming import warming
 from services.circuits import Circuits
-from services.http.server import serve
 from services.id_svc.adapters import KafkaArrivals, KafkaOutbox, MlflowModels, RedisFeatures
 from services.id_svc.app import build_app
 from services.id_svc.deps import IntradayDeps
@@ -36,7 +36,7 @@ def run() -> None:
     """Serve and publish intraday forecasts until told to stop."""
     settings = load_settings()
     telemetry.configure(settings, "id-svc")
-    serve(build_app(dependencies(settings)), settings, settings.id_svc)
+    application.run(build_app(dependencies(settings)), settings, settings.id_svc)
 
 
 def dependencies(settings: Settings) -> IntradayDeps:

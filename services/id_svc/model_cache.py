@@ -9,7 +9,7 @@ import structlog
 
 from dualcast.catalogue import UseCase
 from dualcast.lifecycle.registered_model import model_name
-from services.api.schemas import LoadedModel, RefusedModel
+from services.api.schemas.status import LoadedModel, RefusedModel
 from services.background import Worker
 from services.id_svc.ports import Model, Models, Prove, ServingAlias
 

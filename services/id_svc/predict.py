@@ -11,9 +11,16 @@ from starlette.responses import Response
 from dualcast.catalogue import UseCase
 from dualcast.features.plan import FeaturePlan
 from services.api.answers import Answered
-from services.api.application import find
-from services.api.predict import PredictBatch, PredictedBatch, PredictRequest, part_of, predicted, predicted_batch
-from services.api.schemas import IntradayForecast
+from services.api.lookup import find
+from services.api.routes.predict import (
+    PredictBatch,
+    PredictedBatch,
+    PredictRequest,
+    part_of,
+    predicted,
+    predicted_batch,
+)
+from services.api.schemas.curves import IntradayForecast
 from services.http.problems import ProblemError, documented
 from services.id_svc.deps import Deps, IntradayDeps
 from services.id_svc.forecaster import Ask

@@ -1,4 +1,4 @@
-"""The API of id-svc: intraday curves as of now, and the state of the path."""
+"""The routes of id-svc: intraday curves scored on request, and status."""
 
 from __future__ import annotations
 
@@ -8,42 +8,26 @@ from fastapi import Request
 from starlette.responses import Response
 
 from dualcast.catalogue import Entity, UseCase
-from services.api import events, issued
 from services.api.answers import (
     CURVE_RESPONSES,
     LIST_RESPONSES,
     Answered,
     age_seconds,
-    each,
-    many,
-    one,
+    curve_response,
+    curves_response,
     problem_in_list,
+    published_curves_response,
     published_intraday,
-    told_apart,
+    split_problems,
 )
-from services.api.application import (
-    api_router,
-    circuit_status,
-    clock_status,
-    entity_of,
-    feed_status,
-    find,
-    find_use_case,
-    use_case_status,
-    visible_entities,
-    visible_use_cases,
-)
-from services.api.schemas import IntradayEntityStatus, IntradayForecast, IntradayForecasts, IntradayStatus
+from services.api.application import api_router
+from services.api.lookup import find_entity, visible_entities, visible_use_cases
+from services.api.params import IntradayRequest, IntradaysRequest, RequestedUseCase
+from services.api.routes import events, issued
+from services.api.schemas.curves import IntradayForecast, IntradayForecasts
+from services.api.schemas.status import IntradayEntityStatus, IntradayStatus
+from services.api.status import circuit_status, clock_status, feed_status, use_case_status
 from services.book.curves import CurveBook
-from services.http.params import (
-    AsOf,
-    EntityId,
-    EntityIds,
-    Form,
-    IfNoneMatch,
-    Paging,
-    UseCaseName,
-)
 from services.http.problems import ProblemError, documented
 from services.id_svc import predict
 from services.id_svc.deps import Deps, IntradayDeps
@@ -57,34 +41,24 @@ router.include_router(events.router)
 
 
 @router.get("/forecasts/intraday", response_model=IntradayForecasts, responses=LIST_RESPONSES, tags=["forecasts"])
-async def intraday_of_many(
-    request: Request,
-    deps: Deps,
-    form: Form,
-    paging: Paging,
-    entity_id: EntityIds = None,
-    use_case: UseCaseName = None,
-    as_of: AsOf = None,
-) -> Response:
-    """The coming hours of several entities, read at once and scored at once."""
-    found = find_use_case(deps, use_case)
-    shape = form.shape(found.part("intraday").resolution)
-    page, next_cursor = paging.of(found, entity_id)
+async def intraday_of_many(request: Request, deps: Deps, wanted: IntradaysRequest) -> Response:
+    """The coming hours of several entities. Their features are read together and scored together."""
+    use_case, as_of = wanted.use_case, wanted.as_of
     if as_of is not None:
 
-        def answer(name: str, curves: CurveBook) -> Answered:
-            return published_intraday(deps, found, entity_of(found, name), as_of, curves)
+        def select(name: str, curves: CurveBook) -> Answered:
+            return published_intraday(deps, use_case, find_entity(use_case, name), as_of, curves)
 
-        return await each(request, deps, (page, next_cursor), answer, shape)
+        return await published_curves_response(request, deps, wanted, select)
     known, refused = [], []
-    for name in page:
+    for name in wanted.names:
         try:
-            known.append(entity_of(found, name))
+            known.append(find_entity(use_case, name))
         except ProblemError as error:
             refused.append(problem_in_list(request, name, error))
-    made = await scored(deps, [Ask(found, entity) for entity in known])
-    answers, problems = told_apart(request, [entity.id for entity in known], made)
-    return many(request, answers, refused + problems, shape, deps.clock.now(), next_cursor)
+    made = await scored(deps, [Ask(use_case, entity) for entity in known])
+    answers, problems = split_problems(request, [entity.id for entity in known], made)
+    return curves_response(request, wanted, answers, refused + problems, deps.clock.now())
 
 
 @router.get(
@@ -93,40 +67,31 @@ async def intraday_of_many(
     responses=CURVE_RESPONSES | documented(503),
     tags=["forecasts"],
 )
-async def intraday(
-    deps: Deps,
-    form: Form,
-    entity_id: EntityId,
-    use_case: UseCaseName = None,
-    as_of: AsOf = None,
-    if_none_match: IfNoneMatch = None,
-) -> Response:
-    """The coming hours, scored now from the newest features; with `as_of`, the curve that had been published then.
+async def intraday(deps: Deps, wanted: IntradayRequest) -> Response:
+    """The coming hours, scored now from the newest features; with `as_of`, the curve published by then.
 
-    Where the champion cannot answer, `fallback` names what did.
+    If the champion fails, `fallback` names the fallback that made the curve.
     """
-    found, entity = find(deps, use_case, entity_id)
-    shape = form.shape(found.part("intraday").resolution)
-    if as_of is not None:
-        published = await deps.archive.select(deps.curves, partial(published_intraday, deps, found, entity, as_of))
-        return one(published, shape, deps.clock, if_none_match)
-    (made,) = await scored(deps, [Ask(found, entity)])
+    if wanted.key.as_of is not None:
+        select = partial(published_intraday, deps, wanted.use_case, wanted.entity, wanted.key.as_of)
+        published = await deps.archive.select(deps.curves, select)
+        return curve_response(published, wanted.shape, deps.clock, wanted.if_none_match)
+    (made,) = await scored(deps, [Ask(wanted.use_case, wanted.entity)])
     if isinstance(made, ProblemError):
         raise made
-    return one(made, shape, deps.clock, if_none_match)
+    return curve_response(made, wanted.shape, deps.clock, wanted.if_none_match)
 
 
 @router.get("/status", tags=["status"])
-async def status(deps: Deps, use_case: UseCaseName = None) -> IntradayStatus:
-    """The clock, the models in memory, what was published, and the feeds."""
-    found = find_use_case(deps, use_case)
+async def status(deps: Deps, use_case: RequestedUseCase) -> IntradayStatus:
+    """The clock, the models in memory, the published curves, and the feeds."""
     return IntradayStatus(
         clock=clock_status(deps.clock),
-        use_case=use_case_status(found),
+        use_case=use_case_status(use_case),
         use_cases=visible_use_cases(deps),
         models=deps.model_cache.loaded(),
         refused=deps.model_cache.refused(),
-        entities=[_entity_status(deps, found, entity) for entity in visible_entities(found)],
+        entities=[_entity_status(deps, use_case, entity) for entity in visible_entities(use_case)],
         counters=dict(deps.publisher.counters) if deps.publisher else {},
         feeds=feed_status(deps.feeds),
         circuits=circuit_status(deps.circuits),

@@ -14,7 +14,7 @@ from dualcast.catalogue import UseCase
 from dualcast.curves.forecast import Forecast
 from dualcast.records import FeatureRow
 from dualcast.timegrid import Clock
-from services.api.schemas import IntradayForecast
+from services.api.schemas.curves import IntradayForecast
 from services.book.curves import CurveBook
 from services.book.series import SeriesBook
 from services.id_svc.app import build_app
@@ -157,7 +157,7 @@ def desk_of(known: Mapping[str, UseCase], clock: Clock | None = None) -> Desk:
         return score(model, use_case, rows, issued_at)
 
     forecaster = IntradayForecaster({"de_load": features}, model_cache, noted, curves, series, clock, ages)
-    deps = IntradayDeps(world.settings(clock), known, forecaster, model_cache, curves, series)
+    deps = IntradayDeps(world.settings(clock), known, curves, series, forecaster=forecaster, model_cache=model_cache)
     return Desk(models, features, curves, series, model_cache, forecaster, build_app(deps), scored, seen)
 
 

@@ -12,7 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from dualcast.timegrid import Clock
-from services.api.schemas import DayAheadForecasts, IssuedForecasts
+from services.api.schemas.curves import DayAheadForecasts, IssuedForecasts
 from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
 from tests import services_world as world

@@ -25,7 +25,7 @@ from dualcast.adapters.store.shared_days import SharedDays
 from dualcast.catalogue import load_use_case
 from dualcast.curves.forecast import Forecast
 from services import circuits
-from services.api.schemas import DayAheadForecast, IssuedForecasts
+from services.api.schemas.curves import DayAheadForecast, IssuedForecasts
 from services.book.archive import Days, Issues, Level, NoCurveError, levels_of
 from services.book.curves import CurveBook
 from services.book.warming import warming

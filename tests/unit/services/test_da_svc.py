@@ -14,7 +14,7 @@ from dualcast.catalogue import load_use_case
 from dualcast.curves.forecast import Point
 from dualcast.records import ObservationBatch
 from dualcast.timegrid import Clock
-from services.api.schemas import DayAheadForecast, History, IntradayForecast
+from services.api.schemas.curves import DayAheadForecast, History, IntradayForecast
 from services.book.curves import CurveBook, StoredCurve
 from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
@@ -126,6 +126,19 @@ def test_csv_holds_the_same_numbers(deps: DayAheadDeps) -> None:
             "",
             "True",
         ]
+
+
+def test_requests_that_differ_in_spelling_or_shape_share_one_cached_answer(deps: DayAheadDeps) -> None:
+    client = client_of(deps)
+    moment, same_moment = "2022-05-03T11:00:00Z", "2022-05-03T13:00:00+02:00"
+    bodies = [client.get(DAY_AHEAD, params={"as_of": text, "junk": i}) for i, text in enumerate([moment, same_moment])]
+    assert bodies[0].json()["points"] == bodies[1].json()["points"]
+    client.get(DAY_AHEAD, params={"as_of": moment, "format": "csv"})
+    client.get(DAY_AHEAD, params={"as_of": moment, "use_case": "de_load"}, headers={"Accept": "text/csv"})
+    short = client.get(DAY_AHEAD, params={"as_of": moment, "horizon": "PT2H"})
+    assert (len(deps.answers), len(short.json()["points"])) == (1, 2)
+    client.get(DAY_AHEAD)
+    assert len(deps.answers) == 2
 
 
 def test_history_has_actuals_to_now_and_the_reference_beyond(deps: DayAheadDeps) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from services.access.call import Call, begin
 from services.access.identity import Identity
-from services.api.application import find, visible_entities
+from services.api.lookup import find, visible_entities
 from services.id_svc.batching import Batcher
 from services.id_svc.forecaster import Answer, Ask
 from services.id_svc.prediction_log import PredictionLog

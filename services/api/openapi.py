@@ -1,4 +1,4 @@
-"""OpenAPI as this very service has it: examples are of its own use cases and entities, so that each of them works."""
+"""The OpenAPI document of a service. Its examples name use cases and entities that the service has."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ from dualcast.curves.forecast import Forecast
 from dualcast.timegrid import local_date
 from services.api.answers import Answered
 from services.api.encoding import EncodedCurve, Shape
+from services.api.params import ISO_DURATION, parse_duration, points_within
 from services.http.formats import MEDIA_TYPES, to_json
-from services.http.params import ISO_DURATION, points_within, span
 from services.http.problems import Problem, ProblemError, problem_of
 
 _MOST = 200
@@ -77,7 +77,7 @@ class PredictedBatch(BaseModel, Generic[Curve]):
 def part_of(ask: PredictRequest, answered: Answered, use_case: UseCase, entity: Entity, now: datetime) -> bytes:
     """The JSON of what was asked of a curve. Raises ProblemError 404 where it holds nothing of the day, and 422."""
     resolution = use_case.part(path_of(answered.forecast.path)).resolution
-    points = points_within(None if ask.horizon is None else span(ask.horizon), resolution)
+    points = points_within(None if ask.horizon is None else parse_duration(ask.horizon), resolution)
     if ask.forecast_date is not None:
         answered = replace(answered, encoded=EncodedCurve(_of_day(answered.forecast, ask.forecast_date, entity)))
     return answered.json(Shape(points=points, confidence=ask.include_confidence), now)

@@ -1,8 +1,8 @@
 """New curves as they are published, by server-sent events and by WebSocket.
 
-Whoever connects first gets the newest curve of each entity, so that nothing has to be asked for besides, after a break
-either. A slow reader skips curves that a newer one of the same entity has replaced, and holds nobody up. Whoever loses
-access gets no further curve: the connection ends in its place.
+A connection begins with the newest curve of each entity, so that a client needs no other request, also when it
+reconnects. A slow client skips curves that a newer one of the same entity has replaced, and delays no other client. A
+connection ends when its caller loses access.
 """
 
 from __future__ import annotations
@@ -14,40 +14,40 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, WebSocket, WebSocketDisconnect
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import Field
 
 from dualcast.catalogue import Path_, UseCase, path_identifier
 from dualcast.curves.fallbacks import fallback_of
-from dualcast.curves.forecast import Forecast
 from dualcast.timegrid import micros
 from services.access.control import check_access, check_again
-from services.api.application import Shared, SharedDeps, entity_of, find_use_case, visible_entities
+from services.api.deps import Deps, ServiceDeps
 from services.api.encoding import WHOLE
+from services.api.lookup import find_entity, find_use_case
+from services.api.params import EntitiesQuery, UseCaseQuery
 from services.book.curves import CurveBook, StoredCurve
 from services.http.formats import with_fields
-from services.http.params import EntityIds, UseCaseName
 from services.http.problems import ProblemError
 
-# A socket's own codes begin here: 4403 is what 403 is elsewhere.
+# Close codes of a WebSocket for problems: 4403 corresponds to status 403.
 _PROBLEMS = 4000
-PathOption = Annotated[Path_, Query(description="which of the two paths")]
 router = APIRouter()
 sockets = APIRouter(prefix="/api/v1", dependencies=[Depends(check_access)])
 
 
 class Subscription:
-    """The curves that one reader waits for: of each entity the newest that it has not had."""
+    """The curves that one client has not received yet: the newest of each entity."""
 
     def __init__(self, use_case: UseCase, path: Path_, entity_ids: Collection[str]) -> None:
         self._wanted = use_case.use_case, path_identifier(path), frozenset(entity_ids)
-        self._waiting: dict[str, StoredCurve] = {}
-        self._come = asyncio.Event()
+        self._pending: dict[str, StoredCurve] = {}
+        self._arrived = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
     @contextmanager
     def open(self, curves: CurveBook) -> Iterator[None]:
-        """Listen, beginning with the newest of each entity."""
+        """Collect curves, beginning with the newest of each entity."""
         use_case, path, entity_ids = self._wanted
-        end = curves.listen(self._heard)
+        stop = curves.listen(self._on_curve)
         try:
             for entity_id in sorted(entity_ids):
                 newest = (
@@ -59,17 +59,17 @@ class Subscription:
                     self._put(newest)
             yield
         finally:
-            end()
+            stop()
 
     async def next(self) -> StoredCurve:
-        """The next curve, when it comes."""
-        while not self._waiting:
-            self._come.clear()
-            await self._come.wait()
-        return self._waiting.pop(next(iter(self._waiting)))
+        """Wait for the next curve."""
+        while not self._pending:
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self._pending.pop(next(iter(self._pending)))
 
-    def _heard(self, stored: StoredCurve) -> None:
-        """In the feed's thread."""
+    def _on_curve(self, stored: StoredCurve) -> None:
+        """Called in the thread of the feed."""
         use_case, path, entity_ids = self._wanted
         forecast = stored.forecast
         if (forecast.use_case, forecast.path) == (use_case, path) and forecast.entity_id in entity_ids:
@@ -77,53 +77,57 @@ class Subscription:
                 self._loop.call_soon_threadsafe(self._put, stored)
 
     def _put(self, stored: StoredCurve) -> None:
-        held = self._waiting.get(stored.forecast.entity_id)
+        held = self._pending.get(stored.forecast.entity_id)
         if held is None or held.forecast.issued_at <= stored.forecast.issued_at:
-            self._waiting[stored.forecast.entity_id] = stored
-        self._come.set()
+            self._pending[stored.forecast.entity_id] = stored
+        self._arrived.set()
 
 
-async def _subscription(
-    deps: Shared, use_case: UseCaseName = None, path: PathOption = "intraday", entity_id: EntityIds = None
-) -> Subscription:
-    """What the parameters ask for, refused before anything is sent."""
-    return _subscribed(deps, use_case, path, entity_id)
+class EventsQuery(UseCaseQuery, EntitiesQuery):
+    """The curves to send."""
+
+    path: Path_ = Field("intraday", description="the forecast path")
 
 
-def _subscribed(deps: SharedDeps, use_case: str | None, path: Path_, entity_id: list[str] | None) -> Subscription:
-    found = find_use_case(deps, use_case)
-    wanted = [entity_of(found, name).id for name in entity_id or [e.id for e in visible_entities(found)]]
-    return Subscription(found, path, wanted)
+def _subscribe(deps: ServiceDeps, query: EventsQuery) -> Subscription:
+    """Raises ProblemError 403 or 404."""
+    use_case = find_use_case(deps, query.use_case)
+    names = [find_entity(use_case, name).id for name in query.names(use_case)]
+    return Subscription(use_case, query.path, names)
+
+
+async def _subscription(deps: Deps, query: Annotated[EventsQuery, Query()]) -> Subscription:
+    """A dependency, so that a problem is returned before the stream begins."""
+    return _subscribe(deps, query)
 
 
 @router.get("/events", response_class=EventSourceResponse, tags=["events"])
 async def events(
-    request: Request, deps: Shared, subscription: Annotated[Subscription, Depends(_subscription)]
+    request: Request, deps: Deps, subscription: Annotated[Subscription, Depends(_subscription)]
 ) -> AsyncIterator[ServerSentEvent]:
-    """Curves as server-sent events, as long as the connection lasts: first the newest, then each new one."""
+    """Curves as server-sent events: first the newest of each entity, then each new one."""
     with subscription.open(deps.curves), suppress(ProblemError):
         while True:
             stored = await subscription.next()
             forecast = stored.forecast
             await check_again(request, forecast.use_case, forecast.entity_id)
             yield ServerSentEvent(
-                raw_data=_body(deps, stored).decode(), event=forecast.path, id=f"{forecast.entity_id}@{_mark(forecast)}"
+                raw_data=_body(deps, stored).decode(),
+                event=forecast.path,
+                id=f"{forecast.entity_id}@{micros(forecast.issued_at)}",
             )
 
 
 @sockets.websocket("/ws")
-async def websocket(
-    socket: WebSocket, use_case: UseCaseName = None, path: PathOption = "intraday", entity_id: EntityIds = None
-) -> None:
-    """The same by WebSocket, one text message a curve.
+async def websocket(socket: WebSocket, deps: Deps, query: Annotated[EventsQuery, Query()]) -> None:
+    """The same by WebSocket, one text message for each curve.
 
-    Closes with 4404 where there is no such entity, with 4403 where the caller may not see it, and with 4401 where a key
-    or token has ended.
+    Closes with 4404 for an unknown entity, with 4403 if the caller may not see it, and with 4401 when the key or token
+    has expired.
     """
-    deps: SharedDeps = socket.app.state.deps
     await socket.accept()
     try:
-        subscription = _subscribed(deps, use_case, path, entity_id)
+        subscription = _subscribe(deps, query)
     except ProblemError as error:
         await _refuse(socket, error)
         return
@@ -131,14 +135,14 @@ async def websocket(
         sending = asyncio.create_task(_send(socket, deps, subscription))
         try:
             with suppress(WebSocketDisconnect):
-                while True:  # what a reader says is of no interest, that it leaves is
+                while True:  # messages are ignored; receiving detects the disconnect
                     await socket.receive_text()
         finally:
             sending.cancel()
 
 
-async def _send(socket: WebSocket, deps: SharedDeps, subscription: Subscription) -> None:
-    with suppress(WebSocketDisconnect, RuntimeError):  # it left while something was on its way
+async def _send(socket: WebSocket, deps: ServiceDeps, subscription: Subscription) -> None:
+    with suppress(WebSocketDisconnect, RuntimeError):  # the client disconnected during a send
         while True:
             stored = await subscription.next()
             try:
@@ -153,10 +157,6 @@ async def _refuse(socket: WebSocket, error: ProblemError) -> None:
     await socket.close(_PROBLEMS + error.status, error.detail[:120])
 
 
-def _body(deps: SharedDeps, stored: StoredCurve) -> bytes:
+def _body(deps: ServiceDeps, stored: StoredCurve) -> bytes:
     fallback = fallback_of(stored.forecast.degraded_reasons)
     return with_fields(deps.encoded.of(stored).body(WHOLE), {"fallback": fallback})
-
-
-def _mark(forecast: Forecast) -> int:
-    return micros(forecast.issued_at)

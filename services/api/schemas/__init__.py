@@ -1,0 +1,1 @@
+"""The pydantic models of answers, with examples. OpenAPI is made from them."""
