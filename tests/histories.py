@@ -9,6 +9,7 @@ from dualcast.catalogue import Entity, UseCase
 from dualcast.features.intraday_plan import IntradayPlan
 from dualcast.features.updates import Update, update_of
 from dualcast.observations.columns import Columns
+from dualcast.observations.publication import published_at
 from dualcast.timegrid import iso_duration
 
 
@@ -25,13 +26,12 @@ def history(use_case: UseCase, entity: Entity, start: str, days: int, seed: int 
     for name, variable in use_case.variables.items():
         level = 50000.0 if variable.unit == use_case.unit else 10.0
         value = np.round(level * shape * (1 + 0.02 * rng.standard_normal(len(times))), 3)
-        published = [variable.published.published_at(t, use_case.grid, entity.time_zone) for t in times]
         frames.append(
             pd.DataFrame(
                 {
                     "variable": name,
                     "valid_time": times.as_unit("us"),
-                    "published_at": pd.to_datetime(published, utc=True).as_unit("us"),
+                    "published_at": published_at(variable.published, times, use_case.grid, entity.time_zone),
                     "value": value,
                     "unit": variable.unit,
                     "resolution": "PT15M",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
+from functools import cached_property, partial
 from typing import Self
 
 import numpy as np
@@ -57,12 +57,12 @@ class FeaturePlan:
         """Every feature, in the order of the YAML."""
         return list(self.specs)
 
-    @property
+    @cached_property
     def per_origin(self) -> list[str]:
         """Features with one value for each origin."""
         return [n for n, s in self.specs.items() if s.definition.shape == "origin"]
 
-    @property
+    @cached_property
     def per_target(self) -> list[str]:
         """Features with one value for each target."""
         return [n for n, s in self.specs.items() if s.definition.shape == "target"]
@@ -71,7 +71,7 @@ class FeaturePlan:
         """How many numbers each feature has in a row."""
         return {n: 1 if s.definition.shape == "origin" else horizons for n, s in self.specs.items()}
 
-    @property
+    @cached_property
     def levels(self) -> list[str]:
         """Features in the unit of the target, which a model divides by the scale."""
         return [

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dualcast.arrays import Floats
@@ -86,11 +87,33 @@ def past(use_case: UseCase, entity: Entity) -> pd.DataFrame:
     return history(use_case, entity, "2022-03-15", 10)
 
 
+Begin = Callable[[], Stream]
+
+
+@pytest.fixture(scope="module")
+def begun(use_case: UseCase, plan: IntradayPlan, past: pd.DataFrame) -> tuple[bytes, Made]:
+    """The saved state of a stream that was sent the past, and the last row that it made."""
+    stream = Stream(use_case, plan)
+    rows = stream.send(past)
+    return stream.state.to_bytes(), rows[-1]
+
+
 @pytest.fixture
-def stream(use_case: UseCase, plan: IntradayPlan, past: pd.DataFrame) -> Stream:
-    made = Stream(use_case, plan)
-    made.send(past)
+def begin(use_case: UseCase, plan: IntradayPlan, past: pd.DataFrame, begun: tuple[bytes, Made]) -> Begin:
+    """Makes streams that were sent the past."""
+
+    def made() -> Stream:
+        stream = Stream(use_case, plan)
+        stream.sent.append(past)
+        stream.state = IntradayState.from_bytes(plan, begun[0])
+        return stream
+
     return made
+
+
+@pytest.fixture
+def stream(begin: Begin) -> Stream:
+    return begin()
 
 
 def end_of(use_case: UseCase, past: pd.DataFrame) -> pd.Timestamp:
@@ -191,16 +214,21 @@ def test_the_clock_is_silent_where_nothing_is_known(use_case: UseCase, plan: Int
     assert stream.clock(pd.Timestamp("2022-05-20T00:00Z")) == []
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_the_order_every_row_is_what_was_known_at_its_time(
-    use_case: UseCase, entity: Entity, plan: IntradayPlan, past: pd.DataFrame, data: st.DataObject
+    use_case: UseCase,
+    entity: Entity,
+    plan: IntradayPlan,
+    past: pd.DataFrame,
+    begin: Begin,
+    begun: tuple[bytes, Made],
+    data: st.DataObject,
 ) -> None:
     """Late, revised, repeated and missing values, with the clock and without it, and a restart in between."""
-    clocked, alone = Stream(use_case, plan), Stream(use_case, plan)
-    rows, own = clocked.send(past), alone.send(past)
+    clocked, alone = begin(), begin()
+    rows, own = [begun[1]], [begun[1]]
     now = end_of(use_case, past)
-    rows, own = rows[-1:], own[-1:]
     for i in range(data.draw(st.integers(1, 12))):
         now += data.draw(st.sampled_from([MOMENT, SLOT, 3 * SLOT]))
         rows += clocked.clock(now.floor(SLOT))

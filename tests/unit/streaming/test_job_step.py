@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -72,13 +73,24 @@ def load(offset: int = 0, value: float = 50000.0, **changes: Any) -> Observation
     return replace(Observation("load", valid_time, "PT15M", value, "MW", valid_time + QUARTER, "test", True), **changes)
 
 
+@pytest.fixture(scope="module")
+def observed(use_case: UseCase, entity: Entity) -> pd.DataFrame:
+    return history(use_case, entity, "2024-03-25", 12)
+
+
+@pytest.fixture(scope="module")
+def expected(use_case: UseCase, entity: Entity, observed: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the plain function."""
+    return intraday_features(use_case, entity, observed)
+
+
 @pytest.mark.parametrize("chunk", [7, 500])
-def test_rows_are_those_of_the_plain_function(use_case: UseCase, entity: Entity, world: World, chunk: int) -> None:
-    frame = history(use_case, entity, "2024-03-25", 12)
-    sent = as_observations(frame)
+def test_rows_are_those_of_the_plain_function(
+    world: World, observed: pd.DataFrame, expected: pd.DataFrame, chunk: int
+) -> None:
+    sent = as_observations(observed)
     outcomes = [world.apply(world.encode(sent[i : i + chunk])) for i in range(0, len(sent), chunk)]
     rows = [row for outcome in outcomes for row in world.rows(outcome)]
-    expected = intraday_features(use_case, entity, frame)
     assert not any(outcome.dead for outcome in outcomes)
     assert [r.valid_time for r in rows] == [t.to_pydatetime() for t in expected["valid_time"]]
     assert [r.as_of for r in rows] == [t.to_pydatetime() for t in expected["as_of"]]
