@@ -14,9 +14,9 @@ import numpy as np
 
 from benchmarks.results import Row
 from dualcast.catalogue import load_use_case
-from dualcast.features.intraday_plan import IntradayPlan
-from dualcast.features.state import IntradayState
-from dualcast.features.updates import Update
+from dualcast.features.intraday.plan import IntradayPlan
+from dualcast.features.intraday.state import IntradayState
+from dualcast.features.intraday.update import Update
 from dualcast.timegrid import micros
 
 _DAYS = 120

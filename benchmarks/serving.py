@@ -30,7 +30,7 @@ from dualcast.adapters.model_registry import Run
 from dualcast.arrays import Floats
 from dualcast.catalogue import Entity, UseCase
 from dualcast.curves.forecast import Forecast, Point
-from dualcast.features.intraday_plan import feature_set
+from dualcast.features.intraday.plan import feature_set
 from dualcast.features.plan import FeaturePlan
 from dualcast.lifecycle.registered_model import model_name
 from dualcast.records import FeatureRow, Topic

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from dualcast.catalogue import Entity, UseCase
-from dualcast.features.intraday_plan import IntradayPlan
-from dualcast.features.updates import Update, update_of
+from dualcast.features.intraday.plan import IntradayPlan
+from dualcast.features.intraday.update import Update, update_of
 from dualcast.observations.columns import Columns
 from dualcast.observations.publication import published_at
 from dualcast.timegrid import iso_duration

@@ -8,8 +8,8 @@ import pandas as pd
 
 from dualcast.adapters.model_registry import Run
 from dualcast.catalogue import Entity, UseCase
-from dualcast.features.intraday_plan import IntradayPlan
-from dualcast.features.state import IntradayState
+from dualcast.features.intraday.plan import IntradayPlan
+from dualcast.features.intraday.state import IntradayState
 from dualcast.records import FeatureRow
 from dualcast.settings import Settings
 from models.intervals.conformal import ConformalIntervals

@@ -31,7 +31,7 @@ from dualcast.adapters.kafka.wire.decoder import Decoder, DecodingError, check_k
 from dualcast.adapters.lake import lake_paths
 from dualcast.arrays import Floats
 from dualcast.catalogue import UseCase
-from dualcast.features.intraday_plan import feature_set
+from dualcast.features.intraday.plan import feature_set
 from dualcast.features.plan import FeaturePlan
 from dualcast.features.rows import FeatureRows
 from dualcast.observations.actuals import target_values

@@ -20,7 +20,7 @@ from dualcast.adapters.lake import exists, lake_paths
 from dualcast.arrays import Floats
 from dualcast.catalogue import Entity, UseCase
 from dualcast.features.as_of import intraday_features_at
-from dualcast.features.intraday_plan import feature_set
+from dualcast.features.intraday.plan import feature_set
 from dualcast.features.plan import FeaturePlan
 from dualcast.settings import Settings
 from dualcast.timegrid import DAY, day_bounds

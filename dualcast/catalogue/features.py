@@ -1,6 +1,6 @@
 """Feature functions by name, and the features of a use case: a function and its arguments each.
 
-The functions live in ``dualcast.features``, which stands above the catalogue and registers them here.
+The functions live in ``dualcast.features.families``, which stands above the catalogue and registers them here.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""The feature catalogue: pure functions of what was known, one file for each family.
+"""The feature catalogue: pure functions of what was known at an origin, and what computes them.
 
-``registry`` holds the functions by name, ``window`` is all that they may look at, ``plan`` runs those that a use case
-names, ``asof`` makes windows from history and ``state`` from a stream. Importing a family enters its functions.
+``families`` holds the feature functions and ``window`` the values that they may read. ``plan`` computes the features
+that a use case names; ``as_of`` does so from history, ``intraday`` from a stream. Importing this package registers all
+functions.
 """
 
-from dualcast.features import calendar, errors, levels, plans, weather, years
-
-FAMILIES = (calendar, errors, levels, plans, weather, years)
+from dualcast.features import families as families

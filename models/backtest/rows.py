@@ -13,9 +13,9 @@ from dualcast.adapters.lake import target_column
 from dualcast.arrays import Floats
 from dualcast.catalogue import Entity, Path_, UseCase
 from dualcast.features.as_of import day_ahead_features
-from dualcast.features.intraday_plan import IntradayPlan
-from dualcast.features.state import IntradayState, Rows
-from dualcast.features.updates import update_of
+from dualcast.features.intraday.plan import IntradayPlan
+from dualcast.features.intraday.state import IntradayState, Rows
+from dualcast.features.intraday.update import update_of
 from dualcast.observations.columns import Columns
 from dualcast.timegrid import day_bounds
 from models.evaluation.actuals import actual_values

@@ -15,7 +15,7 @@ from dualcast.arrays import Floats
 from dualcast.catalogue import Path_, QuantileLevels, UseCase
 from dualcast.curves.quantiles import quantile_column
 from dualcast.features.holidays import SATURDAY, SUNDAY, WORKDAY
-from dualcast.features.intraday_plan import feature_set
+from dualcast.features.intraday.plan import feature_set
 from models.forecasters.registry import Forecaster, Weights, make_forecaster
 from models.inputs import Assembler, Layout, ModelInputs, feature, idle, per_target
 from models.intervals.conformal import ConformalIntervals

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from dualcast.catalogue import UseCase
-from dualcast.features.intraday_plan import feature_set
+from dualcast.features.intraday.plan import feature_set
 from dualcast.features.plan import FeaturePlan
 from dualcast.settings import Settings
 

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from dualcast import telemetry
 from dualcast.catalogue import UseCase, load_catalogue
-from dualcast.features.state import IntradayState
+from dualcast.features.intraday.state import IntradayState
 from dualcast.observations.validation import variables_elsewhere
 from dualcast.records import FeatureRow, Topic
 from dualcast.settings import Settings

@@ -15,9 +15,9 @@ from dualcast.adapters.kafka.wire.encoder import Encoder
 from dualcast.adapters.kafka.wire.feature_messages import FeatureMessages
 from dualcast.arrays import Texts
 from dualcast.catalogue import UseCase
-from dualcast.features.intraday_plan import IntradayPlan
-from dualcast.features.state import IntradayState, Rows
-from dualcast.features.updates import update_of
+from dualcast.features.intraday.plan import IntradayPlan
+from dualcast.features.intraday.state import IntradayState, Rows
+from dualcast.features.intraday.update import update_of
 from dualcast.observations.validation import OF_OTHER_USE_CASE, SOUND, UNKNOWN_ENTITY, faults
 from dualcast.records import FeatureRow, Topic
 from dualcast.settings import Settings

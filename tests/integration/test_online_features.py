@@ -10,7 +10,7 @@ import pytest
 
 from dualcast.adapters.feature_store import OnlineFeatures, apply_definitions, open_store
 from dualcast.catalogue import Entity, UseCase
-from dualcast.features.intraday_plan import feature_set
+from dualcast.features.intraday.plan import feature_set
 from dualcast.features.plan import FeaturePlan
 from dualcast.records import FeatureRow
 from dualcast.settings import Settings

@@ -12,9 +12,9 @@ import yaml
 from dualcast.adapters.feature_store import OnlineFeatures
 from dualcast.catalogue import Entity, UseCase, load_use_case, read_document
 from dualcast.features.as_of import intraday_features
-from dualcast.features.intraday_plan import IntradayPlan
+from dualcast.features.intraday.plan import IntradayPlan
+from dualcast.features.intraday.state import IntradayState
 from dualcast.features.plan import FeaturePlan
-from dualcast.features.state import IntradayState
 from dualcast.records import FeatureRow
 from dualcast.settings import Settings, load_settings
 from tests.feature_job import feature_job, publish, published_rows, wait_caught_up

@@ -27,9 +27,9 @@ from dualcast.adapters.model_registry import load
 from dualcast.catalogue import Entity, UseCase
 from dualcast.curves.frames import forecast_frame
 from dualcast.features.as_of import day_ahead_features, intraday_features
-from dualcast.features.intraday_plan import IntradayPlan, feature_set
+from dualcast.features.intraday.plan import IntradayPlan, feature_set
+from dualcast.features.intraday.state import IntradayState, Rows
 from dualcast.features.plan import FeaturePlan
-from dualcast.features.state import IntradayState, Rows
 from dualcast.lifecycle.registered_model import model_name
 from dualcast.records import FeatureRow, Topic
 from dualcast.settings import Settings

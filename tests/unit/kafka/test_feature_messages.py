@@ -9,8 +9,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from dualcast.adapters.kafka.wire.decoder import Decoder
 from dualcast.adapters.kafka.wire.encoder import Encoder
 from dualcast.adapters.kafka.wire.feature_messages import FeatureMessages, read_feature_rows
+from dualcast.features.intraday.state import Rows
 from dualcast.features.rows import FeatureRows
-from dualcast.features.state import Rows
 from dualcast.records import Topic
 from dualcast.settings import Settings
 from tests.registry import MemoryRegistry

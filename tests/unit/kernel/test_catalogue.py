@@ -20,7 +20,7 @@ from dualcast.catalogue import (
     path_of,
     read_document,
 )
-from dualcast.features.intraday_plan import feature_set
+from dualcast.features.intraday.plan import feature_set
 from tests.conftest import ROOT
 
 PART = "parts/electricity_demand.yaml"

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from dualcast.arrays import Floats
 from dualcast.catalogue import Entity, UseCase
 from dualcast.features.as_of import intraday_features, intraday_features_at
-from dualcast.features.intraday_plan import IntradayPlan
-from dualcast.features.state import IntradayState, Rows
+from dualcast.features.intraday.plan import IntradayPlan
+from dualcast.features.intraday.state import IntradayState, Rows
 from tests.histories import as_update, history, in_canonical_order
 
 STEP = 15 * 60 * 1_000_000

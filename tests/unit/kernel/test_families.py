@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 
 from dualcast.catalogue import Entity
-from dualcast.features.errors import corrected, error_lag, moved_lag
+from dualcast.features.families.errors import corrected, error_lag, moved_lag
+from dualcast.features.families.levels import day_mean, mean_change, mean_rise, same_day_type, slope, typical_error
+from dualcast.features.families.plans import near, planned, run_length, same_plan
+from dualcast.features.families.weather import degrees_above, degrees_below, smoothed
+from dualcast.features.families.years import day_of_month, mean_around, rise_around
 from dualcast.features.holidays import SlotCalendar
-from dualcast.features.levels import day_mean, mean_change, mean_rise, same_day_type, slope, typical_error
-from dualcast.features.plans import near, planned, run_length, same_plan
-from dualcast.features.weather import degrees_above, degrees_below, smoothed
 from dualcast.features.window import Window
-from dualcast.features.years import day_of_month, mean_around, rise_around
 
 HOUR = 3600
 DAY = timedelta(days=1)

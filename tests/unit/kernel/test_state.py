@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from dualcast.arrays import Floats
 from dualcast.catalogue import Entity, UseCase, load_use_case
 from dualcast.features.as_of import intraday_features
-from dualcast.features.intraday_plan import IntradayPlan
-from dualcast.features.state import IntradayState, Rows
+from dualcast.features.intraday.plan import IntradayPlan
+from dualcast.features.intraday.state import IntradayState, Rows
 from tests.conftest import ROOT
 from tests.histories import as_update, history, in_canonical_order
 

@@ -11,9 +11,9 @@ import pytest
 
 from dualcast.catalogue import Entity, ForecasterSpec, Path_, ReplayMapping, UseCase
 from dualcast.features.as_of import day_ahead_features
-from dualcast.features.intraday_plan import IntradayPlan, feature_set
+from dualcast.features.intraday.plan import IntradayPlan, feature_set
+from dualcast.features.intraday.state import IntradayState, Rows
 from dualcast.features.plan import FeaturePlan
-from dualcast.features.state import IntradayState, Rows
 from dualcast.lifecycle.registered_model import RegisteredModel
 from dualcast.observations.actuals import target_values
 from dualcast.records import FeatureRow

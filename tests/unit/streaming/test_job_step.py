@@ -18,7 +18,7 @@ from dualcast.adapters.kafka.wire.decoder import Decoder
 from dualcast.adapters.kafka.wire.encoder import Encoder
 from dualcast.catalogue import Entity, UseCase
 from dualcast.features.as_of import intraday_features
-from dualcast.features.state import IntradayState
+from dualcast.features.intraday.state import IntradayState
 from dualcast.records import FeatureRow, Observation, ObservationBatch, Topic
 from dualcast.settings import Settings
 from streaming.job.step import FeatureStep, Incoming, Outcome

@@ -26,8 +26,8 @@ from dualcast.adapters.kafka.wire.avro_arrays import (
 )
 from dualcast.adapters.kafka.wire.encoder import Encoder
 from dualcast.arrays import Floats, Micros
+from dualcast.features.intraday.state import Rows
 from dualcast.features.rows import FeatureRows, packed, packed_size, unpacked
-from dualcast.features.state import Rows
 from dualcast.records import FeatureRow
 from dualcast.timegrid import micros
 

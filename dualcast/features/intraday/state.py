@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dualcast.arrays import Floats, Slots
-from dualcast.features.intraday_plan import IntradayPlan
-from dualcast.features.updates import Update
+from dualcast.features.intraday.plan import IntradayPlan
+from dualcast.features.intraday.update import Update
 from dualcast.observations.validation import IMPLAUSIBLE, implausible
 
 UNKNOWN = np.iinfo(np.int64).min

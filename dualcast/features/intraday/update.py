@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dualcast.arrays import Floats, Slots
-from dualcast.features.intraday_plan import IntradayPlan
+from dualcast.features.intraday.plan import IntradayPlan
 from dualcast.observations.columns import Columns
 from dualcast.observations.grid import place
 
