@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from dualcast.namespace import NAMESPACE_PATTERN, Namespace
 from dualcast.timegrid import Clock
 
 
@@ -30,6 +31,11 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="DUALCAST_", extra="ignore", frozen=True, hide_input_in_errors=True)
 
     environment: Literal["demo", "production"] = Field("demo", description="'demo' allows development defaults")
+    namespace: str = Field(
+        "",
+        pattern=NAMESPACE_PATTERN,
+        description="prefix of all names on shared servers: letters and digits; empty: none",
+    )
     state_dir: Path = Field(Path(".dualcast"), description="all state of the embedded stack lies below it")
     use_cases: Path = Field(Path("use_cases"), description="folder of the use case YAML files")
     use_case: str = Field("de_load", description="the use case that commands work on unless told otherwise")
@@ -70,6 +76,11 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @property
+    def names(self) -> Namespace:
+        """Makes the names that are used on shared servers."""
+        return Namespace(self.namespace)
+
+    @property
     def spark_jar_paths(self) -> list[str]:
         """``spark_jars`` as a list."""
         return [path for path in self.spark_jars.split(",") if path]
@@ -82,7 +93,7 @@ class Settings(BaseSettings):
     @property
     def lake_uri(self) -> str:
         """The lake's root: a local path or any URI that Spark and fsspec know."""
-        return self.lake or str((self.state_dir / "lake").resolve())
+        return self.names.lake(self.lake or str((self.state_dir / "lake").resolve()))
 
     @property
     def store_url(self) -> str:

@@ -33,7 +33,7 @@ def kafka_stream(
         .option("kafka.default.api.timeout.ms", _CALL_MILLISECONDS)
         .option("kafka.request.timeout.ms", _REQUEST_MILLISECONDS)
         .option("kafkaConsumer.pollTimeoutMs", _CALL_MILLISECONDS)
-        .option("subscribe", topic.value)
+        .option("subscribe", settings.names.topic(topic))
         .option("startingOffsets", "earliest")
         .option("maxOffsetsPerTrigger", per_batch)
         .option("minPartitions", _TASKS_PER_CORE * spark.sparkContext.defaultParallelism)

@@ -97,7 +97,8 @@ class _DeadLetterProducer:
         """Queue the dead letter of a Kafka row."""
         if self._producer is None:
             self._producer = RecordProducer(self._settings, _COMPONENT)
-        refused = Refused(**message)
+        topic = self._settings.names.plain_topic(message["topic"])
+        refused = Refused(**message | {"topic": topic})
         letter = dead_letter(refused, fault.reason, fault.detail, _COMPONENT, self._now)
         self._producer.send(Topic.DEAD_LETTERS, (refused.key or b"").decode(errors="replace"), letter, self._now)
 

@@ -46,11 +46,13 @@ def repo_config(
     offline_store: Mapping[str, str] = _DUCKDB,
 ) -> RepoConfig:
     """What ``feature_repo/feature_store.yaml`` says for the embedded stack, from the settings; a project a use case."""
-    registry = f"{settings.feast_registry_dir}/{use_case}.db"
+    project = settings.names.feast_project(use_case)
     return RepoConfig(
-        project=use_case,
+        project=project,
         provider="local",
-        registry=RegistryConfig(path=registry, cache_ttl_seconds=_REGISTRY_AGE_SECONDS),
+        registry=RegistryConfig(
+            path=f"{settings.feast_registry_dir}/{project}.db", cache_ttl_seconds=_REGISTRY_AGE_SECONDS
+        ),
         offline_store=dict(offline_store),
         online_store={"type": "redis", "connection_string": redis_connection(settings.redis, redis_timeout_seconds)},
         entity_key_serialization_version=3,

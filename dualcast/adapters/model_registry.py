@@ -71,11 +71,11 @@ def publish(
     ``load_model(folder)`` for the platform and ``_load_pyfunc(path)`` for MLflow. The version that was champion becomes
     ``previous``. Raises RegistryAwayError.
     """
-    client = _client(settings)
+    client, registered = _client(settings), settings.names.model(name)
     with TemporaryDirectory() as scratch, _registry_errors(settings):
         folder = Path(scratch) / "model"
         save(folder)
-        mlflow.set_experiment(run.experiment)
+        mlflow.set_experiment(settings.names.experiment(run.experiment))
         with mlflow.start_run(run_name=run.name, tags=dict(run.tags)):
             mlflow.log_params(dict(run.params))
             mlflow.log_metrics(dict(run.metrics))
@@ -86,10 +86,10 @@ def publish(
                 signature=infer_signature(run.input_example, run.output_example),
                 input_example=run.input_example,
                 pip_requirements=_REQUIREMENTS,
-                registered_model_name=name,
+                registered_model_name=registered,
             )
         version = str(logged.registered_model_version)
-        promote(client, name, version, alias)
+        promote(client, registered, version, alias)
     return version
 
 
@@ -104,7 +104,7 @@ def record(
     """Log a run that makes no model, such as a backtest, with the files that show it. Raises RegistryAwayError."""
     _client(settings)
     with _registry_errors(settings):
-        mlflow.set_experiment(experiment)
+        mlflow.set_experiment(settings.names.experiment(experiment))
         with mlflow.start_run(run_name=name):
             mlflow.log_params(dict(params))
             mlflow.log_metrics(dict(metrics))
@@ -126,14 +126,14 @@ def current_version(settings: Settings, name: str, alias: Alias = CHAMPION) -> s
     Raises RegistryAwayError.
     """
     with _registry_errors(settings):
-        found = _version(_client(settings), name, alias)
+        found = _version(_client(settings), settings.names.model(name), alias)
     return None if found is None else str(found.version)
 
 
 def load(settings: Settings, name: str, alias: Alias = CHAMPION) -> RegisteredModel:
     """The model behind an alias. Raises UnknownModelError, RegistryAwayError."""
     with _registry_errors(settings):
-        found = _version(_client(settings), name, alias)
+        found = _version(_client(settings), settings.names.model(name), alias)
         if found is None:
             raise UnknownModelError(f"there is no {alias} of {name}; train one with `dualcast train`")
         folder = _downloaded(settings, name, found)
@@ -174,7 +174,7 @@ def _downloaded(settings: Settings, name: str, version: ModelVersion) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder.parent, prefix=".") as scratch:
             found = mlflow.artifacts.download_artifacts(
-                artifact_uri=f"models:/{name}/{version.version}", dst_path=scratch, tracking_uri=settings.mlflow
+                artifact_uri=f"models:/{version.name}/{version.version}", dst_path=scratch, tracking_uri=settings.mlflow
             )
             with suppress(OSError):  # another process was faster; its copy is the same
                 shutil.move(found, folder)
@@ -182,7 +182,7 @@ def _downloaded(settings: Settings, name: str, version: ModelVersion) -> Path:
 
 
 def _models(settings: Settings, name: str) -> Path:
-    return settings.state_dir / "models" / name
+    return settings.state_dir / "models" / settings.names.model(name)
 
 
 def _last(settings: Settings, name: str, alias: Alias) -> Path:

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from dualcast.settings import load_settings
 from infra.demo.command import demo
 from infra.local import stack
 from infra.local.components import COMPONENTS, DEFAULT
@@ -135,7 +136,18 @@ def _progress(status: Status) -> str:
 
 
 def _table(state: StateDir) -> Table:
-    table = Table("component", "state", "pid", "address", "uptime", "memory", "log", highlight=False)
+    namespace = load_settings().namespace or "none"
+    table = Table(
+        "component",
+        "state",
+        "pid",
+        "address",
+        "uptime",
+        "memory",
+        "log",
+        title=f"namespace: {namespace}",
+        highlight=False,
+    )
     for row in stack.rows(state):
         s = row.status
         phase = f"[{_COLOURS.get(s.phase, 'yellow')}]{s.phase}[/]" + (f" ({s.restarts} restarts)" if s.restarts else "")
@@ -148,6 +160,7 @@ def _table(state: StateDir) -> Table:
 def _as_json(state: StateDir, row: stack.Row) -> dict[str, object]:
     return {
         "state": row.status.phase.value,
+        "namespace": load_settings().namespace,
         "pid": row.status.pid,
         "address": row.status.address,
         "uptime_seconds": round(row.uptime_seconds, 1),

@@ -61,7 +61,7 @@ class Access:
         return cls(
             service=service,
             clock=settings.clock,
-            limits=RateLimits(settings.redis, access.rate_limit, circuits),
+            limits=RateLimits(settings.redis, access.rate_limit, circuits, settings.names),
             keys=keys,
             tokens=Tokens(access) if access.jwt_issuer else None,
             trail=trail,

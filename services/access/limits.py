@@ -11,6 +11,7 @@ from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import RateLimiter, SlidingWindowCounterRateLimiter
 from limits.errors import StorageError
 
+from dualcast.namespace import NO_NAMESPACE, Namespace
 from services.circuits import Circuits
 
 _TIMEOUT_SECONDS = 0.25
@@ -56,12 +57,13 @@ class RateLimits:
     some in advance, at most a fiftieth of the limit; who asks now and then is counted call by call.
     """
 
-    def __init__(self, redis: str, rate: str, circuits: Circuits) -> None:
+    def __init__(self, redis: str, rate: str, circuits: Circuits, names: Namespace = NO_NAMESPACE) -> None:
         self._rate = parse(rate)
         self._largest = max(self._rate.amount // 50, 1)
         shared = RedisStorage(
             f"async+{redis}",
             wrap_exceptions=True,
+            key_prefix=names.redis_key(RedisStorage.PREFIX),
             implementation="redispy",
             socket_timeout=_TIMEOUT_SECONDS,
             socket_connect_timeout=_TIMEOUT_SECONDS,

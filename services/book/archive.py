@@ -24,6 +24,7 @@ from dualcast.adapters.store.forecasts import IssueDay, issued_on
 from dualcast.adapters.store.shared_days import SharedDays
 from dualcast.catalogue import Path_, UseCase
 from dualcast.curves.forecast import Forecast
+from dualcast.namespace import NO_NAMESPACE, Namespace
 from services.book.curves import CurveBook
 from services.circuits import Circuits, Server
 
@@ -82,9 +83,9 @@ class Level:
     fill: Callable[[Days], None] = lambda _: None
 
 
-def levels_of(redis: str, store: Engine) -> list[Level]:
+def levels_of(redis: str, store: Engine, names: Namespace = NO_NAMESPACE) -> list[Level]:
     """Redis as a cache of the SQL store, which holds every published curve."""
-    shared = SharedDays(redis)
+    shared = SharedDays(redis, names)
     return [
         Level("redis", _REDIS_SECONDS, shared.read, shared.fill),
         Level("store", _STORE_SECONDS, lambda days: issued_on(store, days, _STORE_SECONDS)),

@@ -54,7 +54,7 @@ def dependencies(settings: Settings) -> DayAheadDeps:
         series=series,
         access=Access.from_settings(settings, store, "da-svc", settings.da_svc, circuits),
         circuits=circuits,
-        archive_levels=levels_of(settings.redis, store),
+        archive_levels=levels_of(settings.redis, store, settings.names),
         feeds=feeds,
         background=[*feeds, warming(store, catalogue, curves, settings.clock)],
     )

@@ -72,7 +72,7 @@ def dependencies(settings: Settings) -> IntradayDeps:
         publisher=publisher,
         access=Access.from_settings(settings, store, "id-svc", settings.id_svc, circuits),
         circuits=circuits,
-        archive_levels=levels_of(settings.redis, store),
+        archive_levels=levels_of(settings.redis, store, settings.names),
         feeds=feeds,
         background=[intervals, *feeds, model_cache, publisher, log, warming(store, catalogue, curves, settings.clock)],
     )

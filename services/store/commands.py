@@ -50,7 +50,7 @@ def record() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with _opened(settings) as engine:
-        Recorder(engine, settings.clock, SharedDays(settings.redis).forget).follow(settings, stop)
+        Recorder(engine, settings.clock, SharedDays(settings.redis, settings.names).forget).follow(settings, stop)
 
 
 @store_app.command("export")

@@ -44,7 +44,7 @@ class Memory:
     """The file with what was published of one use case."""
 
     def __init__(self, settings: Settings, use_case: str) -> None:
-        self._path: Path = settings.state_dir / f"replay-{use_case}.json"
+        self._path = Path(settings.names.file(str(settings.state_dir / f"replay-{use_case}.json")))
 
     def read(self) -> Published | None:
         """What was published; None where that is unknown."""

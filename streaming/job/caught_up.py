@@ -54,19 +54,21 @@ def wait(
     """
     admin = AdminClient(connection(settings))
     deadline = monotonic() + timeout
-    ends = ends_of(admin, Topic.OBSERVATIONS)
+    observations = settings.names.topic(Topic.OBSERVATIONS)
+    ends = ends_of(admin, observations)
     total = sum(ends.values())
     # asks for its group's offsets and joins it not; the admin client crashed where the group was not known yet
     with closing(Consumer(connection(settings) | {"group.id": job_name(settings, use_case)})) as group:
 
         def all_read() -> bool:
-            report(read := _read(group, ends), total)
+            report(read := _read(group, observations, ends), total)
             return read >= total
 
         _until(all_read, deadline, f"not all of {total} messages are read; does `dualcast stream features` run?")
-    written = ends_of(admin, Topic.FEATURES_INTRADAY)
+    features = settings.names.topic(Topic.FEATURES_INTRADAY)
+    written = ends_of(admin, features)
     _until(
-        lambda: all(end >= written[p] for p, end in ends_of(admin, Topic.FEATURES_INTRADAY, committed=True).items()),
+        lambda: all(end >= written[p] for p, end in ends_of(admin, features, committed=True).items()),
         deadline,
         "the observations are read, but their feature rows are not committed",
     )
@@ -86,18 +88,18 @@ def _until(condition: Callable[[], bool], deadline: float, otherwise: str) -> No
     raise NotCaughtUpError(f"timed out: {otherwise}{trouble}")
 
 
-def ends_of(admin: AdminClient, topic: Topic, *, committed: bool = False) -> Offsets:
+def ends_of(admin: AdminClient, topic: str, *, committed: bool = False) -> Offsets:
     """The end of each partition: of all records, or of those before the first transaction that is still open."""
-    partitions = admin.list_topics(topic.value, timeout=_REQUEST_SECONDS).topics[topic.value].partitions
+    partitions = admin.list_topics(topic, timeout=_REQUEST_SECONDS).topics[topic].partitions
     isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
-    asked = {TopicPartition(topic.value, p): OffsetSpec.latest() for p in partitions}
+    asked = {TopicPartition(topic, p): OffsetSpec.latest() for p in partitions}
     found = admin.list_offsets(asked, isolation_level=isolation, request_timeout=_REQUEST_SECONDS)
     return {where.partition: future.result(_REQUEST_SECONDS).offset for where, future in found.items()}
 
 
-def _read(group: Consumer, ends: Offsets) -> int:
-    """How many messages before ``ends`` a consumer's group has committed as read."""
-    where = [TopicPartition(Topic.OBSERVATIONS.value, p) for p in ends]
+def _read(group: Consumer, topic: str, ends: Offsets) -> int:
+    """How many messages of a topic before ``ends`` a consumer's group has committed as read."""
+    where = [TopicPartition(topic, p) for p in ends]
     found = group.committed(where, timeout=_REQUEST_SECONDS)
     return sum(min(max(p.offset, 0), ends[p.partition]) for p in found)
 

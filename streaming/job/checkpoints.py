@@ -23,7 +23,7 @@ def job_name(settings: Settings, use_case: UseCase) -> str:
     variables = FeaturePlan.of(use_case, "intraday").variables
     form = f"{feature_set(use_case)} {variables} {use_case.part('intraday').ahead} {_TOPOLOGY} {settings.flink_python}"
     version = hashlib.sha256(form.encode()).hexdigest()[:8]
-    return f"dualcast-features-{use_case.use_case}-{version}"
+    return settings.names.group(f"dualcast-features-{use_case.use_case}-{version}")
 
 
 def folder(settings: Settings, use_case: UseCase) -> Path:

@@ -49,7 +49,7 @@ CREATE TABLE records (
 
 _RECORDS = """
 INSERT INTO records
-SELECT topic,
+SELECT {topic},
        MAP['ce_specversion', ENCODE('1.0', 'UTF-8'), 'ce_type', ENCODE('dualcast.' || topic, 'UTF-8'),
            'ce_source', ENCODE('{source}', 'UTF-8'), 'ce_id', ENCODE(origin || '-' || CAST(number AS STRING), 'UTF-8'),
            'content-type', ENCODE('application/avro', 'UTF-8'), 'traceparent', ENCODE(traceparent, 'UTF-8')],
@@ -70,10 +70,12 @@ def start(
     ``group`` is its consumer group and the prefix of its transactions.
     """
     tables = StreamTableEnvironment.create(env)
-    tables.execute_sql(_SOURCE.format(topic=Topic.OBSERVATIONS.value, kafka=settings.kafka, group=group))
+    tables.execute_sql(
+        _SOURCE.format(topic=settings.names.topic(Topic.OBSERVATIONS), kafka=settings.kafka, group=group)
+    )
     tables.execute_sql(
         _SINK.format(
-            topics=f"{Topic.FEATURES_INTRADAY.value};{Topic.DEAD_LETTERS.value}",
+            topics=";".join(map(settings.names.topic, (Topic.FEATURES_INTRADAY, Topic.DEAD_LETTERS))),
             kafka=settings.kafka,
             guarantee="exactly-once" if exactly_once else "at-least-once",
             group=group,
@@ -86,6 +88,11 @@ def start(
     made.name("intraday features").uid("intraday-features")
     made.disable_chaining()  # rows are sent in a thread of their own, while Python works on the next message
     tables.create_temporary_view("made", tables.from_data_stream(made))
-    client = tables.execute_sql(_RECORDS.format(source=COMPONENT)).get_job_client()
+    client = tables.execute_sql(_RECORDS.format(source=COMPONENT, topic=_prefixed(settings))).get_job_client()
     assert client is not None
     return client
+
+
+def _prefixed(settings: Settings) -> str:
+    """SQL for the name on the broker of a plain topic."""
+    return f"'{settings.names.prefix}' || topic" if settings.namespace else "topic"

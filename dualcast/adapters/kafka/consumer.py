@@ -46,14 +46,14 @@ class GroupConsumer(Generic[T]):
         self._consumer = Consumer(
             {
                 **connection(settings),
-                "group.id": group,
+                "group.id": settings.names.group(group),
                 "auto.offset.reset": "earliest" if from_beginning else "latest",
                 "enable.auto.commit": False,
                 "isolation.level": "read_uncommitted" if uncommitted else "read_committed",
                 "session.timeout.ms": _SESSION_MILLISECONDS,
             }
         )
-        self._consumer.subscribe([topic.value])
+        self._consumer.subscribe([settings.names.topic(topic)])
 
     def __enter__(self) -> Self:
         return self

@@ -52,9 +52,10 @@ class RecordProducer:
         """Queue an encoded value, with ``more`` headers; otherwise as ``send``."""
         with _tracer.start_as_current_span(f"{topic} publish", kind=SpanKind.PRODUCER):
             headers = self._headers(topic, at) + [(name, text.encode()) for name, text in (more or {}).items()]
+        name = self._settings.names.topic(topic)
         while True:
             try:
-                self._producer.produce(topic.value, value, key, headers=headers, on_delivery=self._delivered)
+                self._producer.produce(name, value, key, headers=headers, on_delivery=self._delivered)
                 break
             except BufferError:
                 self._producer.poll(0.1)

@@ -39,7 +39,7 @@ class TopicReader(Generic[T]):
         keys: Collection[bytes] | None = None,
     ) -> None:
         self._settings = settings
-        self._topic = topic
+        self._topic = settings.names.topic(topic)
         self._decode = decode
         self._decoder = Decoder(settings, topic)
         self._tail = tail
@@ -140,12 +140,12 @@ def start_group_near_end(settings: Settings, topic: Topic, group: str, tail: int
     What a transaction has not committed counts: a job that catches up commits hundreds of thousands at a time. A group
     that has read keeps its place. Raises UnreachableError.
     """
-    consumer = _consumer(settings, group, "read_uncommitted")
+    consumer, name = _consumer(settings, group, "read_uncommitted"), settings.names.topic(topic)
     try:
-        with reaching(topic):
-            starts, _ = _bounds(consumer, topic, tail)
-            known = consumer.committed([TopicPartition(topic, p) for p in starts], timeout=_TIMEOUT_SECONDS)
-            fresh = [TopicPartition(topic, p.partition, starts[p.partition]) for p in known if p.offset < 0]
+        with reaching(name):
+            starts, _ = _bounds(consumer, name, tail)
+            known = consumer.committed([TopicPartition(name, p) for p in starts], timeout=_TIMEOUT_SECONDS)
+            fresh = [TopicPartition(name, p.partition, starts[p.partition]) for p in known if p.offset < 0]
             if fresh:
                 consumer.commit(offsets=fresh, asynchronous=False)
     finally:
@@ -156,7 +156,7 @@ def _consumer(settings: Settings, group: str, isolation: str = "read_committed")
     return Consumer(
         {
             **connection(settings),
-            "group.id": group,
+            "group.id": settings.names.group(group),
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
             "enable.partition.eof": True,
@@ -166,19 +166,19 @@ def _consumer(settings: Settings, group: str, isolation: str = "read_committed")
 
 
 def _bounds(
-    consumer: Consumer, topic: Topic, tail: int | None, since: datetime | None = None
+    consumer: Consumer, topic: str, tail: int | None, since: datetime | None = None
 ) -> tuple[dict[int, int], dict[int, int]]:
     """Where to begin in each partition, and its end. Raises KafkaException where broker or topic is not there."""
-    found = consumer.list_topics(topic.value, timeout=_TIMEOUT_SECONDS).topics[topic.value]
+    found = consumer.list_topics(topic, timeout=_TIMEOUT_SECONDS).topics[topic]
     if found.error is not None:
         raise KafkaException(found.error)
     starts, ends = {}, {}
     for partition in found.partitions:
-        low, high = consumer.get_watermark_offsets(TopicPartition(topic.value, partition), timeout=_TIMEOUT_SECONDS)
+        low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT_SECONDS)
         starts[partition], ends[partition] = low if tail is None else max(low, high - tail), high
     if since is not None:
         moment = int(since.timestamp() * 1000)
-        asked = [TopicPartition(topic.value, partition, moment) for partition in starts]
+        asked = [TopicPartition(topic, partition, moment) for partition in starts]
         for written in consumer.offsets_for_times(asked, timeout=_TIMEOUT_SECONDS):
             # a negative offset says that nothing was written since
             starts[written.partition] = written.offset if written.offset >= 0 else ends[written.partition]

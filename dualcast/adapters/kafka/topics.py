@@ -24,7 +24,8 @@ def create_topics(settings: Settings, timeout: float = TIMEOUT_SECONDS) -> None:
     """Create the topics that are missing, and register their schemas as BACKWARD compatible."""
     admin = AdminClient(connection(settings))
     known = admin.list_topics(timeout=timeout).topics
-    missing = [NewTopic(t.value, num_partitions=_PARTITIONS, config=_TOPIC_CONFIG) for t in Topic if t not in known]
+    wanted = [settings.names.topic(topic) for topic in Topic]
+    missing = [NewTopic(name, num_partitions=_PARTITIONS, config=_TOPIC_CONFIG) for name in wanted if name not in known]
     for name, outcome in admin.create_topics(missing).items() if missing else ():
         try:
             outcome.result(timeout=timeout)
@@ -38,6 +39,6 @@ def create_topics(settings: Settings, timeout: float = TIMEOUT_SECONDS) -> None:
 def _register_schemas(settings: Settings) -> None:
     with closing(registry_client(settings.registry)) as registry:
         for topic in Topic:
-            subject = f"{topic.value}-value"
+            subject = f"{settings.names.topic(topic)}-value"
             registry.register_schema(subject, Schema(schema_text(topic), "AVRO"))
             registry.set_compatibility(subject, "BACKWARD")

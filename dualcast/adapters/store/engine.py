@@ -14,6 +14,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from dualcast.namespace import NO_NAMESPACE, Namespace
 from dualcast.settings import Settings
 
 # SQLAlchemy is imported by the adapters alone: rooms that use the store find its types here
@@ -22,6 +23,8 @@ __all__ = ["DBAPIError", "Engine", "StatementError", "make_url"]
 _CONNECT_SECONDS = 5
 _STATEMENT_SECONDS = 60
 _LOCK_SECONDS = 10
+# Execution option of an engine: the schema of a namespace, which the first migration creates.
+SCHEMA = "dualcast_schema"
 # Execution option of a transaction that reads before it writes: SQLite refuses it where another wrote in between.
 IMMEDIATE = {"sqlite_begin": "BEGIN IMMEDIATE"}
 
@@ -32,23 +35,26 @@ class StoreAwayError(ConnectionError):
 
 def open_store(settings: Settings) -> Engine:
     """The engine of the settings' store, which connects at its first use. Raises ValueError as ``open_url`` does."""
-    return open_url(make_url(settings.store_url))
+    return open_url(make_url(settings.store_url), settings.names)
 
 
-def open_url(url: URL) -> Engine:
+def open_url(url: URL, names: Namespace = NO_NAMESPACE) -> Engine:
     """An engine with the timeouts of this house. Raises ValueError where it is neither SQLite nor PostgreSQL."""
     backend = url.get_backend_name()
     if backend == "sqlite":
-        return _sqlite(url)
+        return _sqlite(_named_file(url, names))
     if backend != "postgresql":
         raise ValueError(f"a store is sqlite:///... or postgresql://..., not {backend}")
     timeouts = f"-c statement_timeout={_STATEMENT_SECONDS}s -c lock_timeout={_LOCK_SECONDS}s -c timezone=UTC"
+    if names.sql_schema:
+        timeouts += f" -c search_path={names.sql_schema}"
     return create_engine(
         url.set(drivername="postgresql+psycopg"),
         pool_pre_ping=True,
         pool_size=5,
         pool_timeout=_CONNECT_SECONDS,
         connect_args={"connect_timeout": _CONNECT_SECONDS, "options": timeouts, "application_name": "dualcast"},
+        execution_options={SCHEMA: names.sql_schema},
     )
 
 
@@ -86,6 +92,11 @@ def take_at_most(connection: Connection, seconds: int) -> None:
     """Let the statements of this transaction take no longer than somebody waits for them. SQLite has no such limit."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{seconds}s'")
+
+
+def _named_file(url: URL, names: Namespace) -> URL:
+    """The URL of the namespace's SQLite file; a store in memory belongs to its process alone."""
+    return url if url.database in (None, "", ":memory:") else url.set(database=names.file(url.database))
 
 
 def _sqlite(url: URL) -> Engine:

@@ -10,7 +10,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 
-from dualcast.adapters.store.engine import IMMEDIATE, reaching, shown, take_time, transaction
+from dualcast.adapters.store.engine import IMMEDIATE, SCHEMA, reaching, shown, take_time, transaction
 from dualcast.settings import Settings
 
 # any number that no other program takes for its own advisory locks
@@ -30,6 +30,8 @@ def migrate(engine: Engine) -> str:
         take_time(connection)
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            if schema := engine.get_execution_options().get(SCHEMA):
+                connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {schema}"))
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

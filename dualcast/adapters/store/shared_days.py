@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from dualcast.adapters.store.forecasts import IssueDay
 from dualcast.curves.forecast import TIME_FIELDS, Forecast, Point
+from dualcast.namespace import NO_NAMESPACE, Namespace
 
 _TIMEOUT_SECONDS = 0.25
 _KEPT_SECONDS = 600
@@ -31,13 +32,14 @@ _FORGOTTEN = b""
 class SharedDays:
     """Raises ConnectionError wherever Redis does not answer in time. Safe to share between threads."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, names: Namespace = NO_NAMESPACE) -> None:
+        self._names = names
         self._redis = Redis.from_url(url, socket_timeout=_TIMEOUT_SECONDS, socket_connect_timeout=_TIMEOUT_SECONDS)
 
     def read(self, days: Collection[IssueDay]) -> dict[IssueDay, list[Forecast]]:
         """The curves of those days that are here, which may be none."""
         with _reaching():
-            held = cast("list[bytes | None]", self._redis.mget([_key(day) for day in days]))
+            held = cast("list[bytes | None]", self._redis.mget([self._key(day) for day in days]))
         found = {}
         for day, text in zip(days, held, strict=True):
             if text:
@@ -50,15 +52,18 @@ class SharedDays:
         with _reaching(), self._redis.pipeline(transaction=False) as pipeline:
             for day, curves in found.items():
                 seconds = _KEPT_SECONDS if curves else _KEPT_EMPTY_SECONDS
-                pipeline.set(_key(day), orjson.dumps(curves), ex=seconds, nx=True)
+                pipeline.set(self._key(day), orjson.dumps(curves), ex=seconds, nx=True)
             pipeline.execute()
 
     def forget(self, days: Collection[IssueDay]) -> None:
         """Have these days read from the store again, which has other curves of them now."""
         with _reaching(), self._redis.pipeline(transaction=False) as pipeline:
             for day in days:
-                pipeline.set(_key(day), _FORGOTTEN, ex=_FORGOTTEN_SECONDS)
+                pipeline.set(self._key(day), _FORGOTTEN, ex=_FORGOTTEN_SECONDS)
             pipeline.execute()
+
+    def _key(self, day: IssueDay) -> str:
+        return self._names.redis_key(f"dualcast:curves:{day.use_case}:{day.path}:{day.day}:{day.entity_id}")
 
 
 @contextmanager
@@ -67,10 +72,6 @@ def _reaching() -> Iterator[None]:
         yield
     except RedisError as error:
         raise ConnectionError(f"Redis: {error}") from error
-
-
-def _key(day: IssueDay) -> str:
-    return f"dualcast:curves:{day.use_case}:{day.path}:{day.day}:{day.entity_id}"
 
 
 def _curve(record: dict[str, Any]) -> Forecast:

@@ -41,7 +41,7 @@ def mqtt(use_case: UseCaseName = None) -> None:
         from streaming.ingest.mqtt.client import MqttSettings, Subscription  # noqa: PLC0415 -- for this command only
         from streaming.ingest.publisher import Publisher  # noqa: PLC0415
 
-        subscription = Subscription(MqttSettings(), f"dualcast-{case.use_case}", mapping.filters)
+        subscription = Subscription(MqttSettings(), settings.names.group(f"dualcast-{case.use_case}"), mapping.filters)
         with Stop() as stop, exit_code(stop), Publisher(settings, NAME, stop) as publisher:
             publisher.prepare()
             with subscription:

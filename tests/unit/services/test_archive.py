@@ -270,7 +270,7 @@ def test_a_store_that_hangs_for_long_does_not_take_redis_with_it(monkeypatch: py
 def test_what_another_version_has_left_in_redis_is_read_from_the_store(deps: DayAheadDeps, redis: str) -> None:
     day = IssueDay("de_load", "day-ahead", "DE", DAY - timedelta(days=1))
     for text in (b'[{"use_case": "de_load"}]', b"\x80garbage"):
-        Redis.from_url(redis).set(shared_days._key(day), text)
+        Redis.from_url(redis).set(SharedDays(redis)._key(day), text)
         answer = client_of(deps).get(f"{DAY_AHEAD}/DE", params={"delivery_date": DAY.isoformat()})
         assert answer.json()["delivery_date"] == "2022-01-15"
 

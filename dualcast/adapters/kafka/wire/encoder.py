@@ -24,7 +24,7 @@ class Encoder:
 
     def __init__(self, settings: Settings, topic: Topic) -> None:
         self._client = registry_client(settings.registry)
-        self._context = SerializationContext(topic.value, MessageField.VALUE)
+        self._context = SerializationContext(settings.names.topic(topic), MessageField.VALUE)
         self._serializer = AvroSerializer(self._client, schema_text(topic))
 
     def encode(self, record: Record) -> bytes:

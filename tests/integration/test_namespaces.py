@@ -1,0 +1,159 @@
+"""Two namespaces on one Kafka, registry, Redis, MLflow, lake and store: neither sees what the other holds."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from redis import Redis
+
+from dualcast.adapters.feature_store import OnlineFeatures
+from dualcast.adapters.kafka.connection import connection
+from dualcast.adapters.kafka.consumer import GroupConsumer
+from dualcast.adapters.kafka.producer import RecordProducer
+from dualcast.adapters.kafka.readers import published, published_forecasts
+from dualcast.adapters.kafka.topics import create_topics
+from dualcast.adapters.kafka.wire.decoder import Decoder
+from dualcast.adapters.lake import exists, lake_paths
+from dualcast.adapters.model_registry import Run, current_version, load, load_last, publish
+from dualcast.adapters.store.engine import open_store
+from dualcast.adapters.store.forecasts import IssueDay, issued_on, save
+from dualcast.adapters.store.migrate import migrate
+from dualcast.adapters.store.shared_days import SharedDays
+from dualcast.catalogue import UseCase
+from dualcast.features.plan import FeaturePlan
+from dualcast.lifecycle.registered_model import CHAMPION
+from dualcast.records import FeatureRow, Observation, ObservationBatch, Topic
+from dualcast.settings import Settings
+from services.access.limits import RateLimits
+from services.circuits import Circuits
+from tests import services_world as world
+
+pytestmark = [pytest.mark.stack("kafka", "registry", "redis", "mlflow"), pytest.mark.filterwarnings("ignore")]
+
+CURVE = world.day_ahead(date(2022, 1, 14))
+BATCH = ObservationBatch("DE", [Observation("load", world.NOW, "PT15M", 1.5, "MW", world.NOW, "test", True)])
+MODEL, EXPERIMENT = "model_da_de_load", "de_load"
+
+
+@pytest.fixture(scope="module")
+def spaces(stack: Settings) -> list[Settings]:
+    """The settings of namespaces ``left`` and ``right``, and those without a namespace."""
+    found = [stack.model_copy(update={"namespace": name}) for name in ("left", "right", "")]
+    for settings in found:
+        create_topics(settings)
+    return found
+
+
+def test_each_namespace_has_its_own_topics_and_subjects(spaces: list[Settings]) -> None:
+    with RecordProducer(spaces[0], "test") as producer:
+        producer.send(Topic.OBSERVATIONS, "DE", BATCH, world.NOW)
+        producer.send(Topic.FORECASTS_DAY_AHEAD, "DE", CURVE, CURVE.issued_at)
+    assert [[ObservationBatch.from_record(r) for r in published(s, Topic.OBSERVATIONS)] for s in spaces] == [
+        [BATCH],
+        [],
+        [],
+    ]
+    assert [list(published_forecasts(s, Topic.FORECASTS_DAY_AHEAD)) for s in spaces] == [[CURVE], [], []]
+    subjects = set(SchemaRegistryClient({"url": spaces[0].registry}).get_subjects())
+    assert {f"{p}{topic}-value" for p in ("left.", "right.", "") for topic in Topic} == subjects
+
+
+def test_consumer_groups_of_one_name_are_apart(spaces: list[Settings]) -> None:
+    for settings in spaces[:2]:
+        with RecordProducer(settings, "test") as producer:
+            producer.send(Topic.OBSERVATIONS, "DE", BATCH, world.NOW)
+        with GroupConsumer(
+            settings, Topic.OBSERVATIONS, Decoder.record, group="reader", from_beginning=True
+        ) as consumer:
+            assert any(consumer.poll(1.0) for _ in range(30))
+            consumer.commit()
+    groups = AdminClient(connection(spaces[0])).list_consumer_groups(request_timeout=30).result(30).valid
+    assert {"left.reader", "right.reader"} <= {group.group_id for group in groups}
+    assert "reader" not in {group.group_id for group in groups}
+
+
+def test_the_online_store_keeps_features_apart(spaces: list[Settings], use_case: UseCase) -> None:
+    plan = FeaturePlan.of(use_case, "intraday")
+    widths = plan.widths(use_case.part("intraday").horizons)
+    row = FeatureRow("de_load", "DE", world.NOW, world.NOW, "abc", {n: [1.0] * w for n, w in widths.items()})
+    stores = [OnlineFeatures(settings, "de_load") for settings in spaces]
+    stores[0].write([row])
+    assert [store.read(["DE"])["DE"] for store in stores] == [row, None, None]
+
+
+def test_cached_days_and_rate_limits_are_apart(spaces: list[Settings]) -> None:
+    shared = [SharedDays(settings.redis, settings.names) for settings in spaces]
+    day = IssueDay.of(CURVE)
+    shared[0].fill({day: [CURVE]})
+    assert [cache.read([day]) for cache in shared] == [{day: [CURVE]}, {}, {}]
+
+    async def allowed() -> list[bool]:
+        limits = [RateLimits(s.redis, "1/minute", Circuits(), s.names) for s in (spaces[0], *spaces)]
+        return [(await limit.hit("desk")).allowed for limit in limits]
+
+    assert asyncio.run(allowed()) == [True, False, True, True]
+    keys = [key.decode() for key in Redis.from_url(spaces[0].redis).scan_iter("*LIMITS*")]
+    assert {key.partition("LIMITS")[0] for key in keys} == {"left:", "right:", ""}
+
+
+def test_registered_models_and_experiments_are_apart(spaces: list[Settings], tmp_path: Path) -> None:
+    frame = pd.DataFrame({"x": [1.0]})
+    run = Run(EXPERIMENT, "run", {}, {"mape": 1.0}, {}, frame, frame)
+
+    def save_model(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "value").write_text("7")
+
+    version = publish(spaces[0], MODEL, run, save_model, "tests.integration.test_namespaces")
+    spaces = [replace_state(settings, tmp_path) for settings in spaces]
+    assert [current_version(settings, MODEL) for settings in spaces] == [version, None, None]
+    assert load(spaces[0], MODEL).name == MODEL
+    assert load_last(spaces[0], MODEL, CHAMPION).version == version
+    with pytest.raises(LookupError):
+        load_last(spaces[1], MODEL, CHAMPION)
+
+
+def test_lake_and_store_are_apart(spaces: list[Settings], tmp_path: Path) -> None:
+    spaces = [replace_state(settings, tmp_path) for settings in spaces]
+    table = Path(lake_paths(spaces[0]).forecasts("day-ahead", "de_load"))
+    table.mkdir(parents=True)
+    assert [exists(lake_paths(settings).forecasts("day-ahead", "de_load")) for settings in spaces] == [
+        True,
+        False,
+        False,
+    ]
+    day, engines = IssueDay.of(CURVE), [open_store(settings) for settings in spaces]
+    for engine in engines:
+        migrate(engine)
+    save(engines[0], [CURVE], world.NOW)
+    assert [list(issued_on(engine, [day], 5).get(day, ())) for engine in engines] == [[CURVE], [], []]
+    for engine in engines:
+        engine.dispose()
+
+
+def replace_state(settings: Settings, folder: Path) -> Settings:
+    """The same servers with another state folder, whose lake and store are empty."""
+    return settings.model_copy(update={"state_dir": folder})
+
+
+class _Model:
+    features = ("x",)
+
+    def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
+        return rows
+
+
+def load_model(folder: Path) -> _Model:
+    """The platform's loader of the test's model."""
+    assert (folder / "value").read_text() == "7"
+    return _Model()
+
+
+def _load_pyfunc(path: str) -> _Model:
+    return load_model(Path(path))
