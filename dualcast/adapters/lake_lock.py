@@ -36,7 +36,7 @@ def lake_lock(settings: Settings, on_wait: Callable[[], None]) -> Iterator[None]
 def _in_file(settings: Settings, on_wait: Callable[[], None]) -> Iterator[None]:
     folder = settings.state_dir / "locks"
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "lake.lock")
+    lock = FileLock(settings.names.file(str(folder / "lake.lock")))
     try:
         lock.acquire(blocking=False)
     except Timeout:
