@@ -19,7 +19,7 @@ from rich.text import Text
 
 from infra.demo import feed
 from infra.demo.board import board
-from infra.demo.memory import MemoryMeter
+from infra.demo.memory_meter import MemoryMeter
 from infra.demo.plan import Options, Plan
 from infra.demo.result import score_table
 from infra.demo.steps import Progress, Runner, Step
