@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from batch.runs.cutoffs import TooEarlyError, not_due
+from batch.runs.cutoffs import TooEarlyError, before_cutoff
 from dualcast.catalogue import UseCase
 from dualcast.console import UseCaseName, configured, exit_on, moment_option
 from dualcast.settings import Settings
@@ -49,13 +49,13 @@ _To = Annotated[
     datetime | None,
     typer.Option("--to", formats=["%Y-%m-%d"], help="Backfill: the last local day.", show_default=False),
 ]
-_Follow = Annotated[bool, typer.Option("--follow", help="Go on: each delivery day at its cutoff, by the clock.")]
+_Follow = Annotated[bool, typer.Option("--follow", help="Keep running: make each delivery day at its cutoff.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print a summary as one line of JSON, for schedulers.")]
 
 
 @app.command()
 def history(use_case: UseCaseName = None, until: _Until = None) -> None:
-    """Take in all observations and build the day-ahead features of every delivery day: Bronze, Silver, Gold, Feast."""
+    """Read all observations and build the day-ahead features of all delivery days: Bronze, Silver, Gold, Feast."""
     with _job(*configured(use_case, _SERVICE)) as job:
         job.history(until or job.settings.clock.now())
 
@@ -69,20 +69,20 @@ def day_ahead(
     follow: _Follow = False,
     as_json: _Json = False,
 ) -> None:
-    """Make and publish the day-ahead curves of a delivery day, of a range of them, or of each as its cutoff comes.
+    """Make and publish the day-ahead curves of a delivery day, of a range of days, or of each day at its cutoff.
 
-    Ends with status 0 where every curve is published, with 3 where some are missing, which are named, and with 1 on an
-    error. A run repeated, or begun again after it was cut short, publishes no curve twice.
+    Exit status: 0 where all curves are published, 3 where some are missing (they are listed), 1 on an error. A repeated
+    or resumed run publishes no curve twice.
     """
     days = _days(delivery_date, first, last)
     if follow == bool(days):
         raise typer.BadParameter("give one of --delivery-date, --from and --to, or --follow")
     settings, case = configured(use_case, _SERVICE)
     with exit_on(*_ERRORS):
-        not_due(case, days, settings.clock.now())  # before Spark starts, which takes a while
+        before_cutoff(case, days, settings.clock.now())  # before Spark starts, which takes seconds
     with _job(settings, case) as job:
         if follow:
-            from batch.runs.daemon import follow as run_daemon  # noqa: PLC0415 -- slow imports come after help texts
+            from batch.runs.daemon import follow as run_daemon  # noqa: PLC0415 -- slow to import
 
             run_daemon(job)
             return
@@ -96,22 +96,22 @@ def day_ahead(
 
 
 def _days(only: datetime | None, first: datetime | None, last: datetime | None) -> list[date]:
-    """The delivery days that the options ask for; none where they ask for none."""
+    """The delivery days of the options; none without them."""
     if (first is None) != (last is None) or (only and first):
         raise typer.BadParameter("give --from and --to together, or --delivery-date alone")
     begin, end = first or only, last or only
     if begin is None or end is None:
         return []
     if end < begin:
-        raise typer.BadParameter("--to lies before --from")
+        raise typer.BadParameter("--to is before --from")
     return [begin.date() + timedelta(days=n) for n in range((end - begin).days + 1)]
 
 
 @app.command()
 def archive(use_case: UseCaseName = None) -> None:
-    """Bring what the stream made into the lake: intraday features with what came true, and intraday curves."""
+    """Archive the stream in the lake: intraday features with their actuals, and intraday curves."""
     with _job(*configured(use_case, _SERVICE)) as job:
-        from batch.runs.archive import archive_stream  # noqa: PLC0415 -- slow imports come after help texts
+        from batch.runs.archive import archive_stream  # noqa: PLC0415 -- slow to import
 
         archive_stream(job)
 
@@ -122,12 +122,12 @@ def skew(
     use_case: UseCaseName = None,
     most: Annotated[float, typer.Option(min=0, max=1, help="Share of rows that may differ in any feature.")] = 0.01,
 ) -> None:
-    """Compare a day's intraday features as they were served with what the plain function makes of Silver.
+    """Compare a day's served intraday features with those computed from Silver.
 
-    Ends with status 3 where more rows than ``--most`` differ.
+    Exit status 3 where a larger share of rows than ``--most`` differs.
     """
     with _job(*configured(use_case, _SERVICE)) as job:
-        from batch.runs.skew import measure_skew  # noqa: PLC0415 -- slow imports come after help texts
+        from batch.runs.skew import measure_skew  # noqa: PLC0415 -- slow to import
 
         found = measure_skew(job.spark, job.settings, job.use_case, day.date())
         for feature in sorted(found.features, key=lambda f: -f.unequal):
@@ -139,10 +139,9 @@ def skew(
 
 @contextmanager
 def _job(settings: Settings, use_case: UseCase) -> Iterator[DayAheadJob]:
-    """The composition root: a Spark session, and what works in it. Known mistakes end with their text and status 1.
+    """The composition root: a Spark session, and the job in it. Expected errors are reported, with status 1.
 
-    On SIGTERM or Ctrl-C the process ends at once and takes the JVM with it: whatever a run writes is made to be cut
-    short.
+    SIGTERM and Ctrl-C end the process and its JVM at once: all writes of a run are atomic or repeatable.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
@@ -158,8 +157,8 @@ def _job(settings: Settings, use_case: UseCase) -> Iterator[DayAheadJob]:
 
 
 def _started(settings: Settings) -> SparkSession:
-    """A Spark session; while its JVM starts, what takes seconds to import is imported."""
-    from batch.engine.session import spark_session, start_workers  # noqa: PLC0415 -- slow imports come after help texts
+    """A Spark session. Slow modules are imported while its JVM starts."""
+    from batch.engine.session import spark_session, start_workers  # noqa: PLC0415 -- slow to import
 
     with ThreadPoolExecutor(1) as pool:
         starting = pool.submit(spark_session, settings)
@@ -170,7 +169,7 @@ def _started(settings: Settings) -> SparkSession:
     return spark
 
 
-def _end(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 -- what signal handlers are given
-    """End without waiting for the JVM, which may be waiting for a broker; it ends when its pipe closes."""
+def _end(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 -- the signature of signal handlers
+    """Exit without waiting for the JVM, which may be waiting for a broker. It ends when its pipe closes."""
     Console(stderr=True).show_cursor()
     os._exit(0 if signum == signal.SIGTERM else 128 + signum)

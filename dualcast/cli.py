@@ -1,4 +1,4 @@
-"""``dualcast ...``: each room brings its own commands, found by entry point."""
+"""``dualcast ...``: the commands of all rooms, found by entry point."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def version() -> None:
 
 @app.command()
 def validate(use_case: str) -> None:
-    """Check a use case file, and say which lines are wrong."""
-    from dualcast.features.holidays import special_day_codes  # noqa: PLC0415 -- takes time, which no other command has
+    """Check a use case file, and report its errors by line."""
+    from dualcast.features.holidays import special_day_codes  # noqa: PLC0415 -- slow to import, and needed by this command alone
 
     found = load_use_case(use_case, load_settings().use_cases)
     for entity in found.entities:
@@ -38,7 +38,7 @@ def validate(use_case: str) -> None:
 
 
 def _commands(room: EntryPoint) -> typer.Typer | None:
-    """The commands of a room; None where this installation is of another role and lacks what they need."""
+    """The commands of a room; None where this installation lacks the packages of that role."""
     try:
         commands: typer.Typer = room.load()
     except ModuleNotFoundError as error:
@@ -49,7 +49,7 @@ def _commands(room: EntryPoint) -> typer.Typer | None:
 
 
 def main() -> None:
-    """Collect the rooms' commands and run one. A known mistake ends with its text and status 2."""
+    """Collect the commands of all rooms and run one. A catalogue error is reported, with status 2."""
     rooms = sorted(entry_points(group="dualcast.commands"), key=lambda e: e.name)
     for commands in filter(None, map(_commands, rooms)):
         name = commands.info.name

@@ -1,4 +1,4 @@
-"""How good forecasts are: errors, pinball loss, coverage, skill."""
+"""Accuracy of forecasts: errors, pinball loss, coverage, skill."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Every setting, typed, from the environment (``DUALCAST_*``).
 
-``dualcast up`` writes the addresses of the embedded stack to ``<state_dir>/stack.env``; real environment variables win
-over that file, so pointing ``DUALCAST_KAFKA`` elsewhere uses that broker instead.
+``dualcast up`` writes the addresses of the embedded stack to ``<state_dir>/stack.env``; environment variables
+override that file, so that ``DUALCAST_KAFKA`` selects another broker.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from dualcast.timegrid import Clock
 
 
 def _python_is_a_library() -> bool:
-    """Whether other programs, such as a JVM, can load this Python."""
+    """Whether this Python is a shared library, which a JVM can load."""
     folder, name = sysconfig.get_config_vars("LIBDIR", "INSTSONAME")
     return bool(sysconfig.get_config_var("Py_ENABLE_SHARED")) and Path(folder, name).exists()
 
 
 class Settings(BaseSettings):
-    """Where everything is. Field ``x`` is read from ``DUALCAST_X``."""
+    """All settings. Field ``x`` is read from ``DUALCAST_X``."""
 
-    # an error shows no input: it may be a secret
+    # errors do not show the input, which may be a secret
     model_config = SettingsConfigDict(env_prefix="DUALCAST_", extra="ignore", frozen=True, hide_input_in_errors=True)
 
     environment: Literal["demo", "production"] = Field("demo", description="'demo' allows development defaults")
@@ -36,9 +36,9 @@ class Settings(BaseSettings):
         pattern=NAMESPACE_PATTERN,
         description="prefix of all names on shared servers: letters and digits; empty: none",
     )
-    state_dir: Path = Field(Path(".dualcast"), description="all state of the embedded stack lies below it")
+    state_dir: Path = Field(Path(".dualcast"), description="folder of the state of the embedded stack")
     use_cases: Path = Field(Path("use_cases"), description="folder of the use case YAML files")
-    use_case: str = Field("de_load", description="the use case that commands work on unless told otherwise")
+    use_case: str = Field("de_load", description="default use case of commands")
 
     kafka: str = Field("127.0.0.1:9092", description="bootstrap servers")
     registry: str = Field("http://127.0.0.1:8081", description="Confluent-compatible schema registry")
@@ -49,20 +49,20 @@ class Settings(BaseSettings):
     )
     lake: str = Field("", description="URI of the lake; empty: <state_dir>/lake")
     feast_registry: str = Field("", description="folder of the Feast registries; empty: <state_dir>/feast")
-    da_svc: str = Field("http://127.0.0.1:8000", description="where da-svc listens")
-    id_svc: str = Field("http://127.0.0.1:8001", description="where id-svc listens")
+    da_svc: str = Field("http://127.0.0.1:8000", description="address of da-svc")
+    id_svc: str = Field("http://127.0.0.1:8001", description="address of id-svc")
 
     spark_master: str = Field("local[2]", description="Spark master")
     flink_target: str = Field("local", description="'local': in process; 'submitted': by `flink run`; else host:port")
     flink_python: Literal["thread", "process"] = Field(
         default_factory=lambda: "thread" if _python_is_a_library() else "process",
-        description="where Flink runs Python: in its JVM, which takes least; or beside it, a process for each subtask",
+        description="where Flink runs Python: in its JVM, which is fastest, or in a process for each subtask",
     )
     flink_state: Literal["hashmap", "rocksdb"] = Field(
-        "hashmap", description="where Flink keeps state: in memory, or on disk for more entities than memory holds"
+        "hashmap", description="where Flink keeps state: in memory, or on disk if the entities do not fit in memory"
     )
     flink_checkpoint_seconds: float = Field(
-        10, ge=0.1, description="how often Flink saves its state, and with it publishes rows exactly once"
+        10, ge=0.1, description="time between Flink's checkpoints, each of which also commits published rows"
     )
 
     java_home: str = Field("", description="JAVA_HOME for Spark and Flink; empty: the environment's")
@@ -107,6 +107,6 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """Read the settings from the environment and, behind it, from the embedded stack's ``stack.env``."""
+    """Read the settings from the environment, and what is not set there from the embedded stack's ``stack.env``."""
     state_dir = Path(os.environ.get("DUALCAST_STATE_DIR", ".dualcast"))
     return Settings(_env_file=state_dir / "stack.env")

@@ -1,4 +1,4 @@
-"""Logs, traces and metrics of one process, set up once by its composition root."""
+"""Logs, traces and metrics of a process. Its composition root calls ``configure`` once."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def configure(settings: Settings, service: str) -> None:
 
 
 def _configure_logs(settings: Settings) -> None:
-    stream = sys.__stderr__  # inside a JVM, ``sys.stderr`` is no file
+    stream = sys.__stderr__  # inside a JVM, ``sys.stderr`` has no file descriptor
     assert stream is not None
     logging.basicConfig(stream=stream, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
     renderer = (

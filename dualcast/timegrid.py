@@ -1,7 +1,7 @@
 """Time: regular grids, delivery days of 23, 24 and 25 hours, cutoffs, and the one clock.
 
-Everything is UTC and timezone-aware. Local time appears here and nowhere else in the kernel. A grid of days is a grid
-of local days: each begins at local midnight and lasts as long as its clock says.
+Everything is UTC and timezone-aware. Local time appears only here in the kernel. A grid of days is a grid of
+local days: each begins at local midnight and has 23, 24 or 25 hours.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 from dualcast.arrays import Micros, Slots
 
 DAY = timedelta(days=1)
-# The clock of a zone changes by at most this much, so a local day lasts 24 hours give or take it.
+# The largest clock change of a zone: a local day has 24 hours plus or minus this.
 CLOCK_CHANGE = timedelta(hours=2)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICRO = timedelta(microseconds=1)
@@ -29,7 +29,7 @@ _DURATION = TypeAdapter(timedelta)
 def duration(text: str) -> timedelta:
     """Parse an ISO 8601 duration such as ``PT15M`` or ``P7D``.
 
-    Raises ValueError where the text is not one.
+    Raises ValueError for any other text.
 
     >>> duration("PT15M")
     datetime.timedelta(seconds=900)
@@ -38,7 +38,7 @@ def duration(text: str) -> timedelta:
 
 
 def iso_duration(step: timedelta) -> str:
-    """Write a duration as ISO 8601 does, in its largest whole unit.
+    """Write a duration as ISO 8601, in its largest whole unit.
 
     >>> iso_duration(timedelta(minutes=15)), iso_duration(timedelta(hours=1)), iso_duration(timedelta(days=1))
     ('PT15M', 'PT1H', 'P1D')
@@ -58,7 +58,7 @@ class Grid:
     zone: str
 
     def numbers(self, times: pd.DatetimeIndex) -> Slots:
-        """The number of the interval that each moment lies in; times know their zone."""
+        """The number of the interval that each moment lies in; times are timezone-aware."""
         return self.numbers_at(np.asarray(times.as_unit("us").asi8, dtype=np.int64))
 
     def numbers_at(self, moments: Micros) -> Slots:
@@ -72,7 +72,7 @@ class Grid:
         return int(self.numbers(pd.DatetimeIndex([moment]))[0])
 
     def starts(self, numbers: Slots) -> pd.DatetimeIndex:
-        """When intervals begin, UTC; a day whose midnight the clock skips begins when it jumps."""
+        """When intervals begin, UTC; a day without a midnight begins at its clock change."""
         if self.step < DAY:
             seconds = numbers * int(self.step.total_seconds())
             return pd.DatetimeIndex(pd.to_datetime(seconds, unit="s", utc=True)).as_unit("us")
@@ -91,7 +91,7 @@ class Grid:
 def delivery_slots(day: date, zone: str, step: timedelta, days: int = 1) -> pd.DatetimeIndex:
     """The starts of all intervals of a local calendar day, or of several from it on, in UTC.
 
-    A day has 23 or 25 hours where the zone changes its clocks; where intervals are days, it is one of them.
+    A day has 23 or 25 hours where the zone changes its clocks. With intervals of a day, it is one interval.
 
     >>> len(delivery_slots(date(2022, 3, 27), "Europe/Berlin", timedelta(hours=1)))
     23
@@ -103,7 +103,7 @@ def delivery_slots(day: date, zone: str, step: timedelta, days: int = 1) -> pd.D
 
 
 def interval_end(start: datetime, length: timedelta, zone: str) -> datetime:
-    """When an interval ends, UTC; one of days does so on the local clock, after 23 or 25 hours where that changes."""
+    """When an interval ends, UTC; intervals of days end on the local clock, after 23, 24 or 25 hours."""
     (end,) = interval_ends(np.array([micros(start)]), np.array([length // _MICRO]), zone).tolist()
     return from_micros(end)
 
@@ -155,7 +155,7 @@ def local_moment(day: date, at: time, zone: str) -> datetime:
     return datetime.combine(day, at, tzinfo=ZoneInfo(zone)).astimezone(UTC)
 
 
-@lru_cache(maxsize=4096)  # asked for at every request, of the same few days
+@lru_cache(maxsize=4096)  # every request needs it, for a few days
 def cutoff_of(delivery_day: date, at: time, zone: str) -> datetime:
     """The moment the day-ahead forecast for a delivery day is made: a wall-clock time on the day before."""
     return local_moment(delivery_day - timedelta(days=1), at, zone)
@@ -169,13 +169,13 @@ def local_date(moment: datetime, zone: str) -> date:
 def parse_moment(text: str) -> datetime:
     """Parse an ISO 8601 time, UTC; a date is its first moment, a time without zone is UTC.
 
-    Raises ValueError where the text is not one.
+    Raises ValueError for any other text.
     """
     return as_utc(datetime.fromisoformat(text))
 
 
 def as_utc(moment: datetime) -> datetime:
-    """A time in UTC, which a time without zone is taken to be in already."""
+    """A time in UTC; a time without zone is read as UTC."""
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
@@ -204,8 +204,7 @@ class Clock(BaseModel):
     """The one source of "now": wall time, or a replay with an offset and a speed.
 
     A replay shows ``start`` until the wall reaches ``epoch``, then runs ``speed`` times as fast as the wall, and
-    stands still at ``until``. It is a pure function of the wall time, so that all processes that hold the same
-    settings agree without talking.
+    stops at ``until``. It is a pure function of the wall time, so that all processes with the same settings agree.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -217,7 +216,7 @@ class Clock(BaseModel):
 
     @property
     def is_replay(self) -> bool:
-        """Whether time is replayed."""
+        """Whether this is a replay."""
         return self.start is not None
 
     def now(self) -> datetime:
@@ -225,7 +224,7 @@ class Clock(BaseModel):
         return self.at(datetime.now(UTC))
 
     def at(self, wall: datetime) -> datetime:
-        """What this clock shows when the wall shows ``wall``."""
+        """The time of this clock at the wall time ``wall``."""
         if self.start is None:
             return wall
         shown = self.start.astimezone(UTC) + max(wall - self.epoch, timedelta(0)) * self.speed

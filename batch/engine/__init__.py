@@ -1,1 +1,1 @@
-"""What every Spark job here stands on: the session, incremental reads, and Avro from Kafka."""
+"""Spark for all jobs: the session, incremental reads of Kafka, conditions and partitions."""

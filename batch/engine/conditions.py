@@ -1,4 +1,4 @@
-"""Rows of some entities at some times, as a condition that Spark can use to skip files."""
+"""A condition on entities and times that lets Spark skip files."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
 
-def among(keys: Collection[tuple[str, date]], column: str) -> Column:
-    """Whether a row's entity_id and its day or time in ``column`` are one of some keys."""
+def matches_any(keys: Collection[tuple[str, date]], column: str) -> Column:
+    """Whether a row's entity_id and its value in ``column`` are one of ``keys``."""
     entities: dict[date, list[str]] = {}
     for entity_id, moment in keys:
         entities.setdefault(moment, []).append(entity_id)

@@ -1,7 +1,7 @@
-"""Work on what came since the last run: a stream that is read to its present end and then stops.
+"""Incremental jobs: each run reads a topic from where the last one ended to its current end.
 
-How far a job has come lies in its checkpoint, beside the tables that it fills. A batch that was cut short comes again
-with the same number, so what it writes must depend on nothing else.
+Progress is stored in a checkpoint beside the tables that a job fills. An interrupted batch is repeated with the same
+number and content, so writes must be idempotent by that number.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from dualcast.records import Topic
 from dualcast.settings import Settings
 
 _MESSAGES_PER_BATCH = 50_000
-# Kafka partitions are split into this many tasks: one entity's messages all lie in one partition.
+# Kafka partitions are split into this many tasks: all messages of an entity are in one partition.
 _TASKS_PER_CORE = 2
-# A broker that is away is given up after so long; Kafka wants a request to end before the call that it belongs to.
+# Timeouts for an unavailable broker. Kafka requires that of a request to be shorter than that of its call.
 _CALL_MILLISECONDS, _REQUEST_MILLISECONDS = 20_000, 15_000
-_AWAY = ("TimeoutException", "DisconnectException", "BrokerNotAvailableException")
+_UNAVAILABLE = ("TimeoutException", "DisconnectException", "BrokerNotAvailableException")
 
 
 def kafka_stream(
     spark: SparkSession, settings: Settings, topic: Topic, per_batch: int = _MESSAGES_PER_BATCH
 ) -> DataFrame:
-    """All committed messages of a topic: key, value, topic, partition, offset; at most so many in a batch."""
+    """All committed messages of a topic: key, value, topic, partition, offset; at most ``per_batch`` in a batch."""
     return (
         spark.readStream.format("kafka")
         .option("kafka.bootstrap.servers", settings.kafka)
@@ -43,9 +43,9 @@ def kafka_stream(
 
 
 def drain(stream: DataFrame, checkpoint: str, handle: Callable[[DataFrame, int], None]) -> None:
-    """Give ``handle(batch, number)`` all that came since the checkpoint; return when there is no more.
+    """Call ``handle(batch, number)`` with all messages since the checkpoint, and return at the end of the topic.
 
-    Raises ConnectionError where the broker does not answer.
+    Raises ConnectionError where the broker is unavailable.
     """
     query = (
         stream.writeStream.option("checkpointLocation", checkpoint)
@@ -56,15 +56,15 @@ def drain(stream: DataFrame, checkpoint: str, handle: Callable[[DataFrame, int],
     try:
         query.awaitTermination()
     except StreamingQueryException as error:
-        if any(f"org.apache.kafka.common.errors.{name}" in str(error) for name in _AWAY):
-            raise ConnectionError("Kafka does not answer; is it running?") from error
+        if any(f"org.apache.kafka.common.errors.{name}" in str(error) for name in _UNAVAILABLE):
+            raise ConnectionError("Kafka is unavailable; is it running?") from error
         raise
     finally:
         query.stop()
 
 
 def append_once(rows: DataFrame, table: str, number: int, *, partition_by: Sequence[str] = (), **options: str) -> None:
-    """Append a batch to a Delta table; a batch of the same stream and number that is already there is left alone.
+    """Append a batch to a Delta table; skip a batch that the table has already, by stream and number.
 
     ``options`` are Delta's properties of a new table.
     """
@@ -73,5 +73,5 @@ def append_once(rows: DataFrame, table: str, number: int, *, partition_by: Seque
 
 
 def stream_id(batch: DataFrame) -> str:
-    """The id of the stream that a batch belongs to, which lives as long as its checkpoint."""
+    """The id of a batch's stream, which stays the same for a checkpoint."""
     return str(batch.sparkSession.sparkContext.getLocalProperty("sql.streaming.queryId"))

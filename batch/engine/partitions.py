@@ -1,7 +1,7 @@
-"""Parquet tables in partitions of one file each, which a later run writes anew.
+"""Parquet tables in partitions of one file each, which later runs replace.
 
-A file takes the place of the older one by a rename, so that a reader, or a run after one that was killed, finds each
-partition whole: as it was or as it is now.
+A rename replaces a file, so that readers, and runs after a killed one, find each partition
+complete: the old or the new.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import DataFrame
 
-# Readers of the lake pass over names that begin so.
+# Readers of the lake ignore names with this prefix.
 _UNFINISHED = "_unfinished"
 ROWS_FILE = "rows.parquet"
 
@@ -22,11 +22,10 @@ ROWS_FILE = "rows.parquet"
 def replace_partitions(
     rows: DataFrame, table: str, column: str, values: Collection[str], order: Sequence[str] = ()
 ) -> None:
-    """Write some partitions in place of those that are there; one of which there are no rows any more is removed.
+    """Replace some partitions; those without rows are removed.
 
-    Rows lie in ``order``, so that a reader of some can skip the others.
-
-    ``rows`` may be read from the table itself. One run at a time may write to a table.
+    Files are sorted by ``order``, so that readers can skip row groups. ``rows`` may be read from the table itself.
+    One run at a time may write to a table.
     """
     filesystem, folder = fsspec.core.url_to_fs(table)
     unfinished = f"{folder}/{_UNFINISHED}"
@@ -45,7 +44,7 @@ def replace_partitions(
 
 
 def read_file(file: str) -> pa.Table | None:
-    """A file whole; None where there is none."""
+    """The rows of a file; None where there is no such file."""
     filesystem, path = fsspec.core.url_to_fs(file)
     if not filesystem.exists(path):
         return None
@@ -54,7 +53,7 @@ def read_file(file: str) -> pa.Table | None:
 
 
 def replace_file(file: str, rows: pa.Table) -> None:
-    """Write a file whole or not at all: readers see the old one until the new one is complete."""
+    """Replace a file atomically: readers see the old one until the new one is complete."""
     filesystem, path = fsspec.core.url_to_fs(file)
     folder, name = path.rsplit("/", 1)
     filesystem.makedirs(folder, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The Spark session, from the settings."""
+"""The Spark session of a process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _EVERYWHERE = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     "spark.sql.sources.partitionOverwriteMode": "dynamic",
-    # whole microseconds in UTC, which every reader of the lake understands
+    # microseconds in UTC, which all readers of the lake support
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
     "spark.ui.enabled": "false",
@@ -30,7 +30,7 @@ _EVERYWHERE = {
 
 
 def spark_session(settings: Settings, name: str = "dualcast") -> SparkSession:
-    """The process's one Spark session with Delta and Kafka. The first call starts a JVM, in about five seconds."""
+    """The Spark session of this process, with Delta and Kafka. The first call starts a JVM, in about five seconds."""
     _accept_installed_pyarrow()
     if settings.java_home:
         os.environ["JAVA_HOME"] = settings.java_home
@@ -42,13 +42,13 @@ def spark_session(settings: Settings, name: str = "dualcast") -> SparkSession:
 
 
 def start_workers(spark: SparkSession) -> None:
-    """Start Spark's Python workers, which take seconds to import what the jobs need, beside whatever comes next."""
+    """Start Spark's Python workers in the background: they take seconds to import what the jobs need."""
     job = spark.range(1).mapInArrow(lambda batches: batches, "id bigint")
     Thread(target=job.collect, name="start-workers", daemon=True).start()
 
 
 def _of_deployment(settings: Settings) -> dict[str, str]:
-    """What differs between one local process and a cluster."""
+    """The settings that differ between a local process and a cluster."""
     if not settings.spark_master.startswith("local"):
         return {"spark.jars": settings.spark_jars} if settings.spark_jars else {}
     home = (settings.state_dir / "spark").resolve()
@@ -58,7 +58,7 @@ def _of_deployment(settings: Settings) -> dict[str, str]:
         f"-Dlog4j2.configurationFile=file:{log_config}",
         f"-Ddualcast.spark.log={home / 'spark.log'}",
         f"-Dderby.system.home={home}",
-        # jobs here are short: the second compiler costs more than it saves
+        # jobs are short: the second compiler costs more than it saves
         "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
     ]
     return {
@@ -76,10 +76,10 @@ def _of_deployment(settings: Settings) -> dict[str, str]:
 
 
 def _accept_installed_pyarrow() -> None:
-    """Lift Spark's refusal of PyArrow before 18: Flink's Beam holds the one environment at 16.1.
+    """Disable Spark's version check of PyArrow: it requires 18, and Flink's Beam limits the environment to 16.1.
 
-    Spark's Arrow functions (mapInArrow, applyInArrow) run on it, which the parity tests prove; its pandas functions do
-    not, and are not used here.
+    Spark's Arrow functions (mapInArrow, applyInArrow) work with it, as the parity tests show. Its pandas functions do
+    not, and are not used.
     """
     for module in (pyspark.sql.pandas.utils, pyspark.sql.pandas.functions):
         module.require_minimum_pyarrow_version = lambda: None

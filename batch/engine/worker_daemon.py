@@ -1,4 +1,4 @@
-"""Spark's daemon of Python workers, with our imports made once before it forks: each worker then starts at once."""
+"""Spark's daemon of Python workers with the jobs' imports made before it forks, so that workers start fast."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pyspark.daemon import manager
 
 _IMPORTED_BY_JOBS = ("batch.lake.bronze", "batch.lake.silver", "batch.runs.archive")
 
-# Workers make thousands of curves at once, and Python would look through all of them for garbage again and again.
+# Workers make thousands of curves at once: frequent garbage collections would scan all of them.
 _COLLECT_AFTER = (100_000, 20, 50)
 
 if __name__ == "__main__":

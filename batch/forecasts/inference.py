@@ -19,12 +19,12 @@ import structlog
 from pyspark.serializers import CPickleSerializer
 from pyspark.sql import DataFrame, SparkSession
 
-from batch.engine.conditions import among
+from batch.engine.conditions import matches_any
 from batch.forecasts.frames import ENCODED, encoded_day_ahead, store_curves
 from batch.forecasts.published import CurveKey, PublishedCurves
 from batch.forecasts.track_record import found_factors, past_curves
 from batch.forecasts.worker_models import registered
-from batch.quality.curve_facts import ARROW_FACTS, FACTS, against_the_usual, measured
+from batch.quality.curve_facts import ARROW_FACTS, FACTS, curve_facts, with_width_ratio
 from batch.quality.gates import Gates
 from batch.quality.verdicts import Key, Verdict
 from dualcast.adapters.kafka.producer import RecordProducer
@@ -94,7 +94,7 @@ class Inference:
         rows = gold_curves(self.settings, self.use_case.use_case, self.wanted)
         for made in self._made(rows) if len(rows) else ():
             curves = encoded_day_ahead(made)
-            facts = pa.RecordBatch.from_pandas(measured(self.use_case, curves, rows), ARROW_FACTS)
+            facts = pa.RecordBatch.from_pandas(curve_facts(self.use_case, curves, rows), ARROW_FACTS)
             yield pa.RecordBatch.from_arrays(
                 [*curves.columns, *facts.columns], names=[*curves.schema.names, *facts.schema.names]
             )
@@ -165,8 +165,8 @@ def infer(gates: Gates, wanted: Collection[tuple[str, date]], published: Publish
 def _passed_on(gates: Gates, inference: Inference, curves: DataFrame) -> tuple[Verdict, set[tuple[str, datetime]]]:
     """Judge curves, store and publish those that pass; the verdict, and the entity_id and issued_at of those."""
     facts = facts_of(curves)
-    verdict = gates.curves(against_the_usual(facts, gates.settings, gates.use_case))
-    refused = among([(str(e), day) for e, day in verdict.refused], "delivery_day")
+    verdict = gates.curves(with_width_ratio(facts, gates.settings, gates.use_case))
+    refused = matches_any([(str(e), day) for e, day in verdict.refused], "delivery_day")
     if verdict.refused:
         _quarantine(gates, curves.where(refused), verdict)
     keys = zip(facts["entity_id"], facts["delivery_day"], pd.DatetimeIndex(facts["issued_at"]), strict=True)
@@ -198,7 +198,7 @@ def computed(spark: SparkSession, inference: Inference) -> DataFrame:
 
 
 def facts_of(curves: DataFrame) -> pd.DataFrame:
-    """What is to be judged about curves, on the driver: entity_id, issued_at, and the columns of ``measured``."""
+    """What is to be judged about curves, on the driver: entity_id, issued_at, and the columns of ``curve_facts``."""
     return curves.drop("curve").toArrow().to_pandas()
 
 

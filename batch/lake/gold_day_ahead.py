@@ -1,6 +1,6 @@
 """Gold, day-ahead: the feature rows of delivery days, each as of its cutoff, in Parquet by month of delivery.
 
-The features are those of ``dualcast.features.as_of``, run on Spark for blocks of days of each entity.
+The features are those of ``dualcast.features.as_of``, computed by Spark in blocks of days of each entity.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pyspark import Accumulator
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
-from batch.engine.conditions import among
+from batch.engine.conditions import matches_any
 from batch.engine.partitions import replace_partitions
 from dualcast.adapters.lake import exists, lake_paths
 from dualcast.catalogue import UseCase
@@ -26,9 +26,9 @@ from dualcast.settings import Settings
 from dualcast.timegrid import day_bounds, from_micros, local_date
 
 _TIME = pa.timestamp("us", "UTC")
-# Each block reads the lookback before it, so fewer days than this are not worth a block.
+# Each block also reads its lookback, so blocks of fewer days are not worthwhile.
 _DAYS_PER_BLOCK = 300
-# A file for each day would cost more than the features in it.
+# One file for each day would cost more than computing its features.
 _PARTITION = "delivery_month"
 _ORDER = ("entity_id", "valid_time")
 _WEEK = timedelta(days=7)
@@ -36,7 +36,7 @@ _WEEK = timedelta(days=7)
 
 @dataclass(frozen=True)
 class Built:
-    """How many rows were written, and from which version of Silver."""
+    """The number of rows written, and the version of Silver they were made from."""
 
     rows: int
     data_version: str
@@ -44,7 +44,7 @@ class Built:
 
 @dataclass(frozen=True)
 class Block:
-    """Delivery days that are worked on together, and the observations that they may look at: [begin, end)."""
+    """Delivery days that are built together, and the time span of their observations: [begin, end)."""
 
     days: tuple[date, ...]
     begin: datetime
@@ -53,7 +53,7 @@ class Block:
 
 @dataclass(frozen=True)
 class _Building:
-    """What a worker needs to build the rows of one entity and block: shipped to it whole."""
+    """Builds the rows of an entity and block in a Spark worker."""
 
     use_case: UseCase
     blocks: Sequence[Block]
@@ -77,13 +77,13 @@ class _Building:
 
 
 def build_day_ahead(spark: SparkSession, settings: Settings, use_case: UseCase, days: Sequence[date]) -> Built:
-    """Write the Gold rows of some delivery days in place of those that are there. Needs Silver."""
+    """Replace the Gold rows of some delivery days. Needs Silver."""
     version = silver_version(settings)
     blocks = _blocks(use_case, days, spark.sparkContext.defaultParallelism)
     building = _Building(use_case, blocks, f"silver@{version}", spark.sparkContext.accumulator(0))
     observations = _in_blocks(spark, _observations(spark, settings, use_case, version), blocks)
     rows = observations.groupBy("entity_id", "block").applyInArrow(
-        lambda key, table: building.table(key, table),  # noqa: PLW0108 -- Spark counts a method's self
+        lambda key, table: building.table(key, table),  # noqa: PLW0108 -- Spark would count ``self``
         spark_schema(use_case),
     )
     _replace_days(rows, settings, use_case, days)
@@ -102,14 +102,14 @@ def gold_rows(spark: SparkSession, settings: Settings, use_case: UseCase, days: 
 def remove_rows(
     spark: SparkSession, settings: Settings, use_case: UseCase, refused: Collection[tuple[str, date]]
 ) -> None:
-    """Take delivery days of entities, given as (entity_id, delivery_day), out of Gold."""
+    """Remove rows of Gold by (entity_id, delivery_day)."""
     days = {day for _, day in refused}
-    kept = gold_rows(spark, settings, use_case, days).where(~among(refused, "delivery_day"))
+    kept = gold_rows(spark, settings, use_case, days).where(~matches_any(refused, "delivery_day"))
     _replace_days(kept, settings, use_case, days)
 
 
 def _replace_days(new: DataFrame, settings: Settings, use_case: UseCase, days: Collection[date]) -> None:
-    """Write days of Gold; the other days of their months, which share their files, are written again."""
+    """Write days of Gold. The other days of the same months are rewritten, since they share a file."""
     table, months = lake_paths(settings).gold_of("day-ahead", use_case.use_case), _months(days)
     rows = new.withColumn(_PARTITION, F.date_format("delivery_day", "yyyy-MM"))
     if exists(table):
@@ -128,12 +128,12 @@ def silver_version(settings: Settings) -> int:
     filesystem, folder = fsspec.core.url_to_fs(f"{lake_paths(settings).silver}/_delta_log")
     versions = [int(name[-25:-5]) for name in filesystem.glob(f"{folder}/*.json")]
     if not versions:
-        raise FileNotFoundError(f"{folder}: there is no Silver yet; are there observations of this use case on Kafka?")
+        raise FileNotFoundError(f"{folder}: no Silver yet; are there observations of this use case on Kafka?")
     return max(versions)
 
 
 def delivery_days(spark: SparkSession, settings: Settings, use_case: UseCase, until: datetime) -> list[date]:
-    """Every delivery day of any entity with a cutoff after the first observation and not after ``until``."""
+    """The delivery days whose cutoff, for any entity, is after the first observation and not after ``until``."""
     silver = _observations(spark, settings, use_case, silver_version(settings))
     first = silver.agg(F.unix_micros(F.min("published_at")).alias("first")).first()
     if first is None or first["first"] is None:
@@ -160,7 +160,7 @@ def _observations(spark: SparkSession, settings: Settings, use_case: UseCase, ve
 
 
 def _blocks(use_case: UseCase, days: Sequence[date], cores: int) -> list[Block]:
-    """Cut the days so that every core has work, where there are fewer entities than cores."""
+    """Split the days into blocks so that all cores are used where there are fewer entities than cores."""
     ordered = sorted(set(days))
     wanted = -(-cores // len(use_case.entities))
     count = max(1, min(wanted, len(ordered) // _DAYS_PER_BLOCK))
@@ -172,13 +172,13 @@ def _block(use_case: UseCase, days: Sequence[date]) -> Block:
     part = use_case.day_ahead
     first = min(use_case.cutoff(entity, days[0]) for entity in use_case.entities)
     last = max(day_bounds(days[-1], entity.time_zone, part.days)[1] for entity in use_case.entities)
-    # plans are seen beyond the last day too
+    # features also read plans beyond the last day
     last += PLANS_AHEAD
     return Block(tuple(days), first - part.measurement_delay - part.lookback - 2 * part.resolution, last)
 
 
 def _in_blocks(spark: SparkSession, observations: DataFrame, blocks: Sequence[Block]) -> DataFrame:
-    """Each observation with the number of every block that may look at it."""
+    """Each observation once for each block that reads it."""
     begin, end = min(b.begin for b in blocks), max(b.end for b in blocks)
     seen = observations.where((F.col("valid_time") >= begin) & (F.col("valid_time") < end))
     if len(blocks) == 1:
@@ -223,5 +223,5 @@ _SPARK_TYPES = {
 
 
 def spark_schema(use_case: UseCase) -> str:
-    """The same schema as Spark writes it."""
+    """The schema in Spark's notation."""
     return ", ".join(f"`{name}` {_SPARK_TYPES[kind]}" for name, kind in gold_columns(use_case).items())

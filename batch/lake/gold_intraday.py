@@ -1,9 +1,9 @@
-"""Gold, intraday: the stream's feature rows and what came true after each, in Parquet by month of the origin.
+"""Gold, intraday: the stream's feature rows with the actuals of their horizons, in Parquet by month of the origin.
 
-Only what is new on the topic is worked on. Messages travel through Spark as they came, to each month of which they
-hold rows, and the worker that has gathered a month of an entity writes its file: rows of hundreds of numbers are dear
-to take apart on the way. A file is written whole, each row in it once: a run repeated changes nothing, and a later run
-fills in what had not yet come true.
+Each run reads the new messages of the topic. Spark shuffles undecoded messages to the months of their rows, since
+decoding rows of hundreds of numbers before the shuffle is expensive; the worker of a month and entity decodes them
+and writes the file. A file is replaced as a whole and holds each row once, so a repeated run changes nothing.
+Later runs add actuals that were unknown before.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ _TIMES = ("valid_time", "as_of")
 _LIST = pa.list_(pa.float64())
 _ROUTED = "entity_id string, month string, valid_time timestamp, message binary"
 _MONTH = "yyyy-MM"
-# A message of a backfill holds a thousand rows.
+# A backfill message holds about a thousand rows.
 _MESSAGES_PER_BATCH = 2_000
 
 
 @dataclass(frozen=True)
 class _Archiving:
-    """What a worker needs to gather and write feature rows: shipped to it whole."""
+    """Routes, gathers and writes feature rows in Spark workers."""
 
     settings: Settings
     use_case: UseCase
@@ -60,11 +60,11 @@ class _Archiving:
 
     @cached_property
     def widths(self) -> dict[str, int]:
-        """How many numbers each feature has in a row."""
+        """The number of values of each feature in a row."""
         return FeaturePlan.of(self.use_case, "intraday").widths(self.use_case.part("intraday").horizons)
 
     def route(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Messages of this use case and of today's feature definitions, once for each month, with its first origin."""
+        """Messages of this use case and its current feature set, once for each month, with the first origin in it."""
         for batch in batches:
             found = list(self._routed(batch))
             columns = zip(*found, strict=True) if found else ([], [], [], [])
@@ -83,7 +83,7 @@ class _Archiving:
                 continue
             if rows.use_case == self.use_case.use_case and rows.feature_set == self.feature_set:
                 if {name: values.shape[1] for name, values in rows.features.items()} != self.widths:
-                    _log.warning("feature rows of other features than they say", entity=rows.entity_id)
+                    _log.warning("feature rows do not match their feature set", entity=rows.entity_id)
                     continue
                 self.rows.add(len(rows))
                 months, first = np.unique(_months(rows.valid_time), return_index=True)
@@ -91,17 +91,17 @@ class _Archiving:
                     yield rows.entity_id, month, origin, message
 
     def write(self, key: tuple[pa.Scalar, ...], new: pa.Table, target: pa.Table) -> pa.Table:
-        """Write the file of one entity and month: what it had, what is new, and what has come true."""
+        """Write the file of one entity and month: stored rows, new rows and all known actuals."""
         entity_id, month = (scalar.as_py() for scalar in key)
         folder = f"{lake_paths(self.settings).gold_of('intraday', self.use_case.use_case)}/month={month}"
-        came = self._of_month(new["message"].to_pylist(), month)
-        rows = pa.concat_tables([self._there(f"{folder}/{entity_id}.parquet"), came])
+        arrived = self._of_month(new["message"].to_pylist(), month)
+        rows = pa.concat_tables([self._stored(f"{folder}/{entity_id}.parquet"), arrived])
         if rows.num_rows:
             replace_file(f"{folder}/{entity_id}.parquet", self._completed(rows, target.to_pandas()))
         return pa.table({"rows": [rows.num_rows]})
 
-    def _there(self, file: str) -> pa.Table:
-        """The rows of a file that are of today's feature definitions."""
+    def _stored(self, file: str) -> pa.Table:
+        """The stored rows of the current feature set."""
         schema, table = _row_schema(self.use_case), read_file(file)
         if table is None:
             return schema.empty_table()
@@ -109,13 +109,13 @@ class _Archiving:
         return rows.select(schema.names).cast(schema) if rows.num_rows else schema.empty_table()
 
     def _of_month(self, messages: list[bytes], month: str) -> pa.Table:
-        """The rows of messages whose origins lie in a month."""
+        """The rows of messages with an origin in a month."""
         decoder = Decoder(self.settings, Topic.FEATURES_INTRADAY)
-        came = [decoder.feature_rows(message) for message in messages]
-        wanted = [_months(rows.valid_time) == month for rows in came]
+        arrived = [decoder.feature_rows(message) for message in messages]
+        wanted = [_months(rows.valid_time) == month for rows in arrived]
 
         def joined(values: Callable[[FeatureRows], NDArray[Any]]) -> NDArray[Any]:
-            return np.concatenate([values(rows)[mine] for rows, mine in zip(came, wanted, strict=True)])
+            return np.concatenate([values(rows)[mine] for rows, mine in zip(arrived, wanted, strict=True)])
 
         def column(field: pa.Field) -> pa.Array:
             if field.name in self.widths:
@@ -125,12 +125,12 @@ class _Archiving:
             return pa.array(joined(lambda rows: np.repeat(getattr(rows, field.name), len(rows))), field.type)
 
         schema = _row_schema(self.use_case)
-        if not came:
+        if not arrived:
             return schema.empty_table()
         return pa.table([column(field) for field in schema], schema=schema)
 
     def _completed(self, rows: pa.Table, target: pd.DataFrame) -> pa.Table:
-        """Each row once and in order, with what came true."""
+        """Each row once, sorted, with its actuals."""
         keys = rows.select(["valid_time", "as_of"]).to_pandas()
         keys = keys.drop_duplicates(keep="last").sort_values(["valid_time", "as_of"])
         kept = rows.take(pa.array(keys.index))
@@ -147,27 +147,27 @@ class _Archiving:
         part = self.use_case.part("intraday")
         if target.empty:
             return np.full((len(origins), part.horizons), np.nan)
-        came_true = target_values(self.use_case, target, part.resolution)
+        actuals = target_values(self.use_case, target, part.resolution)
         steps = pd.to_timedelta([part.resolution * k for k in range(part.horizons)]).to_numpy()
         times = np.add.outer(origins.dt.tz_convert(None).to_numpy(), steps).astype("datetime64[us]")
         wanted = pd.DatetimeIndex(times.ravel(), tz="UTC")
-        return np.asarray(came_true.reindex(wanted), dtype=np.float64).reshape(times.shape)
+        return np.asarray(actuals.reindex(wanted), dtype=np.float64).reshape(times.shape)
 
 
 def archive_features(spark: SparkSession, settings: Settings, use_case: UseCase) -> int:
-    """Bring Gold up to the topic; return how many feature rows were new. Needs Silver."""
+    """Add the topic's new feature rows to Gold, and return their number. Needs Silver."""
     lake = lake_paths(settings)
     version = f"silver@{silver_version(settings)}"
     archiving = _Archiving(settings, use_case, feature_set(use_case), version, spark.sparkContext.accumulator(0))
 
-    def handle(batch: DataFrame, number: int) -> None:  # noqa: ARG001 -- rows are replaced by key, not by batch
+    def handle(batch: DataFrame, number: int) -> None:  # noqa: ARG001 -- rows are replaced by key
         rows = batch.mapInArrow(archiving.route, _ROUTED).persist()
         months = _touched(rows, use_case)
         if months:
             targets = _targets(spark, archiving, months).groupBy("entity_id", "month")
             gathered = rows.groupBy("entity_id", "month").cogroup(targets)
             written = gathered.applyInArrow(
-                lambda key, new, target: archiving.write(key, new, target),  # noqa: PLW0108 -- Spark counts a self
+                lambda key, new, target: archiving.write(key, new, target),  # noqa: PLW0108 -- Spark would count ``self``
                 "rows bigint",
             )
             written.collect()
@@ -192,7 +192,7 @@ def _column(values: Floats, kind: pa.DataType) -> pa.Array:
 
 
 def _touched(rows: DataFrame, use_case: UseCase) -> list[str]:
-    """The months of new rows, and that of the rows before them whose targets have come true since."""
+    """The months of new rows, and of earlier rows whose actuals have become known since."""
     span = use_case.part("intraday").horizons * use_case.part("intraday").resolution
     before = F.date_format(F.min("valid_time") - span, _MONTH)
     found = rows.agg(F.collect_set("month").alias("months"), before.alias("before")).first()
@@ -201,17 +201,17 @@ def _touched(rows: DataFrame, use_case: UseCase) -> list[str]:
 
 
 def _targets(spark: SparkSession, archiving: _Archiving, months: list[str]) -> DataFrame:
-    """The target's vintages, with every month whose rows look at them."""
+    """The target's vintages, once for each month with rows that need them."""
     use_case, lake = archiving.use_case, lake_paths(archiving.settings)
     span = use_case.part("intraday").horizons * use_case.part("intraday").resolution
-    looked_at = [F.date_format("valid_time", _MONTH), F.date_format(F.col("valid_time") - span, _MONTH)]
+    months_of = [F.date_format("valid_time", _MONTH), F.date_format(F.col("valid_time") - span, _MONTH)]
     begin = datetime.fromisoformat(f"{months[0]}-01T00:00:00+00:00")
     return (
         spark.read.format("delta")
         .load(lake.silver)
         .where((F.col("use_case") == use_case.use_case) & (F.col("variable") == use_case.target))
         .where(F.col("valid_time") >= begin)
-        .withColumn("month", F.explode(F.array_distinct(F.array(*looked_at))))
+        .withColumn("month", F.explode(F.array_distinct(F.array(*months_of))))
         .where(F.col("month").isin(months))
         .select("entity_id", "month", "variable", "valid_time", "published_at", "value")
     )

@@ -1,4 +1,4 @@
-"""Quarantine: what was refused, as it came, with the reason, who refused it and when; Parquet."""
+"""Quarantine: rejected rows unchanged, with reason, stage and time, in Parquet."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from dualcast.adapters.lake import LakePaths
 
 
 def quarantine_folder(lake: LakePaths, use_case: str, stage: str, batch: str) -> str:
-    """Where a batch puts what it refuses: the same place when it is run again."""
+    """The folder for a batch's rejected rows, the same when the batch is repeated."""
     return f"{lake.quarantine}/use_case={use_case}/stage={stage}/batch={batch}"
 
 
 def write_refused(folder: str, name: str, rows: pd.DataFrame, now: datetime) -> None:
-    """Write the refused rows of one entity or suite, in place of what the same batch wrote before.
+    """Write the rejected rows of one entity or suite; a repeated batch replaces its file.
 
-    ``rows`` say why in their column ``reason``.
+    ``rows`` have a column ``reason``.
     """
     table = pa.Table.from_pandas(rows.assign(quarantined_at=pd.Timestamp(now)), preserve_index=False)
     filesystem, path = fsspec.core.url_to_fs(f"{folder}/{name}.parquet")

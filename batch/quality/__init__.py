@@ -1,1 +1,1 @@
-"""Quality gates: what is counted about each entity's rows and curves, and Great Expectations' verdict on it."""
+"""Quality gates: facts of each entity's rows and curves, judged by Great Expectations."""

@@ -1,4 +1,4 @@
-"""What is measured about a curve before it is published, in the worker that made it and then against its past."""
+"""Facts of curves for their quality gate: computed in Spark workers, then compared with past curves on the driver."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from dualcast.curves.quantiles import quantile_column
 from dualcast.settings import Settings
 from dualcast.timegrid import delivery_slots
 
-# The columns of ``measured``, as Spark has them.
+# The columns of ``curve_facts``, in Spark's notation.
 FACTS = (
     "delivery_day date, rows bigint, expected_rows bigint, quantiles_cross bigint, level_ratio double, "
     "ramp_ratio double, width double"
 )
 _ARROW = {"date": pa.date32(), "bigint": pa.int64(), "double": pa.float64()}
 ARROW_FACTS = pa.schema([(name, _ARROW[kind]) for name, kind in (column.split() for column in FACTS.split(", "))])
-# Of fewer curves than this there is no usual width.
+# The median width needs at least so many curves.
 _FEWEST = 7
 
 
-def measured(use_case: UseCase, curves: pa.RecordBatch, rows: pd.DataFrame) -> pd.DataFrame:
-    """A row of facts for each encoded curve, in their order; ``rows`` are the Gold rows that they were made of."""
+def curve_facts(use_case: UseCase, curves: pa.RecordBatch, rows: pd.DataFrame) -> pd.DataFrame:
+    """One row of facts for each encoded curve, in order; ``rows`` are their Gold rows."""
     ends = np.cumsum(pc.list_value_length(pc.struct_field(curves["curve"], "valid_time")))
     levels = pc.struct_field(curves["curve"], "quantile_levels")[0].as_py() if len(ends) else [MEDIAN]
     points = row_table(curves, levels)
@@ -59,7 +59,7 @@ def measured(use_case: UseCase, curves: pa.RecordBatch, rows: pd.DataFrame) -> p
 
 
 def _week_before(rows: pd.DataFrame) -> pd.DataFrame:
-    """delivery_day, and level and ramp of what came true a week before, by entity_id and cutoff."""
+    """delivery_day, and level and ramp of the actuals a week before, by entity_id and cutoff."""
     ordered = rows.sort_values(["entity_id", "cutoff", "valid_time"], kind="stable")
     last = ~ordered.duplicated(["entity_id", "cutoff"], keep="last")
     level, ramp = _shape(ordered["actual_week_before"].to_numpy(), np.flatnonzero(last) + 1)
@@ -68,7 +68,7 @@ def _week_before(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _shape(values: Floats, ends: Ints) -> tuple[Floats, Floats]:
-    """The mean and the steepest step of each run of values, given the row behind each; NaN where one is not known."""
+    """The mean and the largest step of each run of values, which ``ends`` delimits; NaN where a value is unknown."""
     steps = np.append(np.abs(np.diff(values)), 0.0)[: len(values)]
     steps[ends - 1] = 0.0
     begins = _begins(ends)
@@ -84,27 +84,27 @@ def _begins(ends: Ints) -> Ints:
 
 
 def expected_rows(use_case: UseCase, days: pd.DataFrame) -> list[int]:
-    """How many intervals each of some entity_id and delivery_day has."""
+    """The number of intervals of each entity_id and delivery_day."""
     zones, part = {entity.id: entity.time_zone for entity in use_case.entities}, use_case.day_ahead
     length = cache(lambda day, zone: len(delivery_slots(day, zone, part.resolution, part.days)))
     return [length(day, zones[e]) for e, day in zip(days["entity_id"], days["delivery_day"], strict=True)]
 
 
-def against_the_usual(facts: pd.DataFrame, settings: Settings, use_case: UseCase) -> pd.DataFrame:
-    """Add ``width_ratio``: a curve's width to the median of its entity's curves issued in the time before the first."""
-    usual = _usual_widths(settings, use_case, facts["issued_at"].min()) if len(facts) else pd.Series(dtype=np.float64)
+def with_width_ratio(facts: pd.DataFrame, settings: Settings, use_case: UseCase) -> pd.DataFrame:
+    """Add ``width_ratio``: the width of a curve to the median width of its entity's earlier curves."""
+    usual = _median_widths(settings, use_case, facts["issued_at"].min()) if len(facts) else pd.Series(dtype=np.float64)
     width = facts["entity_id"].map(usual).astype("float64")
     return facts.assign(width_ratio=(facts["width"] / width.where(width > 0)))
 
 
-def _usual_widths(settings: Settings, use_case: UseCase, before: datetime) -> pd.Series:
-    """entity_id -> the median over its stored curves of the mean distance of the outermost quantiles."""
+def _median_widths(settings: Settings, use_case: UseCase, before: datetime) -> pd.Series:
+    """The median width of stored curves by entity_id; the width is the mean distance of the outermost quantiles."""
     part = use_case.day_ahead
     low, high = quantile_column(part.quantiles[0]), quantile_column(part.quantiles[-1])
     files = _stored_since(settings, use_case, before - part.quality.usual, before)
     if not files:
         return pd.Series(dtype=np.float64)
-    schema = row_schema(part.quantiles)  # of a level that was added lately, older files have no column
+    schema = row_schema(part.quantiles)  # older files lack the columns of levels added since
     rows = ds.dataset(files, schema, filesystem=fsspec.core.url_to_fs(settings.lake_uri)[0]).to_table(
         columns=["entity_id", "issued_at", low, high], filter=ds.field("issued_at") < before
     )
@@ -115,14 +115,14 @@ def _usual_widths(settings: Settings, use_case: UseCase, before: datetime) -> pd
 
 
 def _stored_since(settings: Settings, use_case: UseCase, first: datetime, last: datetime) -> Sequence[str]:
-    """The files of the stored curves of some issue dates."""
+    """The files of curves with an issue date in a range."""
     filesystem, folder = fsspec.core.url_to_fs(lake_paths(settings).forecasts("day-ahead", use_case.use_case))
     dates = {f"issue_date={(first + timedelta(days=n)).date()}" for n in range((last - first).days + 2)}
     files = filesystem.glob(f"{folder}/issue_date=*/*.parquet")
     return sorted(file for file in files if file.split("/")[-2] in dates)
 
 
-def _ratio(value: Floats, yardstick: Floats) -> Floats:
-    """NaN where the yardstick is not known or not positive."""
-    ratio: Floats = value / np.where(yardstick > 0, yardstick, np.nan)
+def _ratio(value: Floats, base: Floats) -> Floats:
+    """NaN where the base is unknown or not positive."""
+    ratio: Floats = value / np.where(base > 0, base, np.nan)
     return ratio

@@ -1,4 +1,4 @@
-"""The gates of Silver, Gold and the curves: who may pass, and what is put into quarantine instead."""
+"""The quality gates of Silver, Gold and curves. What fails is quarantined."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from opentelemetry import metrics
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
-from batch.engine.conditions import among
+from batch.engine.conditions import matches_any
 from batch.lake.gold_day_ahead import gold_rows, remove_rows
 from batch.lake.quarantine import quarantine_folder, write_refused
 from batch.quality.curve_facts import expected_rows
@@ -29,14 +29,14 @@ _ENTITY, _DAY = ["entity_id"], ["entity_id", "delivery_day"]
 
 @dataclass(frozen=True)
 class Gates:
-    """The quality gates of one use case. Every verdict is stored and counted."""
+    """The quality gates of one use case. Verdicts are stored and counted."""
 
     spark: SparkSession
     settings: Settings
     use_case: UseCase
 
     def silver(self, since: datetime | None = None, before: datetime | None = None) -> Verdict:
-        """Judge each entity by what was published of it in [since, before), or ever."""
+        """Judge each entity by its observations published in [since, before); without bounds, by all."""
         rows = self.spark.read.format("delta").load(lake_paths(self.settings).silver)
         rows = rows.where(F.col("use_case") == self.use_case.use_case)
         if since is not None:
@@ -51,7 +51,7 @@ class Gates:
         return verdict
 
     def gold(self, days: Sequence[date]) -> Verdict:
-        """Judge the Gold rows of each entity and delivery day; those of a day that fails leave Gold."""
+        """Judge the Gold rows of each entity and delivery day, and remove those of days that fail."""
         faults = _gold_faults()
         rows = gold_rows(self.spark, self.settings, self.use_case, days).withColumn("reason", _first_of(faults))
         facts = _facts(rows, _DAY, faults)
@@ -59,18 +59,18 @@ class Gates:
         verdict = self._kept(judge("gold", facts, _DAY, [whole_days(), *map(none_of, faults)]))
         if verdict.refused:
             refused = [(str(entity_id), day) for entity_id, day in verdict.refused]
-            # without the faulty rows, the day of the others is not whole
-            others = rows.where(among(refused, "delivery_day")).fillna(INCOMPLETE, ["reason"])
+            # the other rows of the day are then incomplete
+            others = rows.where(matches_any(refused, "delivery_day")).fillna(INCOMPLETE, ["reason"])
             self._quarantine("gold", others)
             remove_rows(self.spark, self.settings, self.use_case, refused)
         return verdict
 
     def curves(self, facts: pd.DataFrame) -> Verdict:
-        """Judge curves by their facts: see ``curve_facts``."""
+        """Judge curves by their facts; see ``curve_facts``."""
         return self._kept(judge("curves", facts, _DAY, sound_curves(self.use_case.day_ahead.quality)))
 
     def quarantine_curves(self, refused: Mapping[Key, Forecast], verdict: Verdict) -> None:
-        """Keep curves that were refused, with the reasons."""
+        """Quarantine curves with the reasons of their verdict."""
         rows = [
             forecast_frame([curve]).assign(reason="; ".join(verdict.refused[key])) for key, curve in refused.items()
         ]
@@ -83,7 +83,7 @@ class Gates:
         about = {"use_case": self.use_case.use_case, "suite": verdict.suite}
         meter = metrics.get_meter(__name__)
         meter.create_counter("dualcast.batch.suites").add(1, {**about, "success": verdict.success})
-        refused = meter.create_counter("dualcast.batch.refused", description="entities or curves a gate held back")
+        refused = meter.create_counter("dualcast.batch.refused", description="entities or curves refused by a gate")
         for expectation in verdict.expectations:
             refused.add(expectation.failed, {**about, "reason": expectation.reason})
         return verdict
@@ -97,14 +97,14 @@ class Gates:
 
 
 def _facts(rows: DataFrame, key: Sequence[str], faults: Mapping[str, Column]) -> pd.DataFrame:
-    """For each value of the key: how many rows there are, and how many have each fault first."""
+    """For each key: the number of rows, and of rows by their first fault."""
     counts = [F.count_if(F.col("reason") == reason).alias(reason) for reason in faults]
     found = rows.groupBy(*key).agg(F.count("*").alias("rows"), *counts).orderBy(*key).collect()
     return pd.DataFrame([row.asDict() for row in found], columns=[*key, "rows", *faults])
 
 
 def _first_of(faults: Mapping[str, Column]) -> Column:
-    """The first fault that a row has; null where it is sound."""
+    """The first fault of a row; null where it has none."""
     return F.coalesce(*(F.when(fault, F.lit(reason)) for reason, fault in faults.items()))
 
 
@@ -138,7 +138,7 @@ def _repeated(columns: Sequence[str]) -> Column:
 
 
 def _outside(use_case: UseCase) -> Column:
-    """Whether a value lies outside its variable's bounds."""
+    """Whether a value is outside the bounds of its variable."""
     low = _by_variable({name: v.bounds.min for name, v in use_case.variables.items()}, float("-inf"))
     high = _by_variable({name: v.bounds.max for name, v in use_case.variables.items()}, float("inf"))
     return (F.col("value") < low) | (F.col("value") > high)

@@ -1,4 +1,4 @@
-"""The newest verdicts as one static HTML page in the lake, which needs no server and no network to be read."""
+"""The newest verdicts as a static HTML page in the lake."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _MOST_VERDICTS = 60
 
 
 def quality_page(settings: Settings) -> str:
-    """Where the page is."""
+    """The path of the page."""
     return f"{lake_paths(settings).quality}/index.html"
 
 
 def write_page(settings: Settings) -> str:
-    """Write the page anew; return where it is."""
+    """Write the page, and return its path."""
     page = quality_page(settings)
     templates = Environment(loader=PackageLoader("batch.quality", "."), autoescape=True, trim_blocks=True)
     text = templates.get_template("page.html.jinja").render(

@@ -1,7 +1,7 @@
-"""The suites of Great Expectations, on facts: one row for each entity, or each curve, with counts and ratios.
+"""The Great Expectations suites. They judge facts: one row for each entity or curve, with counts and ratios.
 
-The facts are gathered where the rows are, by Spark; the verdict on them is a matter of milliseconds, and it is one for
-each entity: what one of them did wrong does not hold up the others.
+Spark computes the facts; judging them takes milliseconds. Each entity is judged by itself, so that one that fails does
+not block the others.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CROSSING = "quantiles_cross"
 
 
 def none_of(reason: str, text: str = "") -> Any:
-    """No row has this fault; the column with their number is called like the reason."""
+    """No row has a fault; the column with their number has the name of the reason."""
     meta = {"reason": reason, "text": text or f"no row refused as {reason.replace('_', ' ')}"}
     return _expectations().ExpectColumnValuesToBeBetween(column=reason, max_value=0, meta=meta)
 
@@ -38,18 +38,21 @@ def whole_days() -> Any:
 
 
 def sound_curves(quality: CurveQuality) -> list[Any]:
-    """Whole days, quantiles in order, and the ratios that the catalogue bounds; a ratio that is unknown passes."""
+    """Complete days, non-crossing quantiles, and the ratios bounded by the catalogue; unknown ratios pass."""
     gxe = _expectations()
     bounds = {"level": quality.level, "ramp": quality.ramp, "width": quality.width}
     return [
         whole_days(),
-        none_of(CROSSING, "quantiles that do not fall"),
+        none_of(CROSSING, "quantiles that do not cross"),
         *(
             gxe.ExpectColumnValuesToBeBetween(
                 column=f"{name}_ratio",
                 min_value=bound[0],
                 max_value=bound[1],
-                meta={"reason": f"implausible_{name}", "text": f"{name} {bound[0]:g} to {bound[1]:g} times the usual"},
+                meta={
+                    "reason": f"implausible_{name}",
+                    "text": f"{name} {bound[0]:g} to {bound[1]:g} times the past",
+                },
             )
             for name, bound in bounds.items()
             if bound is not None
@@ -58,7 +61,7 @@ def sound_curves(quality: CurveQuality) -> list[Any]:
 
 
 def judge(suite: str, facts: pd.DataFrame, key: Sequence[str], expectations: Iterable[Any]) -> Verdict:
-    """Hold facts against expectations; a row of ``facts`` is named by the columns of ``key``."""
+    """Check facts against expectations; the columns of ``key`` identify a row of ``facts``."""
     import great_expectations as gx  # noqa: PLC0415 -- imported by ``context``, which takes seconds
 
     source = context().data_sources.get("facts")
@@ -85,11 +88,11 @@ def _expectation(found: Any) -> Expectation:
 
 @cache
 def context() -> Any:
-    """The process's Great Expectations, in memory, silent towards its makers."""
+    """The Great Expectations context of this process, in memory, without analytics."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        import great_expectations as gx  # noqa: PLC0415 -- takes seconds, and reads what is set above
+        import great_expectations as gx  # noqa: PLC0415 -- takes seconds, and reads the variable set above
 
     logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
     made = gx.get_context(mode="ephemeral")
@@ -99,7 +102,7 @@ def context() -> Any:
 
 
 def _expectations() -> Any:
-    """The module of expectations, imported as ``context`` wants it."""
+    """The module of expectations, imported after ``context`` has configured the package."""
     context()
     from great_expectations import expectations  # noqa: PLC0415 -- takes seconds
 

@@ -1,4 +1,4 @@
-"""What the suites said: kept as JSON in the lake, so that a page and a person can look back."""
+"""Verdicts of the suites, stored as JSON in the lake."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import fsspec
 from dualcast.adapters.lake import lake_paths
 from dualcast.settings import Settings
 
-# Whom a verdict is about: an entity, or an entity and its delivery day.
+# What a verdict is about: an entity, or an entity and its delivery day.
 Key = tuple[Any, ...]
 _MOST_NAMED = 50
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """What one expectation found: ``failed`` of the entities or curves that were judged."""
+    """The result of one expectation; ``failed`` is the number of judged entities or curves that do not meet it."""
 
     reason: str
     text: str
@@ -30,7 +30,7 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a suite said; ``refused`` names everyone who failed, with the reasons."""
+    """The result of a suite; ``refused`` has the reasons of each entity or curve that failed."""
 
     suite: str
     judged: int
@@ -49,7 +49,7 @@ class Verdict:
 
 
 def store_verdict(settings: Settings, use_case: str, verdict: Verdict, now: datetime) -> None:
-    """Keep a verdict as JSON; names at most 50 of those who failed."""
+    """Store a verdict as JSON, with at most 50 of those that failed."""
     record = {
         "suite": verdict.suite,
         "use_case": use_case,
@@ -69,7 +69,7 @@ def store_verdict(settings: Settings, use_case: str, verdict: Verdict, now: date
 
 
 def newest_verdicts(settings: Settings, most: int) -> Iterator[dict[str, Any]]:
-    """The verdicts of all use cases as they were stored, newest first."""
+    """The newest stored verdicts of all use cases, newest first."""
     filesystem, folder = fsspec.core.url_to_fs(lake_paths(settings).quality)
     names = sorted(filesystem.glob(f"{folder}/use_case=*/*.json"), key=lambda name: name.rsplit("/", 1)[1])
     for name in names[: -most - 1 : -1]:

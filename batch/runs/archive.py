@@ -1,6 +1,6 @@
-"""The stream's records in the lake: intraday feature rows (``gold_intraday``) and curves, by issue date.
+"""Archive of the stream in the lake: intraday feature rows (``gold_intraday``) and curves, by issue date.
 
-What was archived says how wide the coming curves' intervals are to be (``interval_factors``).
+The widths of future intervals are computed from it (``interval_factors``).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class _Archiving:
-    """What a worker needs to turn messages into stored curves: shipped to it whole."""
+    """Decodes messages to curves in Spark workers."""
 
     settings: Settings
     use_case: UseCase
@@ -54,12 +54,12 @@ class _Archiving:
 
 
 def archive_stream(job: DayAheadJob) -> None:
-    """Bring Gold and the stored forecasts up to the stream's topics, the feature store to the catalogue.
+    """Add new feature rows and curves of the stream to the lake, and apply the feature store's definitions.
 
-    Once a local day this widens or narrows the intervals of intraday curves. Raises RegistryAwayError.
+    Once a local day this also updates the widths of intraday intervals. Raises RegistryAwayError.
     """
     with job.writing():
-        job.take_in()
+        job.ingest()
         with job.steps.step("gold intraday") as report:
             report(f"{archive_features(job.spark, job.settings, job.use_case):,} feature rows")
         with job.steps.step("intraday curves") as report:
@@ -68,20 +68,20 @@ def archive_stream(job: DayAheadJob) -> None:
             apply_definitions(job.settings, job.use_case.use_case)
             report(f"definitions of {job.use_case.use_case} applied")
         with job.steps.step("intraday intervals") as report:
-            from batch.forecasts.interval_factors import adapt_intervals  # noqa: PLC0415 -- workers that decode need no models
+            from batch.forecasts.interval_factors import adapt_intervals  # noqa: PLC0415 -- workers do not need models to decode
 
             report(f"new factors of {adapt_intervals(job.spark, job.settings, job.use_case):,} entities")
 
 
 def archive_curves(spark: SparkSession, settings: Settings, use_case: UseCase) -> int:
-    """Bring the lake up to the topic; return how many curves were new. The newest of one issue time is kept."""
+    """Add the topic's new curves to the lake, and return their number. Of one issue time, the newest curve is kept."""
     lake = lake_paths(settings)
     archiving = _Archiving(settings, use_case, spark.sparkContext.accumulator(0))
     table = lake.forecasts("intraday", use_case.use_case)
 
-    def handle(batch: DataFrame, number: int) -> None:  # noqa: ARG001 -- curves are replaced by key, not by batch
-        came = batch.mapInArrow(archiving.decode, f"{ENCODED}, offset bigint")
-        curves = came.groupBy("entity_id", "issued_at").agg(F.max_by("curve", "offset").alias("curve"))
+    def handle(batch: DataFrame, number: int) -> None:  # noqa: ARG001 -- curves are replaced by key
+        arrived = batch.mapInArrow(archiving.decode, f"{ENCODED}, offset bigint")
+        curves = arrived.groupBy("entity_id", "issued_at").agg(F.max_by("curve", "offset").alias("curve"))
         store_curves(curves, use_case.part("intraday").quantiles, table)
 
     stream = kafka_stream(spark, settings, Topic.FORECASTS_INTRADAY)

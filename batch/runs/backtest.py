@@ -1,4 +1,4 @@
-"""``dualcast backtest``: a use case on a file, as its forecasts would have been made; forecasts, scores, a report."""
+"""``dualcast backtest``: forecasts a use case on a file as in the past; writes forecasts, scores and a report."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-# From so many entities on, starting Spark takes less time than it saves.
+# With at least so many entities, Spark saves more time than its start takes.
 _MANY = 8
 _ERRORS = (
     CatalogueError,
@@ -50,16 +50,16 @@ _Name = Annotated[str, typer.Argument(metavar="USE_CASE", help="Name of the use 
 _Data = Annotated[Path, typer.Option("--data", help="CSV or Parquet file with the whole history.")]
 _First = Annotated[datetime, typer.Option("--from", formats=_DAY, help="First local day that is forecast.")]
 _Last = Annotated[datetime, typer.Option("--to", formats=_DAY, help="Last local day that is forecast.")]
-_Out = Annotated[Path, typer.Option("--out", help="Parquet file of the forecasts; an unfinished one is gone on with.")]
+_Out = Annotated[Path, typer.Option("--out", help="Parquet file of the forecasts; an incomplete one is resumed.")]
 _PathOption = Annotated[Path_, typer.Option("--path", help="day-ahead or intraday.")]
-_Refit = Annotated[str, typer.Option(help="How often a model is fitted anew: ISO 8601, such as P3M, P1M, P7D.")]
-_Every = Annotated[int, typer.Option(min=1, metavar="DAYS", help="A curve every so many days, from the first on.")]
+_Refit = Annotated[str, typer.Option(help="Time between model fits: ISO 8601, such as P3M, P1M, P7D.")]
+_Every = Annotated[int, typer.Option(min=1, metavar="DAYS", help="Days between curves.")]
 _Cutoff = Annotated[
     datetime | None,
-    typer.Option(formats=["%H:%M"], help="What if forecasts were made at this local time?", show_default=False),
+    typer.Option(formats=["%H:%M"], help="What if: the forecasts are made at this local time.", show_default=False),
 ]
 _Without = Annotated[
-    list[str] | None, typer.Option("--without", help="What if this variable were not there? May be repeated.")
+    list[str] | None, typer.Option("--without", help="What if: this variable is missing. May be repeated.")
 ]
 _Mapping = Annotated[
     Path | None,
@@ -86,9 +86,9 @@ def backtest(  # noqa: PLR0913, PLR0917 -- each is an option of the command
     fallbacks: _Fallbacks = False,
     as_json: AsJson = False,
 ) -> None:
-    """Forecast every day of a past window by models that knew only what had been published, and score the forecasts.
+    """Forecast each day of a past window from what was published before each forecast, and score the forecasts.
 
-    Stopped at any moment, the same command goes on with what is not done yet.
+    After an interruption, the same command resumes.
     """
     from models.backtest.run import log_to_mlflow, run_backtest  # noqa: PLC0415 -- slow imports come after help texts
 
@@ -119,7 +119,7 @@ def backtest(  # noqa: PLR0913, PLR0917 -- each is an option of the command
 
 
 def _each_entity(settings: Settings, case: UseCase) -> EachEntity:
-    """Here, or on Spark where there are many entities; Spark starts when it is first needed."""
+    """Runs on one entity after another, or on Spark where there are many; Spark starts when first needed."""
     if len(case.entities) < _MANY:
         from models.backtest.rows import one_by_one  # noqa: PLC0415 -- slow imports come after help texts
 
@@ -134,7 +134,7 @@ def _each_entity(settings: Settings, case: UseCase) -> EachEntity:
         try:
             spark = spark_session(settings)
         except PySparkRuntimeError as error:
-            raise ConnectionError(f"Spark did not start; `dualcast up` brings a Java for it: {error}") from error
+            raise ConnectionError(f"Spark did not start; `dualcast up` installs a Java for it: {error}") from error
         return SparkRows(spark)(maker, observations)
 
     return on_spark
@@ -142,7 +142,7 @@ def _each_entity(settings: Settings, case: UseCase) -> EachEntity:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar of the folds, and what is being done."""
+    """A progress bar of the folds, with the current step."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("starting", total=None)

@@ -1,4 +1,4 @@
-"""Feature rows of a backtest on Spark, for use cases of many entities; all else of it lives in ``models.backtest``."""
+"""Feature rows of a backtest on Spark, for use cases of many entities; the rest is in ``models.backtest``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SPARK_TYPES = {
 
 @dataclass(frozen=True)
 class SparkRows:
-    """Runs a RowMaker over entities in parallel, in place of ``models.backtest.rows.one_by_one``; equal to it."""
+    """Runs a RowMaker on entities in parallel; the result equals that of ``models.backtest.rows.one_by_one``."""
 
     spark: SparkSession
 
@@ -35,14 +35,14 @@ class SparkRows:
         read = observations[[name for name in _READ if name in observations]]
         schema, target = _schema(maker), maker.use_case.target
 
-        def rows_of(key: tuple[pa.Scalar, ...], came: pa.Table) -> pa.Table:
-            made = maker(key[0].as_py(), in_canonical_order(came.to_pandas(), target))
+        def rows_of(key: tuple[pa.Scalar, ...], found: pa.Table) -> pa.Table:
+            made = maker(key[0].as_py(), in_canonical_order(found.to_pandas(), target))
             return pa.Table.from_pandas(made, schema=schema, preserve_index=False)
 
         there = self.spark.createDataFrame(pa.Table.from_pandas(read, preserve_index=False))
         types = ", ".join(f"`{field.name}` {_SPARK_TYPES[field.type]}" for field in schema)
         made = there.groupBy("entity_id").applyInArrow(
-            lambda key, came: rows_of(key, came),  # noqa: PLW0108 -- Spark would read its type hints, and fails
+            lambda key, found: rows_of(key, found),  # noqa: PLW0108 -- Spark would read the type hints of ``rows_of``, and fail
             types,
         )
         rows: pd.DataFrame = made.toArrow().to_pandas()
@@ -50,7 +50,7 @@ class SparkRows:
 
 
 def _schema(maker: RowMaker) -> pa.Schema:
-    """The columns that a RowMaker makes, as Arrow has them."""
+    """The Arrow schema of a RowMaker's rows."""
     plan = FeaturePlan.of(maker.use_case, maker.path)
     times = ["valid_time", "event_timestamp"]
     times += ["cutoff", "newest_input_at"] if maker.path == "day-ahead" else []

@@ -1,4 +1,4 @@
-"""Which curves can be made by now: those whose cutoff has come."""
+"""Which curves can be made now: those whose cutoff has passed."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dualcast.catalogue import UseCase
 
 
 class TooEarlyError(RuntimeError):
-    """The cutoff of a delivery day has not come for any entity; the text says when it does."""
+    """No entity's cutoff of a delivery day has passed. The message names the first cutoff."""
 
 
-def not_due(use_case: UseCase, days: Sequence[date], now: datetime) -> dict[tuple[str, date], str]:
-    """(entity_id, delivery_day) -> why its curve cannot be made yet; every day has others that can.
+def before_cutoff(use_case: UseCase, days: Sequence[date], now: datetime) -> dict[tuple[str, date], str]:
+    """The curves whose cutoff has not passed, by entity_id and delivery_day, with the reason.
 
-    Raises TooEarlyError for the first day of which no curve can be made.
+    Raises TooEarlyError for the first day on which no cutoff has passed.
     """
     early: dict[tuple[str, date], str] = {}
     for day in days:

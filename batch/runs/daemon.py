@@ -1,4 +1,4 @@
-"""The day-ahead daemon: each delivery day at its cutoff, by the clock, in one warm Spark session."""
+"""The day-ahead daemon: makes the curves of each delivery day at its cutoff, in one Spark session."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from dualcast.records import Topic
 from dualcast.settings import Settings
 from dualcast.timegrid import from_micros, local_date
 
-# How long, on the wall, a cutoff waits for observations that were published before it and are still on their way.
+# Wall time that a run waits after its cutoff for observations that were published before the cutoff.
 GRACE_SECONDS = 5.0
 _POLL_SECONDS = 0.2
-# Delivery days that were missed while the daemon was down are made up for, this far back.
-_MAKE_UP = timedelta(days=7)
-# What a restarting broker, registry or MLflow makes of a run; the next try finds them back.
+# Delivery days that were missed within this time are made at start.
+_CATCH_UP = timedelta(days=7)
+# Errors of a run while a broker, registry or MLflow restarts. The run is retried.
 _OUTAGES = (*OUTAGES, DeliveryError, PySparkException, UnknownModelError)
 _TRY_FOR_SECONDS = 600.0
 _T = TypeVar("_T")
@@ -39,15 +39,15 @@ _log = structlog.get_logger(__name__)
 
 
 def follow(job: DayAheadJob) -> None:
-    """Make the curves of each delivery day when its cutoff has come, until the clock's end; for ever where it has none.
+    """Make the curves of each delivery day at its cutoff, until the clock's end, or without end where it has none.
 
-    What the quality gates refuse is left out. Outages are waited for.
+    Curves that the quality gates refuse are left out. A run is retried during an outage.
     """
     settings, clock = job.settings, job.settings.clock
     with Arrivals(settings, job.use_case) as arrivals:
-        _with_patience(job.take_in)
-        published = _with_patience(job.published.keys)
-        # a replay's days count from its start, however long it took to get ready
+        _retried(job.ingest)
+        published = _retried(job.published.keys)
+        # a replay starts with its first day, however long the preparation took
         first = first_day(job.use_case, clock.start or clock.now(), published)
         done = {(entity_id, issued_at) for entity_id, issued_at, _ in published}
         for moment, day, entities in cutoffs(job.use_case, first):
@@ -58,14 +58,14 @@ def follow(job: DayAheadJob) -> None:
                 continue
             arrivals.wait_for(moment)
             job.steps.note(f"cutoff {moment.isoformat()}, delivery day {day.isoformat()}")
-            outcome = _with_patience(partial(job.curves, [day]))
+            outcome = _retried(partial(job.curves, [day]))
             for curve in outcome.missing:
                 if curve.entity_id in entities:
                     _log.error("no curve", entity=curve.entity_id, delivery_day=str(day), reason=curve.reason)
 
 
 def cutoffs(use_case: UseCase, first: date) -> Iterator[tuple[datetime, date, list[str]]]:
-    """When cutoffs for a delivery day come, from a day on, without end; with the entities whose they are."""
+    """The cutoffs of all delivery days from a day on, in order and without end, with their entities."""
     for days in count():
         day = first + timedelta(days=days)
         entities: dict[datetime, list[str]] = defaultdict(list)
@@ -76,7 +76,7 @@ def cutoffs(use_case: UseCase, first: date) -> Iterator[tuple[datetime, date, li
 
 
 def first_day(use_case: UseCase, now: datetime, published: Collection[CurveKey]) -> date:
-    """Tomorrow, or the first delivery day that some entity missed since its newest curve, a week back at most."""
+    """The first delivery day of which an entity has no curve, at most a week back; else tomorrow."""
     zones = {entity.id: entity.time_zone for entity in use_case.entities}
     tomorrow = min(local_date(now, zone) for zone in zones.values()) + timedelta(days=1)
     newest: dict[str, date] = {}
@@ -86,11 +86,11 @@ def first_day(use_case: UseCase, now: datetime, published: Collection[CurveKey])
             newest[entity_id] = max(issued, newest.get(entity_id, issued))
     # a curve is issued the day before its delivery day
     missed = (issued + timedelta(days=2) for issued in newest.values())
-    return min([tomorrow, *(day for day in missed if day >= tomorrow - _MAKE_UP)])
+    return min([tomorrow, *(day for day in missed if day >= tomorrow - _CATCH_UP)])
 
 
 class Arrivals:
-    """Watches observations come in, to know when all that was published before a moment is on Kafka."""
+    """Watches arriving observations, to know when all that was published before a moment is on Kafka."""
 
     def __init__(self, settings: Settings, use_case: UseCase) -> None:
         self._clock = settings.clock
@@ -107,19 +107,19 @@ class Arrivals:
         self._consumer.__exit__(*details)
 
     def wait_for(self, moment: datetime) -> None:
-        """Return when the clock shows ``moment`` and the target's values of every entity have come up to it.
+        """Wait until ``moment``, and until the target of every entity has arrived up to it.
 
-        They come in the order of publication, so that one published at or after the moment says that all before it are
-        there. Where none comes, return after GRACE_SECONDS: the forecast is then made of what is there.
+        Observations arrive in order of publication, so one published at or after the moment implies all earlier ones.
+        Without one, return after GRACE_SECONDS: the forecast then uses what has arrived.
         """
         while remaining := self._clock.wall_seconds_until(moment):
-            self._look(min(remaining, _POLL_SECONDS))
+            self._poll(min(remaining, _POLL_SECONDS))
         late = (self._clock.now() - moment).total_seconds() / (self._clock.speed if self._clock.is_replay else 1.0)
         deadline = monotonic() + GRACE_SECONDS - late
         while monotonic() < deadline and any(newest < moment for newest in self._newest.values()):
-            self._look(_POLL_SECONDS)
+            self._poll(_POLL_SECONDS)
 
-    def _look(self, timeout: float) -> None:
+    def _poll(self, timeout: float) -> None:
         for _, observed in self._consumer.poll(timeout):
             published_at = observed.columns.published_at[observed.columns.variable == self._target]
             if observed.entity_id in self._newest and len(published_at):
@@ -127,8 +127,8 @@ class Arrivals:
                 self._newest[observed.entity_id] = max(self._newest[observed.entity_id], newest)
 
 
-def _with_patience(work: Callable[[], _T]) -> _T:
-    """Try again after an outage, for some minutes, then let it through."""
+def _retried(work: Callable[[], _T]) -> _T:
+    """Retry after an outage, for some minutes; then raise its error."""
     for attempt in stamina.retry_context(on=_OUTAGES, attempts=None, timeout=_TRY_FOR_SECONDS, wait_max=10.0):
         with attempt:
             return work()

@@ -1,4 +1,4 @@
-"""The day-ahead runs: all of history, and delivery days from Kafka to the published curves."""
+"""The day-ahead job: builds the history in the lake, and makes the curves of delivery days."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pyspark.sql import SparkSession
 
 from batch.forecasts.inference import Inferred, infer
 from batch.forecasts.published import PublishedCurves
-from batch.lake.bronze import ingest
+from batch.lake.bronze import ingest as ingest_bronze
 from batch.lake.gold_day_ahead import build_day_ahead, delivery_days
 from batch.lake.silver import refine
 from batch.quality.gates import Gates
 from batch.quality.page import write_page
 from batch.quality.verdicts import Key, Verdict
-from batch.runs.cutoffs import not_due
+from batch.runs.cutoffs import before_cutoff
 from batch.runs.outcome import Missing, Outcome
 from dualcast.adapters.feature_store import apply_definitions
 from dualcast.adapters.lake_lock import lake_lock
@@ -27,14 +27,14 @@ from dualcast.records import Topic
 from dualcast.settings import Settings
 from dualcast.steps import Steps
 
-# What came true on the last days was not known when their rows were made: they are written again.
+# The rows of the last days are rewritten, since their actuals were unknown when they were made.
 _DAYS_TO_COMPLETE = 2
-# How far back a day's quality gate looks at Silver.
+# The time before a cutoff that the quality gate of Silver judges.
 _RECENT = timedelta(days=2)
 
 
 class NothingToDoError(RuntimeError):
-    """There is no data to work on; the text says what to run first."""
+    """There is no data. The message names the command to run first."""
 
 
 @dataclass
@@ -53,12 +53,12 @@ class DayAheadJob:
         self.gates = Gates(self.spark, self.settings, self.use_case)
 
     def history(self, until: datetime) -> None:
-        """Bring lake and feature store up to date: every delivery day whose cutoff is not after ``until``.
+        """Update lake and feature store: all delivery days whose cutoff is not after ``until``.
 
         Raises NothingToDoError.
         """
         with self.writing():
-            self.take_in()
+            self.ingest()
             with self.steps.step("quality of silver") as report:
                 report(str(self.gates.silver()))
             days = delivery_days(self.spark, self.settings, self.use_case, until)
@@ -73,14 +73,14 @@ class DayAheadJob:
             write_page(self.settings)
 
     def curves(self, days: Sequence[date]) -> Outcome:
-        """Make and publish the curves of some delivery days, given in order, from all that has come in.
+        """Make and publish the curves of delivery days, given in order, from all observations on Kafka.
 
-        An entity whose data or whose curve fails a quality gate goes without; the others go on.
-        Raises TooEarlyError, FileNotFoundError where there is no data at all, and what ``inference.infer`` raises.
+        An entity whose data or curve fails a quality gate gets no curve; this does not affect the others.
+        Raises TooEarlyError, FileNotFoundError where there is no data, and what ``inference.infer`` raises.
         """
-        early = not_due(self.use_case, days, self.settings.clock.now())
+        early = before_cutoff(self.use_case, days, self.settings.clock.now())
         with self.writing():
-            self.take_in()
+            self.ingest()
             refused = {**self._refused_by_silver(days), **early}
             months = [list(month) for _, month in groupby(days, key=lambda day: (day.year, day.month))]
             inferred, missing = [], []
@@ -104,14 +104,14 @@ class DayAheadJob:
         )
 
     def writing(self) -> AbstractContextManager[None]:
-        """Hold the lock of the lake. A run that finds it taken shows that it waits."""
+        """Hold the lock of the lake; show a note while waiting for it."""
         note = "another run is writing to the lake; waiting until it ends"
         return lake_lock(self.settings, lambda: self.steps.note(note))
 
-    def take_in(self) -> None:
-        """Bring Bronze and Silver up to Kafka."""
+    def ingest(self) -> None:
+        """Add new observations of Kafka to Bronze and Silver."""
         with self.steps.step("bronze") as report:
-            taken = ingest(self.spark, self.settings)
+            taken = ingest_bronze(self.spark, self.settings)
             report(f"{taken.observations:,} observations, {taken.undecodable:,} undecodable messages")
         with self.steps.step("silver") as report:
             refined = refine(self.spark, self.settings, self.use_case)
@@ -125,21 +125,21 @@ class DayAheadJob:
         return {(*key, day): f"silver: {', '.join(why)}" for key, why in verdict.refused.items() for day in days}
 
     def _curves_of(self, days: Sequence[date], refused: Mapping[Key, str]) -> tuple[Inferred, list[Missing]]:
-        """Make the curves of some days of a month, but for those that are refused already; and what is missing."""
+        """Make the curves of days of a month that are not refused already; also return the missing curves."""
         unfinished = _DAYS_TO_COMPLETE + self.use_case.day_ahead.days - 1
         before = [days[0] - timedelta(days=back) for back in range(unfinished, 0, -1)]
         gold = self._gold([*before, *days])
         why = {**refused, **{key: f"gold: {', '.join(reasons)}" for key, reasons in gold.refused.items()}}
-        asked = [(entity.id, day) for day in days for entity in self.use_case.entities]
+        wanted = [(entity.id, day) for day in days for entity in self.use_case.entities]
         with self.steps.step("inference") as report:
-            inferred = infer(self.gates, [key for key in asked if key not in why], self.published)
+            inferred = infer(self.gates, [key for key in wanted if key not in why], self.published)
             report(str(inferred))
         why |= {key: f"curve: {', '.join(reasons)}" for key, reasons in inferred.refused.items()}
-        why |= dict.fromkeys(inferred.without, "no data, or none that tells its level")
-        return inferred, [Missing(*key, why[key]) for key in asked if key in why]
+        why |= dict.fromkeys(inferred.without, "no data, or no data for its scale")
+        return inferred, [Missing(*key, why[key]) for key in wanted if key in why]
 
     def _gold(self, days: Sequence[date]) -> Verdict:
-        """Build and judge the rows of some days."""
+        """Build and judge the Gold rows of days."""
         with self.steps.step("gold") as report:
             built = build_day_ahead(self.spark, self.settings, self.use_case, days)
             report(f"{built.rows:,} rows of {len(days):,} delivery days from {built.data_version}")

@@ -1,4 +1,4 @@
-"""What a day-ahead run did: for the person at the terminal, for a scheduler, and as an exit status."""
+"""The outcome of a day-ahead run, as JSON and as an exit status."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 from dualcast.steps import Step
 
-# Neither success nor an error: a run that did all it could, and some curves are missing.
+# The exit status of a run without error in which some curves are missing.
 SOME_MISSING = 3
 
 
 @dataclass(frozen=True)
 class Missing:
-    """A curve that was asked for and not made."""
+    """A requested curve that was not made."""
 
     entity_id: str
     delivery_day: date
@@ -24,7 +24,7 @@ class Missing:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the curves of some delivery days."""
+    """The published and missing curves of delivery days."""
 
     use_case: str
     days: Sequence[date]
@@ -36,11 +36,11 @@ class Outcome:
 
     @property
     def exit_status(self) -> int:
-        """0 where every curve is there."""
+        """0 where no curve is missing."""
         return SOME_MISSING if self.missing else 0
 
     def as_json(self, steps: Sequence[Step]) -> dict[str, Any]:
-        """The summary for schedulers."""
+        """A summary for schedulers."""
         return {
             "use_case": self.use_case,
             "from": self.days[0].isoformat(),

@@ -1,7 +1,7 @@
-"""Skew: intraday features as they were served, beside what the plain function makes of Silver for the same moments.
+"""Skew: compares served intraday features with those computed from Silver for the same moments.
 
-Both should be equal. Where they are not, a value was published and reached the stream late, Silver cleaned something
-that the stream did not, or the two paths have parted.
+Both should be equal. They differ where a value reached the stream later than it was published, where Silver removed a
+value that the stream kept, or where the two paths compute differently.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from dualcast.features.plan import FeaturePlan
 from dualcast.settings import Settings
 from dualcast.timegrid import DAY, day_bounds
 
-# Numbers that differ by less are equal.
+# Relative differences up to this count as equal.
 _TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
 class FeatureSkew:
-    """How one feature differs: the share of rows in which it does, and the largest difference relative to its value."""
+    """The skew of one feature: the share of rows that differ, and the largest relative difference."""
 
     feature: str
     unequal: float
@@ -40,7 +40,7 @@ class FeatureSkew:
 
 @dataclass(frozen=True)
 class Skew:
-    """What a day's rows show: how many they are, how many differ in any feature, and each feature."""
+    """The skew of a day: the number of rows, of rows that differ in any feature, and the skew of each feature."""
 
     rows: int
     unequal_rows: int
@@ -53,34 +53,36 @@ def measure_skew(spark: SparkSession, settings: Settings, use_case: UseCase, day
     Raises FileNotFoundError where one is missing, LookupError where Gold has no row of that day.
     """
     names = FeaturePlan.of(use_case, "intraday").names
-    served, plain = [], []
+    served, computed = [], []
     for entity in use_case.entities:
         rows = _served(spark, settings, use_case, entity, day)
         if len(rows):
             rows = rows.sort_values(["as_of", "valid_time"])
             served.append(rows)
-            plain.append(intraday_features_at(use_case, entity, _known(spark, settings, use_case, entity, rows), rows))
+            computed.append(
+                intraday_features_at(use_case, entity, _known(spark, settings, use_case, entity, rows), rows)
+            )
     if not served:
         raise LookupError(f"Gold has no intraday rows of {day}: run `dualcast run archive`")
-    return compare(pd.concat(served), pd.concat(plain), names)
+    return compare(pd.concat(served), pd.concat(computed), names)
 
 
-def compare(served: pd.DataFrame, plain: pd.DataFrame, names: Sequence[str]) -> Skew:
+def compare(served: pd.DataFrame, computed: pd.DataFrame, names: Sequence[str]) -> Skew:
     """The skew of features between two frames of the same rows in the same order."""
     unequal_rows = np.zeros(len(served), dtype=bool)
     features = []
     for name in names:
-        difference = _difference(_matrix(served[name]), _matrix(plain[name]))
+        difference = _difference(_matrix(served[name]), _matrix(computed[name]))
         unequal_rows |= difference > _TOLERANCE
         features.append(FeatureSkew(name, float((difference > _TOLERANCE).mean()), float(difference.max())))
     return Skew(len(served), int(unequal_rows.sum()), features)
 
 
-def _difference(served: Floats, plain: Floats) -> Floats:
-    """The largest relative difference in each row; infinite where one side alone is missing."""
-    scale = np.maximum(np.abs(plain), np.finfo(np.float64).tiny)
-    difference = np.where(served == plain, 0.0, np.abs(served - plain) / scale)
-    missing = np.isnan(served), np.isnan(plain)
+def _difference(served: Floats, computed: Floats) -> Floats:
+    """The largest relative difference in each row; infinite where one side is missing."""
+    scale = np.maximum(np.abs(computed), np.finfo(np.float64).tiny)
+    difference = np.where(served == computed, 0.0, np.abs(served - computed) / scale)
+    missing = np.isnan(served), np.isnan(computed)
     difference = np.where(missing[0] & missing[1], 0.0, np.where(missing[0] | missing[1], np.inf, difference))
     largest: Floats = difference.max(axis=1)
     return largest
@@ -106,7 +108,7 @@ def _served(spark: SparkSession, settings: Settings, use_case: UseCase, entity: 
 def _known(
     spark: SparkSession, settings: Settings, use_case: UseCase, entity: Entity, rows: pd.DataFrame
 ) -> pd.DataFrame:
-    """The observations that some rows may look at."""
+    """The observations that the rows may depend on."""
     part, plan = use_case.part("intraday"), FeaturePlan.of(use_case, "intraday")
     first: datetime = rows["valid_time"].min().to_pydatetime()
     last: datetime = rows["valid_time"].max().to_pydatetime()

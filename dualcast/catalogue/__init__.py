@@ -1,6 +1,6 @@
-"""The catalogue: what is forecast, for whom, when and from what. Typed models of ``use_cases/*.yaml``.
+"""The catalogue: use cases, entities, variables, products and sources. Typed models of ``use_cases/*.yaml``.
 
-A use case is data. A new one is a new YAML file; a mistake in it is refused with its line.
+A new use case is a new YAML file and no code. An error in a file is reported with its line.
 """
 
 from dualcast.catalogue.base import CatalogueError, NoSuchPathError, Strict

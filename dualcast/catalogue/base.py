@@ -1,4 +1,4 @@
-"""What the models of the catalogue share: a strict base, errors, and the types of their fields."""
+"""The base class, errors and field types of the catalogue's models."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Duration = Annotated[
 
 
 class CatalogueError(ValueError):
-    """A use case file is wrong. The text names the file, the line and the key."""
+    """A use case file is invalid. The message names the file, the line and the key."""
 
 
 class NoSuchPathError(LookupError):
-    """A use case is not forecast on the path that was asked for."""
+    """A use case has no forecast on the requested path."""
 
 
 class Strict(BaseModel):

@@ -1,4 +1,4 @@
-"""YAML documents that may include parts, and the file and line that each value comes from."""
+"""YAML documents with includes, and the file and line of each value."""
 
 from __future__ import annotations
 

@@ -17,17 +17,15 @@ from dualcast.catalogue.base import Strict
 
 
 class HolidayCalendar(Strict):
-    """Whose holidays count, and how much."""
+    """The holidays of an entity and their weights."""
 
     country: str
     subdivisions: dict[str, float] = Field({}, description="share of the population by subdivision; empty: nationwide")
-    special_days: dict[str, float] = Field(
-        {}, description="extra days as MM-DD: how much of a holiday they are, 0 to 1"
-    )
+    special_days: dict[str, float] = Field({}, description="extra days as MM-DD with a holiday weight between 0 and 1")
     kinds: tuple[str, ...] = Field(
         (),
-        description="holidays (English names), days (MM-DD) and periods (MM-DD..MM-DD) that have a level of their own;"
-        " the place in the list is the code that models know: append only",
+        description="holidays (English names), days (MM-DD) and periods (MM-DD..MM-DD) that models distinguish;"
+        " the position in the list is the code in the models' inputs: append only",
     )
 
 
@@ -54,12 +52,12 @@ Entities = Annotated[tuple[Entity, ...], BeforeValidator(_listed)]
 
 
 def read_entities(table: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
-    """The entities that ``{file: ..., shared: {...}}`` stands for, as YAML would have given them.
+    """The entities of ``{file: ..., shared: {...}}``, as a list in the YAML file would give them.
 
     Raises ValueError where the table has other keys or the file cannot be read.
     """
     if not set(table) <= {"file", "shared"} or not isinstance(table.get("file"), str):
-        raise ValueError("give a list of entities, or 'file' (a CSV beside this file) and what they have 'shared'")
+        raise ValueError("give a list of entities, or 'file' (a CSV beside this file) and their 'shared' values")
     path = folder / table["file"]
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file")
@@ -70,7 +68,7 @@ def read_entities(table: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
 
 def _entity(cells: dict[str | Any, str | Any], shared: dict[str, Any], where: str) -> dict[str, Any]:
     if None in cells or None in cells.values():
-        raise ValueError(f"{where}: this line has not as many cells as the header")
+        raise ValueError(f"{where}: this line has another number of cells than the header")
     entity = deepcopy(shared)
     for column, cell in cells.items():
         if cell.strip():

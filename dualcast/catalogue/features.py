@@ -39,7 +39,7 @@ class FeatureFunction:
 
     @cached_property
     def parameters(self) -> dict[str, inspect.Parameter]:
-        """What a use case may pass, without the window."""
+        """The parameters that a use case may set: all but the window."""
         return dict(list(inspect.signature(self.call).parameters.items())[1:])
 
 
@@ -62,7 +62,7 @@ def feature(shape: Shape, *, level: bool, by_slot: bool = False) -> Callable[[_C
 @cache
 def functions() -> Mapping[str, FeatureFunction]:
     """Every feature function by name."""
-    # by its name: the catalogue must not depend on the features, which depend on the catalogue
+    # imported by name, since the catalogue must not import the features, which import the catalogue
     import_module("dualcast.features")
     return _registered
 

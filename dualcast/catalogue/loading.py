@@ -1,4 +1,4 @@
-"""Use cases from ``use_cases/*.yaml``. A mistake in a file is refused with file, line and key."""
+"""Read use cases from ``use_cases/*.yaml``. Errors name file, line and key."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _Model = TypeVar("_Model", bound=Strict)
 def load_use_case(name: str, folder: Path = Path("use_cases")) -> UseCase:
     """Read ``<folder>/<name>.yaml``.
 
-    Raises CatalogueError, which names file, line and key, where the file is missing or wrong.
+    Raises CatalogueError, which names file, line and key, where the file is missing or invalid.
     """
     path = folder / f"{name}.yaml"
     if not path.is_file():
@@ -37,7 +37,7 @@ def read_document(path: Path) -> Any:
 
 
 def parse_use_case(text: str, origin: str) -> UseCase:
-    """Build a use case from YAML text; ``origin`` is its path, which errors name and includes are relative to."""
+    """Build a use case from YAML text; ``origin`` is its path: errors name it, includes are relative to it."""
     return parse_yaml(UseCase, text, origin)
 
 

@@ -30,7 +30,7 @@ def path_of(identifier: str) -> Path_:
 
 
 class ForecasterSpec(Strict):
-    """A forecaster by its name in ``models/forecasters/``, with its own parameters."""
+    """The name of a forecaster in ``models/forecasters/``, and its parameters."""
 
     name: str
     params: dict[str, Any] = Field({}, description="its own parameters")
@@ -46,12 +46,14 @@ Ratio = Annotated[tuple[float, float], AfterValidator(_rising)]
 
 
 class CurveQuality(Strict):
-    """What a plausible curve is, before it is published: each as a ratio to what was usual, where that is known."""
+    """Limits of a plausible curve, as ratios to past values, checked before publication. Unknown ratios pass."""
 
-    level: Ratio | None = Field(None, description="mean of the day to that of what came true a week before")
-    ramp: Ratio | None = Field(None, description="largest change between two intervals to that of a week before")
+    level: Ratio | None = Field(None, description="mean of the curve to that of the actuals a week before")
+    ramp: Ratio | None = Field(
+        None, description="largest step between two intervals to that of the actuals a week before"
+    )
     width: Ratio | None = Field(None, description="mean width of the widest interval to the median of earlier curves")
-    usual: Duration = Field(timedelta(days=28), description="how far back the earlier curves reach")
+    usual: Duration = Field(timedelta(days=28), description="the time before issue in which earlier curves count")
 
 
 class QuantileLevels(Strict):
@@ -60,7 +62,7 @@ class QuantileLevels(Strict):
     quantiles: tuple[float, ...]
     interval: tuple[float, float] = Field(
         (0.1, 0.9),
-        description="the two levels between which the interval lies that is shown and whose coverage is scored",
+        description="the two levels that bound the interval that is shown and whose coverage is scored",
     )
 
     @property
@@ -82,10 +84,10 @@ class QuantileLevels(Strict):
 
 
 class DayAhead(QuantileLevels):
-    """The batch path: once a day, every interval of tomorrow, or of several days from tomorrow on."""
+    """The batch path: a curve once a day, for every interval of tomorrow or of several days from tomorrow."""
 
     resolution: Duration
-    days: int = Field(1, ge=1, le=31, description="how many local days a curve holds, from the delivery day on")
+    days: int = Field(1, ge=1, le=31, description="number of local days in a curve, from the delivery day on")
     cutoff: time
     measurement_delay: Duration = Field(timedelta(0), description="observed values younger than this are not used")
     lookback: Duration
@@ -99,12 +101,12 @@ class DayAhead(QuantileLevels):
 
 
 class Intraday(QuantileLevels):
-    """The streaming path: every few minutes, the coming hours."""
+    """The streaming path: a curve of the coming hours every few minutes."""
 
     resolution: Duration
     horizons: int = Field(gt=0, le=400)
     lookback: Duration
-    ahead: Duration = Field(timedelta(days=2), description="how far into the future forecasts of others are kept")
+    ahead: Duration = Field(timedelta(days=2), description="how far ahead external forecasts are kept")
     features: Features
     scale: str | None = None
     forecaster: ForecasterSpec

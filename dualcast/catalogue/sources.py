@@ -1,4 +1,4 @@
-"""Where observations come from: columns of a file, or series of a source outside."""
+"""The origin of observations: columns of a file, or series of an external source."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class ReplayMapping(Strict):
 
     shape: Literal["wide", "long"] = "wide"
     time_column: str = Field("valid_time", description="column or index with the start of the interval")
-    time_zone: str = Field("UTC", description="zone of times that carry none")
+    time_zone: str = Field("UTC", description="zone of times without one")
     entity_id: str | None = Field(None, description="the entity of every row, where the file has one entity")
     entity_column: str | None = None
     columns: dict[str, str] = Field({}, description="wide: column -> variable")
@@ -22,7 +22,7 @@ class ReplayMapping(Strict):
     variable_column: str = Field("variable", description="long: the column that names the variable")
     value_column: str = Field("value", description="long: the column with the value")
     published_column: str | None = Field(None, description="column with published_at; without it the rules apply")
-    resolution: Duration | None = Field(None, description="without it, the commonest step of the file")
+    resolution: Duration | None = Field(None, description="without it, the most frequent step of the file")
     source: str = "file"
 
     @model_validator(mode="after")
@@ -34,11 +34,11 @@ class ReplayMapping(Strict):
 
 
 class SourceSeries(Strict):
-    """One series of a source outside: what it is here, in which steps and units it comes, how it is asked for."""
+    """One series of an external source: its variable, unit and resolution, and the query that requests it."""
 
     variable: str
-    entity: str | None = Field(None, description="none: of every entity")
-    unit: str = Field(description="what the source calls its unit; checked where the source says it")
-    factor: float = Field(1.0, description="what its values are multiplied by to be in the variable's unit")
+    entity: str | None = Field(None, description="none: every entity")
+    unit: str = Field(description="the source's name of the unit; checked where the source reports it")
+    factor: float = Field(1.0, description="multiplies the source's values to the variable's unit")
     resolution: Duration | None = Field(None, description="length of its intervals; without it, the grid")
-    query: dict[str, Any] = Field({}, description="what the source is asked for; its own file says which keys it takes")
+    query: dict[str, Any] = Field({}, description="request parameters; see the source's module for its keys")

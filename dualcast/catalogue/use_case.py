@@ -1,4 +1,4 @@
-"""A use case: what is forecast, for whom, when and from what."""
+"""A use case: target, entities, variables, products and sources, checked against each other."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class UseCase(Strict):
     grid: Duration
     entities: Entities = Field(min_length=1)
     variables: dict[str, Variable]
-    reference: str | None = Field(None, description="forecast by others that ours is compared with")
+    reference: str | None = Field(None, description="external forecast that ours is compared with")
     active: str | None = Field(
         None,
-        description="variable that is known in advance and 0 where nothing can happen, as on closed days: forecasts are"
-        " 0 there, and nothing is learned from such intervals",
+        description="variable that is known in advance and 0 where the target must be 0, as on closed days: forecasts"
+        " are 0 there, and such intervals are excluded from training",
     )
     day_ahead: DayAhead
-    intraday: Intraday | None = Field(None, description="none where nothing is forecast within the day")
+    intraday: Intraday | None = Field(None, description="none where there is no intraday forecast")
     replay: ReplayMapping = ReplayMapping()
     sources: dict[str, tuple[SourceSeries, ...]] = Field({}, description="by the name of the source")
 
@@ -43,7 +43,7 @@ class UseCase(Strict):
         if self.grid > DAY or DAY % self.grid:
             raise ValueError(f"a grid of {iso_duration(self.grid)} does not divide a day")
         if len(self._by_id) < len(self.entities):
-            raise ValueError("an entity is there twice")
+            raise ValueError("an entity is listed twice")
         self._check_names([name for name in (self.target, self.reference, self.active) if name is not None])
         for path in self.paths:
             self._check_path(self.part(path))
@@ -91,7 +91,7 @@ class UseCase(Strict):
     @overload
     def part(self, path: Path_) -> DayAhead | Intraday: ...
     def part(self, path: Path_) -> DayAhead | Intraday:
-        """What the catalogue says of one path. Raises NoSuchPathError where the use case is not forecast on it."""
+        """The settings of one path. Raises NoSuchPathError where the use case is not forecast on it."""
         found = self.day_ahead if path == "day-ahead" else self.intraday
         if found is None:
             raise NoSuchPathError(f"{self.use_case} has no intraday forecast")
@@ -103,10 +103,10 @@ class UseCase(Strict):
         return self.variables[self.target].unit
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """As pydantic's, without what was worked out from the original."""
+        """As pydantic's, without the cached values of the original."""
         copied = super().model_copy(update=update, deep=deep)
-        for worked_out in ("unit", "_by_id"):
-            copied.__dict__.pop(worked_out, None)
+        for cached in ("unit", "_by_id"):
+            copied.__dict__.pop(cached, None)
         return copied
 
     @cached_property
@@ -120,17 +120,17 @@ class UseCase(Strict):
         return self._by_id[entity_id]
 
     def cutoff(self, entity: Entity, delivery_day: date) -> datetime:
-        """When the day-ahead forecast of an entity for a delivery day, the first of its curve, is made, UTC."""
+        """The cutoff of an entity's day-ahead forecast, UTC; ``delivery_day`` is the first day of its curve."""
         return cutoff_of(delivery_day, self.day_ahead.cutoff, entity.time_zone)
 
     def newest_known(self, path: Path_, at: datetime) -> datetime:
-        """The start of the newest interval of a path whose target is published at a moment, by the rules, UTC."""
+        """The start of the newest interval whose target is published at a moment by the publication rule, UTC."""
         return at - self.part(path).resolution - (self.variables[self.target].published.delay or timedelta(0))
 
     def delivery_slots(self, entity: Entity, delivery_day: date) -> pd.DatetimeIndex:
-        """The valid times of the curve of a delivery day, UTC: each day has 23, 24 or 25 hours of them."""
+        """The valid times of the curve of a delivery day, UTC: 23, 24 or 25 hours a day."""
         return delivery_slots(delivery_day, entity.time_zone, self.day_ahead.resolution, self.day_ahead.days)
 
     def delivery_times(self, entity: Entity, delivery_day: date) -> list[datetime]:
-        """The same as datetimes."""
+        """As ``delivery_slots``, as datetimes."""
         return list(self.delivery_slots(entity, delivery_day).to_pydatetime())

@@ -1,4 +1,4 @@
-"""Variables: what is measured or forecast by others, when it becomes known, and which values are plausible."""
+"""Variables: series that are measured or forecast by others, their publication rule and plausible values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dualcast.timegrid import interval_end, local_moment
 
 
 class Publication(Strict):
-    """When a value becomes known, for sources that do not say: after its interval, or on an earlier local day."""
+    """The publication rule of sources without ``published_at``: a delay after the interval, or an earlier day."""
 
     delay: Duration | None = None
     days_before: int | None = Field(None, ge=0, le=14)
@@ -37,16 +37,16 @@ class Publication(Strict):
 
 
 class Bounds(Strict):
-    """What a plausible value is. Values outside go to quarantine."""
+    """Limits of a plausible value. Values outside are quarantined."""
 
     min: float | None = None
     max: float | None = None
-    relative_to: str | None = Field(None, description="variable whose value a week before is the yardstick")
+    relative_to: str | None = Field(None, description="variable whose value a week before is the base of ``ratio``")
     ratio: tuple[float, float] | None = None
 
 
 class Variable(Strict):
-    """What is measured or forecast by others."""
+    """A series that is measured (observed) or forecast by others."""
 
     unit: str
     kind: Literal["observed", "forecast"]

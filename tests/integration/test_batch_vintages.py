@@ -55,7 +55,7 @@ def gold(stack: Settings, use_case: UseCase, entity: Entity, vintages: pd.DataFr
     """The Gold rows of both days, by valid_time, which Spark makes of all vintages at once."""
     publish(stack, entity.id, vintages, 2000)
     job = DayAheadJob(spark_session(stack), stack, use_case, Steps(Console(stderr=True)))
-    job.take_in()
+    job.ingest()
     build_day_ahead(job.spark, stack, use_case, [DAY, NEXT])
     yield day_ahead_rows(stack, use_case.use_case, [DAY, NEXT]).set_index("valid_time")
     job.spark.stop()

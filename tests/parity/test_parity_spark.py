@@ -192,7 +192,7 @@ def test_corrections_after_the_cutoff_change_nothing(
     known = observations[observations["published_at"] < cutoff]
     late = known.assign(value=known["value"] * 1.1, published_at=cutoff).tail(4000)
     publish(job.settings, entity.id, late, 2000)
-    job.take_in()
+    job.ingest()
     build_day_ahead(job.spark, job.settings, use_case, DAYS)
     after = gold(job.settings, f"day_ahead/use_case={use_case.use_case}")
     names = ["valid_time", "newest_input_at", *FeaturePlan.of(use_case, "day-ahead").names]

@@ -88,7 +88,7 @@ class FakeJob:
     def steps(self) -> SimpleNamespace:
         return SimpleNamespace(note=lambda text: None)
 
-    def take_in(self) -> None: ...
+    def ingest(self) -> None: ...
 
     def curves(self, days: list[date]) -> Outcome:
         self.asked += days

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from batch.quality.curve_facts import ARROW_FACTS, against_the_usual, measured
+from batch.quality.curve_facts import ARROW_FACTS, curve_facts, with_width_ratio
 from batch.quality.page import write_page
 from batch.quality.suites import judge, none_of, sound_curves
 from batch.quality.verdicts import Verdict, newest_verdicts, store_verdict
@@ -83,7 +83,9 @@ def gold(use_case: UseCase, week_before: list[float]) -> pd.DataFrame:
 def test_a_curve_is_compared_with_what_came_true_a_week_before(use_case: UseCase) -> None:
     middle = [1000.0 + 20 * h for h in range(25)]
     before = [2000.0 + 10 * h for h in range(25)]
-    (facts,) = measured(use_case, encoded_curves([curve(use_case, middle)]), gold(use_case, before)).to_dict("records")
+    (facts,) = curve_facts(use_case, encoded_curves([curve(use_case, middle)]), gold(use_case, before)).to_dict(
+        "records"
+    )
     assert (facts["rows"], facts["expected_rows"], facts["quantiles_cross"]) == (25, 25, 0)
     assert facts["level_ratio"] == pytest.approx(np.mean(middle) / np.mean(before))
     assert (facts["ramp_ratio"], facts["width"]) == (pytest.approx(2.0), pytest.approx(200.0))
@@ -91,7 +93,7 @@ def test_a_curve_is_compared_with_what_came_true_a_week_before(use_case: UseCase
 
 def test_where_a_value_of_the_week_before_is_unknown_nothing_is_compared(use_case: UseCase) -> None:
     before = [math.nan, *[2000.0] * 24]
-    (facts,) = measured(use_case, encoded_curves([curve(use_case, [1000.0] * 25)]), gold(use_case, before)).to_dict(
+    (facts,) = curve_facts(use_case, encoded_curves([curve(use_case, [1000.0] * 25)]), gold(use_case, before)).to_dict(
         "records"
     )
     assert math.isnan(facts["level_ratio"])
@@ -101,12 +103,12 @@ def test_where_a_value_of_the_week_before_is_unknown_nothing_is_compared(use_cas
 def test_hours_that_are_lacking_and_quantiles_that_cross_are_counted(use_case: UseCase) -> None:
     short = curve(use_case, [1000.0] * 23)
     crossing = replace(short, points=[Point(p.valid_time, [3.0, 2.0, 4.0]) for p in short.points])
-    (facts,) = measured(use_case, encoded_curves([crossing]), gold(use_case, [1000.0] * 25)).to_dict("records")
+    (facts,) = curve_facts(use_case, encoded_curves([crossing]), gold(use_case, [1000.0] * 25)).to_dict("records")
     assert (facts["rows"], facts["expected_rows"], facts["quantiles_cross"]) == (23, 25, 23)
 
 
 def test_of_no_curve_there_are_no_facts_of_the_same_types(use_case: UseCase) -> None:
-    facts = measured(use_case, encoded_curves([]), gold(use_case, [1000.0] * 25))
+    facts = curve_facts(use_case, encoded_curves([]), gold(use_case, [1000.0] * 25))
     assert pa.RecordBatch.from_pandas(facts, ARROW_FACTS).num_rows == 0
 
 
@@ -163,10 +165,10 @@ def test_a_width_is_compared_with_the_median_of_the_stored_curves(
         folder = Path(lake_paths(settings).forecasts("day-ahead", use_case.use_case)) / f"issue_date={issued.date()}"
         folder.mkdir(parents=True)
         rows.to_parquet(folder / "rows.parquet")
-    facts = measured(use_case, encoded_curves([newest]), gold(use_case, [1000.0] * 25)).assign(
+    facts = curve_facts(use_case, encoded_curves([newest]), gold(use_case, [1000.0] * 25)).assign(
         entity_id=newest.entity_id, issued_at=pd.Timestamp(newest.issued_at)
     )
-    found = against_the_usual(facts, settings, use_case)["width_ratio"].tolist()
+    found = with_width_ratio(facts, settings, use_case)["width_ratio"].tolist()
     assert found == pytest.approx([ratio], nan_ok=True)
 
 

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from batch.commands import app
-from batch.runs.cutoffs import TooEarlyError, not_due
+from batch.runs.cutoffs import TooEarlyError, before_cutoff
 from batch.runs.outcome import SOME_MISSING, Missing, Outcome
 from dualcast.catalogue import Entity, UseCase
 from dualcast.steps import Step
@@ -33,14 +33,14 @@ def test_options_that_make_no_sense_are_refused(options: list[str]) -> None:
 
 def test_a_day_before_every_cutoff_is_refused_with_the_time(use_case: UseCase) -> None:
     with pytest.raises(TooEarlyError, match=r"2022-06-03 comes at 2022-06-02 09:00 UTC"):
-        not_due(use_case, [DAY], datetime(2022, 6, 2, 8, 59, 59, tzinfo=UTC))
-    assert not_due(use_case, [DAY], datetime(2022, 6, 2, 9, tzinfo=UTC)) == {}
+        before_cutoff(use_case, [DAY], datetime(2022, 6, 2, 8, 59, 59, tzinfo=UTC))
+    assert before_cutoff(use_case, [DAY], datetime(2022, 6, 2, 9, tzinfo=UTC)) == {}
 
 
 def test_an_entity_further_west_waits_for_its_own_cutoff(use_case: UseCase, entity: Entity) -> None:
     west = entity.model_copy(update={"id": "west", "time_zone": "Europe/Lisbon"})
     case = use_case.model_copy(update={"entities": (entity, west)})
-    early = not_due(case, [DAY], datetime(2022, 6, 2, 9, 30, tzinfo=UTC))
+    early = before_cutoff(case, [DAY], datetime(2022, 6, 2, 9, 30, tzinfo=UTC))
     assert early == {("west", DAY): "its cutoff comes at 2022-06-02 10:00 UTC"}
 
 

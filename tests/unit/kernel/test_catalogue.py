@@ -179,8 +179,8 @@ def test_entities_may_come_from_a_table(thousand: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("W1000,Short,50,10", r"warehouses\.csv:1002: this line has not as many cells"),
-        ("W0001,Twice,50,10,,DE", "an entity is there twice"),
+        ("W1000,Short,50,10", r"warehouses\.csv:1002: this line has another number of cells"),
+        ("W0001,Twice,50,10,,DE", "an entity is listed twice"),
         ("W1000,North,95,10,,DE", "entities.1000.latitude"),
     ],
 )
