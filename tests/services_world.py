@@ -12,8 +12,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from dualcast.adapters.kafka.wire.decoder import ObservationMessage
 from dualcast.catalogue import UseCase, load_use_case
 from dualcast.curves.forecast import Forecast, Point
+from dualcast.observations.columns import Columns
 from dualcast.records import Observation, ObservationBatch
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock, floor, iso_duration
@@ -44,6 +48,18 @@ def observation(variable: str, valid: datetime, value: float, published: datetim
     """One quarter-hour."""
     fields: dict[str, Any] = {"resolution": "PT15M", "unit": "MW", "source": "test", "simulated": True} | more
     return Observation(variable, valid, value=value, published_at=published, **fields)
+
+
+def message(record: dict[str, Any]) -> ObservationMessage:
+    """A record of ``observations.v1`` as the decoded message that carries it."""
+    records = record["observations"]
+    return ObservationMessage(
+        record["entity_id"],
+        Columns.from_records(records),
+        records.__getitem__,
+        lambda: np.array([o["source"] for o in records], dtype=object),
+        lambda: np.array([o["simulated"] for o in records], dtype=bool),
+    )
 
 
 def observations(start: datetime, end: datetime, entity_id: str = "DE") -> dict[str, Any]:
@@ -125,7 +141,7 @@ def da_deps(clock: Clock | None = None, known: Mapping[str, UseCase] | None = No
 def fill(deps: DayAheadDeps, now: datetime = NOW, days: int = 3) -> None:
     """Some days of observations and of both kinds of curves, until now; tomorrow's is there from its cutoff on."""
     start = now - timedelta(days=days)
-    deps.series.add_record(observations(start, now))
+    deps.series.add([message(observations(start, now))])
     day = start.date()
     use_case = deps.catalogue["de_load"]
     while use_case.cutoff(use_case.entity("DE"), day) <= now:

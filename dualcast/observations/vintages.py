@@ -25,6 +25,16 @@ def supersedes(published: Micros, held: Micros) -> Flags:
     return published > held
 
 
+def newest_rows(published: Micros, *keys: Slots) -> Slots:
+    """The index of the newest vintage of each distinct combination of keys; rows are in the order of arrival."""
+    arrived_last = -np.arange(len(published))
+    order: Slots = np.lexsort((arrived_last, published, *keys))
+    last = np.ones(len(order), dtype=bool)
+    last[:-1] = np.any([np.diff(key[order]) != 0 for key in keys], axis=0)
+    rows: Slots = order[last]
+    return rows
+
+
 def counts_as_reference(published: Micros, starts: Micros) -> Flags:
     """Whether vintages of the reference forecast count: published no later than their interval began.
 

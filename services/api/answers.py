@@ -176,7 +176,8 @@ def published_intraday(
             raise _no_curve_by(use_case, entity, as_of)
         encoded = EncodedCurve(forecast)
     elif stored is not None:
-        forecast, encoded = stored.forecast, deps.encoded.of(stored)
+        encoded = deps.encoded.of(stored)
+        forecast = encoded.forecast
     else:
         raise ProblemError(503, "no-forecast", f"no intraday curve of {entity.id} yet", {"Retry-After": "5"})
     note_answer(forecast)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
@@ -34,7 +34,7 @@ class ServiceDeps(ABC):
     access: Access = field(default_factory=Access.everybody, kw_only=True)
     circuits: Circuits = field(default_factory=Circuits, kw_only=True)
     archive_levels: Sequence[Level] = field(default=(), kw_only=True)
-    feeds: Sequence[Feed] = field(default=(), kw_only=True)
+    feeds: Sequence[Feed[Any]] = field(default=(), kw_only=True)
     background: Sequence[Background] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:

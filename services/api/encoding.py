@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
+
+from cachetools import LRUCache
 
 from dualcast.catalogue import MEDIAN
 from dualcast.curves.fields import Rows
@@ -17,6 +18,9 @@ from dualcast.curves.frames import point_columns
 from dualcast.curves.json_object import curve_members, point_members
 from dualcast.curves.quantiles import union_of_levels
 from services.http.formats import Format, table_body, to_json
+
+# With its record a curve takes about 15 kB.
+_MOST_ENCODED = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ class EncodedCurve:
     """The response bodies of one curve. Each is made at its first use and kept."""
 
     def __init__(self, forecast: Forecast) -> None:
-        self._forecast = forecast
+        self.forecast = forecast
         self._bodies: dict[Shape, bytes] = {}
 
     @cached_property
@@ -48,9 +52,9 @@ class EncodedCurve:
         found = self._bodies.get(shape)
         if found is not None:
             return found
-        if shape.points is not None and shape.points >= len(self._forecast.points):
+        if shape.points is not None and shape.points >= len(self.forecast.points):
             return self.body(replace(shape, points=None))
-        return self._bodies.setdefault(shape, _encode(cut(self._forecast, shape), shape.format))
+        return self._bodies.setdefault(shape, _encode(cut(self.forecast, shape), shape.format))
 
 
 class HasForecast(Protocol):
@@ -62,10 +66,10 @@ class HasForecast(Protocol):
 
 
 class EncodedCurves:
-    """The encoded form of each curve in memory. An entry is dropped with its curve."""
+    """The encoded forms of the curves that were requested last."""
 
     def __init__(self) -> None:
-        self._encoded: WeakKeyDictionary[HasForecast, EncodedCurve] = WeakKeyDictionary()
+        self._encoded: LRUCache[HasForecast, EncodedCurve] = LRUCache(_MOST_ENCODED)
 
     def of(self, curve: HasForecast) -> EncodedCurve:
         """The encoded form of a curve, which all requests for it share."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from dualcast.catalogue import UseCase, path_identifier
 from dualcast.timegrid import Clock
@@ -32,7 +33,7 @@ def use_case_status(use_case: UseCase) -> UseCaseStatus:
     )
 
 
-def feed_status(feeds: Sequence[Feed]) -> list[FeedStatus]:
+def feed_status(feeds: Sequence[Feed[Any]]) -> list[FeedStatus]:
     """The state and the record counts of each feed."""
     return [
         FeedStatus(topic=f.topic, state=f.state, records=f.records, undecodable=f.undecodable, refused=f.refused)

@@ -1,109 +1,105 @@
-"""Curves in memory: every issue for the delivery days of weeks, and two weeks of intraday curves as numbers.
+"""Published curves in memory, as arrays: every issue of the last weeks, and the intraday curves of up to two weeks.
 
-The first level of three, and the only one that new curves come to by themselves: it is as old as its feed.
+Older curves are read by ``archive``. New curves arrive here by the feeds.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from threading import Lock
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from dualcast.catalogue import Path_, UseCase
-from dualcast.curves.forecast import Forecast, Point
-from dualcast.timegrid import from_micros, local_date, micros
+from dualcast.curves.forecast import Forecast
+from dualcast.timegrid import DAY, local_date
+from services.book.tracks import Track, TrackMaker
 
 _KEPT_DAYS = 40
-# A day's curve is made once, and again where an input came late or an operator asks for it.
+# A day's curve is made once, and again where an input came late or an operator requests it.
 _KEPT_ISSUES = 8
-_KEPT_SPAN = timedelta(days=14)
 # Of the kept days the last are tomorrow and those that a longer curve adds.
-_COVERED = {"day-ahead": timedelta(days=35), "intraday": _KEPT_SPAN}
+_COVERED_DAY_AHEAD = timedelta(days=35)
+_LONGEST_INTRADAY, _SHORTEST_INTRADAY = timedelta(days=14), timedelta(hours=12)
+# What a curve takes besides its values, measured.
+_TRACK_BYTES = 400
 
 
-@dataclass(frozen=True, slots=True)
-class Track:
-    """A curve as numbers: microseconds (n,), values (n, quantiles); ``head`` is all that it says besides."""
-
-    head: Forecast
-    times: NDArray[np.int64]
-    values: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, forecast: Forecast) -> Track:
-        """The numbers of a curve. Raises ValueError where it has no points or they are ragged."""
-        if not forecast.points:
-            raise ValueError("a curve without points")
-        times = np.array([micros(p.valid_time) for p in forecast.points], dtype=np.int64)
-        values = np.array([p.values for p in forecast.points], dtype=np.float64)
-        if values.shape != (len(times), len(forecast.quantile_levels)):
-            raise ValueError("a curve needs one value for each quantile level")
-        return cls(replace(forecast, points=[]), times, values)
-
-    @property
-    def issued_at(self) -> datetime:
-        """When the curve was made."""
-        return self.head.issued_at
-
-    @property
-    def levels(self) -> tuple[float, ...]:
-        """The quantile levels, rising."""
-        return tuple(self.head.quantile_levels)
-
-    def forecast(self) -> Forecast:
-        """The curve again."""
-        points = zip(self.times.tolist(), self.values.tolist(), strict=True)
-        return replace(self.head, points=[Point(from_micros(time), values) for time, values in points])
-
-
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class StoredCurve:
     """A curve in memory; ``delivery_day`` is the local day of its first interval. Equal only to itself."""
 
     delivery_day: date
-    forecast: Forecast
     track: Track
+
+    @property
+    def issued_at(self) -> datetime:
+        """When the curve was made."""
+        return self.track.issued_at
+
+    @property
+    def head(self) -> Forecast:
+        """The curve without its points."""
+        return self.track.head
+
+    @property
+    def forecast(self) -> Forecast:
+        """The whole curve as a record, made at each call."""
+        return self.track.forecast()
 
 
 @dataclass
-class _Shelf:
-    """``days`` holds every issue of a day, oldest first."""
+class _EntityCurves:
+    """``days`` holds every issue of a day, ``intraday`` those of the intraday path, both oldest first."""
 
     days: dict[date, list[StoredCurve]] = field(default_factory=dict)
     newest: StoredCurve | None = None
-    tracks: list[Track] = field(default_factory=list)
+    intraday: list[Track] = field(default_factory=list)
+
+
+def intraday_span(use_cases: Iterable[UseCase], most_bytes: int) -> timedelta:
+    """How long intraday curves can be kept in so many bytes: at most two weeks, at least half a day."""
+    daily = 0.0
+    for use_case in use_cases:
+        part = use_case.intraday
+        if part is not None:
+            size = part.horizons * len(part.quantiles) * 8 + _TRACK_BYTES
+            daily += len(use_case.entities) * (DAY / part.resolution) * size
+    span = DAY * (most_bytes / daily) if daily else _LONGEST_INTRADAY
+    return min(max(span, _SHORTEST_INTRADAY), _LONGEST_INTRADAY)
 
 
 class CurveBook:
-    """What was published, by use case and entity. Safe to share between threads."""
+    """Published curves by use case and entity. Safe to share between threads.
 
-    def __init__(self, catalogue: Mapping[str, UseCase]) -> None:
+    ``intraday_span`` is how long intraday curves are kept (see the function of this name).
+    """
+
+    def __init__(self, catalogue: Mapping[str, UseCase], intraday_span: timedelta = _LONGEST_INTRADAY) -> None:
         self._catalogue = catalogue
-        self._shelves: dict[tuple[str, str], _Shelf] = {}
+        self._intraday_span = intraday_span
+        self._entities: dict[tuple[str, str], _EntityCurves] = {}
+        self._maker = TrackMaker()
         self._lock = Lock()
         self._listeners: list[Callable[[StoredCurve], None]] = []
         self.version = 0
 
     def add_record(self, record: dict[str, Any]) -> None:
-        """Take a record of a forecast topic. Raises LookupError or ValueError where it fits no use case."""
+        """Store a record of a forecast topic. Raises LookupError or ValueError where it fits no use case."""
         self.add(Forecast.from_record(record))
 
     def add(self, forecast: Forecast, *, only_newer: bool = False) -> None:
-        """Take a curve. Of equal issues the later to arrive wins, unless ``only_newer``.
+        """Store a curve. Of equal issues the later to arrive is kept, or with ``only_newer`` the one that is stored.
 
-        Listeners hear of it, where it is not an intraday curve that a newer one has replaced already.
+        Listeners are called with it, unless it is an intraday curve older than the newest.
         Raises LookupError or ValueError as above.
         """
         zone = self._catalogue[forecast.use_case].entity(forecast.entity_id).time_zone
-        track = Track.of(forecast)
-        stored = StoredCurve(local_date(forecast.points[0].valid_time, zone), forecast, track)
         with self._lock:
+            track = self._maker.make(forecast)
+            stored = StoredCurve(local_date(forecast.points[0].valid_time, zone), track)
             is_news = (
                 self._add_intraday(stored, only_newer=only_newer)
                 if forecast.path == "intraday"
@@ -115,7 +111,7 @@ class CurveBook:
                 listener(stored)
 
     def listen(self, listener: Callable[[StoredCurve], None]) -> Callable[[], None]:
-        """Call ``listener`` with every curve that is taken, in the feed's thread; returns what ends that."""
+        """Call ``listener`` with every new curve, in the feed's thread; the function that is returned ends this."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
@@ -123,11 +119,11 @@ class CurveBook:
         self, use_case: str, entity_id: str, delivery_day: date, as_of: datetime | None = None
     ) -> StoredCurve | None:
         """The newest curve that holds a delivery day; of those issued by ``as_of``, where that is given."""
-        shelf = self._shelves.get((use_case, entity_id))
-        if shelf is None:
+        held = self._entities.get((use_case, entity_id))
+        if held is None:
             return None
         for back in range(self._catalogue[use_case].day_ahead.days):
-            found = _issued_by(shelf.days.get(delivery_day - timedelta(days=back), []), as_of)
+            found = _issued_by(held.days.get(delivery_day - timedelta(days=back), []), as_of)
             if found is not None:
                 return found
         return None
@@ -135,84 +131,83 @@ class CurveBook:
     def days(self, use_case: str, entity_id: str, as_of: datetime | None = None) -> list[StoredCurve]:
         """The newest day-ahead curve of each stored day, of those issued by ``as_of``, by delivery day."""
         with self._lock:
-            shelf = self._shelves.get((use_case, entity_id))
-            newest = [_issued_by(shelf.days[day], as_of) for day in sorted(shelf.days)] if shelf else []
+            held = self._entities.get((use_case, entity_id))
+            newest = [_issued_by(held.days[day], as_of) for day in sorted(held.days)] if held else []
         return [curve for curve in newest if curve is not None]
 
-    @staticmethod
-    def covered_since(path: Path_, now: datetime) -> datetime:
-        """From when on every issue of a path is here, once the feeds have caught up."""
-        return now - _COVERED[path]
+    def covered_since(self, path: Path_, now: datetime) -> datetime:
+        """The moment from which on every issue of a path is in memory, once the feeds have caught up."""
+        return now - (self._intraday_span if path == "intraday" else _COVERED_DAY_AHEAD)
 
     def issues(self, use_case: str, entity_id: str, path: Path_) -> list[Track]:
         """Every stored issue of a path, by time of issue."""
         if path == "intraday":
             return self.intraday_tracks(use_case, entity_id)
         with self._lock:
-            shelf = self._shelves.get((use_case, entity_id))
-            found = [curve.track for issues in shelf.days.values() for curve in issues] if shelf else []
+            held = self._entities.get((use_case, entity_id))
+            found = [curve.track for issues in held.days.values() for curve in issues] if held else []
         return sorted(found, key=lambda track: track.issued_at)
 
     def intraday(self, use_case: str, entity_id: str) -> StoredCurve | None:
         """The newest intraday curve that was published."""
-        shelf = self._shelves.get((use_case, entity_id))
-        return shelf.newest if shelf else None
+        held = self._entities.get((use_case, entity_id))
+        return held.newest if held else None
 
     def intraday_as_of(self, use_case: str, entity_id: str, as_of: datetime) -> Forecast | None:
-        """The newest intraday curve that was issued by a moment of the last two weeks."""
+        """The newest intraday curve in memory that was issued by a moment."""
         known = [track for track in self.intraday_tracks(use_case, entity_id) if track.issued_at <= as_of]
         return known[-1].forecast() if known else None
 
     def intraday_tracks(self, use_case: str, entity_id: str) -> list[Track]:
-        """The intraday curves of the last two weeks, by time of issue."""
+        """The intraday curves in memory, by time of issue."""
         with self._lock:
-            shelf = self._shelves.get((use_case, entity_id))
-            return list(shelf.tracks) if shelf else []
+            held = self._entities.get((use_case, entity_id))
+            return list(held.intraday) if held else []
 
     def has_day_ahead(self) -> bool:
         """Whether there is any day-ahead curve."""
         with self._lock:
-            return any(shelf.days for shelf in self._shelves.values())
+            return any(held.days for held in self._entities.values())
 
     def _add_day_ahead(self, stored: StoredCurve, *, only_newer: bool) -> bool:
-        days = self._shelf(stored.forecast).days
+        days = self._curves_of(stored.track).days
         issues = days.setdefault(stored.delivery_day, [])
-        same = [i for i, held in enumerate(issues) if held.forecast.issued_at == stored.forecast.issued_at]
+        same = [i for i, held in enumerate(issues) if held.issued_at == stored.issued_at]
         if same and only_newer:
             return False
         for i in same:
             del issues[i]
-        insort(issues, stored, key=lambda curve: curve.forecast.issued_at)
+        insort(issues, stored, key=_issued_at)
         del issues[:-_KEPT_ISSUES]
         while len(days) > _KEPT_DAYS:
             del days[min(days)]
         return True
 
     def _add_intraday(self, stored: StoredCurve, *, only_newer: bool) -> bool:
-        shelf, issued_at = self._shelf(stored.forecast), stored.forecast.issued_at
-        tracks, place = shelf.tracks, bisect_left(shelf.tracks, issued_at, key=_issued_at)
+        held, issued_at = self._curves_of(stored.track), stored.issued_at
+        tracks, place = held.intraday, bisect_left(held.intraday, issued_at, key=_issued_at)
         if place < len(tracks) and tracks[place].issued_at == issued_at:
             if only_newer:
                 return False
             tracks[place] = stored.track
         else:
             tracks.insert(place, stored.track)
-        del tracks[: bisect_left(tracks, tracks[-1].issued_at - _KEPT_SPAN, key=_issued_at)]
-        if shelf.newest is not None and issued_at < shelf.newest.forecast.issued_at:
+        del tracks[: bisect_left(tracks, tracks[-1].issued_at - self._intraday_span, key=_issued_at)]
+        if held.newest is not None and issued_at < held.newest.issued_at:
             return False
-        shelf.newest = stored
+        held.newest = stored
         return True
 
-    def _shelf(self, forecast: Forecast) -> _Shelf:
-        return self._shelves.setdefault((forecast.use_case, forecast.entity_id), _Shelf())
+    def _curves_of(self, track: Track) -> _EntityCurves:
+        return self._entities.setdefault((track.shared.use_case, track.shared.entity_id), _EntityCurves())
 
 
-def _issued_at(track: Track) -> datetime:
-    return track.issued_at
+def _issued_at(curve: Track | StoredCurve) -> datetime:
+    return curve.issued_at
 
 
 def _issued_by(issues: list[StoredCurve], as_of: datetime | None) -> StoredCurve | None:
-    """The newest of the issues of a day, oldest first, that was there at a moment."""
+    """The newest of the issues of a day, oldest first, that was issued by a moment."""
     if as_of is None:
         return issues[-1] if issues else None
-    return next((curve for curve in reversed(issues) if curve.forecast.issued_at <= as_of), None)
+    return next((curve for curve in reversed(issues) if curve.issued_at <= as_of), None)

@@ -1,10 +1,10 @@
-"""Feeds: a background thread for each topic that passes its records to a handler and reconnects after outages."""
+"""Feeds: a background thread for each topic that passes its messages to a handler and reconnects after outages."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import Any, Literal, Protocol, Self
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
 import structlog
 from opentelemetry import metrics
@@ -13,12 +13,17 @@ from dualcast.adapters.kafka.connection import UnreachableError
 from services.background import Worker
 
 _RETRY_SECONDS = 1.0
+_POLL_SECONDS = 0.25
+# A message of a backfill holds thousands of observations: so many at once are some tens of megabytes.
+_MOST_MESSAGES = 100
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 _log = structlog.get_logger(__name__)
 State = Literal["connecting", "reading", "following", "unreachable"]
 
 
-class Reader(Protocol):
-    """Records of one topic: the port that ``forecast_store.TopicReader`` fills."""
+class Reader(Protocol[T_co]):
+    """Decoded messages of one topic: the port that ``adapters.kafka.readers.TopicReader`` fills."""
 
     undecodable: int
 
@@ -32,14 +37,17 @@ class Reader(Protocol):
     def caught_up(self) -> bool:
         """Whether all that was there at the start has been read."""
 
-    def poll(self, timeout: float, most: int = 500) -> list[dict[str, Any]]:
-        """What came. Raises UnreachableError."""
+    def poll(self, timeout: float, most: int = 500) -> Sequence[T_co]:
+        """The messages that arrived, in order. Raises UnreachableError."""
 
 
-class Feed:
-    """Hands every record of a topic to a handler; reconnects where broker or registry were away."""
+class Feed(Generic[T]):
+    """Passes the messages of a topic to a handler; reconnects when broker or registry was unavailable.
 
-    def __init__(self, topic: str, reader: Reader, handle: Callable[[dict[str, Any]], None]) -> None:
+    The handler takes all messages of a poll and returns how many it refused (see ``one_by_one``, ``together``).
+    """
+
+    def __init__(self, topic: str, reader: Reader[T], handle: Callable[[Sequence[T]], int]) -> None:
         self.topic = topic
         self.state: State = "connecting"
         self.records = 0
@@ -53,19 +61,19 @@ class Feed:
 
     @property
     def undecodable(self) -> int:
-        """Messages that were no Avro of a registered schema."""
+        """How many messages were not Avro of a registered schema."""
         return self._reader.undecodable
 
     def start(self) -> None:
-        """Begin to follow."""
+        """Start the thread that follows the topic."""
         self._worker.start()
 
     def stop(self) -> None:
-        """Stop following."""
+        """Stop the thread."""
         self._worker.stop()
 
     def run(self, stop: threading.Event) -> None:
-        """Follow until told to stop."""
+        """Follow the topic until ``stop`` is set."""
         while not stop.is_set():
             try:
                 with self._reader as reader:
@@ -76,23 +84,51 @@ class Feed:
                 self.state = "unreachable"
                 stop.wait(_RETRY_SECONDS)
 
-    def _follow(self, reader: Reader, stop: threading.Event) -> None:
+    def _follow(self, reader: Reader[T], stop: threading.Event) -> None:
         self.state = "reading"
         while not stop.is_set():
-            for record in reader.poll(0.25):
-                self._take(record)
+            messages = reader.poll(_POLL_SECONDS, _MOST_MESSAGES)
+            if messages:
+                self._take(messages)
             if self.state == "reading" and reader.caught_up:
                 self.state = "following"
                 _log.info("feed caught up", topic=self.topic, records=self.records, undecodable=reader.undecodable)
 
-    def _take(self, record: dict[str, Any]) -> None:
-        """One record; one that makes no sense is counted, and the stream goes on."""
-        try:
-            self._handle(record)
-        except (ValueError, LookupError, TypeError, ArithmeticError) as error:
-            self.refused += 1
-            self._counter.add(1, {"topic": self.topic, "outcome": "refused"})
-            _log.warning("record refused", topic=self.topic, error=repr(error)[:200])
-        else:
-            self.records += 1
-            self._counter.add(1, {"topic": self.topic, "outcome": "taken"})
+    def _take(self, messages: Sequence[T]) -> None:
+        refused = self._handle(messages)
+        self.refused += refused
+        self.records += len(messages) - refused
+        for outcome, count in (("refused", refused), ("taken", len(messages) - refused)):
+            if count:
+                self._counter.add(count, {"topic": self.topic, "outcome": outcome})
+
+
+def caught_up(feeds: Iterable[Feed[Any]]) -> bool:
+    """Whether every feed has read what was on its topic at the start."""
+    return all(feed.state == "following" for feed in feeds)
+
+
+def together(take: Callable[[Sequence[T]], None]) -> Callable[[Sequence[T]], int]:
+    """A handler that passes the messages of a poll on together; none is refused."""
+
+    def handle(messages: Sequence[T]) -> int:
+        take(messages)
+        return 0
+
+    return handle
+
+
+def one_by_one(take: Callable[[T], None]) -> Callable[[Sequence[T]], int]:
+    """A handler that passes each message on alone; a message that ``take`` raises an error for is refused."""
+
+    def handle(messages: Sequence[T]) -> int:
+        refused = 0
+        for message in messages:
+            try:
+                take(message)
+            except (ValueError, LookupError, TypeError, ArithmeticError) as error:
+                refused += 1
+                _log.warning("record refused", error=repr(error)[:200])
+        return refused
+
+    return handle

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from dualcast.arrays import Floats
 from dualcast.catalogue import Path_, UseCase
 from dualcast.metrics import coverage, mae, mape
+from dualcast.observations.columns import MICRO
 from dualcast.timegrid import floor, micros
-from services.book.curves import CurveBook, Track
-from services.book.series import SeriesBook, micros_of
+from services.book.curves import CurveBook
+from services.book.series import SeriesBook
+from services.book.tracks import Track
 
 # The reference is compared where it is known for nearly all of the intervals, or not at all.
 _COMPARABLE = 0.95
@@ -88,7 +90,7 @@ class Scores:
             return {}
         origins = [micros(floor(t.issued_at, resolution)) for t in tracks]
         steps = np.concatenate(
-            [(t.times - origin) // micros_of(resolution) + 1 for t, origin in zip(tracks, origins, strict=True)]
+            [(t.times - origin) // (resolution // MICRO) + 1 for t, origin in zip(tracks, origins, strict=True)]
         )
         found = ((step * resolution, _errors(pairs, steps == step)) for step in horizon_steps(use_case))
         return {horizon: errors for horizon, errors in found if errors is not None}

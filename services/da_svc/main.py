@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
 
@@ -16,13 +18,16 @@ from services.access.control import Access
 from services.api import application
 from services.api.answers import age_seconds
 from services.book.archive import levels_of
-from services.book.curves import CurveBook
-from services.book.feeds import Feed
+from services.book.curves import CurveBook, intraday_span
+from services.book.feeds import Feed, one_by_one, together
 from services.book.series import SeriesBook
 from services.book.warming import warming
 from services.circuits import Circuits
 from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
+
+# Older intraday curves are read from the archive.
+_INTRADAY_BYTES = 192 * 2**20
 
 
 def run() -> None:
@@ -38,15 +43,14 @@ def dependencies(settings: Settings) -> DayAheadDeps:
     """Books fed by the topics and, for the time when Kafka is away, by the store."""
     catalogue = load_catalogue(settings.use_cases)
     circuits, store = Circuits(), open_store(settings)
-    curves, series = CurveBook(catalogue), SeriesBook(catalogue, settings.clock)
-    feeds = [
-        Feed(topic, TopicReader(settings, topic, Decoder.record), handle)
-        for topic, handle in (
-            (Topic.FORECASTS_DAY_AHEAD, curves.add_record),
-            (Topic.FORECASTS_INTRADAY, curves.add_record),
-            (Topic.OBSERVATIONS, series.add_record),
-        )
+    span = intraday_span(catalogue.values(), _INTRADAY_BYTES)
+    curves, series = CurveBook(catalogue, span), SeriesBook(catalogue, settings.clock)
+    feeds: list[Feed[Any]] = [
+        Feed(topic, TopicReader[dict[str, Any]](settings, topic, Decoder.record), one_by_one(curves.add_record))
+        for topic in (Topic.FORECASTS_DAY_AHEAD, Topic.FORECASTS_INTRADAY)
     ]
+    observations = TopicReader(settings, Topic.OBSERVATIONS, Decoder.columns)
+    feeds.append(Feed(Topic.OBSERVATIONS, observations, together(series.add)))
     return DayAheadDeps(
         settings=settings,
         catalogue=catalogue,
@@ -66,7 +70,7 @@ def _measure(deps: DayAheadDeps) -> None:
     def ages(_: CallbackOptions) -> list[Observation]:
         now = deps.clock.now()
         return [
-            Observation(age_seconds(days[-1].forecast.issued_at, now), {"use_case": name, "entity_id": entity.id})
+            Observation(age_seconds(days[-1].issued_at, now), {"use_case": name, "entity_id": entity.id})
             for name, use_case in deps.catalogue.items()
             for entity in use_case.entities
             if (days := deps.curves.days(name, entity.id))

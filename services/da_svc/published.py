@@ -56,14 +56,14 @@ def published_day_ahead(
 ) -> Answered:
     """The curve of a delivery day, or the newest. Raises as ``select``."""
     selected = select(curves, use_case, entity, deps.clock, delivery_date, as_of)
-    curve, forecast = selected.curve, selected.curve.forecast
+    curve, encoded = selected.curve, deps.encoded.of(selected.curve)
+    forecast = encoded.forecast
     note_answer(forecast)
     fields = {
         "delivery_date": curve.delivery_day,
         "stale": selected.stale,
         "fallback": selected.fallback or fallback_of(forecast.degraded_reasons),
     }
-    encoded = deps.encoded.of(curve)
     tag = f"{encoded.tag}{'s' if selected.stale else ''}"
     return Answered(forecast, encoded, tag, fields, selected.next_at)
 

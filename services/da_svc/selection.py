@@ -79,12 +79,12 @@ def _next(use_case: UseCase, entity: Entity, curve: StoredCurve) -> datetime:
 def _newest(curves: CurveBook, use_case: UseCase, entity: Entity, clock: Clock) -> Selected:
     days = curves.days(use_case.use_case, entity.id)
     now = clock.now()
-    known = [curve for curve in days if curve.forecast.issued_at <= now] or days
+    known = [curve for curve in days if curve.issued_at <= now] or days
     if not known:
         raise ProblemError(503, "no-forecast", f"no day-ahead curve of {entity.id} is stored", {"Retry-After": "5"})
     curve = known[-1]
     # a replay may hold curves of its own future
-    next_at = min([_next(use_case, entity, curve), *(c.forecast.issued_at for c in days if c.forecast.issued_at > now)])
+    next_at = min([_next(use_case, entity, curve), *(c.issued_at for c in days if c.issued_at > now)])
     if not is_stale(use_case, entity, clock, curve.delivery_day):
         return Selected(curve, stale=False, fallback=None, next_at=next_at)
     if LAST_STORED not in use_case.day_ahead.fallbacks:

@@ -50,7 +50,7 @@ def _entity(deps: DayAheadDeps, use_case: UseCase, entity: Entity) -> EntityStat
         newest_actual_at=newest,
         actual_age_seconds=None if newest is None else age_seconds(newest, deps.clock.now()),
         day_ahead=_days(deps, use_case, entity),
-        intraday=None if intraday is None else CurveState(**_state(deps, intraday.forecast)),
+        intraday=None if intraday is None else CurveState(**_state(deps, intraday.head)),
         errors=_errors(deps.scores.errors(use_case, entity.id)),
     )
 
@@ -61,7 +61,7 @@ def _days(deps: DayAheadDeps, use_case: UseCase, entity: Entity) -> list[DayAhea
     for curve in curves:
         # only the newest curve can be the one that a newer one should have replaced
         stale = curve is curves[-1] and is_stale(use_case, entity, deps.clock, curve.delivery_day)
-        state = _state(deps, curve.forecast)
+        state = _state(deps, curve.head)
         state["fallback"] = LAST_STORED if stale else state["fallback"]
         states.append(DayAheadState(delivery_date=curve.delivery_day, stale=stale, **state))
     return states

@@ -207,11 +207,12 @@ class IntradayForecaster:
         use_case = question.ask.use_case
         stored = self._curves.intraday(use_case.use_case, question.ask.entity.id)
         first = floor(question.issued_at, use_case.part("intraday").resolution)
-        ahead = [p for p in stored.forecast.points if p.valid_time >= first] if stored is not None else []
-        if stored is None or not ahead:
+        forecast = None if stored is None else stored.forecast
+        ahead = [p for p in forecast.points if p.valid_time >= first] if forecast is not None else []
+        if forecast is None or not ahead:
             question.why.append("no stored curve reaches the coming interval")
             return None
-        return replace(stored.forecast, points=ahead)
+        return replace(forecast, points=ahead)
 
     def _take(self, question: _Question, step: str, forecast: Forecast) -> None:
         """Answer a question with a curve that names why it is degraded and which fallback it is."""

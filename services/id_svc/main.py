@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dualcast import telemetry
 from dualcast.adapters.kafka.readers import TopicReader
 from dualcast.adapters.kafka.wire.decoder import Decoder
@@ -13,8 +15,8 @@ from models.prediction.intraday import prove_intraday
 from services.access.control import Access
 from services.api import application
 from services.book.archive import levels_of
-from services.book.curves import CurveBook
-from services.book.feeds import Feed
+from services.book.curves import CurveBook, intraday_span
+from services.book.feeds import Feed, one_by_one, together
 from services.book.series import SeriesBook
 from services.book.warming import warming
 from services.circuits import Circuits
@@ -30,6 +32,8 @@ from services.id_svc.publisher import Publisher
 
 # Enough to know each entity's last day: what the fallbacks need.
 _MESSAGES_BACK = 2_000
+# Older intraday curves are read from the archive; the fallbacks need the newest alone.
+_INTRADAY_BYTES = 48 * 2**20
 
 
 def run() -> None:
@@ -43,7 +47,8 @@ def dependencies(settings: Settings) -> IntradayDeps:
     """Models from MLflow, their intervals from the lake, rows from Redis and Kafka, and books for the fallbacks."""
     catalogue = {n: u for n, u in load_catalogue(settings.use_cases).items() if "intraday" in u.paths}
     circuits, store = Circuits(), open_store(settings)
-    curves, series = CurveBook(catalogue), SeriesBook(catalogue, settings.clock)
+    span = intraday_span(catalogue.values(), _INTRADAY_BYTES)
+    curves, series = CurveBook(catalogue, span), SeriesBook(catalogue, settings.clock)
     model_cache = ModelCache(MlflowModels(settings, circuits), catalogue, prove_intraday)
     features = {name: RedisFeatures(settings, name, circuits) for name in catalogue}
     ages, log, intervals = (
@@ -54,14 +59,16 @@ def dependencies(settings: Settings) -> IntradayDeps:
     forecaster = IntradayForecaster(features, model_cache, intervals.curves, curves, series, settings.clock, ages, log)
     arrivals, outbox = KafkaArrivals(settings), KafkaOutbox(settings)
     publisher = Publisher(arrivals, outbox, forecaster, model_cache, catalogue, settings.clock)
-    feeds = [
-        Feed(topic, TopicReader(settings, topic, Decoder.record, tail=_MESSAGES_BACK), handle)
-        for topic, handle in (
-            (Topic.FORECASTS_DAY_AHEAD, curves.add_record),
-            (Topic.FORECASTS_INTRADAY, curves.add_record),
-            (Topic.OBSERVATIONS, series.add_record),
+    feeds: list[Feed[Any]] = [
+        Feed(
+            topic,
+            TopicReader[dict[str, Any]](settings, topic, Decoder.record, tail=_MESSAGES_BACK),
+            one_by_one(curves.add_record),
         )
+        for topic in (Topic.FORECASTS_DAY_AHEAD, Topic.FORECASTS_INTRADAY)
     ]
+    observations = TopicReader(settings, Topic.OBSERVATIONS, Decoder.columns, tail=_MESSAGES_BACK)
+    feeds.append(Feed(Topic.OBSERVATIONS, observations, together(series.add)))
     return IntradayDeps(
         settings=settings,
         catalogue=catalogue,
@@ -74,5 +81,12 @@ def dependencies(settings: Settings) -> IntradayDeps:
         circuits=circuits,
         archive_levels=levels_of(settings.redis, store, settings.names),
         feeds=feeds,
-        background=[intervals, *feeds, model_cache, publisher, log, warming(store, catalogue, curves, settings.clock)],
+        background=[
+            intervals,
+            *feeds,
+            model_cache,
+            publisher,
+            log,
+            warming(store, catalogue, curves, settings.clock),
+        ],
     )

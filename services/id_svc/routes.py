@@ -104,6 +104,6 @@ def _entity_status(deps: IntradayDeps, use_case: UseCase, entity: Entity) -> Int
         return IntradayEntityStatus(entity_id=entity.id, published_until=None, input_age_seconds=None)
     return IntradayEntityStatus(
         entity_id=entity.id,
-        published_until=newest.forecast.issued_at,
-        input_age_seconds=age_seconds(newest.forecast.newest_input_at, deps.clock.now()),
+        published_until=newest.issued_at,
+        input_age_seconds=age_seconds(newest.track.newest_input_at, deps.clock.now()),
     )

@@ -25,7 +25,7 @@ def shifted_day_ahead(
     curves: CurveBook, series: SeriesBook, use_case: UseCase, entity: Entity, issued_at: datetime
 ) -> Forecast | None:
     """An intraday curve from the day-ahead ones; None where they do not cover the next interval."""
-    stored = [c for c in curves.days(use_case.use_case, entity.id) if c.forecast.issued_at <= issued_at]
+    stored = [c for c in curves.days(use_case.use_case, entity.id) if c.issued_at <= issued_at]
     if not stored:
         return None
     part = use_case.part("intraday")
@@ -39,7 +39,7 @@ def shifted_day_ahead(
     values = shifted(use_case, day_ahead, times, recent, actual)
     if not len(values):
         return None
-    newest = stored[-1].forecast
+    newest = stored[-1].head
     reasons = [r for r in newest.degraded_reasons if not r.startswith(MISSING_QUANTILE)]
     return Forecast(
         use_case=use_case.use_case,

@@ -71,15 +71,16 @@ class Subscription:
     def _on_curve(self, stored: StoredCurve) -> None:
         """Called in the thread of the feed."""
         use_case, path, entity_ids = self._wanted
-        forecast = stored.forecast
+        forecast = stored.track.shared
         if (forecast.use_case, forecast.path) == (use_case, path) and forecast.entity_id in entity_ids:
             with suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(self._put, stored)
 
     def _put(self, stored: StoredCurve) -> None:
-        held = self._pending.get(stored.forecast.entity_id)
-        if held is None or held.forecast.issued_at <= stored.forecast.issued_at:
-            self._pending[stored.forecast.entity_id] = stored
+        entity_id = stored.track.shared.entity_id
+        held = self._pending.get(entity_id)
+        if held is None or held.issued_at <= stored.issued_at:
+            self._pending[entity_id] = stored
         self._arrived.set()
 
 
@@ -109,7 +110,7 @@ async def events(
     with subscription.open(deps.curves), suppress(ProblemError):
         while True:
             stored = await subscription.next()
-            forecast = stored.forecast
+            forecast = stored.head
             await check_again(request, forecast.use_case, forecast.entity_id)
             yield ServerSentEvent(
                 raw_data=_body(deps, stored).decode(),
@@ -146,7 +147,7 @@ async def _send(socket: WebSocket, deps: ServiceDeps, subscription: Subscription
         while True:
             stored = await subscription.next()
             try:
-                await check_again(socket, stored.forecast.use_case, stored.forecast.entity_id)
+                await check_again(socket, stored.track.shared.use_case, stored.track.shared.entity_id)
             except ProblemError as error:
                 await _refuse(socket, error)
                 return
@@ -158,5 +159,5 @@ async def _refuse(socket: WebSocket, error: ProblemError) -> None:
 
 
 def _body(deps: ServiceDeps, stored: StoredCurve) -> bytes:
-    fallback = fallback_of(stored.forecast.degraded_reasons)
+    fallback = fallback_of(stored.track.shared.degraded_reasons)
     return with_fields(deps.encoded.of(stored).body(WHOLE), {"fallback": fallback})

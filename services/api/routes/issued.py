@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from dualcast.catalogue import Entity, Path_, UseCase
 from dualcast.curves.forecast import Forecast
+from dualcast.observations.columns import MICRO
 from dualcast.timegrid import from_micros, micros
 from services.api.answers import LIST_RESPONSES, list_headers
 from services.api.deps import Deps, ServiceDeps
@@ -21,8 +22,7 @@ from services.api.lookup import find
 from services.api.params import Accept, EntityId, FormQuery, PageQuery, PathName, WindowQuery
 from services.api.schemas.curves import IssuedForecasts
 from services.book.archive import Issues
-from services.book.curves import Track
-from services.book.series import micros_of
+from services.book.tracks import Track
 from services.http.formats import MEDIA_TYPES, table_body, to_json
 from services.http.problems import ProblemError, documented
 
@@ -129,9 +129,9 @@ def _days(start: int, end: int) -> Iterator[list[date]]:
 def _longest_reach(use_case: UseCase, path: Path_) -> int:
     """The longest time between the issue of a curve and one of its intervals, in microseconds."""
     if path == "day-ahead":
-        return micros_of(timedelta(days=use_case.day_ahead.days + 1))
+        return timedelta(days=use_case.day_ahead.days + 1) // MICRO
     part = use_case.part("intraday")
-    return micros_of(part.resolution * (part.horizons + 1))
+    return part.resolution * (part.horizons + 1) // MICRO
 
 
 def _within(forecast: Forecast, wanted: IssuedRequest) -> Forecast:

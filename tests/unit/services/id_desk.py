@@ -164,7 +164,7 @@ def desk_of(known: Mapping[str, UseCase], clock: Clock | None = None) -> Desk:
 def filled_desk() -> Desk:
     """Everything there, with a day of history and today's and tomorrow's day-ahead curves."""
     found = desk_of(world.catalogue())
-    found.series.add_record(world.observations(world.NOW - timedelta(days=1), world.NOW))
+    found.series.add([world.message(world.observations(world.NOW - timedelta(days=1), world.NOW))])
     for day in (date(2022, 5, 3), date(2022, 5, 4)):
         found.curves.add(world.day_ahead(day))
     return found

@@ -161,7 +161,7 @@ def test_a_correction_is_shown_and_garbage_is_not(deps: DayAheadDeps) -> None:
         world.observation("load", slot + timedelta(minutes=30), float("nan"), later),
         world.observation("load", slot + timedelta(minutes=30), 50.0, later, unit="GW"),
     ]
-    deps.series.add_record(ObservationBatch("DE", batch).to_record())
+    deps.series.add([world.message(ObservationBatch("DE", batch).to_record())])
     points = client_of(deps).get("/api/v1/history/DE").json()["points"]
     shown = {p["valid_time"]: p["actual"] for p in points}
     assert shown["2022-05-03T11:00:00Z"] == 51234.0

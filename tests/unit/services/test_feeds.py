@@ -11,7 +11,7 @@ import pytest
 
 from dualcast.adapters.kafka.connection import UnreachableError
 from services.background import Worker
-from services.book.feeds import Feed
+from services.book.feeds import Feed, one_by_one
 from tests import services_world as world
 
 
@@ -52,10 +52,12 @@ class FakeReader:
         return [self.records[self.place - 1]]
 
 
-def follow(reader: FakeReader, handle: Callable[[dict[str, Any]], None], monkeypatch: pytest.MonkeyPatch) -> Feed:
+def follow(
+    reader: FakeReader, take: Callable[[dict[str, Any]], None], monkeypatch: pytest.MonkeyPatch
+) -> Feed[dict[str, Any]]:
     """Follow until the end of the topic."""
     monkeypatch.setattr("services.book.feeds._RETRY_SECONDS", 0.01)
-    feed = Feed("forecasts", reader, handle)
+    feed = Feed("forecasts", reader, one_by_one(take))
     feed.start()
     assert reader.done.wait(5)
     feed.stop()
