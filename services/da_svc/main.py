@@ -19,12 +19,13 @@ from services.api import application
 from services.api.answers import age_seconds
 from services.book.archive import levels_of
 from services.book.curves import CurveBook, intraday_span
-from services.book.feeds import Feed, one_by_one, together
+from services.book.feeds import Feed, caught_up, one_by_one, together
 from services.book.series import SeriesBook
 from services.book.warming import warming
 from services.circuits import Circuits
 from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
+from services.heap import freezing
 
 # Older intraday curves are read from the archive.
 _INTRADAY_BYTES = 192 * 2**20
@@ -60,7 +61,7 @@ def dependencies(settings: Settings) -> DayAheadDeps:
         circuits=circuits,
         archive_levels=levels_of(settings.redis, store, settings.names),
         feeds=feeds,
-        background=[*feeds, warming(store, catalogue, curves, settings.clock)],
+        background=[*feeds, warming(store, catalogue, curves, settings.clock), freezing(lambda: caught_up(feeds))],
     )
 
 

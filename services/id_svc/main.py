@@ -16,10 +16,11 @@ from services.access.control import Access
 from services.api import application
 from services.book.archive import levels_of
 from services.book.curves import CurveBook, intraday_span
-from services.book.feeds import Feed, one_by_one, together
+from services.book.feeds import Feed, caught_up, one_by_one, together
 from services.book.series import SeriesBook
 from services.book.warming import warming
 from services.circuits import Circuits
+from services.heap import freezing
 from services.id_svc.adapters import KafkaArrivals, KafkaOutbox, MlflowModels, RedisFeatures
 from services.id_svc.app import build_app
 from services.id_svc.deps import IntradayDeps
@@ -69,6 +70,7 @@ def dependencies(settings: Settings) -> IntradayDeps:
     ]
     observations = TopicReader(settings, Topic.OBSERVATIONS, Decoder.columns, tail=_MESSAGES_BACK)
     feeds.append(Feed(Topic.OBSERVATIONS, observations, together(series.add)))
+    heap = freezing(lambda: caught_up(feeds) and model_cache.polled.is_set())
     return IntradayDeps(
         settings=settings,
         catalogue=catalogue,
@@ -88,5 +90,6 @@ def dependencies(settings: Settings) -> IntradayDeps:
             publisher,
             log,
             warming(store, catalogue, curves, settings.clock),
+            heap,
         ],
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 from datetime import timedelta
 
 import pytest
 
 from services.book.curves import CurveBook, intraday_span
 from services.book.tracks import TrackMaker
+from services.heap import freezing
 from tests import services_world as world
+from tests.waiting import until
 
 
 def test_a_curve_is_the_same_after_it_was_kept_as_arrays() -> None:
@@ -45,3 +48,18 @@ def test_older_intraday_curves_than_the_span_are_dropped() -> None:
     assert kept == [newest - quarters * timedelta(minutes=15) for quarters in range(8, -1, -1)]
     assert curves.covered_since("intraday", newest) == kept[0]
     assert curves.intraday_as_of("de_load", "DE", kept[0] - timedelta(seconds=1)) is None
+
+
+def test_the_heap_is_frozen_once_the_service_has_started() -> None:
+    started = False
+    before, threshold = gc.get_freeze_count(), gc.get_threshold()
+    worker = freezing(lambda: started)
+    worker.start()
+    started = True
+    try:
+        until(lambda: gc.get_threshold() != threshold, 5, every=0.02)
+        assert gc.get_freeze_count() > before
+    finally:
+        worker.stop()
+        gc.unfreeze()
+        gc.set_threshold(*threshold)
