@@ -166,6 +166,7 @@ class Assembler:
     def __init__(self, layout: Layout, entities: Iterable[Entity]) -> None:
         self._layout = layout
         self._calendars: dict[str, SlotCalendar] = {}
+        self._calendar_of_zone: dict[str, SlotCalendar] = {}
         self._codes = {entity: i for i, entity in enumerate(layout.entities)}
         self._level = np.isin(layout.features, layout.levels)
         for entity in entities:
@@ -174,7 +175,10 @@ class Assembler:
     def enter(self, entity: Entity) -> None:
         """Make the clock of an entity known, which may be younger than the model. Days need none."""
         if self._layout.step_seconds < _DAY_SECONDS and entity.id not in self._calendars:
-            self._calendars[entity.id] = SlotCalendar(entity, self._layout.step_seconds)
+            # only the local time is read, and a calendar has a table of 600 kB
+            if entity.time_zone not in self._calendar_of_zone:
+                self._calendar_of_zone[entity.time_zone] = SlotCalendar(entity, self._layout.step_seconds)
+            self._calendars[entity.id] = self._calendar_of_zone[entity.time_zone]
 
     def from_frame(self, frame: pd.DataFrame) -> ModelInputs:
         """From rows with entity_id, valid_time (UTC) and one column for each feature: floats, or arrays per target.
