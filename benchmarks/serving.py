@@ -89,7 +89,8 @@ def world(entities: int = 1, history: timedelta = timedelta(0)) -> Iterator[Worl
 
 
 def learned(use_case: UseCase) -> ForecastModel:
-    """The use case's intraday forecaster in its real size, trained on made-up rows."""
+    """The use case's intraday forecaster in its real size, trained on made-up rows of its first entity."""
+    use_case = use_case.model_copy(update={"entities": use_case.entities[:1]})
     rng = np.random.default_rng(1)
     part = use_case.part("intraday")
     times = pd.date_range("2023-01-01", periods=_ORIGINS, freq=part.resolution, tz="UTC").as_unit("us")
