@@ -1,4 +1,4 @@
-"""``dualcast decode``: a look at what lies on a topic, for tools that know no Avro."""
+"""``dualcast decode``: decodes messages of a topic for tools without Avro."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ app = typer.Typer()
 
 
 @app.command()
-def decode(topic: Annotated[Topic, typer.Argument(help="Where the messages come from")]) -> None:
-    """Turn messages on standard input, as kcat -f '%R%s' writes them, into lines of JSON."""
+def decode(topic: Annotated[Topic, typer.Argument(help="Topic of the messages")]) -> None:
+    """Decode messages from standard input, as written by kcat -f '%R%s', to lines of JSON."""
     from dualcast.adapters.kafka.wire.decoder import Decoder  # noqa: PLC0415 -- slow imports come after help texts
 
     decoder = Decoder(load_settings(), topic)
@@ -30,10 +30,10 @@ def decode(topic: Annotated[Topic, typer.Argument(help="Where the messages come 
 
 
 def framed(stream: BinaryIO) -> Iterator[bytes]:
-    """Values that follow their length in four bytes, high byte first. Raises ValueError where one is cut short."""
+    """Values that are prefixed by their length: four bytes, big endian. Raises ValueError where one is incomplete."""
     while head := stream.read(_LENGTH_BYTES):
         length = int.from_bytes(head, "big")
         value = stream.read(length) if len(head) == _LENGTH_BYTES else b""
         if len(head) < _LENGTH_BYTES or len(value) < length:
-            raise ValueError("the input ends within a message; is it written by kcat -f '%R%s'?")
+            raise ValueError("the input ends within a message; was it written by kcat -f '%R%s'?")
         yield value

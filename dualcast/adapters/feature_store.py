@@ -1,7 +1,7 @@
 """Feast: training rows from Gold (DuckDB), and the newest intraday row of each entity in Redis.
 
-Online rows go through the online store's own batch calls, which take a fraction of a millisecond where the
-FeatureStore's take tens, and need no registry; ``get_online_features`` reads the same rows.
+Online rows use the online store's batch calls, which take less than a millisecond and need no registry, while those of
+FeatureStore take tens of milliseconds; ``get_online_features`` reads the same rows.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from dualcast.timegrid import from_micros, micros
 _REGISTRY_AGE_SECONDS = 60
 _REDIS_TIMEOUT_SECONDS = 5
 _DUCKDB = {"type": "duckdb"}
-# For who reads and writes the online store alone: DuckDB takes half a second and 25 MB, this nothing.
+# Used where only the online store is needed: importing DuckDB takes half a second and 25 MB.
 _NEVER_ASKED = {"type": "remote", "host": "none"}
 _KEYS = ["entity_id", "valid_time", "event_timestamp"]
 
 
 class FeatureStoreError(RuntimeError):
-    """The feature store is not set up for what was asked; the text says what to run."""
+    """The feature store lacks a definition. The message names the command to run."""
 
 
 def repo_config(
@@ -45,7 +45,7 @@ def repo_config(
     redis_timeout_seconds: float = _REDIS_TIMEOUT_SECONDS,
     offline_store: Mapping[str, str] = _DUCKDB,
 ) -> RepoConfig:
-    """What ``feature_repo/feature_store.yaml`` says for the embedded stack, from the settings; a project a use case."""
+    """The configuration of ``feature_repo/feature_store.yaml`` from the settings, one project per use case."""
     project = settings.names.feast_project(use_case)
     return RepoConfig(
         project=project,
@@ -60,7 +60,7 @@ def repo_config(
 
 
 def redis_connection(url: str, timeout_seconds: float = _REDIS_TIMEOUT_SECONDS) -> str:
-    """A Redis URL as Feast writes it, with the time that is waited for a connection or an answer.
+    """A Redis URL as Feast writes it, with timeouts for connections and replies.
 
     >>> redis_connection("redis://127.0.0.1:6379/0")
     '127.0.0.1:6379,db=0,socket_timeout=5,socket_connect_timeout=5'
@@ -85,7 +85,7 @@ def open_store(settings: Settings, use_case: str) -> FeatureStore:
 
 
 def apply_definitions(settings: Settings, use_case: str) -> None:
-    """Do what ``feast apply`` does: enter the views that the catalogue describes into the registry."""
+    """Register the views that the catalogue describes, as ``feast apply`` does."""
     open_store(settings, use_case).apply(_objects(settings, use_case).all())
 
 
@@ -93,10 +93,10 @@ def training_frame(settings: Settings, use_case: str, path: Path_, keys: pd.Data
     """The features of some rows, as known at each row's time.
 
     ``keys`` has entity_id, valid_time and event_timestamp (UTC; a row sees features as of then or earlier) and may
-    carry more, such as what came true: see ``lake.training_keys``. Returns the keys' columns and the features, in the
+    have more columns, such as actuals: see ``lake.training_keys``. Returns the keys' columns and the features, in the
     order of the keys: floats, or arrays of (horizons,) for intraday features per target; NaN or None where there is no
     row.
-    Raises FeatureStoreError where the project was never applied.
+    Raises FeatureStoreError where the project has not been applied.
     """
     wanted = FeaturePlan.of(_catalogued(settings, use_case), path).names
     store = open_store(settings, use_case)
@@ -116,7 +116,7 @@ class OnlineFeatures:
     """The newest intraday row of each entity, in Redis.
 
     A row replaces a stored one only where its as_of is newer, so writing twice, or an old row late, changes nothing.
-    Both methods raise redis.RedisError where Redis does not answer within ``timeout_seconds``. Safe to share between
+    Both methods raise redis.RedisError where Redis does not reply within ``timeout_seconds``. Safe to share between
     threads.
     """
 
@@ -130,14 +130,14 @@ class OnlineFeatures:
         self._store = RedisOnlineStore()
 
     def write(self, rows: Sequence[FeatureRow]) -> None:
-        """Store rows; of several of one entity the newest remains. Raises KeyError where a feature is missing."""
+        """Store rows; of several rows of an entity, the newest. Raises KeyError where a feature is missing."""
         data = [(_entity_key(row.entity_id), self._values(row), row.as_of, None) for row in rows]
         self._store.online_write_batch(self._config, self._view, data, progress=None)
 
     def read(self, entity_ids: Sequence[str]) -> dict[str, FeatureRow | None]:
-        """The stored row of each entity; None where there is none or it lacks one of today's features."""
+        """The stored row of each entity; None where there is none or it lacks one of the current features."""
         keys = [_entity_key(entity_id) for entity_id in entity_ids]
-        # the store appends to the list that it is given
+        # the store appends to the list
         found = self._store.online_read(self._config, self._view, keys, list(self._names))
         return {e: self._row(e, values) for e, (_, values) in zip(entity_ids, found, strict=True)}
 

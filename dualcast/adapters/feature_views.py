@@ -1,4 +1,4 @@
-"""The Feast objects of a use case, generated from the catalogue: nothing but the YAML decides the fields.
+"""The Feast objects of a use case, generated from the catalogue: its YAML defines all fields.
 
 ``valid_time`` is a join key of the offline views, since Feast joins on the keys before it compares times and would
 otherwise pair every row with every other of its entity.
@@ -21,7 +21,7 @@ from dualcast.features.plan import FeaturePlan
 DAY_AHEAD = path_identifier("day-ahead")
 INTRADAY_HISTORY = "intraday_history"
 INTRADAY_LATEST = "intraday_latest"
-# Of the online row itself; no feature may have one of these names.
+# Fields of the online row besides features; no feature may have one of these names.
 ROW_FIELDS = {"valid_time": Int64, "as_of": Int64, "feature_set": String}
 
 _ENTITY_FIELD = Field(name="entity_id", dtype=String)
@@ -30,21 +30,21 @@ _TIME_FIELD = Field(name="valid_time", dtype=UnixTimestamp)
 
 @dataclass(frozen=True)
 class FeastObjects:
-    """All that a use case's Feast project holds; views by their names."""
+    """The objects of a use case's Feast project; views by name."""
 
     entities: tuple[Entity, Entity]
     views: Mapping[str, FeatureView]
 
     def offline(self, path: Path_) -> FeatureView:
-        """The view that history is read from."""
+        """The view of the history, for training."""
         return self.views[DAY_AHEAD if path == "day-ahead" else INTRADAY_HISTORY]
 
     def online(self) -> FeatureView:
-        """The view of each entity's newest row."""
+        """The view of the newest row of each entity."""
         return self.views[INTRADAY_LATEST]
 
     def all(self) -> list[Entity | FeatureView]:
-        """Everything, as ``feast apply`` wants it."""
+        """All objects, as ``feast apply`` takes them."""
         return [*self.entities, *self.views.values()]
 
 
@@ -100,7 +100,7 @@ def _intraday_fields(use_case: UseCase) -> list[Field]:
     plan = FeaturePlan.of(use_case, "intraday")
     taken = sorted(set(plan.names) & set(ROW_FIELDS))
     if taken:
-        raise ValueError(f"{use_case.use_case}: intraday features may not be called {', '.join(taken)}")
+        raise ValueError(f"{use_case.use_case}: intraday features must not be named {', '.join(taken)}")
     per_origin = set(plan.per_origin)
     return [Field(name=n, dtype=Float64 if n in per_origin else Array(Float64)) for n in plan.names]
 

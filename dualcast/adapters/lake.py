@@ -1,6 +1,6 @@
-"""The lake: where each table lies, and reads of its Parquet tables that need no Spark.
+"""The lake: the paths of its tables, and reads of its Parquet tables without Spark.
 
-Delta tables (bronze, silver) belong to the batch jobs; what others read are Gold and the stored forecasts.
+The Delta tables (bronze, silver) are internal to the batch jobs; other rooms read Gold and the stored forecasts.
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ _CURVE = ["entity_id", "delivery_day"]
 
 @dataclass(frozen=True)
 class LakePaths:
-    """The URIs of all tables below one root: a local folder or any URI that Spark and fsspec know."""
+    """The URIs of all tables below a root: a local folder or any URI that Spark and fsspec support."""
 
     root: str
 
     @property
     def bronze(self) -> str:
-        """Delta: every observation as it came."""
+        """Delta: every observation, unchanged."""
         return f"{self.root}/bronze/observations"
 
     @property
     def silver(self) -> str:
-        """Delta: sound observations on the grid, every vintage, partitioned by use_case."""
+        """Delta: valid observations on the grid, every vintage, partitioned by use_case."""
         return f"{self.root}/silver/observations"
 
     @property
     def quarantine(self) -> str:
-        """Parquet: what validation refused, and why."""
+        """Parquet: rejected rows with their reasons."""
         return f"{self.root}/quarantine"
 
     @property
     def checkpoints(self) -> str:
-        """How far each incremental job has come."""
+        """Checkpoints of the incremental jobs."""
         return f"{self.root}/_checkpoints"
 
     @property
@@ -60,7 +60,7 @@ class LakePaths:
         return f"{self.root}/quality"
 
     def gold(self, path: Path_) -> str:
-        """Parquet: the feature rows of one path, below it use_case=<name>."""
+        """Parquet: the feature rows of one path, in folders use_case=<name>."""
         return f"{self.root}/gold/{path_identifier(path)}"
 
     def gold_of(self, path: Path_, use_case: str) -> str:
@@ -68,35 +68,35 @@ class LakePaths:
         return f"{self.gold(path)}/use_case={use_case}"
 
     def forecasts(self, path: Path_, use_case: str) -> str:
-        """Parquet: the forecasts of one path and use case, below it issue_date=<date>."""
+        """Parquet: the forecasts of one path and use case, in folders issue_date=<date>."""
         return f"{self.root}/forecasts/path={path_identifier(path)}/use_case={use_case}"
 
     def interval_factors(self, use_case: str) -> str:
-        """Parquet: how wide intraday intervals are to be, below it as_of=<moment>/<model version>.parquet."""
+        """Parquet: factors of the widths of intraday intervals, in as_of=<moment>/<model version>.parquet."""
         return f"{self.root}/interval_factors/path=intraday/use_case={use_case}"
 
     @property
     def predictions(self) -> str:
-        """Parquet: what was forecast on request and from which features, below it use_case=<name>/issue_date=<date>."""
+        """Parquet: forecasts made on request and their features, in folders use_case=<name>/issue_date=<date>."""
         return f"{self.root}/predictions"
 
 
 def lake_paths(settings: Settings) -> LakePaths:
-    """Where the tables of these settings' lake lie."""
+    """The paths of the lake of these settings."""
     return LakePaths(settings.lake_uri)
 
 
 def target_column(path: Path_) -> str:
-    """The Gold column with what came true: ``actual`` (one number) or ``actuals`` (one for each horizon)."""
+    """The Gold column of the actuals: ``actual`` (one number) or ``actuals`` (one for each horizon)."""
     return _TARGETS[path]
 
 
 def training_keys(settings: Settings, use_case: str, path: Path_) -> pd.DataFrame:
-    """The rows that Gold has and what came true for them, without the features.
+    """The keys and actuals of Gold's rows, without the features.
 
     Returns entity_id, valid_time, event_timestamp (UTC), data_version and ``target_column(path)``, ordered by entity
-    and valid_time: filter or thin it out, then give it to ``feature_store.training_frame``.
-    Raises FileNotFoundError where Gold has nothing yet.
+    and valid_time: filter or sample it, then pass it to ``feature_store.training_frame``.
+    Raises FileNotFoundError where Gold is empty.
     """
     columns = [*_KEYS, "data_version", target_column(path)]
     frame = _read(lake_paths(settings).gold_of(path, use_case), columns)
@@ -116,7 +116,7 @@ def day_ahead_rows(settings: Settings, use_case: str, delivery_days: Sequence[da
 def gold_curves(settings: Settings, use_case: str, curves: Sequence[tuple[str, date]]) -> pd.DataFrame:
     """Gold's day-ahead rows of some curves, each an entity and a delivery day; empty where there are none.
 
-    Looks only into the parts of files between the first entity and the last: cheap where those are neighbours.
+    Reads only the parts of files between the first and the last entity, which is fast where these are close.
     """
     entities, days = sorted({entity for entity, _ in curves}), {day for _, day in curves}
     root, name = lake_paths(settings).gold_of("day-ahead", use_case), ds.field("entity_id")
@@ -147,26 +147,26 @@ def days_of_forecasts(settings: Settings, use_case: str, path: Path_) -> dict[da
 
 
 def factors_file(settings: Settings, use_case: str, as_of: datetime, model_version: str) -> str:
-    """Where the factors of one moment (UTC) and model lie."""
+    """The file with the factors of one moment (UTC) and model."""
     folder = f"{lake_paths(settings).interval_factors(use_case)}/{_AS_OF}{as_of.astimezone(UTC):{_MOMENT}}"
     return f"{folder}/{model_version}{_PARQUET}"
 
 
 def moments_of_factors(settings: Settings, use_case: str) -> list[datetime]:
-    """The moments (UTC) from which on there are factors, oldest first."""
+    """The moments (UTC) at which new factors apply, oldest first."""
     root = lake_paths(settings).interval_factors(use_case)
     moments = [name.removeprefix(_AS_OF) for name in _names(root) if name.startswith(_AS_OF)]
     return sorted(datetime.strptime(moment, _MOMENT).replace(tzinfo=UTC) for moment in moments)
 
 
 def models_of_factors(settings: Settings, use_case: str, as_of: datetime) -> list[str]:
-    """The versions of models that there are factors of at a moment."""
+    """The model versions with factors at a moment."""
     folder = factors_file(settings, use_case, as_of, "").rpartition("/")[0]
     return [name.removesuffix(_PARQUET) for name in _names(folder) if name.endswith(_PARQUET) and not _hidden(name)]
 
 
 def factor_rows(settings: Settings, use_case: str, as_of: datetime, model_version: str) -> pd.DataFrame:
-    """How wide the intraday intervals of a model are to be from a moment on.
+    """The factors of a model's intraday interval widths from a moment on.
 
     Returns entity_id, horizon (from 0), level and factor, one row for each. Raises FileNotFoundError.
     """
@@ -180,13 +180,13 @@ def delete(uri: str) -> None:
 
 
 def exists(uri: str) -> bool:
-    """Whether there is a file or folder."""
+    """Whether a file or folder exists."""
     filesystem, path = fsspec.core.url_to_fs(uri)
     return bool(filesystem.exists(path))
 
 
 def _names(uri: str) -> list[str]:
-    """What is in a folder now; nothing where there is none. Raises OSError where that cannot be told."""
+    """The entries of a folder; none where it does not exist. Raises OSError where the listing fails."""
     filesystem, folder = fsspec.core.url_to_fs(uri)
     filesystem.invalidate_cache(folder)
     try:
@@ -211,5 +211,5 @@ def _read(
 
 
 def _hidden(relative: str) -> bool:
-    """Whether a path below a table is bookkeeping of a writer that has not finished."""
+    """Whether a path below a table belongs to an unfinished write."""
     return any(part.startswith(("_", ".")) for part in relative.split("/"))

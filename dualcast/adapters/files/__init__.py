@@ -1,1 +1,1 @@
-"""Observations from CSV and Parquet files, as a use case's replay mapping says."""
+"""Observations from CSV and Parquet files, by a use case's replay mapping."""

@@ -1,4 +1,4 @@
-"""Replay of a CSV or Parquet file, wide or long, as the use case's mapping says."""
+"""Observations of a CSV or Parquet file, wide or long, by the use case's mapping."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def load_mapping(path: Path) -> ReplayMapping:
 
 
 class FileSource:
-    """The observations of one file, read whole."""
+    """All observations of a file."""
 
     def __init__(self, path: Path, use_case: UseCase, mapping: ReplayMapping) -> None:
-        """Read and check the file. Raises SourceError, which says what the file has instead."""
+        """Read and check the file. Raises SourceError, which describes the mismatch."""
         self.name = f"file {path.name}"
         self.notes: list[str] = []
         try:
@@ -39,7 +39,7 @@ class FileSource:
         self.extent = _extent(self._observations, use_case)
 
     def observations(self, start: datetime, end: datetime) -> pd.DataFrame:
-        """What became known in [start, end); see ``Source``."""
+        """The observations published in [start, end); see ``Source``."""
         return published_between(self._observations, start, end)
 
     def _read(self, path: Path, use_case: UseCase, mapping: ReplayMapping) -> pd.DataFrame:
@@ -58,7 +58,7 @@ class FileSource:
         known = _with_rules(known, use_case, mapping)
         once = known.drop_duplicates(_VINTAGE, keep="last")
         if len(once) < len(known):
-            self.notes.append(f"{len(known) - len(once):,} values came twice; the last of each is taken")
+            self.notes.append(f"{len(known) - len(once):,} values are duplicates; the last of each is used")
         return in_canonical_order(once[list(COLUMNS)], use_case.target)
 
 
@@ -78,12 +78,12 @@ def _read_wide(table: pd.DataFrame, use_case: UseCase, mapping: ReplayMapping, f
 
 
 def _read_long(table: pd.DataFrame, use_case: UseCase, mapping: ReplayMapping, first_line: int) -> pd.DataFrame:
-    """entity_id, variable, valid_time, value[, published_at]; one row for each row, of the mapped variables only."""
+    """entity_id, variable, valid_time, value[, published_at]; the rows of mapped variables."""
     named = column_of(table, mapping.variable_column, "the variable").astype("string")
     variable = named.map(mapping.columns) if mapping.columns else named
     wanted = variable.notna().to_numpy()
     if not wanted.any():
-        raise SourceError(f"no row is of a mapped variable; the file has: {', '.join(named.dropna().unique())}")
+        raise SourceError(f"no row has a mapped variable; the file has: {', '.join(named.dropna().unique())}")
     _refuse_unknown(set(variable[wanted]), use_case)
     base = _entity_and_times(table, use_case, mapping, first_line, [named])
     value = numbers(column_of(table, mapping.value_column, "the value"), first_line)
@@ -152,7 +152,7 @@ def _ruled(rows: pd.DataFrame, use_case: UseCase, mapping: ReplayMapping) -> Ite
         if step % use_case.grid:
             raise SourceError(
                 f"{variable}: steps of {iso_duration(step)} do not fit the grid of {iso_duration(use_case.grid)};"
-                " give 'resolution' in the mapping if they are another"
+                " give 'resolution' in the mapping if it is another"
             )
         for entity_id, part in of_variable.groupby("entity_id", sort=False):
             zone = use_case.entity(entity_id).time_zone
@@ -167,7 +167,7 @@ def _commonest_step(rows: pd.DataFrame, variable: str) -> timedelta:
     ordered = rows[["entity_id", "valid_time"]].drop_duplicates().sort_values(["entity_id", "valid_time"])
     steps = ordered.groupby("entity_id")["valid_time"].diff().dropna()
     if steps.empty:
-        raise SourceError(f"{variable}: one value shows no step; give 'resolution' in the mapping")
+        raise SourceError(f"{variable}: one value has no step; give 'resolution' in the mapping")
     return timedelta(seconds=pd.Timedelta(steps.mode().iloc[0]).total_seconds())
 
 

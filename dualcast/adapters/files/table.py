@@ -1,4 +1,4 @@
-"""CSV and Parquet files as plain tables: every column by its name, times and numbers not yet read."""
+"""CSV and Parquet files as tables of unparsed columns."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from dualcast.observations.frames import SourceError
 
 _CSV = (".csv", ".csv.gz")
 _PARQUET = (".parquet", ".pq")
-# Rows of a CSV file are counted as an editor does: the header is line 1.
+# Rows of a CSV file are numbered by line: the header is line 1.
 _FIRST_CSV_LINE = 2
 
 
 def read_table(path: Path) -> tuple[pd.DataFrame, int]:
-    """The table of a file, and the number by which its first row is known in errors.
+    """The table of a file, and the line or row number of its first row, for errors.
 
-    An index becomes a column. CSV columns are text. Raises SourceError where there is no such file, or no row in it.
+    An index becomes a column. CSV columns are text. Raises SourceError where the file or its rows are missing.
     """
     if not path.is_file():
         raise SourceError(f"{path}: there is no such file")
@@ -38,14 +38,14 @@ def read_table(path: Path) -> tuple[pd.DataFrame, int]:
 
 
 def column_of(table: pd.DataFrame, name: str, role: str) -> pd.Series:
-    """A column by its name. Raises SourceError, which names the columns there are."""
+    """A column by its name. Raises SourceError, which names the existing columns."""
     if name not in table.columns:
         raise SourceError(f"there is no column {name!r} ({role}); the file has: {_names(table)}")
     return table[name]
 
 
 def numbers(column: pd.Series, first_line: int) -> pd.Series:
-    """A column as floats, NaN where a cell is empty. Raises SourceError, which names the first cell that is none."""
+    """A column as floats, NaN where a cell is empty. Raises SourceError with the first cell that is no number."""
     if pd.api.types.is_numeric_dtype(column.dtype):
         return column.astype("float64")
     text = column.astype("string").str.strip().replace("", pd.NA)

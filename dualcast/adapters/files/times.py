@@ -1,4 +1,4 @@
-"""Times of files: aware or naive, with the hours that a clock change shows twice or skips."""
+"""Times of files, aware or naive, including the repeated and skipped hours of clock changes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _OFFSET = r"(?:[Zz]|[+-]\d{2}:?\d{2})\s*$"
 def utc_times(column: pd.Series, zone: str, *, series: Sequence[pd.Series], name: str, first_line: int) -> pd.Series:
     """The moments of a column of times, UTC in microseconds.
 
-    Times that carry no zone are wall-clock times of ``zone``. Where the clock shows one twice, the first row of a
-    series is the earlier moment and the second the later one; ``series`` are the columns that tell series apart.
+    Naive times are wall-clock times of ``zone``. Of a repeated hour, the first row of a series is the earlier moment
+    and the second the later one; ``series`` are the columns that identify a series.
     ``name`` and ``first_line`` (the file's line of the first row) are for errors. Raises SourceError.
     """
     parsed = _parsed(column, name, first_line)
@@ -41,7 +41,7 @@ def _from_text(text: pd.Series, name: str, first_line: int) -> pd.Series:
     unreadable = pd.to_datetime(text.astype(object), format="ISO8601", errors="coerce", utc=True).isna()
     _refuse(unreadable, text, name, first_line, "is not a time in ISO 8601")
     if aware.any():
-        _refuse(~aware, text, name, first_line, "carries no zone, while other rows do")
+        _refuse(~aware, text, name, first_line, "has no zone, while other rows have")
     return pd.to_datetime(text.astype(object), format="ISO8601", utc=bool(aware.any()))
 
 

@@ -130,11 +130,11 @@ def test_hourly_column_among_quarter_hours_keeps_its_resolution(tmp_path: Path, 
     assert found.groupby("variable")["resolution"].first().to_dict() == {"load": "PT15M", "price_day_ahead": "PT1H"}
 
 
-def test_a_value_that_comes_twice_is_taken_once(tmp_path: Path, use_case: UseCase) -> None:
+def test_of_duplicate_values_the_last_is_used(tmp_path: Path, use_case: UseCase) -> None:
     text = "time,load\n2022-01-01T00:00Z,1\n2022-01-01T00:00Z,2\n2022-01-01T00:15Z,3\n2022-01-01T00:30Z,4\n"
     source = FileSource(written(tmp_path, text), use_case, ReplayMapping(time_column="time"))
     assert source.observations(BEGIN, END)["value"].tolist() == [2, 3, 4]
-    assert any("twice" in note for note in source.notes)
+    assert any("duplicates" in note for note in source.notes)
 
 
 def test_windows_cut_anywhere_add_up_to_the_whole(tmp_path: Path, use_case: UseCase) -> None:
@@ -169,8 +169,8 @@ FAULTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "no values": ("time,load\n2022-01-01T00:00Z,\n2022-01-01T01:00Z,\n", {}, "no row has a value"),
     "no number": ("time,load\n" + HOURS + "2022-01-01T02:00Z,many\n", {}, "row 4: 'load': 'many' is not a number"),
     "no time": ("time,load\n2022-01-01T00:00Z,1\nsoon,2\n", {}, "row 3: 'time': soon is not a time"),
-    "mixed zones": ("time,load\n2022-01-01T00:00Z,1\n2022-01-01T01:00,2\n", {}, "row 3: 'time'.*carries no zone"),
-    "one value": ("time,load\n2022-01-01T00:00Z,1\n", {}, "load: one value shows no step"),
+    "mixed zones": ("time,load\n2022-01-01T00:00Z,1\n2022-01-01T01:00,2\n", {}, "row 3: 'time'.*has no zone"),
+    "one value": ("time,load\n2022-01-01T00:00Z,1\n", {}, "load: one value has no step"),
     "finer than the grid": ("time,load\n2022-01-01T00:00Z,1\n2022-01-01T00:05Z,2\n", {}, "load: steps of PT5M"),
     "skipped hour": (
         "time,load\n2022-03-27 02:15,1\n2022-03-27 03:15,2\n",
