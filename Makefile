@@ -25,10 +25,10 @@ setup: $(STAMP) ## make the environment in .venv, exactly as requirements.lock s
 	python3.11 -m venv .uv
 	.uv/bin/pip install --quiet --disable-pip-version-check uv==0.13.8
 
-$(STAMP): requirements.lock pyproject.toml | $(filter .uv/bin/uv,$(UV))
+$(STAMP): requirements.lock pyproject.toml services/client/pyproject.toml | $(filter .uv/bin/uv,$(UV))
 	test -x $(BIN)/python || $(UV) venv --quiet --python 3.11 $(VENV)
 	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
-	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable . --editable services/client
 	touch $@
 
 lock: setup ## resolve requirements.lock and the Java archives anew

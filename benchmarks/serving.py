@@ -36,6 +36,7 @@ from dualcast.lifecycle.registered_model import model_name
 from dualcast.records import FeatureRow, Topic
 from dualcast.settings import Settings
 from dualcast.timegrid import floor, iso_duration, local_date
+from dualcast_client import Api
 from models.inputs import Layout
 from models.prediction.model import ForecastModel
 from models.training.fitting import Examples, fit_model
@@ -43,6 +44,7 @@ from models.training.publishing import publish_model
 
 _ORIGINS = 6000
 _UP_SECONDS = 180.0
+_UP = timedelta(seconds=_UP_SECONDS)
 _LEVEL = 50_000.0
 
 
@@ -82,8 +84,9 @@ def world(entities: int = 1, history: timedelta = timedelta(0)) -> Iterator[Worl
             send_history(settings, use_case, history)
         settings = stack.start("da-svc", "id-svc")
         entity_id = use_case.entities[0].id
-        until_it_answers(f"{settings.da_svc}/api/v1/forecasts/day-ahead/{entity_id}")
-        until_it_answers(f"{settings.id_svc}/api/v1/forecasts/intraday/{entity_id}")
+        with Api(settings.da_svc, settings.id_svc, patience=_UP) as api:
+            api.day_ahead(entity_id)
+            api.intraday(entity_id)
         pids = {service: stack.pid(service) for service in ("da-svc", "id-svc")}
         yield World(settings, use_case, model, name, pids)
 

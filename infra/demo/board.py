@@ -11,7 +11,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from infra.demo.feed import Curve, Entity, Errors, Points, Snapshot
+from dualcast_client.answers import CurveState, EntityStatus, Errors
+from infra.demo.feed import Snapshot
 from infra.local.state import Phase, Status
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -26,7 +27,7 @@ def board(
     if snapshot is None:
         parts.append(Text("The services are starting.", style="dim"))
     else:
-        parts.extend(_entity(entity, snapshot) for entity in snapshot.status.entities[:_SHOWN_ENTITIES])
+        parts.extend(_entity(entity, snapshot) for entity in snapshot.status["entities"][:_SHOWN_ENTITIES])
     parts.extend(_troubles(components))
     parts.append(Text.assemble("The page: ", (f"{url}/", f"bold link {url}/"), "   Stop with Ctrl-C."))
     return Panel(Group(*parts), title="replay", title_align="left")
@@ -56,41 +57,40 @@ def _clock(span: tuple[datetime, datetime], now: datetime) -> RenderableType:
     return row
 
 
-def _entity(entity: Entity, snapshot: Snapshot) -> RenderableType:
-    label = f"{entity.title}, simulated" if entity.simulated else entity.title
-    unit = snapshot.status.use_case.unit
-    day_ahead = entity.day_ahead[-1] if entity.day_ahead else None
-    intraday = entity.intraday
+def _entity(entity: EntityStatus, snapshot: Snapshot) -> RenderableType:
+    label = f"{entity['title']}, simulated" if entity["simulated"] else entity["title"]
+    unit, entity_id = snapshot.status["use_case"]["unit"], entity["entity_id"]
+    day_ahead = entity["day_ahead"][-1] if entity["day_ahead"] else None
+    intraday = entity["intraday"]
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
-    name = f"day-ahead {day_ahead.delivery_date}" if day_ahead else "day-ahead"
-    table.add_row(name, _curve(day_ahead, snapshot.curves.get((entity.entity_id, "day-ahead")), unit))
-    table.add_row("", _errors([entity.errors.day_ahead]))
-    name = f"intraday of {intraday.issued_at:%H:%M}" if intraday else "intraday"
-    table.add_row(name, _curve(intraday, snapshot.curves.get((entity.entity_id, "intraday")), unit))
-    table.add_row("", _errors(entity.errors.intraday))
+    name = f"day-ahead {day_ahead['delivery_date']}" if day_ahead else "day-ahead"
+    table.add_row(name, _curve(day_ahead, snapshot.medians(entity_id, "day-ahead"), unit))
+    table.add_row("", _errors([entity["errors"]["day_ahead"]]))
+    name = f"intraday of {datetime.fromisoformat(intraday['issued_at']):%H:%M}" if intraday else "intraday"
+    table.add_row(name, _curve(intraday, snapshot.medians(entity_id, "intraday"), unit))
+    table.add_row("", _errors(entity["errors"]["intraday"]))
     return Group(Text(label, style="bold"), table)
 
 
-def _curve(curve: Curve | None, points: Points | None, unit: str) -> Text:
+def _curve(curve: CurveState | None, medians: Sequence[float], unit: str) -> Text:
     if curve is None:
         return Text("none yet", style="dim")
-    medians = points.medians() if points else []
     text = Text(sparkline(medians))
     if medians:
         text.append(f"  {min(medians):,.0f} to {max(medians):,.0f} {unit}")
-    text.append(f"  {curve.model.get('name', '')} {curve.model.get('version', '')}", style="dim")
-    return text.append("  degraded", style="yellow") if curve.degraded else text
+    text.append(f"  {curve['model']['name']} {curve['model']['version']}", style="dim")
+    return text.append("  degraded", style="yellow") if curve["degraded"] else text
 
 
 def _errors(errors: Sequence[Errors | None]) -> Text:
     text = Text("error so far  ", style="dim") if any(errors) else Text()
     for error in errors:
         if error is not None:
-            label = error.horizon.removeprefix("PT").lower()
-            reference = "" if error.reference_mape is None else f" (others {error.reference_mape:.2f})"
-            text.append(f"{label} " if label else "").append(f"{error.mape:.2f} %", style="bold")
+            label = error.get("horizon", "").removeprefix("PT").lower()
+            reference = "" if error["reference_mape"] is None else f" (others {error['reference_mape']:.2f})"
+            text.append(f"{label} " if label else "").append(f"{error['mape']:.2f} %", style="bold")
             text.append(f"{reference}  ", style="dim")
     return text
 

@@ -1,124 +1,70 @@
-"""What da-svc says about the replay: read over its API, as any other consumer would."""
+"""The state of the replay and the newest curves, read from da-svc by the client."""
 
 from __future__ import annotations
 
-import json
-import urllib.request
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
-from http.client import HTTPException
-from typing import TypeVar
+from datetime import date, timedelta
 
-from pydantic import AwareDatetime, BaseModel, ValidationError
+import httpx2
 
-_M = TypeVar("_M", bound=BaseModel)
-_TIMEOUT_SECONDS = 5.0
+from dualcast_client import AnswerError, Api
+from dualcast_client.answers import Curve, DayAheadStatus, EntityStatus
 
-
-class Errors(BaseModel):
-    """Errors so far over the intervals that came true, in per cent."""
-
-    points: int
-    mape: float
-    reference_mape: float | None
-    horizon: str = ""
-
-
-class Clock(BaseModel):
-    """The clock that the services go by."""
-
-    now: AwareDatetime
-    running: bool
-
-
-class Curve(BaseModel):
-    """One stored curve, without its points."""
-
-    issued_at: AwareDatetime
-    model: dict[str, str]
-    degraded: bool
-    delivery_date: date | None = None
-
-
-class PathErrors(BaseModel):
-    """Errors of both paths."""
-
-    day_ahead: Errors | None
-    intraday: list[Errors]
-
-
-class Entity(BaseModel):
-    """What there is of one entity."""
-
-    entity_id: str
-    title: str
-    simulated: bool
-    newest_actual_at: AwareDatetime | None
-    day_ahead: list[Curve]
-    intraday: Curve | None
-    errors: PathErrors
-
-
-class Unit(BaseModel):
-    """The unit of the target, and whose forecast ours is compared with."""
-
-    unit: str
-    reference: str | None
-
-
-class Status(BaseModel):
-    """The answer of ``/api/v1/status``."""
-
-    clock: Clock
-    use_case: Unit
-    entities: list[Entity]
-
-
-class Point(BaseModel):
-    """The quantiles of one interval."""
-
-    valid_time: AwareDatetime
-    quantiles: dict[str, float]
-
-
-class Points(BaseModel):
-    """The points of a forecast."""
-
-    points: list[Point]
-
-    def medians(self) -> list[float]:
-        """The median of each interval, in order."""
-        return [point.quantiles["0.5"] for point in self.points if "0.5" in point.quantiles]
+_TIMEOUT = timedelta(seconds=5)
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that is shown at one moment; ``curves`` by entity and path."""
+    """What the demo shows at one moment; ``curves`` by entity and path."""
 
-    status: Status
-    curves: dict[tuple[str, str], Points]
+    status: DayAheadStatus
+    curves: Mapping[tuple[str, str], Curve]
 
-
-def read(url: str, use_case: str) -> Snapshot | None:
-    """Ask the service, or None while it does not answer."""
-    found = _get(f"{url}/api/v1/status?use_case={use_case}", Status)
-    if found is None:
-        return None
-    curves = {}
-    for entity in found.entities:
-        forecasts = f"{url}/api/v1/forecasts"
-        if entity.day_ahead:
-            query = f"use_case={use_case}&delivery_date={entity.day_ahead[-1].delivery_date}"
-            curves[entity.entity_id, "day-ahead"] = _get(f"{forecasts}/day-ahead/{entity.entity_id}?{query}", Points)
-        if entity.intraday:
-            query = f"use_case={use_case}"
-            curves[entity.entity_id, "intraday"] = _get(f"{forecasts}/intraday/{entity.entity_id}?{query}", Points)
-    return Snapshot(found, {key: points for key, points in curves.items() if points is not None})
+    def medians(self, entity_id: str, path: str) -> Sequence[float]:
+        """The median of each interval of a curve, in order; empty without a curve."""
+        curve = self.curves.get((entity_id, path))
+        return [point["quantiles"]["0.5"] for point in curve["points"] if "0.5" in point["quantiles"]] if curve else []
 
 
-def _get(url: str, model: type[_M]) -> _M | None:
+class DemoFeed:
+    """Reads snapshots of one use case. ``read`` may be called with another address after a restart."""
+
+    def __init__(self, use_case: str) -> None:
+        self._use_case = use_case
+        self._address = ""
+        self._api: Api | None = None
+
+    def read(self, address: str) -> Snapshot | None:
+        """The current snapshot; None while the service does not answer."""
+        try:
+            api = self._api_at(address)
+            status = api.status()
+            found: dict[tuple[str, str], Curve] = {}
+            for entity in status["entities"]:
+                found |= _curves(api, entity)
+        except (AnswerError, httpx2.TransportError, httpx2.InvalidURL, ValueError, KeyError):
+            return None
+        return Snapshot(status, found)
+
+    def _api_at(self, address: str) -> Api:
+        if self._api is None or address != self._address:
+            if self._api is not None:
+                self._api.close()
+            self._api = Api(address, use_case=self._use_case, patience=timedelta(0), timeout=_TIMEOUT)
+            self._address = address
+        return self._api
+
+
+def _curves(api: Api, entity: EntityStatus) -> dict[tuple[str, str], Curve]:
+    """The newest curve of each path; without those that the service cannot return now."""
+    entity_id, found = entity["entity_id"], {}
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:  # noqa: S310 - http://, ours
-            return model.model_validate(json.load(response))
-    except (OSError, HTTPException, ValidationError, json.JSONDecodeError):
-        return None
+        if entity["day_ahead"]:
+            day = date.fromisoformat(entity["day_ahead"][-1]["delivery_date"])
+            found[entity_id, "day-ahead"] = api.day_ahead(entity_id, day)
+        if entity["intraday"]:
+            found[entity_id, "intraday"] = api.intraday(entity_id, published=True)
+    except AnswerError:
+        return found
+    return found

@@ -17,8 +17,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from infra.demo import feed
 from infra.demo.board import board
+from infra.demo.feed import DemoFeed, Snapshot
 from infra.demo.memory_meter import MemoryMeter
 from infra.demo.plan import Options, Plan
 from infra.demo.result import score_table
@@ -51,7 +51,8 @@ class Demo:
         self._environment = self._make_environment()
         self._plan = Plan(options, state, self._environment)
         self._runners: list[Runner] = []
-        self._snapshot: feed.Snapshot | None = None
+        self._snapshot: Snapshot | None = None
+        self._feed = DemoFeed(options.use_case)
         self._started = time.monotonic()
         self._first_forecasts: float | None = None
         self._meter = MemoryMeter(state)
@@ -126,10 +127,10 @@ class Demo:
         threading.Event().wait()
 
     def _poll(self) -> None:
-        self._snapshot = feed.read(self._url(), self._options.use_case) or self._snapshot
+        self._snapshot = self._feed.read(self._url()) or self._snapshot
         if self._first_forecasts is None and self._snapshot is not None:
-            entities = self._snapshot.status.entities
-            if any(e.day_ahead for e in entities) and any(e.intraday for e in entities):
+            entities = self._snapshot.status["entities"]
+            if any(e["day_ahead"] for e in entities) and any(e["intraday"] for e in entities):
                 self._first_forecasts = time.monotonic() - self._started
                 self._say("first forecasts of both paths")
 
@@ -224,9 +225,17 @@ def _delete(entry: Path) -> None:
         entry.unlink()
 
 
-def _news(snapshot: feed.Snapshot) -> list[tuple[object, ...]]:
-    entities = snapshot.status.entities
-    return [(e.newest_actual_at, len(e.day_ahead), e.intraday, e.errors.day_ahead) for e in entities]
+def _news(snapshot: Snapshot) -> list[tuple[object, ...]]:
+    """What differs between two snapshots when a curve or an actual has arrived."""
+    return [
+        (
+            entity["newest_actual_at"],
+            len(entity["day_ahead"]),
+            entity["intraday"] and entity["intraday"]["issued_at"],
+            entity["errors"]["day_ahead"],
+        )
+        for entity in snapshot.status["entities"]
+    ]
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
+from typing import cast
 
 import pytest
 from rich.console import Console
@@ -17,9 +18,9 @@ from rich.console import Console
 from dualcast.catalogue import UseCase
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock
+from dualcast_client.answers import Curve, DayAheadStatus
 from infra.demo.board import board, sparkline
-from infra.demo.feed import Points, Snapshot
-from infra.demo.feed import Status as FeedStatus
+from infra.demo.feed import Snapshot
 from infra.demo.plan import Options, Plan, Window
 from infra.demo.result import read_scores, score_table
 from infra.demo.run import DemoError, fresh_folder
@@ -177,14 +178,14 @@ def test_the_board_shows_clock_curves_errors_and_troubles() -> None:
     status["use_case"] = {"unit": "MW", "reference": "tso"}
     medians = (51000, 62000)
     points = [{"valid_time": START.isoformat(), "quantiles": {"0.1": 1.0, "0.5": v, "0.9": 9e9}} for v in medians]
-    curves = {("X", "day-ahead"): Points.model_validate({"points": points})}
+    curves = {("X", "day-ahead"): cast("Curve", {"points": points})}
     broken = ComponentStatus(name="id-svc", phase=Phase.BACKOFF, detail="ended with exit code 1")
     fine = ComponentStatus(name="kafka", phase=Phase.HEALTHY)
     components = Status(components={"id-svc": broken, "kafka": fine})
 
     output = StringIO()
     console = Console(width=140, file=output)
-    snapshot = Snapshot(FeedStatus.model_validate(status), curves)
+    snapshot = Snapshot(cast("DayAheadStatus", status), curves)
     console.print(board(snapshot, components, (START, UNTIL), START, "http://127.0.0.1:8000"))
     shown = output.getvalue()
 

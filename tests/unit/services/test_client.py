@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import ast
+import re
+import subprocess
+import sys
+import tomllib
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import httpx2
 import pandas as pd
 import pytest
+from pydantic import BaseModel
 from pytest_httpserver import HTTPServer
 
 from dualcast.curves.forecast import Forecast
+from dualcast_client import AnswerError, Dualcast, answers
 from services.api.encoding import WHOLE, EncodedCurve
-from services.client import AnswerError, Dualcast
+from services.api.schemas import curves, status
 from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
 from services.http.formats import with_fields
+from services.http.problems import Problem
 from tests import services_world as world
 from tests.client_example import run_client_example
+from tests.conftest import ROOT
 from tests.served import served
 from tests.unit.services.id_desk import desk_of
 
@@ -90,6 +100,65 @@ def test_all_pages_of_what_was_issued_come_with_what_came_true(desk: Dualcast) -
     assert (true["reference"] / true["actual"]).between(1.039, 1.041).all()
 
 
+def test_the_client_imports_only_its_dependencies() -> None:
+    folder = ROOT / "services/client/dualcast_client"
+    project = tomllib.loads((folder.parent / "pyproject.toml").read_text())["project"]
+    optional = project["optional-dependencies"]["pandas"]
+    allowed = {"dualcast_client", *(re.split(r"[<>=]", name)[0] for name in [*project["dependencies"], *optional])}
+    found = set()
+    for file in folder.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                found.add(str(node.module).split(".")[0])
+            elif isinstance(node, ast.Import):
+                found |= {name.name.split(".")[0] for name in node.names}
+    assert found - set(sys.stdlib_module_names) <= allowed
+
+
+def test_the_client_works_without_pandas(deps: DayAheadDeps) -> None:
+    program = """if True:
+        import sys
+        sys.modules["pandas"] = None
+        from dualcast_client import Api
+        with Api(sys.argv[1]) as api:
+            print(len(api.day_ahead("DE")["points"]), api.status()["use_case"]["unit"])
+    """
+    with served(build_app(deps)) as da_svc:
+        ended = subprocess.run(
+            [sys.executable, "-c", program, da_svc], capture_output=True, text=True, timeout=60, check=False
+        )
+    assert ended.stdout == "24 MW\n", ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "models"),
+    [
+        (answers.Point, [curves.PointInfo, curves.IssuedPoint]),
+        (answers.Input, [curves.InputInfo]),
+        (answers.Curve, [curves.DayAheadForecast, curves.IntradayForecast, curves.IssuedForecast]),
+        (answers.Problem, [Problem]),
+        (answers.HistoryPoint, [curves.HistoryPoint]),
+        (answers.History, [curves.History]),
+        (answers.Errors, [status.Errors, status.HorizonErrors]),
+        (answers.EntityErrors, [status.EntityErrors]),
+        (answers.CurveState, [status.CurveState, status.DayAheadState]),
+        (answers.EntityStatus, [status.EntityStatus]),
+        (answers.Clock, [status.ClockStatus]),
+        (answers.UseCase, [status.UseCaseStatus]),
+        (answers.Feed, [status.FeedStatus]),
+        (answers.Circuit, [status.CircuitStatus]),
+        (answers.DayAheadStatus, [status.DayAheadStatus]),
+        (answers.LoadedModel, [status.LoadedModel, status.RefusedModel]),
+        (answers.IntradayEntityStatus, [status.IntradayEntityStatus]),
+        (answers.IntradayStatus, [status.IntradayStatus]),
+    ],
+)
+def test_the_types_of_answers_have_the_fields_of_the_api(typed: Any, models: list[type[BaseModel]]) -> None:
+    fields = [set(model.model_fields) for model in models]
+    assert set(typed.__annotations__) == set.union(*fields)
+    assert typed.__required_keys__ == set.intersection(*fields)
+
+
 def test_problems_are_errors(desk: Dualcast) -> None:
     with pytest.raises(AnswerError, match="XX") as caught:
         desk.day_ahead("XX")
@@ -107,9 +176,9 @@ def test_the_example_in_the_readme_runs(deps: DayAheadDeps) -> None:
 def test_what_fails_in_passing_is_asked_again(httpserver: HTTPServer) -> None:
     httpserver.expect_ordered_request("/api/v1/status").respond_with_json(PROBLEM, 503, {"Retry-After": "0"})
     httpserver.expect_ordered_request("/api/v1/status").respond_with_data("no such host", 502)
-    httpserver.expect_ordered_request("/api/v1/status").respond_with_json({"clock": {}})
+    httpserver.expect_ordered_request("/api/v1/status").respond_with_json({"use_cases": ["de_load"]})
     with Dualcast(httpserver.url_for("/")) as client:
-        assert client.status() == {"clock": {}}
+        assert client.status()["use_cases"] == ["de_load"]
 
 
 def test_patience_ends(httpserver: HTTPServer) -> None:
@@ -127,8 +196,7 @@ def test_patience_ends(httpserver: HTTPServer) -> None:
 
 
 def test_a_stream_goes_on_over_a_break_without_repeating(httpserver: HTTPServer) -> None:
-    curves = [world.day_ahead(date(2022, 5, day)) for day in (3, 4)]
-    bodies = [_event(curve) for curve in curves]
+    bodies = [_event(world.day_ahead(date(2022, 5, day))) for day in (3, 4)]
     address, kind = "/api/v1/events", "text/event-stream"
     httpserver.expect_ordered_request(address).respond_with_data(bodies[0], content_type=kind)
     httpserver.expect_ordered_request(address).respond_with_json(PROBLEM, 503, {"Retry-After": "0"})

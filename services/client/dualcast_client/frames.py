@@ -1,13 +1,13 @@
-"""Answers as pandas frames: a row an interval, and in columns what each curve says of itself."""
+"""Answers as pandas frames: one row for each interval, with the fields of the curve as columns."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
-from dualcast.curves.quantiles import quantile_column
+from dualcast_client.answers import Curve, History, Point
 
 _FIRST = ["entity_id", "issued_at", "valid_time"]
 _TIMES = ["issued_at", "valid_time", "newest_input_at"]
@@ -27,11 +27,11 @@ _LAST = [
 ]
 
 
-def curves(answers: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Curves one below the other.
+def curves(answers: Sequence[Curve]) -> pd.DataFrame:
+    """Curves in long form.
 
     Columns: ``entity_id``, ``issued_at`` and ``valid_time`` (UTC), a column for each quantile (``q10``, ``q50``,
-    ``q90``) in ``unit``, ``actual`` where it was asked for, and what each curve says of itself.
+    ``q90``) in ``unit``, ``actual`` in issued curves, and the other fields of each curve.
     """
     frame = pd.DataFrame([row for answer in answers for row in _rows(answer)])
     if frame.empty:
@@ -44,8 +44,8 @@ def curves(answers: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return frame[[name for name in [*_FIRST, *levels, "actual", *_LAST] if name in frame]]
 
 
-def history(answer: Mapping[str, Any]) -> pd.DataFrame:
-    """What came true: ``valid_time`` (UTC), ``actual``, ``reference``, in ``unit``."""
+def history(answer: History) -> pd.DataFrame:
+    """Columns: ``valid_time`` (UTC), ``actual`` and ``reference`` in ``unit``, ``simulated``."""
     frame = pd.DataFrame(answer["points"], columns=["valid_time", "actual", "reference"])
     frame["valid_time"] = pd.to_datetime(frame["valid_time"], utc=True, format="ISO8601")
     return frame.astype({"actual": float, "reference": float}).assign(
@@ -53,14 +53,19 @@ def history(answer: Mapping[str, Any]) -> pd.DataFrame:
     )
 
 
-def _rows(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
-    facts = {name: answer[name] for name in [*_FIRST, *_LAST] if name in answer}
+def _rows(answer: Curve) -> list[dict[str, Any]]:
+    facts: dict[str, Any] = {name: value for name, value in answer.items() if name in (*_FIRST, *_LAST)}
     facts["model_name"], facts["model_version"] = answer["model"]["name"], answer["model"]["version"]
     facts["degraded_reasons"] = ";".join(answer["degraded_reasons"])
     return [facts | _values(point) for point in answer["points"]]
 
 
-def _values(point: Mapping[str, Any]) -> dict[str, Any]:
+def _values(point: Point) -> dict[str, Any]:
     quantiles = {quantile_column(float(level)): value for level, value in point["quantiles"].items()}
     actual = {"actual": point["actual"]} if "actual" in point else {}
     return {"valid_time": point["valid_time"], **quantiles, **actual}
+
+
+def quantile_column(level: float) -> str:
+    """The column of a quantile: 0.1 -> q10, 0.5 -> q50, 0.025 -> q025."""
+    return "q" + f"{level:.3f}"[2:].removesuffix("0")

@@ -1,4 +1,4 @@
-"""One service over HTTP: a key or token, retries, and problems as exceptions."""
+"""Requests to one service over HTTP: a key or token, retries, and problems as exceptions."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any, Self
 import httpx2
 import stamina
 
-# What passes by itself: over the limit, a service that starts, a proxy whose service is away.
-_PASSING = {429, 502, 503, 504}
+# Temporary: over the rate limit, a service that is starting, a proxy whose service is unavailable.
+_TEMPORARY = {429, 502, 503, 504}
 _LONGEST_WAIT_SECONDS = 30.0
-# Services say something every 15 seconds on an open stream, also where there is no new curve.
+# Services send a comment every 15 seconds on an open stream, also without a new curve.
 _SILENCE_SECONDS = 45.0
 _PAUSE_SECONDS = 1.0
 
 
 class AnswerError(Exception):
-    """A service has answered with a problem (RFC 9457).
+    """A service answered with a problem (RFC 9457).
 
     ``status`` is the HTTP status, ``kind`` the last part of the problem's type, such as ``unknown-entity``.
     """
@@ -39,16 +39,16 @@ class AnswerError(Exception):
 
 
 class Service:
-    """One service by its address. What fails in passing is asked again, for ``patience`` at most.
+    """One service by its address. A request that fails temporarily is repeated for ``patience``; 0: never.
 
-    Only questions are ever sent, so that each may be asked twice.
+    All requests only read, so each may be repeated.
     """
 
     def __init__(self, address: str, headers: Mapping[str, str], patience: timedelta, timeout: timedelta) -> None:
         seconds = timeout.total_seconds()
         self._http = httpx2.Client(base_url=address, headers=dict(headers), timeout=seconds)
         self._listening = httpx2.Timeout(seconds, read=max(seconds, _SILENCE_SECONDS))
-        self._retrying = stamina.RetryingCaller(timeout=patience, attempts=None).on(_wait)
+        self._retrying = stamina.RetryingCaller(timeout=patience or None, attempts=None if patience else 1).on(_wait)
 
     def __enter__(self) -> Self:
         return self
@@ -57,7 +57,7 @@ class Service:
         self.close()
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._http.close()
 
     def get(self, address: str, **parameters: Any) -> Any:
@@ -71,7 +71,7 @@ class Service:
     def events(self, address: str, **parameters: Any) -> Iterator[Any]:
         """The JSON of each server-sent event, over broken connections.
 
-        Raises AnswerError, httpx2.TransportError: where the service stays away for longer than the patience.
+        Raises AnswerError, or httpx2.TransportError if the service is unavailable for longer than the patience.
         """
         while True:
             yield from self._retrying(self._listen, address, _given(parameters))
@@ -83,7 +83,7 @@ class Service:
         return answer.json()
 
     def _listen(self, address: str, parameters: Mapping[str, Any]) -> Iterator[Any]:
-        """Connect: that is what may be tried again; events come while the answer is read."""
+        """Open the stream. Only this is retried; events are read from the answer later."""
         request = self._http.build_request("GET", address, params=dict(parameters), timeout=self._listening)
         answer = self._http.send(request, stream=True)
         if answer.is_error:
@@ -94,7 +94,7 @@ class Service:
 
 
 def _events(answer: httpx2.Response) -> Iterator[Any]:
-    """The events of one connection; its break is the end."""
+    """The events of one connection, until it breaks."""
     try:
         for event in httpx2.EventSource(answer):
             yield event.json()
@@ -113,7 +113,7 @@ def _check(answer: httpx2.Response) -> None:
         return
     try:
         problem = answer.json()
-    except ValueError:  # not from a service: a proxy, or another server
+    except ValueError:  # the answer of a proxy or of another server
         problem = {"detail": answer.text[:200]}
     if not isinstance(problem, dict):
         problem = {}
@@ -123,8 +123,8 @@ def _check(answer: httpx2.Response) -> None:
 
 
 def _wait(error: Exception) -> bool | float:
-    """How long to wait before asking again; False where that would be of no use."""
-    if isinstance(error, AnswerError) and error.status in _PASSING:
+    """How long to wait before the next attempt; False if the error is permanent."""
+    if isinstance(error, AnswerError) and error.status in _TEMPORARY:
         after = error.retry_after_seconds
         return True if after is None else min(after, _LONGEST_WAIT_SECONDS)
     return isinstance(error, httpx2.TransportError)
