@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 def lake_lock(settings: Settings, on_wait: Callable[[], None]) -> Iterator[None]:
     """Hold the lock of the lake; calls ``on_wait`` once where another process holds it, then waits.
 
-    Raises StoreAwayError where PostgreSQL is unavailable.
+    Raises StoreUnavailableError where PostgreSQL is unavailable.
     """
     hold = _in_postgresql if settings.store_url.startswith("postgresql") else _in_file
     with hold(settings, on_wait):
@@ -52,12 +52,12 @@ def _in_file(settings: Settings, on_wait: Callable[[], None]) -> Iterator[None]:
 def _in_postgresql(settings: Settings, on_wait: Callable[[], None]) -> Iterator[None]:
     from sqlalchemy import exc, func, make_url, select  # noqa: PLC0415 -- not needed where the store is embedded
 
-    from dualcast.adapters.store.engine import open_url, reaching  # noqa: PLC0415 -- as above
+    from dualcast.adapters.store.engine import driver_errors_translated, open_url  # noqa: PLC0415 -- as above
 
     # one lock for each lake: several lakes may share a store
     key = int.from_bytes(hashlib.sha256(settings.lake_uri.encode()).digest()[:8], "big", signed=True)
     engine = open_url(make_url(settings.store_url).update_query_dict(_KEEPALIVE))
-    with reaching(engine):
+    with driver_errors_translated(engine):
         session = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         session.exec_driver_sql("SET statement_timeout = 0")  # the holder may need hours
         session.exec_driver_sql("SET lock_timeout = 0")

@@ -10,8 +10,8 @@ from typing import Any
 import structlog
 from opentelemetry import metrics
 
-from dualcast.adapters.store.engine import DBAPIError, Engine, StatementError, StoreAwayError
-from dualcast.adapters.store.forecasts import points_of
+from dualcast.adapters.store.engine import DBAPIError, Engine, StatementError, StoreUnavailableError
+from dualcast.adapters.store.forecasts import points_json
 from dualcast.adapters.store.tables import COMPUTED_FIELDS, PredictionRow
 from dualcast.adapters.store.trail import Entry, append
 from dualcast.curves.forecast import Forecast
@@ -65,7 +65,7 @@ class AuditTrail:
             return
         self._newest[entity] = numbers
         what = {name: getattr(forecast, name) for name in COMPUTED_FIELDS}
-        self.add((PredictionRow, {**who, **what, "fallback": fallback, "points": points_of(forecast)}))
+        self.add((PredictionRow, {**who, **what, "fallback": fallback, "points": points_json(forecast)}))
 
     def _follow(self, stop: threading.Event) -> None:
         while True:
@@ -81,7 +81,7 @@ class AuditTrail:
         while True:
             try:
                 self._write(self._engine, batch)
-            except StoreAwayError as error:
+            except StoreUnavailableError as error:
                 if not warned:
                     _log.warning("store away", error=str(error)[:300])
                     warned = True

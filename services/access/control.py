@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 
-from dualcast.adapters.store.engine import Engine, StoreAwayError
+from dualcast.adapters.store.engine import Engine, StoreUnavailableError
 from dualcast.adapters.store.migrate import make_ready
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock
@@ -55,7 +55,7 @@ class Access:
         access = load_access_settings(settings)
         refuse_weak_secrets(settings, access)
         keys = KeyRing(engine, settings.clock, circuits, lambda: make_ready(engine, settings))
-        with suppress(StoreAwayError):
+        with suppress(StoreUnavailableError):
             keys.read()
         trail = AuditTrail(engine)
         return cls(

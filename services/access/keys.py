@@ -9,7 +9,7 @@ from collections.abc import Callable
 import structlog
 
 from dualcast.adapters.store.engine import Engine
-from dualcast.adapters.store.keys import StoredKey, digest, id_of, listed
+from dualcast.adapters.store.keys import StoredKey, digest, id_of, list_keys
 from dualcast.timegrid import Clock
 from services.access.identity import Identity
 from services.background import Worker
@@ -54,11 +54,11 @@ class KeyRing:
         self._worker.stop()
 
     def read(self) -> None:
-        """Take in what the store has. Raises StoreAwayError, OpenCircuitError, and at first UnmigratedStoreError."""
+        """Read the keys. Raises StoreUnavailableError, OpenCircuitError, and at the first read UnmigratedStoreError."""
         with self._circuits.calling("store"):
             if not self._known:
                 self._make_ready()
-            self._keys = {key.id: key for key in listed(self._engine)}
+            self._keys = {key.id: key for key in list_keys(self._engine)}
             self._known = True
 
     def identity(self, key: str) -> Identity:

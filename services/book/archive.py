@@ -20,8 +20,8 @@ from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
 
 from dualcast.adapters.store.engine import Engine
-from dualcast.adapters.store.forecasts import IssueDay, issued_on
-from dualcast.adapters.store.shared_days import SharedDays
+from dualcast.adapters.store.forecasts import IssueDay, read_days
+from dualcast.adapters.store.redis_curves import RedisCurves
 from dualcast.catalogue import Path_, UseCase
 from dualcast.curves.forecast import Forecast
 from dualcast.namespace import NO_NAMESPACE, Namespace
@@ -85,10 +85,10 @@ class Level:
 
 def levels_of(redis: str, store: Engine, names: Namespace = NO_NAMESPACE) -> list[Level]:
     """Redis as a cache of the SQL store, which holds every published curve."""
-    shared = SharedDays(redis, names)
+    shared = RedisCurves(redis, names)
     return [
         Level("redis", _REDIS_SECONDS, shared.read, shared.fill),
-        Level("store", _STORE_SECONDS, lambda days: issued_on(store, days, _STORE_SECONDS)),
+        Level("store", _STORE_SECONDS, lambda days: read_days(store, days, _STORE_SECONDS)),
     ]
 
 

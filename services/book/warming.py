@@ -8,8 +8,8 @@ from functools import partial
 
 import structlog
 
-from dualcast.adapters.store.engine import DBAPIError, Engine, StoreAwayError
-from dualcast.adapters.store.forecasts import Span, stored
+from dualcast.adapters.store.engine import DBAPIError, Engine, StoreUnavailableError
+from dualcast.adapters.store.forecasts import Span, read_curves
 from dualcast.catalogue import UseCase
 from dualcast.timegrid import Clock
 from services.background import Worker
@@ -33,7 +33,7 @@ def _warm(
                 for path in use_case.paths:
                     span = Span(use_case.use_case, path, curves.covered_since(path, clock.now()))
                     _take(store, span, curves, stop)
-        except (StoreAwayError, DBAPIError) as error:  # a store that is not migrated yet has no table
+        except (StoreUnavailableError, DBAPIError) as error:  # a store that is not migrated yet has no table
             _log.warning("memory not warmed", error=str(error)[:200])
             stop.wait(_RETRY_SECONDS)
         else:
@@ -42,7 +42,7 @@ def _warm(
 
 def _take(store: Engine, span: Span, curves: CurveBook, stop: threading.Event) -> None:
     refused = 0
-    for forecast in stored(store, span):
+    for forecast in read_curves(store, span):
         if stop.is_set():
             return
         try:

@@ -31,18 +31,20 @@ _Moment = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%d
 @store_app.command("migrate")
 def migrate_store() -> None:
     """Bring the store's tables to this version. Several that try at once do no harm."""
-    from dualcast.adapters.store.engine import shown  # noqa: PLC0415 - slow, and of no use to other commands
+    from dualcast.adapters.store.engine import address_without_password  # noqa: PLC0415 - slow, and of no use to other commands
     from dualcast.adapters.store.migrate import migrate  # noqa: PLC0415 - as above
 
     with _opened(load_settings(), migrated=False) as engine:
-        Console(stderr=True).print(f"{shown(engine)} is at revision {migrate(engine)}", highlight=False)
+        Console(stderr=True).print(
+            f"{address_without_password(engine)} is at revision {migrate(engine)}", highlight=False
+        )
 
 
 @store_app.command()
 def record() -> None:
     """Store every curve of both forecast topics as it comes, until stopped."""
     from dualcast import telemetry  # noqa: PLC0415 - slow, and of no use to other commands
-    from dualcast.adapters.store.shared_days import SharedDays  # noqa: PLC0415 - as above
+    from dualcast.adapters.store.redis_curves import RedisCurves  # noqa: PLC0415 - as above
     from services.store.recorder import Recorder  # noqa: PLC0415 - as above
 
     settings, stop = load_settings(), threading.Event()
@@ -50,7 +52,7 @@ def record() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with _opened(settings) as engine:
-        Recorder(engine, settings.clock, SharedDays(settings.redis, settings.names).forget).follow(settings, stop)
+        Recorder(engine, settings.clock, RedisCurves(settings.redis, settings.names).invalidate).follow(settings, stop)
 
 
 @store_app.command("export")
@@ -108,7 +110,7 @@ def list_keys() -> None:
 
     settings = load_settings()
     with _opened(settings) as engine:
-        found = keys.listed(engine)
+        found = keys.list_keys(engine)
     table = Table("id", "name", "role", "access", "created", "state", highlight=False)
     for key in found:
         expires = f"until {key.expires_at:%Y-%m-%d}" if key.expires_at else "live"
@@ -139,7 +141,7 @@ def retention(
     settings, done = load_settings(), "would be deleted" if dry_run else "deleted"
     now = settings.clock.now()
     with _opened(settings) as engine:
-        counts = (kept.expired if dry_run else kept.prune)(engine, now)
+        counts = (kept.count_expired if dry_run else kept.delete_expired)(engine, now)
     for table, count in counts.items():
         typer.echo(f"{table}: {count} rows {done}")
     first = kept.years_before(now, kept.FORECAST_YEARS).date()

@@ -14,7 +14,7 @@ from opentelemetry import metrics
 from dualcast.adapters.kafka.connection import reaching
 from dualcast.adapters.kafka.consumer import GroupConsumer
 from dualcast.adapters.kafka.wire.decoder import Decoder
-from dualcast.adapters.store.engine import DBAPIError, Engine, StatementError, StoreAwayError
+from dualcast.adapters.store.engine import DBAPIError, Engine, StatementError, StoreUnavailableError
 from dualcast.adapters.store.forecasts import IssueDay, save
 from dualcast.catalogue import path_of
 from dualcast.curves.forecast import Forecast
@@ -70,7 +70,7 @@ class Recorder:
         while True:
             try:
                 work()
-            except StoreAwayError as error:
+            except StoreUnavailableError as error:
                 if not warned:
                     _log.warning("store away", error=str(error)[:300])
                     warned = True

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from sqlalchemy import Column, Double, Engine, MetaData, Table, make_url
 from sqlalchemy.dialects.postgresql import insert
 
-from dualcast.adapters.store.engine import open_url, reaching, transaction
-from dualcast.adapters.store.forecasts import Span, stored, stored_levels
+from dualcast.adapters.store.engine import driver_errors_translated, open_url, transaction
+from dualcast.adapters.store.forecasts import Span, read_curves, read_levels
 from dualcast.adapters.store.tables import CURVE_FIELDS, Moment, curve_column
 from dualcast.curves.forecast import Forecast
 from dualcast.curves.frames import forecast_frame
@@ -38,9 +38,9 @@ def export(engine: Engine, span: Span, target: str) -> int:
     A name that ends in .parquet or .csv is a file with one row for each point and a column for each quantile level that
     any of the curves has, empty where a curve lacks it; the file appears when it is complete. A postgresql:// URL is a
     database, whose table ``forecast_points`` gets the points that it lacks. Raises ValueError for another target, or
-    where a curve with another level is stored during the export, and StoreAwayError.
+    where a curve with another level is stored during the export, and StoreUnavailableError.
     """
-    batches = _batches(stored(engine, span))
+    batches = _batches(read_curves(engine, span))
     if target.startswith("postgresql:"):
         return _to_postgres(batches, target)
     file = Path(target)
@@ -48,7 +48,7 @@ def export(engine: Engine, span: Span, target: str) -> int:
     if file.suffix not in writers:
         raise ValueError(f"{target}: a file's name ends in .parquet or .csv, a database begins with postgresql://")
     file.parent.mkdir(parents=True, exist_ok=True)
-    levels = stored_levels(engine, span)
+    levels = read_levels(engine, span)
     return _whole(file, lambda draft: writers[file.suffix](batches, levels, draft))
 
 
@@ -88,7 +88,7 @@ def _to_parquet(batches: Iterable[list[Forecast]], levels: Sequence[float], file
 def _to_postgres(batches: Iterable[list[Forecast]], target: str) -> int:
     engine, count = open_url(make_url(target)), 0
     try:
-        with reaching(engine):
+        with driver_errors_translated(engine):
             _POINTS.create(engine, checkfirst=True)
         for batch in batches:
             with transaction(engine) as connection:

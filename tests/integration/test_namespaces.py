@@ -22,9 +22,9 @@ from dualcast.adapters.kafka.wire.decoder import Decoder
 from dualcast.adapters.lake import exists, lake_paths
 from dualcast.adapters.model_registry import Run, current_version, load, load_last, publish
 from dualcast.adapters.store.engine import open_store
-from dualcast.adapters.store.forecasts import IssueDay, issued_on, save
+from dualcast.adapters.store.forecasts import IssueDay, read_days, save
 from dualcast.adapters.store.migrate import migrate
-from dualcast.adapters.store.shared_days import SharedDays
+from dualcast.adapters.store.redis_curves import RedisCurves
 from dualcast.catalogue import UseCase
 from dualcast.features.plan import FeaturePlan
 from dualcast.lifecycle.registered_model import CHAMPION
@@ -88,7 +88,7 @@ def test_the_online_store_keeps_features_apart(spaces: list[Settings], use_case:
 
 
 def test_cached_days_and_rate_limits_are_apart(spaces: list[Settings]) -> None:
-    shared = [SharedDays(settings.redis, settings.names) for settings in spaces]
+    shared = [RedisCurves(settings.redis, settings.names) for settings in spaces]
     day = IssueDay.of(CURVE)
     shared[0].fill({day: [CURVE]})
     assert [cache.read([day]) for cache in shared] == [{day: [CURVE]}, {}, {}]
@@ -132,7 +132,7 @@ def test_lake_and_store_are_apart(spaces: list[Settings], tmp_path: Path) -> Non
     for engine in engines:
         migrate(engine)
     save(engines[0], [CURVE], world.NOW)
-    assert [list(issued_on(engine, [day], 5).get(day, ())) for engine in engines] == [[CURVE], [], []]
+    assert [list(read_days(engine, [day], 5).get(day, ())) for engine in engines] == [[CURVE], [], []]
     for engine in engines:
         engine.dispose()
 

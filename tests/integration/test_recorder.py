@@ -16,7 +16,7 @@ import pytest
 
 from dualcast.adapters.kafka.producer import RecordProducer
 from dualcast.adapters.store.engine import open_store
-from dualcast.adapters.store.forecasts import Span, stored
+from dualcast.adapters.store.forecasts import Span, read_curves
 from dualcast.adapters.store.migrate import migrate
 from dualcast.curves.forecast import Forecast
 from dualcast.records import Topic
@@ -45,7 +45,7 @@ def until(settings: Settings, enough: Callable[[int], bool]) -> list[Forecast]:
     engine, deadline = open_store(settings), time.monotonic() + _PATIENCE_SECONDS
     try:
         while time.monotonic() < deadline:
-            found = list(stored(engine, Span("de_load", "intraday")))
+            found = list(read_curves(engine, Span("de_load", "intraday")))
             if enough(len(found)):
                 return found
             time.sleep(0.1)

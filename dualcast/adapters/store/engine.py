@@ -29,7 +29,7 @@ SCHEMA = "dualcast_schema"
 IMMEDIATE = {"sqlite_begin": "BEGIN IMMEDIATE"}
 
 
-class StoreAwayError(ConnectionError):
+class StoreUnavailableError(ConnectionError):
     """The store does not answer now; asking again later may help."""
 
 
@@ -58,37 +58,37 @@ def open_url(url: URL, names: Namespace = NO_NAMESPACE) -> Engine:
     )
 
 
-def shown(engine: Engine) -> str:
+def address_without_password(engine: Engine) -> str:
     """The store's address for messages, without its password."""
     return engine.url.render_as_string(hide_password=True)
 
 
 @contextmanager
-def reaching(engine: Engine) -> Iterator[None]:
-    """Turn what drivers raise where the store is away into StoreAwayError, without the values of the statement."""
+def driver_errors_translated(engine: Engine) -> Iterator[None]:
+    """Raise StoreUnavailableError, without the values of the statement, for a driver's connection errors."""
     try:
         yield
     except exc.TimeoutError as error:
-        raise StoreAwayError(f"{shown(engine)}: no connection is free") from error
+        raise StoreUnavailableError(f"{address_without_password(engine)}: no connection is free") from error
     except (exc.OperationalError, exc.InterfaceError) as error:
-        raise StoreAwayError(f"{shown(engine)}: {_first_line(error)}") from error
+        raise StoreUnavailableError(f"{address_without_password(engine)}: {_first_line(error)}") from error
 
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
-    """A transaction. Raises StoreAwayError where the store does not answer."""
-    with reaching(engine), engine.begin() as connection:
+    """A transaction. Raises StoreUnavailableError where the store does not answer."""
+    with driver_errors_translated(engine), engine.begin() as connection:
         yield connection
 
 
-def take_time(connection: Connection) -> None:
+def lift_time_limits(connection: Connection) -> None:
     """Let the statements of this transaction take as long as they need: those of a migration or a clean-up do."""
     if connection.dialect.name == "postgresql":
         for limit in ("statement_timeout", "lock_timeout"):
             connection.exec_driver_sql(f"SET LOCAL {limit} = 0")
 
 
-def take_at_most(connection: Connection, seconds: int) -> None:
+def limit_statement_time(connection: Connection, seconds: int) -> None:
     """Let the statements of this transaction take no longer than somebody waits for them. SQLite has no such limit."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{seconds}s'")

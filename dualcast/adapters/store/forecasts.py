@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Engine, and_, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Row
 
-from dualcast.adapters.store.engine import take_at_most, take_time, transaction
+from dualcast.adapters.store.engine import lift_time_limits, limit_statement_time, transaction
 from dualcast.adapters.store.tables import ForecastRow
 from dualcast.catalogue import Path_, path_identifier, path_of
 from dualcast.curves.forecast import FIELD_NAMES, Forecast, Point, field_values
@@ -54,7 +54,7 @@ class IssueDay:
 def save(engine: Engine, forecasts: Sequence[Forecast], now: datetime) -> int:
     """Store curves, all or none, and count those that were new; one that is stored stays as it is.
 
-    Raises StoreAwayError where the store is away, sqlalchemy.exc.DBAPIError where it refuses a value.
+    Raises StoreUnavailableError where the store is away, sqlalchemy.exc.DBAPIError where it refuses a value.
     """
     if not forecasts:
         return 0
@@ -65,8 +65,8 @@ def save(engine: Engine, forecasts: Sequence[Forecast], now: datetime) -> int:
         return len(connection.execute(statement, [_row(forecast, now) for forecast in forecasts]).all())
 
 
-def stored(engine: Engine, span: Span) -> Iterator[Forecast]:
-    """Curves by time of issue, as they were published, a few hundred at a time. Raises StoreAwayError."""
+def read_curves(engine: Engine, span: Span) -> Iterator[Forecast]:
+    """Curves by time of issue, as they were published, a few hundred at a time. Raises StoreUnavailableError."""
     table = ForecastRow.__table__
     ordered = select(table).where(_within(span)).order_by(table.c.issued_at, table.c.entity_id, table.c.model_version)
     with transaction(engine) as connection:
@@ -74,18 +74,18 @@ def stored(engine: Engine, span: Span) -> Iterator[Forecast]:
             yield _forecast(row)
 
 
-def stored_levels(engine: Engine, span: Span) -> list[float]:
-    """The quantile levels that any of the curves has, rising. Raises StoreAwayError."""
+def read_levels(engine: Engine, span: Span) -> list[float]:
+    """The quantile levels that any of the curves has, rising. Raises StoreUnavailableError."""
     levels = ForecastRow.__table__.c.quantile_levels
     with transaction(engine) as connection:
-        take_time(connection)
+        lift_time_limits(connection)
         return union_of_levels(connection.execute(select(levels).where(_within(span)).distinct()).scalars())
 
 
-def issued_on(engine: Engine, days: Collection[IssueDay], seconds: int) -> dict[IssueDay, list[Forecast]]:
+def read_days(engine: Engine, days: Collection[IssueDay], seconds: int) -> dict[IssueDay, list[Forecast]]:
     """The curves of some days, each by time of issue; empty where there are none.
 
-    Raises StoreAwayError where the store is away, or, on PostgreSQL, takes longer than some seconds.
+    Raises StoreUnavailableError where the store is away, or, on PostgreSQL, takes longer than some seconds.
     """
     series: dict[tuple[str, Path_, str], list[date]] = {}
     for day in days:
@@ -94,7 +94,7 @@ def issued_on(engine: Engine, days: Collection[IssueDay], seconds: int) -> dict[
     ranges = or_(*(_issued_between(*wanted) for wanted in series.items()))
     found: dict[IssueDay, list[Forecast]] = {day: [] for day in days}
     with transaction(engine) as connection:
-        take_at_most(connection, seconds)
+        limit_statement_time(connection, seconds)
         for row in connection.execute(select(table).where(ranges).order_by(table.c.issued_at, table.c.recorded_at)):
             forecast = _forecast(row)
             found.get(IssueDay.of(forecast), []).append(forecast)
@@ -125,7 +125,7 @@ def _issued_between(series: tuple[str, Path_, str], days: Collection[date]) -> C
     )
 
 
-def points_of(forecast: Forecast) -> dict[str, Any]:
+def points_json(forecast: Forecast) -> dict[str, Any]:
     """The points of a curve as the store's JSON; what is not a finite number becomes null."""
     return {
         "valid_time": [point.valid_time.isoformat() for point in forecast.points],
@@ -135,7 +135,7 @@ def points_of(forecast: Forecast) -> dict[str, Any]:
 
 def _row(forecast: Forecast, now: datetime) -> dict[str, Any]:
     fields = dict(zip(FIELD_NAMES, field_values(forecast), strict=True))
-    return fields | {"points": points_of(forecast), "recorded_at": now}
+    return fields | {"points": points_json(forecast), "recorded_at": now}
 
 
 def _forecast(row: Row[Any]) -> Forecast:

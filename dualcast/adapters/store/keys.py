@@ -43,7 +43,7 @@ class UnknownKeyError(LookupError):
 def create(
     engine: Engine, name: str, role: str, access: Sequence[str], now: datetime, expires_at: datetime | None = None
 ) -> tuple[str, StoredKey]:
-    """Make a key, and return it with what is stored of it; nobody can read it again. Raises StoreAwayError."""
+    """Make a key, and return it with what is stored of it; nobody can read it again. Raises StoreUnavailableError."""
     key_id = secrets.token_hex(_ID_BYTES)
     key = f"{PREFIX}_{key_id}_{secrets.token_urlsafe(_SECRET_BYTES)}"
     stored = StoredKey(key_id, name, digest(key), role, tuple(access), now, expires_at, None)
@@ -53,8 +53,8 @@ def create(
     return key, stored
 
 
-def listed(engine: Engine) -> list[StoredKey]:
-    """All keys, those that were revoked too, the oldest first. Raises StoreAwayError."""
+def list_keys(engine: Engine) -> list[StoredKey]:
+    """All keys, those that were revoked too, the oldest first. Raises StoreUnavailableError."""
     table = ApiKeyRow.__table__
     with transaction(engine) as connection:
         rows = connection.execute(select(table).order_by(table.c.created_at, table.c.id)).mappings().all()
@@ -62,7 +62,7 @@ def listed(engine: Engine) -> list[StoredKey]:
 
 
 def revoke(engine: Engine, key_id: str, now: datetime) -> None:
-    """End a key. Raises UnknownKeyError where there is none that could be ended, StoreAwayError."""
+    """End a key. Raises UnknownKeyError where there is none that could be ended, StoreUnavailableError."""
     table = ApiKeyRow.__table__
     ended = update(ApiKeyRow).where(table.c.id == key_id, table.c.revoked_at.is_(None)).values(revoked_at=now)
     with transaction(engine) as connection:

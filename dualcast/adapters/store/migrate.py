@@ -10,7 +10,14 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 
-from dualcast.adapters.store.engine import IMMEDIATE, SCHEMA, reaching, shown, take_time, transaction
+from dualcast.adapters.store.engine import (
+    IMMEDIATE,
+    SCHEMA,
+    address_without_password,
+    driver_errors_translated,
+    lift_time_limits,
+    transaction,
+)
 from dualcast.settings import Settings
 
 # any number that no other program takes for its own advisory locks
@@ -24,10 +31,10 @@ class UnmigratedStoreError(RuntimeError):
 def migrate(engine: Engine) -> str:
     """Bring the store to the newest revision, and name it. Of processes that try at once, one does, the others wait.
 
-    Raises StoreAwayError.
+    Raises StoreUnavailableError.
     """
-    with reaching(engine), engine.execution_options(**IMMEDIATE).begin() as connection:
-        take_time(connection)
+    with driver_errors_translated(engine), engine.execution_options(**IMMEDIATE).begin() as connection:
+        lift_time_limits(connection)
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             if schema := engine.get_execution_options().get(SCHEMA):
@@ -39,20 +46,20 @@ def migrate(engine: Engine) -> str:
 
 
 def check(engine: Engine) -> None:
-    """Raise UnmigratedStoreError where the store is not at this version's revision, StoreAwayError where it is away."""
+    """Check that the store is at this version's revision. Raises UnmigratedStoreError, StoreUnavailableError."""
     with transaction(engine) as connection:
         found = MigrationContext.configure(connection).get_current_revision()
     if found != _newest():
         raise UnmigratedStoreError(
-            f"the store {shown(engine)} is at revision {found or 'none'}, and this version needs {_newest()}: "
-            "run `dualcast store migrate`"
+            f"the store {address_without_password(engine)} is at revision {found or 'none'}, "
+            f"and this version needs {_newest()}: run `dualcast store migrate`"
         )
 
 
 def make_ready(engine: Engine, settings: Settings) -> None:
     """Migrate the demo's store, and check any other: in production somebody decides when tables change.
 
-    Raises UnmigratedStoreError, StoreAwayError.
+    Raises UnmigratedStoreError, StoreUnavailableError.
     """
     if settings.environment == "demo":
         migrate(engine)

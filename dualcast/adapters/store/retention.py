@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Engine, Table, delete, func, select
 
-from dualcast.adapters.store.engine import take_time, transaction
+from dualcast.adapters.store.engine import lift_time_limits, transaction
 from dualcast.adapters.store.tables import AuditRow, Base, ForecastRow, PredictionRow
 
 FORECAST_YEARS = 2
@@ -18,20 +18,20 @@ _KEPT: tuple[tuple[type[Base], str, int], ...] = (
 )
 
 
-def expired(engine: Engine, now: datetime) -> dict[str, int]:
-    """How many rows of each table are too old. Raises StoreAwayError."""
+def count_expired(engine: Engine, now: datetime) -> dict[str, int]:
+    """How many rows of each table are too old. Raises StoreUnavailableError."""
     with transaction(engine) as connection:
-        take_time(connection)
+        lift_time_limits(connection)
         return {
             table.name: connection.execute(select(func.count()).select_from(table).where(old)).scalar_one()
             for table, old in _old(now)
         }
 
 
-def prune(engine: Engine, now: datetime) -> dict[str, int]:
-    """Delete what is too old, and count it by table. Raises StoreAwayError."""
+def delete_expired(engine: Engine, now: datetime) -> dict[str, int]:
+    """Delete what is too old, and count it by table. Raises StoreUnavailableError."""
     with transaction(engine) as connection:
-        take_time(connection)
+        lift_time_limits(connection)
         return {table.name: connection.execute(delete(table).where(old)).rowcount for table, old in _old(now)}
 
 

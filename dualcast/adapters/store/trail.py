@@ -16,7 +16,7 @@ Entry = tuple[type[Base], dict[str, Any]]
 def append(engine: Engine, entries: Sequence[Entry]) -> None:
     """Write entries of ``AuditRow`` and ``PredictionRow``, all or none.
 
-    Raises StoreAwayError, and sqlalchemy.exc.DBAPIError where the store refuses a value.
+    Raises StoreUnavailableError, and sqlalchemy.exc.DBAPIError where the store refuses a value.
     """
     with transaction(engine) as connection:
         for table in (AuditRow, PredictionRow):

@@ -38,7 +38,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy.engine import make_url
 
 from dualcast.adapters.store.engine import open_url
-from dualcast.adapters.store.forecasts import Span, save, stored
+from dualcast.adapters.store.forecasts import Span, save, read_curves
 from dualcast.adapters.store.migrate import migrate
 from dualcast.adapters.store.tables import Base
 from dualcast.curves.arrow import decoded_curve, encoded_curves, row_table
@@ -76,7 +76,7 @@ print(json.dumps({
     "JSON": json.loads(forecast_body(curve))["weather_run"],
     "API rows": columns_of([curve])["weather_run"],
     "OpenAPI": DayAheadForecast.model_json_schema()["properties"]["weather_run"]["description"],
-    "SQL": [found.weather_run for found in stored(engine, Span("de_load", "day-ahead"))],
+    "SQL": [found.weather_run for found in read_curves(engine, Span("de_load", "day-ahead"))],
     "tables that the migration leaves different": len(differences),
 }))
 """

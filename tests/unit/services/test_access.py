@@ -305,7 +305,7 @@ def test_hostile_keys_let_nobody_in(store: Engine, deps: DayAheadDeps, client: T
     assert deps.access.keys is not None
     deps.access.keys.read()
     prefix, key_id, secret = good.split("_", 2)
-    digest = keys.listed(store)[0].digest
+    digest = keys.list_keys(store)[0].digest
     wrong: list[Any] = ["", " ", good[:-1], good + "x", good.upper(), key_id, secret, digest, f"{prefix}_{key_id}_"]
     wrong += [
         f"{prefix}_{key_id}_{digest}",
@@ -544,6 +544,6 @@ def test_production_refuses_default_secrets(name: str, value: str, is_weak: bool
 
 def test_a_key_that_ends_by_itself_ends_on_time(store: Engine) -> None:
     access_world.key(store, days=1)
-    (key,) = keys.listed(store)
+    (key,) = keys.list_keys(store)
     day = timedelta(days=1)
     assert [key.is_live(services_world.NOW + d) for d in (day - timedelta(seconds=1), day)] == [True, False]

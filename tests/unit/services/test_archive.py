@@ -19,9 +19,9 @@ from fastapi.testclient import TestClient
 from redis import Redis
 from sqlalchemy import Engine
 
-from dualcast.adapters.store import shared_days
+from dualcast.adapters.store import redis_curves
 from dualcast.adapters.store.forecasts import IssueDay, save
-from dualcast.adapters.store.shared_days import SharedDays
+from dualcast.adapters.store.redis_curves import RedisCurves
 from dualcast.catalogue import load_use_case
 from dualcast.curves.forecast import Forecast
 from services import circuits
@@ -167,7 +167,7 @@ def test_one_new_curve_is_answered_by_every_replica_at_once(store: Engine, redis
     versions = [client.get(f"{DAY_AHEAD}/DE", params=asked).json()["model"]["version"] for client in replicas]
     again = world.day_ahead(DAY, model_version="2")
     again = replace(again, issued_at=again.issued_at + timedelta(minutes=5))
-    recorder = Recorder(store, world.frozen(), SharedDays(redis).forget)
+    recorder = Recorder(store, world.frozen(), RedisCurves(redis).invalidate)
     assert recorder.take([again.to_record()], threading.Event())
     versions += [client.get(f"{DAY_AHEAD}/DE", params=asked).json()["model"]["version"] for client in replicas]
     assert versions == ["1", "1", "2", "2"]
@@ -176,7 +176,7 @@ def test_one_new_curve_is_answered_by_every_replica_at_once(store: Engine, redis
 def test_what_memory_did_not_have_is_not_remembered(store: Engine, redis: str) -> None:
     client = client_of(replace(world.da_deps(), archive_levels=levels_of(redis, store)))
     asked, newest = {"delivery_date": "2022-05-04"}, world.day_ahead(date(2022, 5, 4))
-    recorder = Recorder(store, world.frozen(), SharedDays(redis).forget)
+    recorder = Recorder(store, world.frozen(), RedisCurves(redis).invalidate)
     versions = []
     for version in ("1", "2"):
         assert recorder.take([replace(newest, model_version=version).to_record()], threading.Event())
@@ -185,9 +185,9 @@ def test_what_memory_did_not_have_is_not_remembered(store: Engine, redis: str) -
 
 
 def test_what_was_read_before_a_new_curve_does_not_come_back(redis: str) -> None:
-    shared, curve = SharedDays(redis), world.day_ahead(DAY)
+    shared, curve = RedisCurves(redis), world.day_ahead(DAY)
     day = IssueDay.of(curve)
-    shared.forget([day])
+    shared.invalidate([day])
     shared.fill({day: [curve]})
     assert shared.read([day]) == {}
     Redis.from_url(redis).flushall()
@@ -200,8 +200,8 @@ def test_a_day_without_curves_is_looked_up_again_soon(deps: DayAheadDeps, redis:
     client_of(deps).get(f"{DAY_AHEAD}/DE", params={"delivery_date": DAY.isoformat()})
     known = Redis.from_url(redis)
     seconds = {key.decode().split(":")[-2]: cast("int", known.ttl(key)) for key in known.scan_iter("dualcast:curves:*")}
-    assert 0 < seconds["2021-10-30"] <= shared_days._KEPT_EMPTY_SECONDS
-    assert seconds["2022-01-14"] > shared_days._KEPT_EMPTY_SECONDS
+    assert 0 < seconds["2021-10-30"] <= redis_curves._KEPT_EMPTY_SECONDS
+    assert seconds["2022-01-14"] > redis_curves._KEPT_EMPTY_SECONDS
 
 
 class Slow:
@@ -270,7 +270,7 @@ def test_a_store_that_hangs_for_long_does_not_take_redis_with_it(monkeypatch: py
 def test_what_another_version_has_left_in_redis_is_read_from_the_store(deps: DayAheadDeps, redis: str) -> None:
     day = IssueDay("de_load", "day-ahead", "DE", DAY - timedelta(days=1))
     for text in (b'[{"use_case": "de_load"}]', b"\x80garbage"):
-        Redis.from_url(redis).set(SharedDays(redis)._key(day), text)
+        Redis.from_url(redis).set(RedisCurves(redis)._key(day), text)
         answer = client_of(deps).get(f"{DAY_AHEAD}/DE", params={"delivery_date": DAY.isoformat()})
         assert answer.json()["delivery_date"] == "2022-01-15"
 

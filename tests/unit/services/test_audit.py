@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, text
 from structlog.testing import capture_logs
 
-from dualcast.adapters.store.engine import StoreAwayError
+from dualcast.adapters.store.engine import StoreUnavailableError
 from dualcast.adapters.store.tables import AuditRow
 from dualcast.adapters.store.trail import append
 from services.access import audit
@@ -163,7 +163,7 @@ def test_a_store_that_comes_back_gets_what_waited(store: Engine, monkeypatch: py
     def write(engine: Engine, entries: list[Any]) -> None:
         if away:
             away.pop()
-            raise StoreAwayError("away")
+            raise StoreUnavailableError("away")
         append(engine, entries)
 
     trail = AuditTrail(store, write)

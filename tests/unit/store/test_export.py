@@ -52,7 +52,7 @@ def test_curves_of_several_level_sets_get_the_union_of_their_columns(filled: Eng
 
 
 def test_a_failed_export_leaves_no_file(filled: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.store.store_export.stored_levels", lambda *_: [0.5])  # others are stored meanwhile
+    monkeypatch.setattr("services.store.store_export.read_levels", lambda *_: [0.5])  # others are stored meanwhile
     with pytest.raises(ValueError, match="quantile levels"):
         export(filled, SPAN, str(tmp_path / "curves.csv"))
     with pytest.raises(ValueError, match="ends in"):

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 import pytest
 from sqlalchemy import Engine
 
-from dualcast.adapters.store.forecasts import Span, save, stored
+from dualcast.adapters.store.forecasts import Span, read_curves, save
 from dualcast.curves.forecast import Point
 from tests import services_world as world
 
@@ -18,8 +18,8 @@ def test_what_is_saved_comes_back_whole_and_in_order(store: Engine) -> None:
     curves = [world.day_ahead(date(2022, 5, 4)), world.day_ahead(date(2022, 3, 27))]
     other = [world.intraday(world.NOW), world.day_ahead(date(2022, 5, 4), use_case="other")]
     assert save(store, [*curves, *other], world.NOW) == 4
-    assert list(stored(store, Span("de_load", "day-ahead"))) == curves[::-1]
-    assert [len(f.points) for f in stored(store, Span("de_load", "day-ahead"))] == [23, 24]
+    assert list(read_curves(store, Span("de_load", "day-ahead"))) == curves[::-1]
+    assert [len(f.points) for f in read_curves(store, Span("de_load", "day-ahead"))] == [23, 24]
 
 
 def test_a_curve_is_stored_once_however_often_it_comes(store: Engine) -> None:
@@ -28,7 +28,7 @@ def test_a_curve_is_stored_once_however_often_it_comes(store: Engine) -> None:
     again = replace(first, degraded=True)
     newer = replace(first, model_version="2")
     assert save(store, [again, newer], world.NOW) == 1
-    assert list(stored(store, Span("de_load", "day-ahead"))) == [first, newer]
+    assert list(read_curves(store, Span("de_load", "day-ahead"))) == [first, newer]
 
 
 def test_both_paths_may_issue_at_one_moment_with_one_version(store: Engine) -> None:
@@ -42,14 +42,14 @@ def test_a_span_holds_its_start_and_not_its_end(store: Engine) -> None:
     curves = [world.intraday(world.NOW + timedelta(minutes=15 * i)) for i in range(5)]
     save(store, curves, world.NOW)
     span = Span("de_load", "intraday", curves[1].issued_at, curves[3].issued_at)
-    assert list(stored(store, span)) == curves[1:3]
+    assert list(read_curves(store, span)) == curves[1:3]
 
 
 def test_a_value_that_is_no_number_is_stored_as_none(store: Engine) -> None:
     curve = world.intraday(world.NOW)
     holed = replace(curve, points=[Point(curve.points[0].valid_time, [math.nan, 1.0, math.inf]), *curve.points[1:]])
     save(store, [holed], world.NOW)
-    (found,) = stored(store, Span("de_load", "intraday"))
+    (found,) = read_curves(store, Span("de_load", "intraday"))
     assert [math.isnan(v) for v in found.points[0].values] == [True, False, True]
     assert found.points[1:] == curve.points[1:]
 
@@ -57,7 +57,7 @@ def test_a_value_that_is_no_number_is_stored_as_none(store: Engine) -> None:
 def test_many_curves_fit_into_one_call(store: Engine) -> None:
     curves = [world.intraday(world.NOW + timedelta(minutes=i)) for i in range(600)]
     assert save(store, curves, world.NOW) == 600
-    assert sum(1 for _ in stored(store, Span("de_load", "intraday"))) == 600
+    assert sum(1 for _ in read_curves(store, Span("de_load", "intraday"))) == 600
 
 
 def test_times_without_an_offset_are_refused(store: Engine) -> None:
@@ -68,7 +68,7 @@ def test_times_without_an_offset_are_refused(store: Engine) -> None:
 
 def test_a_long_read_does_not_hold_up_the_writer(store: Engine) -> None:
     save(store, [world.intraday(world.NOW)], world.NOW)
-    reading = stored(store, Span("de_load", "intraday"))
+    reading = read_curves(store, Span("de_load", "intraday"))
     next(reading)
     assert save(store, [world.day_ahead(date(2022, 5, 4))], world.NOW) == 1
     assert list(reading) == []

@@ -12,8 +12,8 @@ from sqlalchemy import Engine, text
 from typer.testing import CliRunner, Result
 
 from dualcast.adapters.lake import lake_paths
-from dualcast.adapters.store.forecasts import Span, save, stored
-from dualcast.adapters.store.keys import digest, listed
+from dualcast.adapters.store.forecasts import Span, read_curves, save
+from dualcast.adapters.store.keys import digest, list_keys
 from dualcast.adapters.store.retention import years_before
 from dualcast.adapters.store.tables import AuditRow
 from dualcast.adapters.store.trail import append
@@ -38,7 +38,7 @@ def test_a_key_is_printed_once_and_kept_as_a_digest(run: Run, store: Engine) -> 
     made = run("keys", "create", "desk", "--role", "reader", "--access", "de_load/*", "--days", "30")
     key = made.stdout.strip()
     assert re.fullmatch(r"dck_[0-9a-f]{12}_[\w-]{43}", key)
-    (found,) = listed(store)
+    (found,) = list_keys(store)
     assert (found.digest, found.access) == (digest(key), ("de_load/*",))
     assert found.expires_at == world.NOW + timedelta(days=30)
     with store.connect() as connection:
@@ -51,9 +51,9 @@ def test_a_key_is_printed_once_and_kept_as_a_digest(run: Run, store: Engine) -> 
 
 def test_a_revoked_key_is_dead_and_still_listed(run: Run, store: Engine) -> None:
     run("keys", "create", "desk", "--role", "reader", "--access", "*/*")
-    (key,) = listed(store)
+    (key,) = list_keys(store)
     assert run("keys", "revoke", key.id).exit_code == 0
-    (key,) = listed(store)
+    (key,) = list_keys(store)
     assert not key.is_live(world.NOW)
     assert "revoked 2022-05-03" in run("keys", "list").stdout
     again = run("keys", "revoke", key.id)
@@ -63,7 +63,7 @@ def test_a_revoked_key_is_dead_and_still_listed(run: Run, store: Engine) -> None
 @pytest.mark.parametrize("access", ["de_load", "de load/*", "/", "a/b/c", "*"])
 def test_a_grant_that_makes_no_sense_makes_no_key(run: Run, store: Engine, access: str) -> None:
     assert run("keys", "create", "desk", "--role", "reader", "--access", access).exit_code == 2
-    assert listed(store) == []
+    assert list_keys(store) == []
 
 
 def test_retention_deletes_what_is_too_old_and_nothing_else(run: Run, store: Engine) -> None:
@@ -73,12 +73,12 @@ def test_retention_deletes_what_is_too_old_and_nothing_else(run: Run, store: Eng
     save(store, curves, world.NOW)
     append(store, [(AuditRow, call(edge + age)) for edge in edges for age in (-day, day)])
     counted = run("retention", "--dry-run").stdout
-    assert len(list(stored(store, Span("de_load", "intraday")))) == 3
+    assert len(list(read_curves(store, Span("de_load", "intraday")))) == 3
     deleted = run("retention").stdout
     assert counted.replace("would be ", "") == deleted
     rows = ["forecasts: 1 rows deleted", "predictions: 0 rows deleted", "audit: 1 rows deleted"]
     assert deleted.splitlines()[:3] == rows
-    assert list(stored(store, Span("de_load", "intraday"))) == curves[1:]
+    assert list(read_curves(store, Span("de_load", "intraday"))) == curves[1:]
     assert run("retention").stdout.count(": 0 rows") == 3
 
 

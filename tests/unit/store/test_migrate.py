@@ -9,7 +9,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, inspect
 
-from dualcast.adapters.store.engine import StoreAwayError, open_store
+from dualcast.adapters.store.engine import StoreUnavailableError, open_store
 from dualcast.adapters.store.migrate import UnmigratedStoreError, check, make_ready, migrate
 from dualcast.adapters.store.tables import Base
 from dualcast.settings import Settings
@@ -48,7 +48,7 @@ def test_the_demo_migrates_by_itself(settings: Settings, empty: Engine) -> None:
 
 def test_a_store_that_is_away_is_named_without_its_password() -> None:
     engine = open_store(world.settings(world.frozen(), store="postgresql://dualcast:very-secret@127.0.0.1:1/dualcast"))
-    with pytest.raises(StoreAwayError) as raised:
+    with pytest.raises(StoreUnavailableError) as raised:
         check(engine)
     assert "127.0.0.1:1" in str(raised.value)
     assert "very-secret" not in str(raised.value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 from dualcast.adapters.store.engine import open_store
-from dualcast.adapters.store.forecasts import IssueDay, issued_on, save
+from dualcast.adapters.store.forecasts import IssueDay, read_days, save
 from dualcast.adapters.store.migrate import check, migrate
 from dualcast.settings import Settings
 from tests import services_world as world
@@ -19,7 +19,7 @@ def test_a_store_holds_the_curves_of_each_namespace_apart(settings: Settings) ->
             migrate(engine)
             check(engine)
         save(engines[1], [curve], world.NOW)
-        found = [issued_on(engine, [IssueDay.of(curve)], 5)[IssueDay.of(curve)] for engine in engines]
+        found = [read_days(engine, [IssueDay.of(curve)], 5)[IssueDay.of(curve)] for engine in engines]
         assert found == [[], [curve], []]
     finally:
         for engine in engines:

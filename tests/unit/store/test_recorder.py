@@ -12,8 +12,8 @@ from sqlalchemy import Engine
 from structlog.testing import capture_logs
 
 from dualcast.adapters.store import forecasts
-from dualcast.adapters.store.engine import StoreAwayError
-from dualcast.adapters.store.forecasts import IssueDay, Span, stored
+from dualcast.adapters.store.engine import StoreUnavailableError
+from dualcast.adapters.store.forecasts import IssueDay, Span, read_curves
 from services.store import recorder
 from services.store.recorder import Recorder
 from tests import services_world as world
@@ -27,7 +27,7 @@ def nobody_caches(_: Collection[IssueDay]) -> None:
 
 
 def kept(store: Engine) -> list[Any]:
-    return list(stored(store, Span("de_load", "day-ahead")))
+    return list(read_curves(store, Span("de_load", "day-ahead")))
 
 
 def test_what_comes_twice_is_kept_once(store: Engine) -> None:
@@ -50,7 +50,7 @@ def test_one_record_that_makes_no_sense_does_not_hold_up_the_others(store: Engin
 
 def test_a_store_that_comes_back_gets_what_waited(store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorder, "_RETRY_SECONDS", 0.01)
-    answers = iter([StoreAwayError("away"), StoreAwayError("away"), None])
+    answers = iter([StoreUnavailableError("away"), StoreUnavailableError("away"), None])
 
     def save(*arguments: Any) -> int:
         error = next(answers)
@@ -77,7 +77,7 @@ def test_a_cache_that_is_away_holds_nothing_up(store: Engine) -> None:
 
 def test_told_to_stop_while_the_store_is_away_it_claims_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*_: Any) -> int:
-        raise StoreAwayError("away")
+        raise StoreUnavailableError("away")
 
     monkeypatch.setattr(recorder, "save", away)
     stop = threading.Event()

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, select
 from structlog.testing import capture_logs
 
 from dualcast.adapters.store.engine import open_store
-from dualcast.adapters.store.keys import listed
+from dualcast.adapters.store.keys import list_keys
 from dualcast.adapters.store.tables import AuditRow, PredictionRow
 from dualcast.adapters.store.trail import append
 from dualcast.settings import Settings
@@ -36,7 +36,7 @@ def test_processes_that_write_at_once_wait_for_each_other(settings: Settings, st
         engine = open_store(settings)
         for call_ in range(25):
             append(engine, [call(path=f"{number}/{call_}")] * 4)
-            listed(engine)
+            list_keys(engine)
         engine.dispose()
 
     with ThreadPoolExecutor(4) as pool:

@@ -29,7 +29,7 @@ _FORGOTTEN_SECONDS = 15
 _FORGOTTEN = b""
 
 
-class SharedDays:
+class RedisCurves:
     """Raises ConnectionError wherever Redis does not answer in time. Safe to share between threads."""
 
     def __init__(self, url: str, names: Namespace = NO_NAMESPACE) -> None:
@@ -55,7 +55,7 @@ class SharedDays:
                 pipeline.set(self._key(day), orjson.dumps(curves), ex=seconds, nx=True)
             pipeline.execute()
 
-    def forget(self, days: Collection[IssueDay]) -> None:
+    def invalidate(self, days: Collection[IssueDay]) -> None:
         """Have these days read from the store again, which has other curves of them now."""
         with _reaching(), self._redis.pipeline(transaction=False) as pipeline:
             for day in days:
