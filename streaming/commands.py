@@ -1,4 +1,4 @@
-"""``dualcast stream ...``: the way of observations to Kafka, and of Kafka's to features."""
+"""``dualcast stream ...``: commands that publish observations to Kafka and compute features from them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streaming.job.commands import app as job
 app = typer.Typer(
     name="stream",
     no_args_is_help=True,
-    help="Observations to Kafka (history, replay, pull, push, MQTT), and features from them.",
+    help="Publish observations to Kafka (history, replay, pull, push, MQTT) and compute features from them.",
 )
 app.add_typer(ingest)
 app.add_typer(pull)

@@ -1,1 +1,1 @@
-"""What could not be used: to be read, and to be sent again when its cause is mended."""
+"""Dead letters: messages that could not be used. They can be listed, shown and replayed."""

@@ -1,4 +1,4 @@
-"""The dead letters on their topic, which of them were sent again, and sending them again."""
+"""Reads dead letters from their topic, finds those that were replayed, and replays others."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import structlog
+
 from dualcast.adapters.kafka.consumer import Message
 from dualcast.adapters.kafka.producer import RecordProducer
 from dualcast.adapters.kafka.readers import TopicReader
@@ -15,14 +17,15 @@ from dualcast.adapters.kafka.wire.decoder import Decoder, DecodingError
 from dualcast.records import DeadLetter, Topic
 from dualcast.settings import Settings
 
-# The header of a message that was a dead letter once; its value names what it was.
+# The header of a replayed message; its value is the identity of the dead letter.
 REPLAY_OF = "dualcast_replay_of"
 _POLL_SECONDS = 0.5
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A dead letter where it lies: partition and offset of its own topic, and when it was written."""
+class StoredLetter:
+    """A dead letter with its partition and offset on the dead-letter topic and the time when it was written."""
 
     partition: int
     offset: int
@@ -31,30 +34,30 @@ class Kept:
 
     @property
     def id(self) -> str:
-        """What it is called."""
+        """The id that commands show and take."""
         return f"{self.partition}-{self.offset}"
 
     @property
-    def way_back(self) -> Topic | None:
-        """The topic that it can be sent back to; None where it came from elsewhere, or was too large to be kept."""
+    def original_topic(self) -> Topic | None:
+        """The topic that it can be replayed to; None if it did not come from Kafka or was too large to be kept."""
         known = self.letter.topic in set(Topic)
         return Topic(self.letter.topic) if known and self.letter.value is not None else None
 
     @property
     def identity(self) -> str:
-        """What it is about: equal for all letters about one message, or one observation of it, whoever refused it."""
+        """Equal for all dead letters of one message, or of one observation in it, whichever component refused it."""
         letter = self.letter
         digest = hashlib.sha256(letter.value or b"").hexdigest()[:16]
         return f"{letter.topic}/{letter.partition}/{letter.offset}/{digest}"
 
 
 @dataclass(frozen=True)
-class Replayed:
-    """What became of letters that were to be sent again."""
+class ReplayResult:
+    """The outcome of a replay."""
 
-    sent: tuple[Kept, ...]
-    before: tuple[Kept, ...]
-    stuck: tuple[Kept, ...]
+    sent: tuple[StoredLetter, ...]
+    already_replayed: tuple[StoredLetter, ...]
+    not_replayable: tuple[StoredLetter, ...]
 
 
 def read(
@@ -63,24 +66,28 @@ def read(
     reason: str | None = None,
     since: datetime | None = None,
     ids: Collection[str] = (),
-) -> Iterator[Kept]:
-    """The dead letters, by partition in their order; all, or of a reason, since a time, with an id.
+) -> Iterator[StoredLetter]:
+    """The dead letters by partition and offset, filtered by reason, time and id.
 
-    Raises UnreachableError.
+    A message that is no dead letter is logged and skipped. Raises UnreachableError.
     """
     decoder = Decoder(settings, Topic.DEAD_LETTERS)
     for message in _messages(settings, Topic.DEAD_LETTERS, None):
-        kept = _kept(message, decoder.record(message.value()))
+        try:
+            kept = _kept(message, decoder.record(message.value()))
+        except DecodingError as fault:
+            _log.warning("not a dead letter", partition=message.partition(), offset=message.offset(), error=str(fault))
+            continue
         late_enough = since is None or kept.letter.occurred_at >= since
         if (reason in {None, kept.letter.reason}) and late_enough and (not ids or kept.id in ids):
             yield kept
 
 
-def replayed(settings: Settings, letters: Iterable[Kept]) -> set[str]:
-    """The identities of those that were sent again already, as their topics say. Raises UnreachableError."""
+def replayed(settings: Settings, letters: Iterable[StoredLetter]) -> set[str]:
+    """The identities of the dead letters that were replayed, read from their topics. Raises UnreachableError."""
     earliest: dict[Topic, datetime] = {}
     for kept in letters:
-        if (topic := kept.way_back) is not None:
+        if (topic := kept.original_topic) is not None:
             earliest[topic] = min(kept.written_at, earliest.get(topic, kept.written_at))
     return {
         value.decode()
@@ -91,34 +98,34 @@ def replayed(settings: Settings, letters: Iterable[Kept]) -> set[str]:
     }
 
 
-def replay(settings: Settings, letters: Iterable[Kept]) -> Replayed:
-    """Send letters back onto their topics as they came, each once.
+def replay(settings: Settings, letters: Iterable[StoredLetter]) -> ReplayResult:
+    """Send the original messages of dead letters to their topics again, each once.
 
-    Raises UnreachableError, DeliveryError where some did not arrive: those are sent by the next call.
+    Raises UnreachableError, and DeliveryError where some were not acknowledged: the next call sends those.
     """
     chosen = list(letters)
     done = replayed(settings, chosen)
-    sent, before, stuck = list[Kept](), list[Kept](), list[Kept]()
+    sent, already, not_replayable = list[StoredLetter](), list[StoredLetter](), list[StoredLetter]()
     with RecordProducer(settings, "dualcast/dead-letters") as producer:
         for kept in chosen:
-            topic, value = kept.way_back, kept.letter.value
+            topic, value = kept.original_topic, kept.letter.value
             if topic is None or value is None:
-                stuck.append(kept)
+                not_replayable.append(kept)
             elif kept.identity in done:
-                before.append(kept)
+                already.append(kept)
             else:
                 producer.send_raw(topic, kept.letter.key, value, settings.clock.now(), {REPLAY_OF: kept.identity})
                 done.add(kept.identity)
                 sent.append(kept)
-    return Replayed(tuple(sent), tuple(before), tuple(stuck))
+    return ReplayResult(tuple(sent), tuple(already), tuple(not_replayable))
 
 
-def content(settings: Settings, kept: Kept) -> dict[str, Any] | None:
-    """The record that a letter holds; None where it holds none. Raises UnreachableError."""
-    if kept.way_back is None:
+def content(settings: Settings, kept: StoredLetter) -> dict[str, Any] | None:
+    """The decoded message of a dead letter; None if it cannot be decoded. Raises UnreachableError."""
+    if kept.original_topic is None:
         return None
     try:
-        return Decoder(settings, kept.way_back).record(kept.letter.value)
+        return Decoder(settings, kept.original_topic).record(kept.letter.value)
     except DecodingError:
         return None
 
@@ -129,6 +136,6 @@ def _messages(settings: Settings, topic: Topic, since: datetime | None) -> Itera
             yield from reader.messages(_POLL_SECONDS)
 
 
-def _kept(message: Message, record: dict[str, Any]) -> Kept:
+def _kept(message: Message, record: dict[str, Any]) -> StoredLetter:
     written_at = datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
-    return Kept(message.partition() or 0, message.offset() or 0, written_at, DeadLetter(**record))
+    return StoredLetter(message.partition() or 0, message.offset() or 0, written_at, DeadLetter(**record))

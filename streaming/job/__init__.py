@@ -1,5 +1,5 @@
-"""The Flink job: observations of the stream become intraday features, in the online store and on their topic.
+"""The Flink job: computes intraday features from observations, for the online store and the features topic.
 
-``step`` is what happens to one message and knows no engine; ``function`` and ``pipeline`` put it into Flink,
-``runtime`` runs that, and ``caught_up`` tells when it has read what there was.
+``step`` processes one message without any engine; ``function`` and ``pipeline`` embed it in Flink, ``runtime`` runs the
+job, and ``caught_up`` waits until the job has read all messages.
 """

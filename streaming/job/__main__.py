@@ -1,4 +1,4 @@
-"""The job as a program of its own, for ``flink run --pyModule streaming.job``: see docs/streaming-job.md."""
+"""The job as a separate program, for ``flink run --pyModule streaming.job``: see docs/streaming-job.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far the job is, by what it has committed: which observations it has read, which features it has published."""
+"""The job's progress by its committed offsets: which observations it has read, which features it has published."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ Offsets = dict[int, int]
 
 
 class NotCaughtUpError(RuntimeError):
-    """The job did not get there; the text says how far it is and what to look at."""
+    """The job did not catch up in time; the text tells its progress and what to check."""
 
 
 @dataclass(frozen=True)
 class Lag:
-    """An entity whose newest features are older than was asked for; ``origin`` None: it has none."""
+    """An entity whose newest features are older than required; ``origin`` is None if it has none."""
 
     entity_id: str
     origin: datetime | None
@@ -46,18 +46,18 @@ def wait(
     tolerance: timedelta,
     report: Callable[[int, int], None],
 ) -> list[Lag]:
-    """Wait until the job has dealt with all that is on ``observations.v1`` now, and its features are published.
+    """Wait until the job has processed all messages of ``observations.v1`` and published their features.
 
-    Then Redis holds the newest features that these observations can give. Returned are the entities whose features are
-    older than ``until`` on the grid, less ``tolerance``, for want of newer values. ``report`` is told how many of how
-    many messages are read. Raises NotCaughtUpError after ``timeout`` seconds.
+    Redis then holds the newest features that these observations allow. Returns the entities whose features are more
+    than ``tolerance`` older than ``until``, because newer values are missing. ``report`` receives how many
+    messages were read and their total. Raises NotCaughtUpError after ``timeout`` seconds.
     """
     admin = AdminClient(connection(settings))
     deadline = monotonic() + timeout
     observations = settings.names.topic(Topic.OBSERVATIONS)
     ends = ends_of(admin, observations)
     total = sum(ends.values())
-    # asks for its group's offsets and joins it not; the admin client crashed where the group was not known yet
+    # reads the group's offsets without joining it; the admin client crashed for a group that did not exist yet
     with closing(Consumer(connection(settings) | {"group.id": job_name(settings, use_case)})) as group:
 
         def all_read() -> bool:
@@ -76,7 +76,7 @@ def wait(
 
 
 def _until(condition: Callable[[], bool], deadline: float, otherwise: str) -> None:
-    """Ask until the answer is yes. A broker that is just starting, or starting again, is asked again too."""
+    """Check a condition until it is true, also while the broker is starting or restarting."""
     trouble = ""
     while monotonic() < deadline:
         try:

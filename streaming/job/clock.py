@@ -1,4 +1,4 @@
-"""The clock of a process that starts before its clock is set."""
+"""A clock for a process that starts before the replay clock is set."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _CHECK_SECONDS = 1.0
 
 
 class LiveClock:
-    """The clock of the settings as they are now: a replay's clock is set when the job already runs."""
+    """The clock of the settings, read again when ``stack.env`` changes: a replay sets it while the job is running."""
 
     def __init__(self, settings: Settings) -> None:
         self._file = settings.state_dir / "stack.env"
@@ -25,7 +25,7 @@ class LiveClock:
         return self.current().now()
 
     def current(self) -> Clock:
-        """The clock as it is set now."""
+        """The clock that is set at present."""
         if monotonic() >= self._check_at:
             self._check_at = monotonic() + _CHECK_SECONDS
             modified = self._modified()

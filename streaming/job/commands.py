@@ -25,7 +25,7 @@ app = typer.Typer(no_args_is_help=True)
 
 
 class Delivery(StrEnum):
-    """When others see the rows on the features topic, and whether they may see one twice."""
+    """When readers see rows on the features topic, and whether they may see a row twice."""
 
     EXACTLY_ONCE = "exactly-once"
     AT_LEAST_ONCE = "at-least-once"
@@ -36,16 +36,17 @@ def features(
     use_case: UseCaseName = None,
     parallelism: Annotated[int, typer.Option(min=1, help="Subtasks that share the entities")] = 1,
     delivery: Annotated[
-        Delivery, typer.Option(help="exactly-once: rows appear at each checkpoint; at-least-once: at once")
+        Delivery,
+        typer.Option(help="exactly-once: rows appear at each checkpoint; at-least-once: immediately, perhaps twice"),
     ] = Delivery.EXACTLY_ONCE,
 ) -> None:
-    """Make intraday features: from all observations that the topic holds, then from each as it comes, until stopped.
+    """Compute intraday features from all observations on the topic and from each new one, until stopped.
 
-    A run goes on where the last one ended, unless the feature definitions have changed.
+    A run resumes where the last one ended, unless the feature definitions have changed.
     """
     settings, found = configured(use_case, "stream-features")
-    with warnings.catch_warnings(action="ignore"):  # of what Flink imports
-        from streaming.job import checkpoints, java  # noqa: PLC0415 -- as little as the JVM needs, to start at once
+    with warnings.catch_warnings(action="ignore"):  # raised by imports of Flink
+        from streaming.job import checkpoints, java  # noqa: PLC0415 -- only what the start of the JVM needs
 
         java.start(settings, checkpoints.job_name(settings, found))
         from streaming.job import runtime  # noqa: PLC0415 -- takes seconds
@@ -57,16 +58,18 @@ def features(
 
 @app.command("wait-caught-up")
 def wait_caught_up(
-    until: Annotated[str, typer.Option(metavar="TIME", help="Features are wanted up to here; ISO 8601, UTC if naive")],
+    until: Annotated[str, typer.Option(metavar="TIME", help="Time that features must reach; ISO 8601, UTC if naive")],
     use_case: UseCaseName = None,
     timeout: Annotated[float, typer.Option(min=1, help="Give up after this many seconds")] = 600.0,
-    tolerance: Annotated[str, typer.Option(metavar="DURATION", help="How much older they may be; ISO 8601")] = "PT1H",
+    tolerance: Annotated[
+        str, typer.Option(metavar="DURATION", help="How much older features may be; ISO 8601")
+    ] = "PT1H",
 ) -> None:
-    """Wait until the job has dealt with all observations that are on the topic now, and its features are published.
+    """Wait until the job has processed all observations on the topic and published their features.
 
-    Ends with 1 where that takes too long, or an entity has no features at all.
+    Exits with 1 if that takes too long or an entity has no features.
     """
-    from streaming.job import caught_up  # noqa: PLC0415 -- so does Feast
+    from streaming.job import caught_up  # noqa: PLC0415 -- imports Feast, slow
 
     settings, console = load_settings(), Console(stderr=True)
     found = load_use_case(use_case or settings.use_case, settings.use_cases)
@@ -81,13 +84,13 @@ def wait_caught_up(
             tolerance=_duration(tolerance),
             report=lambda read, total: progress.update(task, completed=read, total=total),
         )
-    _tell(console, lags, until)
+    _print_lags(console, lags, until)
 
 
-def _tell(console: Console, lags: Sequence[Lag], until: str) -> None:
+def _print_lags(console: Console, lags: Sequence[Lag], until: str) -> None:
     for lag in lags:
-        has = f"its newest features are of {lag.origin:%Y-%m-%d %H:%M} UTC" if lag.origin else "it has no features"
-        console.print(f"[yellow]{lag.entity_id}[/yellow]: {has}, for want of values up to {until}", highlight=False)
+        has = f"its newest features are from {lag.origin:%Y-%m-%d %H:%M} UTC" if lag.origin else "it has no features"
+        console.print(f"[yellow]{lag.entity_id}[/yellow]: {has}: values up to {until} are missing", highlight=False)
     if any(lag.origin is None for lag in lags):
         raise typer.Exit(1)
 

@@ -1,4 +1,4 @@
-"""The Flink function around ``step``: keeps the state, writes the online store, counts."""
+"""The Flink function around ``step``: keeps the state, writes the online store and counts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from streaming.job.clock import LiveClock
 from streaming.job.overdue import Overdue
 from streaming.job.step import COMPONENT, FeatureStep, Incoming, Outcome
 
-# What goes in and out of Python. What one message leads to crosses as one array.
+# The types that cross between the JVM and Python. All records of one message cross as one array.
 INPUT = Types.ROW([Types.PRIMITIVE_ARRAY(Types.BYTE())] * 2 + [Types.INT(), Types.LONG(), Types.STRING()])
 OUTPUT = Types.ROW_NAMED(
     ["topic", "entity_id", "origin", "traceparent", "records"],
@@ -42,11 +42,11 @@ class IntradayFeatures(KeyedProcessFunction):  # type: ignore[misc]
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Connect; called once in each worker."""
-        from dualcast.adapters.feature_store import OnlineFeatures  # noqa: PLC0415 -- a second, and of workers alone
+        from dualcast.adapters.feature_store import OnlineFeatures  # noqa: PLC0415 -- takes a second, only workers need it
 
         if self._settings.flink_python == "thread":
             java.adapt_python()
-        if not structlog.is_configured():  # where this is not the process that configured itself at its start
+        if not structlog.is_configured():  # a worker process that is not configured yet
             telemetry.configure(self._settings, COMPONENT)
         meter = metrics.get_meter(COMPONENT)
         self._made = meter.create_counter("dualcast.feature_rows", description="feature rows made")
@@ -61,11 +61,11 @@ class IntradayFeatures(KeyedProcessFunction):  # type: ignore[misc]
         self._online = OnlineFeatures(self._settings, self._use_case.use_case)
 
     def close(self) -> None:
-        """Let go of what ``open`` holds."""
+        """Close what ``open`` opened."""
         self._step.close()
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
-        """One message; see INPUT and OUTPUT."""
+        """Process one message; see INPUT and OUTPUT."""
         raw_key, raw_value, partition, offset, traceparent = value
         entity_id = ctx.get_current_key()
         state = self._state(entity_id)
@@ -74,11 +74,11 @@ class IntradayFeatures(KeyedProcessFunction):  # type: ignore[misc]
         if state is not None:
             self._stored.update(state.to_bytes())
         if state is not None and state.newest_publication is not None:
-            self._overdue.saw(self._clock.current(), state.newest_publication)
-            self._set_alarm(ctx)
+            self._overdue.note_publication(self._clock.current(), state.newest_publication)
+            self._set_timer(ctx)
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Row]:
-        """The clock has reached a slot: where the values have not, its row says so."""
+        """A slot has begun: make its row if its values are overdue."""
         entity_id = ctx.get_current_key()
         state, origin = self._state(entity_id), self._overdue.origin(self._clock.current())
         if state is None:
@@ -87,26 +87,26 @@ class IntradayFeatures(KeyedProcessFunction):  # type: ignore[misc]
             outcome = self._step.overdue(entity_id, state, origin)
             yield from self._emit(entity_id, outcome, f"{entity_id}-{timestamp}", None)
             self._stored.update(state.to_bytes())
-        self._set_alarm(ctx)
+        self._set_timer(ctx)
 
     def _emit(self, entity_id: str, outcome: Outcome, origin: str, traceparent: str | None) -> Iterator[Row]:
-        """Show the newest row and hand on what there is; see OUTPUT."""
+        """Write the newest row to the online store, count, and emit messages and dead letters; see OUTPUT."""
         if outcome.newest is not None:
-            self._show(outcome.newest)
+            self._write_online(outcome.newest)
         self._count(outcome)
         if outcome.messages:
             yield Row(Topic.FEATURES_INTRADAY.value, entity_id, origin, traceparent, outcome.messages)
         if outcome.dead:
-            letters = [letter for _, letter in outcome.dead]
-            yield Row(Topic.DEAD_LETTERS.value, entity_id, origin, traceparent, letters)
+            dead_letters = [letter for _, letter in outcome.dead]
+            yield Row(Topic.DEAD_LETTERS.value, entity_id, origin, traceparent, dead_letters)
 
-    def _set_alarm(self, ctx: KeyedProcessFunction.Context) -> None:
-        at = self._overdue.alarm(self._clock.current())
+    def _set_timer(self, ctx: KeyedProcessFunction.Context) -> None:
+        at = self._overdue.next_check(self._clock.current())
         if at is not None:
             ctx.timer_service().register_processing_time_timer(at)
 
     def _state(self, entity_id: str) -> IntradayState | None:
-        """The entity's state, from memory once it was read; Flink's copy is what a restart begins from."""
+        """The entity's state, kept in memory after the first read; a restart reads Flink's copy."""
         if entity_id not in self._states:
             plan = self._step.plan(entity_id)
             if plan is None:
@@ -115,7 +115,7 @@ class IntradayFeatures(KeyedProcessFunction):  # type: ignore[misc]
             self._states[entity_id] = IntradayState.from_bytes(plan, stored) if stored else IntradayState(plan)
         return self._states[entity_id]
 
-    def _show(self, row: FeatureRow) -> None:
+    def _write_online(self, row: FeatureRow) -> None:
         for attempt in stamina.retry_context(
             on=RedisError, attempts=None, timeout=_REDIS_PATIENCE_SECONDS, wait_initial=0.2, wait_max=2.0
         ):

@@ -1,4 +1,4 @@
-"""The JVM that PyFlink starts: when, with what in its environment, and Python inside it."""
+"""Starts the JVM of PyFlink with its environment, and adapts Python that runs inside the JVM."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from dualcast.settings import Settings
 _JAVA_OPTIONS = (
     "-Xms128m -Xmx448m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:MaxMetaspaceSize=256m -XX:+ExitOnOutOfMemoryError"
 )
-# with these, Python handles SIGSEGV, by which the JVM around it stops its threads
+# these make Python handle SIGSEGV, which the JVM uses to stop its threads
 _FAULT_HANDLERS = ("PYTHONFAULTHANDLER", "PYTHONDEVMODE")
 _LOG4J = """\
 rootLogger.level = WARN
 rootLogger.appenderRef.file.ref = File
-# one line at each checkpoint, about a metric that the connector enters twice
+# the connector registers a metric twice, which logs a line at each checkpoint
 logger.metrics.name = org.apache.flink.metrics.MetricGroup
 logger.metrics.level = ERROR
 appender.file.name = File
@@ -38,13 +38,13 @@ appender.file.strategy.max = 2
 
 
 def start(settings: Settings, job: str) -> None:
-    """Prepare it and start it: whoever needs it waits until it runs, and gets the error where it does not."""
+    """Prepare the JVM and start it in the background. Later calls of ``get_gateway`` wait for it or raise its error."""
     prepare(settings, job)
     Thread(target=get_gateway, daemon=True).start()
 
 
 def prepare(settings: Settings, job: str) -> None:
-    """Set its environment, and write what logs where."""
+    """Set the environment of the JVM, and write its log configuration."""
     state = settings.state_dir.resolve()
     logs, log4j = state / "logs", state / "flink" / "log4j.properties"
     for folder in (logs, log4j.parent):
@@ -60,16 +60,16 @@ def prepare(settings: Settings, job: str) -> None:
 
 
 def adapt_python() -> None:
-    """To be called first by a function where Python runs inside the JVM."""
-    faulthandler.disable()  # it would take the signals by which the JVM stops its threads
-    # PyFlink holds the other end of its stderr and reads nothing: once 64 kB are in it, who writes waits for ever
+    """Must be called first by a function whose Python runs inside the JVM."""
+    faulthandler.disable()  # it handles the signals that the JVM uses to stop its threads
+    # PyFlink never reads the JVM's stderr: after 64 kB a write to the pipe blocks for ever
     os.dup2(1, 2)
 
 
 def _temporary_files(folder: Path) -> str:
-    """The option that has Flink keep them in a folder, which is emptied: of each run 80 MB stay if it is killed."""
+    """The option for a folder of temporary files, which is emptied first: a killed run leaves 80 MB in it."""
     if len(str(folder).split()) > 1:
-        return ""  # PyFlink takes options apart at each space
+        return ""  # PyFlink splits options at spaces
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return f"-Djava.io.tmpdir={folder}"

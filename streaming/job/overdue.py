@@ -1,7 +1,7 @@
-"""When a value is overdue, so that the clock makes the row which no value made.
+"""Detects overdue values, so that a timer makes the feature row that a missing value did not trigger.
 
-A value is overdue some seconds of wall time after its variable's publication rule says that it is known. While the past
-is being read nothing is: what is missing may come with the next message.
+A value is overdue some seconds of wall time after the publication time that its variable's rule gives. No value is
+overdue while the job reads past messages, since the next message may contain it.
 """
 
 from __future__ import annotations
@@ -13,41 +13,41 @@ from time import monotonic
 from dualcast.catalogue import UseCase
 from dualcast.timegrid import Clock, floor, from_micros, micros
 
-# A value may come so late on the wall's clock without anyone being told.
+# A value may be this late (wall time) before it counts as overdue.
 _PATIENCE = timedelta(seconds=10)
-# A replay that is so fast that a slot takes less than this has no time for alarms.
+# A replay in which a slot takes less wall time than this sets no timers.
 _SHORTEST_SLOT = 3 * _PATIENCE
-# For so long after the start, and after the newest message of the past, the past may go on.
-_PAST_GOES_ON_SECONDS = 30.0
-# What was published longer ago than so many slots is the past.
+# The job counts as reading the past for this long after its start and after the last message of the past.
+_READING_PAST_SECONDS = 30.0
+# Values that were published more slots ago than this belong to the past.
 _FRESH_SLOTS = 4
 _SOONEST = timedelta(seconds=1)
 
 
 class Overdue:
-    """Which slots are overdue, and when to ask again; one for each worker."""
+    """The overdue slots, and the time of the next check; one object for each worker."""
 
     def __init__(self, use_case: UseCase) -> None:
         self._step = use_case.part("intraday").resolution
         self._delay = use_case.variables[use_case.target].published.delay
         self._past_at = monotonic()
 
-    def saw(self, clock: Clock, published: int) -> None:
-        """Take notice of the newest publication (microseconds since 1970) of an entity that a message came for."""
+    def note_publication(self, clock: Clock, published: int) -> None:
+        """Note the newest publication (microseconds since 1970) of the entity of a message."""
         if from_micros(published) < clock.now() - _FRESH_SLOTS * self._step:
             self._past_at = monotonic()
 
     def origin(self, clock: Clock) -> int | None:
-        """The newest slot before which all values are overdue; None where the past is being read."""
-        if monotonic() - self._past_at < _PAST_GOES_ON_SECONDS:
+        """The newest slot before which all values are overdue; None while the past is being read."""
+        if monotonic() - self._past_at < _READING_PAST_SECONDS:
             return None
         begin = self._begin(clock)
         return None if begin is None else micros(begin) // (self._step // timedelta(microseconds=1))
 
-    def alarm(self, clock: Clock) -> int | None:
-        """When the value before the next slot is overdue, in milliseconds of the wall's clock; None for never.
+    def next_check(self, clock: Clock) -> int | None:
+        """When the value before the next slot becomes overdue, in milliseconds of wall time; None for never.
 
-        Whole seconds, so that the messages of a slot ask for one alarm.
+        Rounded up to whole seconds, so that all messages of a slot set the same timer.
         """
         begin = self._begin(clock)
         if begin is None:

@@ -1,4 +1,4 @@
-"""The job as Flink sees it: Kafka table, keyed function, Kafka table."""
+"""The job's dataflow in Flink: Kafka table, keyed function, Kafka table."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def start(
     pairs = tables.to_data_stream(tables.sql_query(_PAIRS))
     made = keyed_in_jvm(pairs, INPUT).process(function, OUTPUT)
     made.name("intraday features").uid("intraday-features")
-    made.disable_chaining()  # rows are sent in a thread of their own, while Python works on the next message
+    made.disable_chaining()  # a separate thread sends rows while Python processes the next message
     tables.create_temporary_view("made", tables.from_data_stream(made))
     client = tables.execute_sql(_RECORDS.format(source=COMPONENT, topic=_prefixed(settings))).get_job_client()
     assert client is not None

@@ -1,4 +1,4 @@
-"""Runs the job: goes on from the newest checkpoint, watches, and ends when told to."""
+"""Runs the job: resumes from the newest checkpoint, monitors it, and stops it on a signal."""
 
 from __future__ import annotations
 
@@ -33,23 +33,26 @@ _log = structlog.get_logger(__name__)
 
 
 class JobError(RuntimeError):
-    """The job ended though nobody asked it to."""
+    """The job ended without a request to stop."""
 
 
 def run(settings: Settings, use_case: UseCase, *, parallelism: int, exactly_once: bool) -> None:
-    """Run the job until SIGTERM or SIGINT. Raises JobError where it fails for good."""
+    """Run the job until SIGTERM or SIGINT. Raises JobError if the job ends otherwise."""
     name = checkpoints.job_name(settings, use_case)
     _create_topics(settings)
     configuration = configure(settings, use_case, parallelism=parallelism)
     _resume(settings, use_case, configuration)
     env = StreamExecutionEnvironment.get_execution_environment(configuration)
-    # `flink run` has put jars of its own there
+    # `flink run` has added its own jars to the configuration
     env.add_jars(*(Path(p).as_uri() for p in settings.flink_jar_paths))
     function = IntradayFeatures(settings, use_case)
     client = pipeline.start(env, settings, function, group=name, exactly_once=exactly_once)
     _log.info("job started", job=name, id=str(client.get_job_id()))
     stop = Event()
-    for number in (signal.SIGTERM, signal.SIGINT):  # until here, to die at once does no harm
+    for number in (
+        signal.SIGTERM,
+        signal.SIGINT,
+    ):  # before the job runs, the default handlers may end the process at once
         signal.signal(number, lambda *_: stop.set())
     _watch(client, stop)
     _stop(client, checkpoints.folder(settings, use_case))
@@ -68,9 +71,9 @@ def configure(settings: Settings, use_case: UseCase, *, parallelism: int) -> Con
         "python.executable": sys.executable,
         "python.client.executable": sys.executable,
         "python.execution-mode": settings.flink_python,
-        # hand over each message at once: a message is a chunk already, and a live one must not wait for the next
+        # pass each message on at once: a message is already a batch, and a live one must not wait for the next
         "python.fn-execution.bundle.size": 1,
-        # or else each record of a message would be copied together with all the others
+        # otherwise each record of a message is copied together with all the others
         "pipeline.object-reuse": "true",
         "execution.buffer-timeout.interval": "0 ms",
         "execution.checkpointing.dir": checkpoints.folder(settings, use_case).as_uri(),
@@ -83,7 +86,7 @@ def configure(settings: Settings, use_case: UseCase, *, parallelism: int) -> Con
         "restart-strategy.exponential-delay.initial-backoff": "500 ms",
         "restart-strategy.exponential-delay.max-backoff": "10 s",
     }
-    if settings.flink_python == "thread":  # the JVM knows nothing of the environment that its Python belongs to
+    if settings.flink_python == "thread":  # the JVM does not know the Python environment
         values["python.pythonpath"] = os.pathsep.join(filter(None, sys.path))
     if settings.flink_target == "local":
         values |= {
@@ -107,21 +110,21 @@ def configure(settings: Settings, use_case: UseCase, *, parallelism: int) -> Con
 
 
 def _resume(settings: Settings, use_case: UseCase, configuration: Configuration) -> None:
-    """Go on from the newest checkpoint, or begin anew."""
+    """Resume from the newest checkpoint, or start from the beginning of the topic."""
     folder = checkpoints.folder(settings, use_case)
     folder.mkdir(parents=True, exist_ok=True)
     found = checkpoints.newest(folder)
     if found is not None:
-        _log.info("going on from a checkpoint", checkpoint=str(found))
-        checkpoints.forget_others(folder, found)
+        _log.info("resuming from a checkpoint", checkpoint=str(found))
+        checkpoints.remove_others(folder, found)
         configuration.set_string("execution.state-recovery.path", found.as_uri())
         return
-    _log.info("no checkpoint of these features: reading all observations from the beginning", folder=str(folder))
-    _forget_progress(settings, checkpoints.job_name(settings, use_case))
+    _log.info("no checkpoint for these features: reading all observations from the beginning", folder=str(folder))
+    _delete_group(settings, checkpoints.job_name(settings, use_case))
 
 
-def _forget_progress(settings: Settings, group: str) -> None:
-    """Remove what the group has read, which others ask to know how far the job is."""
+def _delete_group(settings: Settings, group: str) -> None:
+    """Delete the committed offsets of the group, which ``caught_up`` reads as the job's progress."""
     admin = AdminClient(connection(settings))
     known = admin.list_consumer_groups(request_timeout=_TIMEOUT_SECONDS).result(_TIMEOUT_SECONDS)
     if group in {g.group_id for g in known.valid}:
@@ -133,14 +136,14 @@ def _watch(client: JobClient, stop: Event) -> None:
         while not stop.wait(_POLL_SECONDS):
             status = client.get_job_status().result()
             if status in (JobStatus.FAILED, JobStatus.CANCELED, JobStatus.FINISHED):
-                client.get_job_execution_result().result()  # raises with the cause
+                client.get_job_execution_result().result()  # raises the cause
                 raise JobError(f"the job is {status.name}")
     except Py4JError as error:
-        raise JobError(f"Flink is gone: {error}") from error
+        raise JobError(f"Flink is not running any more: {error}") from error
 
 
 def _stop(client: JobClient, folder: Path) -> None:
-    """End with a savepoint, by which all that was made is published; without one where that takes too long."""
+    """Stop with a savepoint, which commits all rows; cancel without one if that takes too long."""
     _log.info("stopping")
     try:
         saving = internals.stop_with_savepoint(client, (folder / checkpoints.SAVEPOINTS).as_uri())
@@ -150,7 +153,7 @@ def _stop(client: JobClient, folder: Path) -> None:
         if saving.done():
             _log.info("stopped", savepoint=str(saving.result()))
             return
-        _log.warning("no savepoint in time; the next run goes on from the last checkpoint")
+        _log.warning("savepoint timed out; the next run resumes from the last checkpoint")
         client.cancel().result()
     except Py4JError as error:
-        raise JobError(f"no savepoint; the next run goes on from the last checkpoint: {error}") from error
+        raise JobError(f"no savepoint; the next run resumes from the last checkpoint: {error}") from error

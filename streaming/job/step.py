@@ -1,4 +1,4 @@
-"""What happens to one message: decoded, checked, applied to its entity's state; out come rows and dead letters."""
+"""Processes one message: decodes and checks it, updates its entity's state, and returns rows and dead letters."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COMPONENT = "stream-features"
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A message as Kafka gave it."""
+    """A message from Kafka."""
 
     key: bytes | None
     value: bytes | None
@@ -38,7 +38,7 @@ class Incoming:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a message led to: how many feature rows, in messages; the newest of them; dead letters by reason."""
+    """The results of a message: the count and messages of its feature rows, the newest row, dead letters by reason."""
 
     made: int = 0
     messages: list[bytes] = field(default_factory=list)
@@ -80,7 +80,7 @@ class FeatureStep:
         self._writers: dict[str, FeatureMessages] = {}
 
     def plan(self, entity_id: str) -> IntradayPlan | None:
-        """The plan of an entity, made once; None where this use case has no such entity."""
+        """The plan of an entity, made once; None if this use case has no such entity."""
         if entity_id not in self._entities:
             return None
         if entity_id not in self._plans:
@@ -88,7 +88,7 @@ class FeatureStep:
         return self._plans[entity_id]
 
     def apply(self, message: Incoming, state: IntradayState | None) -> Outcome:
-        """Take one message in. ``state`` is that of the entity which the key names, None where there is none."""
+        """Process one message. ``state`` is that of the entity that the key names, None if there is no such entity."""
         outcome = Outcome()
         try:
             observed = self._read(message)
@@ -100,14 +100,14 @@ class FeatureStep:
         return outcome
 
     def overdue(self, entity_id: str, state: IntradayState, origin: int) -> Outcome:
-        """The row of an origin slot that the clock has reached and whose newest value has not come; maybe none."""
+        """The row of an origin slot whose newest value is overdue, if there is a row to make."""
         plan, outcome = self._plans[entity_id], Outcome()
         row = state.overdue(origin, plan.features.step * 1_000_000)
         self._enter(entity_id, plan, [row] if row is not None else [], outcome)
         return outcome
 
     def close(self) -> None:
-        """Let go of the registry."""
+        """Close the connections to the registry."""
         for part in (self._row_encoder, self._dead_letter_encoder, self._observation_encoder):
             part.close()
 

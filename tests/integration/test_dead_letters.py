@@ -1,4 +1,4 @@
-"""Dead letters on a real topic: listed, shown, and sent again each once, however they were refused."""
+"""Dead letters on a real topic: listed, shown, and each replayed once, whichever component refused them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,10 @@ def value(stack: Settings) -> Iterator[bytes]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _letters(stack: Settings, value: bytes) -> None:
-    """Two components refuse one message, one refuses another, one was too large to be kept, one is not from Kafka."""
+    """Two components refuse one message, one refuses another, one was too large to be kept, one is not from Kafka.
+
+    A message that is no dead letter is on the topic too.
+    """
     letters = [
         DeadLetter("unknown_entity", "no XX", "stream-features", "observations.v1", 1, 7, NOON, b"XX", value),
         DeadLetter("unknown_entity", "no XX", "batch.lake.bronze", "observations.v1", 1, 7, NOON, b"XX", value),
@@ -56,10 +59,11 @@ def _letters(stack: Settings, value: bytes) -> None:
     with RecordProducer(stack, "test") as producer:
         for letter in letters:
             producer.send(Topic.DEAD_LETTERS, "XX", letter, NOON)
+        producer.send_raw(Topic.DEAD_LETTERS, b"XX", b"no dead letter", NOON)
 
 
 def replays(settings: Settings) -> list[Message]:
-    """What was sent again."""
+    """The messages that were replayed."""
     with TopicReader(settings, Topic.OBSERVATIONS, Decoder.record) as reader:
         found = []
         while not reader.caught_up:
@@ -86,7 +90,7 @@ def test_show_decodes_what_can_be_decoded(stack: Settings) -> None:
     assert run("show", "9-9").exit_code == 2
 
 
-def test_a_letter_is_sent_again_once_as_it_came(stack: Settings, value: bytes) -> None:
+def test_a_dead_letter_is_replayed_once_unchanged(stack: Settings, value: bytes) -> None:
     assert run("replay").exit_code == 2
     assert run("replay", "9-9").exit_code == 2
     assert replays(stack) == []
@@ -94,10 +98,10 @@ def test_a_letter_is_sent_again_once_as_it_came(stack: Settings, value: bytes) -
     assert run("replay", str(first["id"])).exit_code == 0
     assert [(m.key(), m.value()) for m in replays(stack)] == [(b"XX", value)]
     again = run("replay", "--reason", "unknown_entity")
-    assert "0 sent again, 2 were before" in again.output
+    assert "0 replayed, 2 had been replayed before" in again.output
     rest = run("replay", "--all")
     assert rest.exit_code == 1
-    assert "1 sent again, 2 were before, 2 cannot be" in rest.output
+    assert "1 replayed, 2 had been replayed before, 2 cannot be" in rest.output
     assert [m.value() for m in replays(stack)].count(b"junk") == 1
     assert len(replays(stack)) == 2
     assert [letter["replayed"] for letter in listed()].count(True) == 3

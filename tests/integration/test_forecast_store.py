@@ -40,7 +40,7 @@ def curves(stack: Settings) -> Settings:
     return stack
 
 
-def test_all_curves_are_read_to_the_end_and_garbage_is_passed_over(curves: Settings) -> None:
+def test_all_curves_are_read_and_undecodable_messages_are_skipped(curves: Settings) -> None:
     assert list(published_forecasts(curves, Topic.FORECASTS_DAY_AHEAD)) == [world.day_ahead(day) for day in DAYS]
 
 
@@ -48,7 +48,7 @@ def test_a_tail_begins_near_the_end(curves: Settings) -> None:
     assert list(published_forecasts(curves, Topic.FORECASTS_DAY_AHEAD, tail=1)) == [world.day_ahead(DAYS[-1])]
 
 
-def test_a_reader_that_is_opened_again_goes_on_where_it_was(curves: Settings) -> None:
+def test_a_reopened_reader_continues_at_its_position(curves: Settings) -> None:
     reader = TopicReader(curves, Topic.FORECASTS_DAY_AHEAD, Decoder.record)
     with reader:
         first = next(found for _ in range(100) if (found := reader.poll(1.0, most=1)))
@@ -84,7 +84,7 @@ def _always_written_to(settings: Settings, topic: Topic) -> Iterator[None]:
         assert producer.flush(10) == 0
 
 
-def test_a_topic_that_is_always_written_to_has_an_end(stack: Settings) -> None:
+def test_a_reader_catches_up_while_the_topic_is_written_to(stack: Settings) -> None:
     reader = TopicReader(stack, Topic.OBSERVATIONS, Decoder.record, keys=[b"somebody"])
     with _always_written_to(stack, Topic.OBSERVATIONS):
         time.sleep(1.0)
@@ -94,7 +94,7 @@ def test_a_topic_that_is_always_written_to_has_an_end(stack: Settings) -> None:
             assert reader.caught_up
 
 
-def test_a_broker_that_is_away_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_broker_raises_unreachable_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dualcast.adapters.kafka.readers._TIMEOUT_SECONDS", 1.0)
     nowhere = world.settings(world.frozen(), kafka="127.0.0.1:1")
     with pytest.raises(UnreachableError):

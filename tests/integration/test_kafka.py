@@ -1,4 +1,4 @@
-"""Records through a real broker and registry, and what happens to those that are none."""
+"""Records through a real broker and registry, and messages that cannot be decoded."""
 
 from __future__ import annotations
 
@@ -104,11 +104,9 @@ def test_records_round_trip_and_bad_bytes_do_not_stop_the_stream(stack: Settings
     assert [(message.value(), fault.reason) for message, fault in faults][1] == (b"junk", "not_avro")
 
 
-def test_a_broker_that_is_away_is_not_knocked_at_all_the_time(
-    stack: Settings, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_clients_of_an_unavailable_broker_reconnect_seldom(stack: Settings, caplog: pytest.LogCaptureFixture) -> None:
     nowhere = connection(stack.model_copy(update={"kafka": "127.0.0.1:1"}))
-    consumer = Consumer(nowhere | {"group.id": "nobody"}, logger=logging.getLogger("knocking"))
+    consumer = Consumer(nowhere | {"group.id": "nobody"}, logger=logging.getLogger("reconnecting"))
     consumer.subscribe([Topic.OBSERVATIONS.value])
     for _ in range(20):
         consumer.poll(0.1)
@@ -129,7 +127,7 @@ def test_creating_topics_twice_does_nothing(stack: Settings) -> None:
     create_topics(stack)
 
 
-def test_the_registry_refuses_a_schema_that_readers_would_not_understand(stack: Settings) -> None:
+def test_the_registry_refuses_an_incompatible_schema(stack: Settings) -> None:
     encoded(stack)
     broken = schema_text(Topic.OBSERVATIONS).replace(
         '"name": "entity_id", "type": "string"', '"name": "entity_id", "type": "int"'
@@ -142,9 +140,9 @@ def test_the_registry_refuses_a_schema_that_readers_would_not_understand(stack: 
     assert error.value.http_status_code == 409
 
 
-def test_a_registry_that_is_away_makes_no_message_undecodable(stack: Settings, state: StateDir) -> None:
+def test_an_unavailable_registry_makes_no_message_undecodable(stack: Settings, state: StateDir) -> None:
     send(stack)
-    with GroupConsumer(stack, Topic.OBSERVATIONS, Decoder.record, group="away", from_beginning=True) as consumer:
+    with GroupConsumer(stack, Topic.OBSERVATIONS, Decoder.record, group="unavailable", from_beginning=True) as consumer:
         embedded.stop(state, ("registry",))
         with ThreadPoolExecutor(1) as pool:
             reading = pool.submit(lambda: [record for _ in range(20) for _, record in consumer.poll(0.5)])
@@ -153,7 +151,7 @@ def test_a_registry_that_is_away_makes_no_message_undecodable(stack: Settings, s
     assert BATCH in [ObservationBatch.from_record(r) for r in records]
 
 
-def test_a_new_group_begins_near_the_end_of_what_no_transaction_has_committed_yet(stack: Settings) -> None:
+def test_a_new_group_begins_near_the_end_of_uncommitted_messages(stack: Settings) -> None:
     topic = Topic.FEATURES_INTRADAY
     reading = {"bootstrap.servers": stack.kafka, "group.id": "late", "isolation.level": "read_uncommitted"}
     producer = Producer({"bootstrap.servers": stack.kafka, "transactional.id": "catching-up"})

@@ -1,1 +1,1 @@
-"""Kafka and the schema registry: clients, the wire format, topics and readers."""
+"""Kafka and the schema registry: connections, topics, the wire format, a producer and readers."""

@@ -1,4 +1,4 @@
-"""Forecasts as they were published: read back from the topics, from their beginning or as they come."""
+"""Readers of whole topics without a consumer group, and the start position of new groups."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _log = structlog.get_logger(__name__)
 
 
 class TopicReader(Generic[T]):
-    """Reads a topic without a consumer group and knows when it has come to the end.
+    """Reads a topic without a consumer group, decodes it, such as by ``Decoder.record``, and detects its end.
 
-    ``tail`` begins that many messages before the end of each partition, ``since`` with the first that was written then
-    or later; ``keys`` leaves out the messages of all others, undecoded. A reader that was closed goes on where it was
-    when it is opened again. ``undecodable`` counts the messages that were skipped.
+    ``tail`` starts that many messages before the end of each partition, ``since`` at the first message of that time or
+    later; messages with other keys than ``keys`` are skipped without decoding. A reader that is opened again continues
+    at its position. ``undecodable`` counts messages that could not be decoded.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class TopicReader(Generic[T]):
         self.undecodable = 0
 
     def __enter__(self) -> Self:
-        """Connect. Raises UnreachableError where broker or topic is not there."""
+        """Connect. Raises UnreachableError if the broker is unavailable or the topic is missing."""
         consumer = _consumer(self._settings, f"reader-{self._topic}")
         try:
             with reaching(self._topic):
@@ -73,13 +73,13 @@ class TopicReader(Generic[T]):
 
     @property
     def caught_up(self) -> bool:
-        """Whether everything that was there when the reader was opened has been read."""
+        """Whether all messages that existed when the reader was opened have been read."""
         return not self._behind
 
     def poll(self, timeout: float, most: int = 500) -> list[T]:
         """At most ``most`` decoded messages that came within ``timeout`` seconds.
 
-        Raises UnreachableError where broker or registry fails; nothing is lost, the next ``with`` goes on from there.
+        Raises UnreachableError if the broker or registry fails. The next ``with`` reads the same messages again.
         """
         before = dict(self._next)
         try:
@@ -89,13 +89,13 @@ class TopicReader(Generic[T]):
             raise
 
     def messages(self, timeout: float, most: int = 500) -> Iterator[Message]:
-        """The same as the messages that carry them, undecoded. One counts as read when the next is asked for."""
+        """The same messages, undecoded. A message counts as read when the iterator moves on to the next."""
         assert self._consumer is not None, "use the reader in a with statement"
         with reaching(self._topic):
             messages = self._consumer.consume(most, timeout)
         for message in messages:
             if message.error() is not None:
-                self._note(message)
+                self._handle_event(message)
                 continue
             if self._keys is None or message.key() in self._keys:
                 yield message
@@ -106,8 +106,8 @@ class TopicReader(Generic[T]):
         if offset >= self._ends[partition]:
             self._behind.discard(partition)
 
-    def _note(self, message: Message) -> None:
-        # the marks of transactions fill the last offsets, and are never handed out
+    def _handle_event(self, message: Message) -> None:
+        # markers of transactions take the last offsets and are never delivered
         if message.error().code() == KafkaError._PARTITION_EOF:
             self._behind.discard(message.partition())
         elif not message.error().retriable():
@@ -123,22 +123,22 @@ class TopicReader(Generic[T]):
 
 
 def published(settings: Settings, topic: Topic, *, tail: int | None = None) -> Iterator[dict[str, Any]]:
-    """Every record that is on a topic now, in order within each partition. Raises UnreachableError."""
+    """All records that are on a topic now, in order within each partition. Raises UnreachableError."""
     with TopicReader(settings, topic, Decoder.record, tail=tail) as reader:
         while not reader.caught_up:
             yield from reader.poll(0.5)
 
 
 def published_forecasts(settings: Settings, topic: Topic, *, tail: int | None = None) -> Iterator[Forecast]:
-    """Every curve that is on a forecast topic now. Raises UnreachableError."""
+    """All curves that are on a forecast topic now. Raises UnreachableError."""
     return (Forecast.from_record(record) for record in published(settings, topic, tail=tail))
 
 
 def start_group_near_end(settings: Settings, topic: Topic, group: str, tail: int) -> None:
-    """Let a consumer group that never read begin ``tail`` messages before the end of each partition.
+    """Set a new consumer group to ``tail`` messages before the end of each partition.
 
-    What a transaction has not committed counts: a job that catches up commits hundreds of thousands at a time. A group
-    that has read keeps its place. Raises UnreachableError.
+    Uncommitted messages count: a job that catches up commits hundreds of thousands at a time. A group with committed
+    offsets keeps them. Raises UnreachableError.
     """
     consumer, name = _consumer(settings, group, "read_uncommitted"), settings.names.topic(topic)
     try:
@@ -168,7 +168,7 @@ def _consumer(settings: Settings, group: str, isolation: str = "read_committed")
 def _bounds(
     consumer: Consumer, topic: str, tail: int | None, since: datetime | None = None
 ) -> tuple[dict[int, int], dict[int, int]]:
-    """Where to begin in each partition, and its end. Raises KafkaException where broker or topic is not there."""
+    """The first offset to read and the end of each partition. Raises KafkaException."""
     found = consumer.list_topics(topic, timeout=_TIMEOUT_SECONDS).topics[topic]
     if found.error is not None:
         raise KafkaException(found.error)
@@ -178,8 +178,8 @@ def _bounds(
         starts[partition], ends[partition] = low if tail is None else max(low, high - tail), high
     if since is not None:
         moment = int(since.timestamp() * 1000)
-        asked = [TopicPartition(topic, partition, moment) for partition in starts]
-        for written in consumer.offsets_for_times(asked, timeout=_TIMEOUT_SECONDS):
-            # a negative offset says that nothing was written since
+        wanted = [TopicPartition(topic, partition, moment) for partition in starts]
+        for written in consumer.offsets_for_times(wanted, timeout=_TIMEOUT_SECONDS):
+            # a negative offset: nothing was written since
             starts[written.partition] = written.offset if written.offset >= 0 else ends[written.partition]
     return starts, ends

@@ -122,7 +122,7 @@ def test_nothing_is_overdue_before_the_replay_begins(
         assert call is not None
         call()
     assert seen["features"].now() == START
-    assert Overdue(use_case).alarm(seen["features"]) is None, "the job would count the days to come as missing"
+    assert Overdue(use_case).next_check(seen["features"]) is None, "the job would count the days to come as missing"
     assert seen["day-ahead"] == plan.clock
     assert (plan.clock.start, plan.clock.until) == (START, UNTIL)
 

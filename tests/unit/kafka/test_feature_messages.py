@@ -1,4 +1,4 @@
-"""Messages of feature rows, written by hand, beside what the Avro library reads from them."""
+"""Messages of feature rows, written as arrays: the Avro library and the array decoder read the same rows."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def assert_rows(found: list[FeatureRows], rows: Rows) -> None:
         np.testing.assert_array_equal(np.concatenate([f.features[name] for f in found]), values, err_msg=name)
 
 
-def test_what_many_rows_share_is_written_once_and_no_message_is_too_large(encoder: Encoder) -> None:
+def test_values_that_rows_share_are_written_once_and_no_message_is_too_large(encoder: Encoder) -> None:
     writer = FeatureMessages(encoder, "de_load", "DE", "abc", WIDTHS)
     messages = list(writer.of(rows_of(9000), STEP))
     assert len(messages) > 1
@@ -64,5 +64,5 @@ def test_what_many_rows_share_is_written_once_and_no_message_is_too_large(encode
     assert each < 8 * (2 + 1 + HORIZONS + 1.2)  # times, level, rise, and holiday, which is there once
 
 
-def test_no_rows_make_no_message(encoder: Encoder) -> None:
+def test_no_rows_give_no_message(encoder: Encoder) -> None:
     assert list(FeatureMessages(encoder, "de_load", "DE", "abc", WIDTHS).of(rows_of(1)[:0], STEP)) == []

@@ -1,4 +1,4 @@
-"""Long messages are read as arrays: the columns are those of an Avro library, or the message is left to it."""
+"""Long messages are sliced as arrays: the columns equal those of the Avro library, or the library decodes them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def assert_read(records: list[dict[str, Any]]) -> None:
     ),
     value=st.floats(width=64),
 )
-def test_runs_are_read_as_they_were_written(runs: list[tuple[str, int]], value: float) -> None:
+def test_runs_are_decoded_as_they_were_written(runs: list[tuple[str, int]], value: float) -> None:
     records = [observation(variable, i, value=value + i) for variable, length in runs for i in range(length)]
     assert_read(records)
 
@@ -68,7 +68,7 @@ def test_runs_are_read_as_they_were_written(runs: list[tuple[str, int]], value: 
         lambda data: data.replace(b"PT15M", b"\xff\xfe15M", 1),
     ],
 )
-def test_what_is_not_whole_is_left_to_the_library(spoil: Any) -> None:
+def test_a_damaged_message_is_left_to_the_library(spoil: Any) -> None:
     with pytest.raises(OtherLayoutError):
         ObservationRuns.read(spoil(encoded([observation("load", i) for i in range(50)])), 5)
 
@@ -81,12 +81,12 @@ def test_what_is_not_whole_is_left_to_the_library(spoil: Any) -> None:
         [observation("load", i, valid_time=i) for i in range(50)],  # 1970
     ],
 )
-def test_what_is_laid_out_otherwise_is_left_to_the_library(records: list[dict[str, Any]]) -> None:
+def test_a_message_of_another_layout_is_left_to_the_library(records: list[dict[str, Any]]) -> None:
     with pytest.raises(OtherLayoutError):
         ObservationRuns.read(encoded(records), 5)
 
 
-def test_one_of_another_layout_ends_a_run() -> None:
+def test_an_observation_of_another_layout_ends_a_run() -> None:
     records = [observation("load", i) for i in range(100)]
     records[60] = observation("load", 60, source="another meter")
     assert_read(records)

@@ -1,4 +1,4 @@
-"""When a value is overdue: some seconds after it was due, and never while the past is read."""
+"""A value is overdue some seconds after its publication time, and never while past messages are read."""
 
 from __future__ import annotations
 
@@ -38,26 +38,26 @@ def test_a_value_is_overdue_ten_seconds_after_its_slot(late: tuple[Overdue, list
 def test_nothing_is_overdue_while_the_past_is_read(late: tuple[Overdue, list[float]]) -> None:
     made, wall = late
     clock = standing(NOON)
-    made.saw(clock, micros(NOON - timedelta(minutes=30)))
+    made.note_publication(clock, micros(NOON - timedelta(minutes=30)))
     assert made.origin(clock) is not None
-    made.saw(clock, micros(NOON - timedelta(days=3)))
+    made.note_publication(clock, micros(NOON - timedelta(days=3)))
     assert made.origin(clock) is None
     wall[0] += 31
     assert made.origin(clock) is not None
 
 
-def test_the_alarm_rings_when_the_next_value_is_overdue(late: tuple[Overdue, list[float]]) -> None:
+def test_the_next_check_is_when_the_next_value_is_overdue(late: tuple[Overdue, list[float]]) -> None:
     made, _ = late
     before = datetime.now(UTC).timestamp() * 1000
     clock = Clock(start=NOON + timedelta(minutes=14), epoch=datetime.now(UTC), speed=2.0)
-    at = made.alarm(clock)
+    at = made.next_check(clock)
     assert at is not None
     assert at % 1000 == 0
     assert 30_000 + 10_000 <= at - before <= 30_000 + 13_000
 
 
-def test_a_fast_replay_has_no_alarms(late: tuple[Overdue, list[float]]) -> None:
+def test_a_fast_replay_has_no_checks(late: tuple[Overdue, list[float]]) -> None:
     made, _ = late
     clock = standing(NOON, speed=60.0)
-    assert made.alarm(clock) is None
+    assert made.next_check(clock) is None
     assert made.origin(clock) is None

@@ -1,4 +1,4 @@
-"""Where a restarted job goes on, which clock it reads, and how the commands answer mistakes."""
+"""Where a restarted job resumes, which clock it reads, and how commands report wrong options."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def checkpoint(folder: Path, run: str, number: int, age: int, *, complete: bool 
     return made
 
 
-def test_a_run_goes_on_from_the_newest_complete_checkpoint(tmp_path: Path) -> None:
+def test_a_run_resumes_from_the_newest_complete_checkpoint(tmp_path: Path) -> None:
     assert checkpoints.newest(tmp_path) is None
     checkpoint(tmp_path, "first", 9, age=60)
     newest = checkpoint(tmp_path, "second", 2, age=10)
     checkpoint(tmp_path, "second", 3, age=0, complete=False)
     assert checkpoints.newest(tmp_path) == newest
-    checkpoints.forget_others(tmp_path, newest)
+    checkpoints.remove_others(tmp_path, newest)
     assert [run.name for run in tmp_path.iterdir()] == ["second"]
 
 
-def test_a_savepoint_is_as_good_as_a_checkpoint(tmp_path: Path) -> None:
+def test_a_run_resumes_from_a_newer_savepoint(tmp_path: Path) -> None:
     checkpoint(tmp_path, "first", 9, age=60)
     for name, age in (("savepoint-1", 30), ("savepoint-2", 10)):
         made = tmp_path / checkpoints.SAVEPOINTS / name
@@ -43,11 +43,11 @@ def test_a_savepoint_is_as_good_as_a_checkpoint(tmp_path: Path) -> None:
         os.utime(made / "_metadata", (1e9 - age, 1e9 - age))
     newest = checkpoints.newest(tmp_path)
     assert newest == tmp_path / checkpoints.SAVEPOINTS / "savepoint-2"
-    checkpoints.forget_others(tmp_path, newest)
+    checkpoints.remove_others(tmp_path, newest)
     assert [path.name for path in tmp_path.glob("*/*")] == ["savepoint-2"]
 
 
-def test_a_state_of_another_form_starts_a_job_of_its_own(tmp_path: Path, use_case: UseCase) -> None:
+def test_another_form_of_the_state_is_another_job(tmp_path: Path, use_case: UseCase) -> None:
     settings = Settings(state_dir=tmp_path)
     part = use_case.part("intraday")
     others = [
@@ -70,9 +70,7 @@ def test_python_leaves_the_signals_of_the_jvm_alone(tmp_path: Path, monkeypatch:
     assert not {"PYTHONFAULTHANDLER", "PYTHONDEVMODE"} & set(os.environ)
 
 
-def test_a_job_begins_with_none_of_the_temporary_files_of_its_last_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_removes_temporary_files_of_its_last_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", dict(os.environ))
     left = tmp_path / "flink" / "tmp" / "job" / "planner.jar"
     left.parent.mkdir(parents=True)
@@ -85,7 +83,7 @@ def test_a_job_begins_with_none_of_the_temporary_files_of_its_last_run(
     assert "-Djava.io.tmpdir" not in os.environ["JVM_ARGS"]
 
 
-def test_a_clock_that_is_set_later_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_that_is_set_later_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "_CHECK_SECONDS", 0.0)
     monkeypatch.delenv("DUALCAST_CLOCK", raising=False)
     live = clock.LiveClock(Settings(state_dir=tmp_path))
@@ -103,7 +101,7 @@ def test_a_clock_that_is_set_later_is_seen(tmp_path: Path, monkeypatch: pytest.M
         (["features", "--delivery", "sometimes"], "'sometimes' is not one of"),
     ],
 )
-def test_mistakes_are_answered(arguments: list[str], answer: str) -> None:
+def test_wrong_options_are_reported(arguments: list[str], answer: str) -> None:
     result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200", "TERM": "dumb"})
     assert result.exit_code == 2
     assert answer in result.output

@@ -1,4 +1,4 @@
-"""One message through the job's step: what comes out of sound, bad and foreign ones, whatever their bytes."""
+"""One message through the job's step: the results of valid and invalid messages, and of other use cases'."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class World:
     def apply(self, value: bytes | None, key: bytes | None = None) -> Outcome:
         return self.step.apply(Incoming(key or self.entity.id.encode(), value, 3, 42), self.state)
 
-    def letters(self, outcome: Outcome) -> list[dict[str, Any]]:
+    def dead_letters(self, outcome: Outcome) -> list[dict[str, Any]]:
         return [self.decoders[Topic.DEAD_LETTERS].record(letter) for _, letter in outcome.dead]
 
     def rows(self, outcome: Outcome) -> list[FeatureRow]:
@@ -85,7 +85,7 @@ def expected(use_case: UseCase, entity: Entity, observed: pd.DataFrame) -> pd.Da
 
 
 @pytest.mark.parametrize("chunk", [7, 500])
-def test_rows_are_those_of_the_plain_function(
+def test_rows_equal_those_of_the_plain_function(
     world: World, observed: pd.DataFrame, expected: pd.DataFrame, chunk: int
 ) -> None:
     sent = as_observations(observed)
@@ -115,7 +115,7 @@ def test_rows_are_those_of_the_plain_function(
 )
 def test_a_bad_observation_goes_to_the_dead_letters_alone(world: World, bad: Observation, reason: str) -> None:
     outcome = world.apply(world.encode([load(0), bad, load(2)]))
-    (letter,) = world.letters(outcome)
+    (letter,) = world.dead_letters(outcome)
     assert letter["reason"] == reason
     assert (letter["topic"], letter["partition"], letter["offset"]) == ("observations.v1", 3, 42)
     (kept,) = world.decoders[Topic.OBSERVATIONS].record(letter["value"])["observations"]
@@ -130,7 +130,7 @@ def test_ten_times_last_week_is_implausible(world: World) -> None:
     assert outcome.made == 1
 
 
-def test_duplicates_make_no_rows_and_corrections_make_the_newest_anew(world: World) -> None:
+def test_duplicates_make_no_rows_and_corrections_make_the_newest_row_again(world: World) -> None:
     message = world.encode([load(i) for i in range(4)])
     assert world.apply(message).made == 4
     again = world.apply(message)
@@ -141,7 +141,7 @@ def test_duplicates_make_no_rows_and_corrections_make_the_newest_anew(world: Wor
     assert row.features["load_back_3"] == [60000.0]
 
 
-def test_what_belongs_to_another_use_case_is_left_alone(world: World) -> None:
+def test_observations_of_another_use_case_are_ignored(world: World) -> None:
     orders = load(0, variable="orders", unit="1")
     assert world.apply(world.encode([orders])) == Outcome()
     foreign = Incoming(b"W01", world.encode([orders], "W01"), 0, 0)
@@ -161,15 +161,17 @@ def test_what_belongs_to_another_use_case_is_left_alone(world: World) -> None:
         (lambda v: v, b"\xff\xfe", "wrong_key"),
     ],
 )
-def test_an_unusable_message_is_kept_as_it_came(world: World, spoil: Any, key: bytes, reason: str) -> None:
+def test_an_undecodable_message_becomes_a_dead_letter_unchanged(
+    world: World, spoil: Any, key: bytes, reason: str
+) -> None:
     value = spoil(world.encode([load(0)]))
     outcome = world.apply(value, key)
-    (letter,) = world.letters(outcome)
+    (letter,) = world.dead_letters(outcome)
     assert (letter["reason"], letter["key"], letter["value"]) == (reason, key, value)
     assert not outcome.messages
 
 
-def test_an_entity_that_nobody_knows_is_refused(world: World) -> None:
+def test_an_unknown_entity_is_refused(world: World) -> None:
     outcome = world.step.apply(Incoming(b"XX", world.encode([load(0)], "XX"), 0, 0), None)
     assert [reason for reason, _ in outcome.dead] == ["unknown_entity"]
 
@@ -179,8 +181,8 @@ def test_a_record_of_another_schema_is_refused(world: World) -> None:
     assert [reason for reason, _ in world.apply(row).dead] == ["wrong_schema"]
 
 
-def test_a_huge_poison_message_makes_a_small_dead_letter(world: World) -> None:
-    (letter,) = world.letters(world.apply(bytes(3 * 2**20)))
+def test_the_dead_letter_of_a_huge_message_is_small(world: World) -> None:
+    (letter,) = world.dead_letters(world.apply(bytes(3 * 2**20)))
     assert letter["value"] is None
     assert "3145728 bytes" in letter["detail"]
 
