@@ -16,8 +16,9 @@ from filelock import FileLock, Timeout
 
 from dualcast.settings import Settings
 
-# how soon both sides notice that the other is gone: a session may be idle for hours
+# Both sides notice within a minute that the other machine is gone: a session may be idle for hours.
 _KEEPALIVE = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
+_NO_TIMEOUTS = "statement_timeout = 0", "lock_timeout = 0"  # a holder may need hours
 _log = structlog.get_logger(__name__)
 
 
@@ -59,8 +60,8 @@ def _in_postgresql(settings: Settings, on_wait: Callable[[], None]) -> Iterator[
     engine = open_url(make_url(settings.store_url).update_query_dict(_KEEPALIVE))
     with driver_errors_translated(engine):
         session = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-        session.exec_driver_sql("SET statement_timeout = 0")  # the holder may need hours
-        session.exec_driver_sql("SET lock_timeout = 0")
+        for setting in (*_NO_TIMEOUTS, *(f"tcp_{name} = {value}" for name, value in _KEEPALIVE.items())):
+            session.exec_driver_sql(f"SET {setting}")
         if not session.scalar(select(func.pg_try_advisory_lock(key))):
             on_wait()
             session.execute(select(func.pg_advisory_lock(key)))
