@@ -15,7 +15,7 @@ from services.background import Worker
 _RETRY_SECONDS = 1.0
 _POLL_SECONDS = 0.25
 # A message of a backfill holds thousands of observations: so many at once are some tens of megabytes.
-_MOST_MESSAGES = 100
+_MOST_MESSAGES = 50
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 _log = structlog.get_logger(__name__)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dualcast.adapters.kafka.wire.avro_arrays import OtherLayoutError
-from dualcast.adapters.kafka.wire.observation_columns import ObservationRuns
+from dualcast.adapters.kafka.wire.observation_columns import ObservationRows
 from dualcast.records import Topic, schema_text
 
 SCHEMA = fastavro.parse_schema(json.loads(schema_text(Topic.OBSERVATIONS)))
@@ -33,16 +33,16 @@ def observation(variable: str, i: int, **changes: Any) -> dict[str, Any]:
 
 
 def assert_read(records: list[dict[str, Any]]) -> None:
-    runs = ObservationRuns.read(encoded(records, "Köln"), 5)
-    columns = runs.columns
-    assert runs.entity_id == "Köln"
+    rows = ObservationRows.read(encoded(records, "Köln"), 5)
+    columns = rows.columns
+    assert rows.entity_id == "Köln"
     for name in ("variable", "valid_time", "resolution", "value", "unit", "published_at"):
         np.testing.assert_array_equal(getattr(columns, name), [r[name] for r in records], err_msg=name)
-    np.testing.assert_array_equal(runs.sources, [r["source"] for r in records])
-    np.testing.assert_array_equal(runs.simulated, [r["simulated"] for r in records])
+    np.testing.assert_array_equal(rows.sources, [r["source"] for r in records])
+    np.testing.assert_array_equal(rows.simulated, [r["simulated"] for r in records])
     for i in {0, len(records) // 2, len(records) - 1}:
         # of an array of one: its length, the observation, its end
-        assert encoded([records[i]], "Köln") == encoded([], "Köln")[:-1] + b"\2" + runs.encoded(i) + b"\0"
+        assert encoded([records[i]], "Köln") == encoded([], "Köln")[:-1] + b"\2" + rows.encoded(i) + b"\0"
 
 
 @given(
@@ -70,23 +70,38 @@ def test_runs_are_decoded_as_they_were_written(runs: list[tuple[str, int]], valu
 )
 def test_a_damaged_message_is_left_to_the_library(spoil: Any) -> None:
     with pytest.raises(OtherLayoutError):
-        ObservationRuns.read(spoil(encoded([observation("load", i) for i in range(50)])), 5)
+        ObservationRows.read(spoil(encoded([observation("load", i) for i in range(50)])), 5)
 
 
 @pytest.mark.parametrize(
     "records",
     [
-        [observation(f"v{i % 7}", i) for i in range(100)],  # short runs
+        [observation(f"v{i % 20}", i) for i in range(100)],  # few of each
+        [observation(f"v{i % 70}", i) for i in range(1000)],  # many variables
         [observation("load", i, source="x" * 80) for i in range(50)],
         [observation("load", i, valid_time=i) for i in range(50)],  # 1970
     ],
 )
 def test_a_message_of_another_layout_is_left_to_the_library(records: list[dict[str, Any]]) -> None:
     with pytest.raises(OtherLayoutError):
-        ObservationRuns.read(encoded(records), 5)
+        ObservationRows.read(encoded(records), 5)
 
 
-def test_an_observation_of_another_layout_ends_a_run() -> None:
+def test_variables_that_alternate_are_read_as_they_were_written() -> None:
+    assert_read([observation("load" if i % 3 else f"temperature_{i % 2}m", i) for i in range(300)])
+
+
+def test_bytes_of_an_observation_inside_another_one_are_left_to_the_library() -> None:
+    inner = encoded([observation("load", 1, source="", unit="")])[9:-1]
+    first = [observation("load", i, source="", unit="") for i in range(20)]
+    assert len(inner) < 64
+    data = encoded([*first, *(observation("wind", i, source="#" * len(inner)) for i in range(20))])
+    spoilt = data.replace(b"#" * len(inner), inner, 1)
+    with pytest.raises(OtherLayoutError):
+        ObservationRows.read(spoilt, 5)
+
+
+def test_one_of_another_layout_is_read_too() -> None:
     records = [observation("load", i) for i in range(100)]
     records[60] = observation("load", 60, source="another meter")
     assert_read(records)

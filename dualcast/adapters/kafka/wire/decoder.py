@@ -19,7 +19,7 @@ from fastavro.schema import SchemaParseException
 
 from dualcast.adapters.kafka.wire.avro_arrays import OtherLayoutError
 from dualcast.adapters.kafka.wire.feature_messages import read_feature_rows
-from dualcast.adapters.kafka.wire.observation_columns import ObservationRuns
+from dualcast.adapters.kafka.wire.observation_columns import ObservationRows
 from dualcast.adapters.kafka.wire.schemas import UnknownSchemaError, schema_cache
 from dualcast.arrays import Flags, Texts
 from dualcast.features.rows import FeatureRows
@@ -106,7 +106,7 @@ class Decoder:
         message, schemas = self._for_arrays(value)
         if schemas.reader is None:
             with suppress(OtherLayoutError):
-                return _of_runs(ObservationRuns.read(message, _HEADER_BYTES), schemas.writer)
+                return _of_rows(ObservationRows.read(message, _HEADER_BYTES), schemas.writer)
         return _of_records(_decoded(message, schemas))
 
     def feature_rows(self, value: bytes | None) -> FeatureRows:
@@ -175,14 +175,14 @@ def _decoded(value: bytes, schemas: _Schemas) -> dict[str, Any]:
     return record
 
 
-def _of_runs(runs: ObservationRuns, batch_schema: Any) -> ObservationMessage:
+def _of_rows(rows: ObservationRows, batch_schema: Any) -> ObservationMessage:
     (items,) = (field["type"]["items"] for field in batch_schema["fields"] if field["name"] == "observations")
 
     def record(i: int) -> dict[str, Any]:
-        found: Any = fastavro.schemaless_reader(io.BytesIO(runs.encoded(i)), items, None)
+        found: Any = fastavro.schemaless_reader(io.BytesIO(rows.encoded(i)), items, None)
         return dict(found)
 
-    return ObservationMessage(runs.entity_id, runs.columns, record, lambda: runs.sources, lambda: runs.simulated)
+    return ObservationMessage(rows.entity_id, rows.columns, record, lambda: rows.sources, lambda: rows.simulated)
 
 
 def _of_records(batch: dict[str, Any]) -> ObservationMessage:

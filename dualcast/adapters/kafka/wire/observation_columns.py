@@ -1,8 +1,9 @@
 """Decodes a long Avro message of observations as arrays, thousands of observations at once.
 
-In a backfill, observations of one variable follow one another. Their Avro bytes differ only in two times, the value and
-the ``simulated`` flag, which stand at the same offsets. So the first observation of such a run is parsed, and the rest
-are sliced by its layout as one array. Messages with another layout are left to the Avro library.
+The Avro bytes of observations of one variable differ only in two times, the value and the ``simulated`` flag, which
+stand at the same offsets. So one observation of each variable is parsed, and all others with the same layout are found
+by their fixed bytes. Where the observations found do not follow one another without a gap, or have many layouts, the
+message is left to the Avro library.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.lib.stride_tricks import sliding_window_view
 
 from dualcast.adapters.kafka.wire.avro_arrays import (
     DOUBLE_BYTES,
@@ -23,13 +24,12 @@ from dualcast.adapters.kafka.wire.avro_arrays import (
     length_at,
     text_at,
 )
-from dualcast.arrays import Bytes, Flags, Texts
+from dualcast.arrays import Bytes, Flags, Ints, Texts
 from dualcast.observations.columns import Columns
 
-# The end of a run is searched in windows that grow by this factor.
-_FIRST_WINDOW, _GROWTH = 128, 4
-# Where runs are shorter than this on average, the Avro library is faster.
-_SHORTEST_ON_AVERAGE = 8
+_MOST_LAYOUTS = 64
+# Where layouts have fewer observations than this on average, the Avro library is faster.
+_FEWEST_ON_AVERAGE = 8
 
 
 @dataclass(frozen=True)
@@ -70,39 +70,57 @@ class _Layout:
 
 
 @dataclass(frozen=True)
-class _Run:
-    """Consecutive observations of one layout: (n, size)."""
+class _Group:
+    """Observations of one layout: their offsets in the message, rising, (n,), and their bytes, (n, size)."""
 
     layout: _Layout
+    offsets: Ints
     rows: Bytes
 
-    def continues_with(self, row: Bytes) -> bool:
-        """Whether an observation elsewhere in the message, (size,), has the same layout."""
-        return len(row) == self.layout.size and not ((row ^ self.rows[0]) & self.layout.fixed_bits).any()
+    @classmethod
+    def behind(cls, data: bytes, begin: int) -> _Group:
+        """The observation that begins at an offset and all further ones with its layout.
+
+        Raises OtherLayoutError, IndexError, UnicodeDecodeError where the first cannot be parsed.
+        """
+        layout = _Layout.at(data, begin)
+        rest = np.frombuffer(data, np.uint8, offset=begin)
+        windows = sliding_window_view(rest, layout.size)
+        found = np.flatnonzero(rest[: len(windows)] == rest[0])
+        for at in range(1, layout.valid_time):
+            found = found[rest[found + at] == rest[at]]
+        rows = windows[found]
+        same = ~((rows ^ rows[0]) & layout.fixed_bits).any(axis=1)
+        return cls(layout, begin + found[same], rows[same])
+
+    def until(self, end: int) -> _Group:
+        """The observations before an offset."""
+        count = int(np.searchsorted(self.offsets, end))
+        return _Group(self.layout, self.offsets[:count], self.rows[:count])
 
 
 @dataclass(frozen=True)
-class ObservationRuns:
+class ObservationRows:
     """An ObservationBatch whose observations were sliced as arrays."""
 
     entity_id: str
-    _runs: list[_Run]
+    _groups: list[_Group]
 
     @classmethod
-    def read(cls, data: bytes, begin: int) -> ObservationRuns:
+    def read(cls, data: bytes, begin: int) -> ObservationRows:
         """The message that begins at an offset and ends with the data.
 
-        Raises OtherLayoutError where the layout is not the expected one, or where runs are too short for a gain.
+        Raises OtherLayoutError where the layout is not the expected one, or where the Avro library is faster.
         """
         try:
             entity_id, at = text_at(data, begin)
             count, at = length_at(data, at)
-            runs, at = _runs(data, at, count)
+            groups, at = _groups(data, at, count)
         except (IndexError, UnicodeDecodeError) as error:
             raise OtherLayoutError(str(error)) from error
         if data[at:] != END:
             raise OtherLayoutError("the message does not end with its observations")
-        return cls(entity_id, runs)
+        return cls(entity_id, groups)
 
     @property
     def columns(self) -> Columns:
@@ -124,65 +142,51 @@ class ObservationRuns:
     @property
     def simulated(self) -> Flags:
         """Whether each observation is simulated."""
-        flags: list[Flags] = [run.rows[:, -1] != 0 for run in self._runs]
-        return np.concatenate([np.empty(0, dtype=bool), *flags])
+        flags: list[Flags] = [group.rows[:, -1] != 0 for group in self._groups]
+        ordered: Flags = np.concatenate([np.empty(0, dtype=bool), *flags])[self._order]
+        return ordered
 
     def encoded(self, i: int) -> bytes:
         """The Avro bytes of one observation."""
-        which = int(np.searchsorted(self._ends, i, side="right"))
-        row: Bytes = self._runs[which].rows[i - int(self._ends[which])]
+        at = int(self._order[i])
+        for group in self._groups:
+            if at < len(group.rows):
+                break
+            at -= len(group.rows)
+        row: Bytes = group.rows[at]
         return row.tobytes()
 
     @cached_property
-    def _ends(self) -> NDArray[np.int64]:
-        return np.cumsum([len(run.rows) for run in self._runs])
+    def _order(self) -> Ints:
+        """The place of each observation among the rows of all groups, (n,)."""
+        return np.argsort(np.concatenate([np.empty(0, np.int64), *(group.offsets for group in self._groups)]))
 
     def _texts(self, name: str) -> Texts:
-        texts = np.array([getattr(run.layout, name) for run in self._runs], dtype=object)
-        return np.repeat(texts, [len(run.rows) for run in self._runs])
+        texts = np.array([getattr(group.layout, name) for group in self._groups], dtype=object)
+        return np.repeat(texts, [len(group.rows) for group in self._groups])[self._order]
 
     def _numbers(self, name: str) -> Bytes:
         """The 8 bytes of a time or of the value of each observation, (n, 8)."""
-        begins = [(run, getattr(run.layout, name)) for run in self._runs]
-        parts = [run.rows[:, at : at + TIME_BYTES] for run, at in begins]
-        return np.concatenate([np.empty((0, TIME_BYTES), np.uint8), *parts])
+        begins = [(group, getattr(group.layout, name)) for group in self._groups]
+        parts = [group.rows[:, at : at + TIME_BYTES] for group, at in begins]
+        joined = np.concatenate([np.empty((0, TIME_BYTES), np.uint8), *parts])
+        numbers: Bytes = joined.view("<u8")[self._order].view(np.uint8)
+        return numbers
 
 
-def _runs(data: bytes, at: int, count: int) -> tuple[list[_Run], int]:
-    """The runs of ``count`` observations that begin at an offset, and the offset behind them."""
-    every = np.frombuffer(data, np.uint8)
-    runs: list[_Run] = []
-    last_of: dict[bytes, _Run] = {}
-    done = 0
+def _groups(data: bytes, at: int, count: int) -> tuple[list[_Group], int]:
+    """The ``count`` observations that begin at an offset, by layout, and the offset behind them."""
+    groups: list[_Group] = []
+    end, done = at, 0
     while done < count:
-        name = data[at : at + 1 + data[at] // 2]
-        last = last_of.get(name)
-        if last is not None and last.continues_with(every[at : at + last.layout.size]):
-            layout = last.layout
-        else:
-            layout = _Layout.at(data, at)
-        length = _run_length(layout, every[at:], count - done)
-        run = _Run(layout, every[at : at + length * layout.size].reshape(length, layout.size))
-        runs.append(run)
-        last_of[name] = run
-        done, at = done + length, at + length * layout.size
-        if done < _SHORTEST_ON_AVERAGE * (len(runs) - 1):
-            raise OtherLayoutError("short runs")
-    return runs, at
-
-
-def _run_length(layout: _Layout, data: Bytes, most: int) -> int:
-    """The number of consecutive observations of one layout, at least one and at most ``most``."""
-    most = min(most, len(data) // layout.size)
-    if most == 0:
-        raise OtherLayoutError("an observation is cut off")
-    heads: NDArray[np.uint64] = np.ndarray(most, "<u8", data, strides=(layout.size,))
-    fixed, looked, window = layout.fixed_bits[:8].view("<u8"), 1, _FIRST_WINDOW
-    while looked < most:
-        other = ((heads[looked : looked + window] ^ heads[0]) & fixed) != 0
-        if other.any():
-            most = looked + int(other.argmax())
-        looked, window = looked + window, window * _GROWTH
-    rows = data[: most * layout.size].reshape(most, layout.size)
-    differs = (rows ^ rows[0]) & layout.fixed_bits
-    return int(differs.any(axis=1).argmax()) if differs.any() else most
+        if len(groups) == _MOST_LAYOUTS or count < _FEWEST_ON_AVERAGE * len(groups):
+            raise OtherLayoutError("many layouts")
+        groups.append(_Group.behind(data, end))
+        offsets = np.concatenate([group.offsets for group in groups])
+        sizes = np.repeat([group.layout.size for group in groups], [len(group.offsets) for group in groups])
+        order = np.argsort(offsets)
+        offsets, ends = offsets[order][:count], (offsets + sizes)[order][:count]
+        gaps = np.flatnonzero(offsets[1:] != ends[:-1])
+        done = int(gaps[0]) + 1 if len(gaps) else len(offsets)
+        end = int(ends[done - 1])
+    return [group.until(end) for group in groups], end
