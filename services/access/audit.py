@@ -83,7 +83,7 @@ class AuditTrail:
                 self._write(self._engine, batch)
             except StoreUnavailableError as error:
                 if not warned:
-                    _log.warning("store away", error=str(error)[:300])
+                    _log.warning("store unavailable", error=str(error)[:300])
                     warned = True
                 if stop.wait(_RETRY_SECONDS):
                     self._spill(len(batch))

@@ -1,1 +1,1 @@
-"""The relational store: its recorder, its exports and its commands."""
+"""The services of the relational store: recorder, exports and commands."""

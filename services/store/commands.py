@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from dualcast.adapters.store.engine import Engine
 
 store_app = typer.Typer(no_args_is_help=True, help="The relational store: forecasts, answers, audit trail, keys.")
-keys_app = typer.Typer(no_args_is_help=True, help="Keys that may ask the services.")
+keys_app = typer.Typer(no_args_is_help=True, help="API keys of the services.")
 
 _Moment = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="UTC")]
 
 
 @store_app.command("migrate")
 def migrate_store() -> None:
-    """Bring the store's tables to this version. Several that try at once do no harm."""
-    from dualcast.adapters.store.engine import address_without_password  # noqa: PLC0415 - slow, and of no use to other commands
+    """Migrate the store's tables to this version. Concurrent runs are safe."""
+    from dualcast.adapters.store.engine import address_without_password  # noqa: PLC0415 - slow to import, not needed by other commands
     from dualcast.adapters.store.migrate import migrate  # noqa: PLC0415 - as above
 
     with _opened(load_settings(), migrated=False) as engine:
@@ -42,8 +42,8 @@ def migrate_store() -> None:
 
 @store_app.command()
 def record() -> None:
-    """Store every curve of both forecast topics as it comes, until stopped."""
-    from dualcast import telemetry  # noqa: PLC0415 - slow, and of no use to other commands
+    """Store every curve of both forecast topics, until stopped."""
+    from dualcast import telemetry  # noqa: PLC0415 - slow to import, not needed by other commands
     from dualcast.adapters.store.redis_curves import RedisCurves  # noqa: PLC0415 - as above
     from services.store.recorder import Recorder  # noqa: PLC0415 - as above
 
@@ -57,14 +57,14 @@ def record() -> None:
 
 @store_app.command("export")
 def export_store(
-    path: Annotated[Literal["day-ahead", "intraday"], typer.Option(help="Whose curves")],
+    path: Annotated[Literal["day-ahead", "intraday"], typer.Option(help="Path of the curves")],
     to: Annotated[str, typer.Option(help="A .parquet or .csv file, or a postgresql:// URL (password: PGPASSWORD)")],
     use_case: Annotated[str | None, typer.Option(help="The use case; DUALCAST_USE_CASE unless given")] = None,
     start: _Moment = None,
     end: _Moment = None,
 ) -> None:
     """Write the curves that were issued from --start on and before --end to a file or another database."""
-    from dualcast.adapters.store.forecasts import Span  # noqa: PLC0415 - slow, and of no use to other commands
+    from dualcast.adapters.store.forecasts import Span  # noqa: PLC0415 - slow to import, not needed by other commands
     from services.store.store_export import export  # noqa: PLC0415 - as above
 
     settings = load_settings()
@@ -80,15 +80,23 @@ def export_store(
 
 @keys_app.command("create")
 def create_key(
-    name: Annotated[str, typer.Argument(help="Who will use it: shown in the audit trail")],
-    role: Annotated[Role, typer.Option(help="reader asks, predictor also computes, operator also operates")],
-    access: Annotated[
-        list[str], typer.Option(metavar="USE_CASE/ENTITY", help="What it may see, such as de_load/DE or pv_parks/*")
+    name: Annotated[str, typer.Argument(help="Name of the user, shown in the audit trail")],
+    role: Annotated[
+        Role,
+        typer.Option(
+            help="reader: reads forecasts; predictor: also computes them; operator: also operates the services"
+        ),
     ],
-    days: Annotated[int | None, typer.Option(min=1, help="How long it lives; for ever unless given")] = None,
+    access: Annotated[
+        list[str],
+        typer.Option(
+            metavar="USE_CASE/ENTITY", help="Entities that the key may read, such as de_load/DE or pv_parks/*"
+        ),
+    ],
+    days: Annotated[int | None, typer.Option(min=1, help="Days until the key expires; never unless given")] = None,
 ) -> None:
-    """Make a key and print it: it is shown this once."""
-    from dualcast.adapters.store import keys  # noqa: PLC0415 - slow, and of no use to other commands
+    """Create a key and print it. It cannot be shown again."""
+    from dualcast.adapters.store import keys  # noqa: PLC0415 - slow to import, not needed by other commands
 
     try:
         grants = [str(Grant.parse(text)) for text in access]
@@ -99,14 +107,14 @@ def create_key(
     with _opened(settings) as engine:
         expires_at = now + timedelta(days=days) if days else None
         key, stored = keys.create(engine, name[:64], role.value, grants, now, expires_at)
-    Console(stderr=True).print(f"Key {stored.id}; only its digest is kept, so note it now:", highlight=False)
+    Console(stderr=True).print(f"Key {stored.id}. Only its digest is stored, so copy the key now:", highlight=False)
     typer.echo(key)
 
 
 @keys_app.command("list")
 def list_keys() -> None:
-    """Show all keys, those that were revoked too; never the keys themselves."""
-    from dualcast.adapters.store import keys  # noqa: PLC0415 - slow, and of no use to other commands
+    """List all keys with their state, including revoked ones. The texts of the keys are not stored."""
+    from dualcast.adapters.store import keys  # noqa: PLC0415 - slow to import, not needed by other commands
 
     settings = load_settings()
     with _opened(settings) as engine:
@@ -122,8 +130,8 @@ def list_keys() -> None:
 
 @keys_app.command("revoke")
 def revoke_key(key_id: Annotated[str, typer.Argument(help="The id that `dualcast keys list` shows")]) -> None:
-    """End a key: services refuse it within seconds."""
-    from dualcast.adapters.store import keys  # noqa: PLC0415 - slow, and of no use to other commands
+    """Revoke a key. The services refuse it within seconds."""
+    from dualcast.adapters.store import keys  # noqa: PLC0415 - slow to import, not needed by other commands
 
     settings = load_settings()
     with _opened(settings) as engine:
@@ -132,19 +140,19 @@ def revoke_key(key_id: Annotated[str, typer.Argument(help="The id that `dualcast
 
 
 def retention(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, and delete nothing")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count")] = False,
 ) -> None:
-    """Delete what store and lake have held long enough: forecasts and answers for 2 years, the audit trail for 7."""
-    from dualcast.adapters import lake  # noqa: PLC0415 - slow, and of no use to other commands
-    from dualcast.adapters.store import retention as kept  # noqa: PLC0415 - as above
+    """Delete forecasts and predictions older than 2 years, and the audit trail older than 7 years."""
+    from dualcast.adapters import lake  # noqa: PLC0415 - slow to import, not needed by other commands
+    from dualcast.adapters.store import retention as limits  # noqa: PLC0415 - as above
 
     settings, done = load_settings(), "would be deleted" if dry_run else "deleted"
     now = settings.clock.now()
     with _opened(settings) as engine:
-        counts = (kept.count_expired if dry_run else kept.delete_expired)(engine, now)
+        counts = (limits.count_expired if dry_run else limits.delete_expired)(engine, now)
     for table, count in counts.items():
         typer.echo(f"{table}: {count} rows {done}")
-    first = kept.years_before(now, kept.FORECAST_YEARS).date()
+    first = limits.years_before(now, limits.FORECAST_YEARS).date()
     for use_case, found in load_catalogue(settings.use_cases).items():
         for path in found.paths:
             days = lake.days_of_forecasts(settings, use_case, path)
@@ -156,8 +164,8 @@ def retention(
 
 @contextmanager
 def _opened(settings: Settings, *, migrated: bool = True) -> Iterator[Engine]:
-    """The store; what can go wrong with it, and with what is asked of it, ends the command with its text and 1."""
-    from dualcast.adapters.store.engine import open_store  # noqa: PLC0415 - slow, and of no use to other commands
+    """The store. Expected errors end the command with a message and exit status 1."""
+    from dualcast.adapters.store.engine import open_store  # noqa: PLC0415 - slow to import, not needed by other commands
     from dualcast.adapters.store.keys import UnknownKeyError  # noqa: PLC0415 - as above
     from dualcast.adapters.store.migrate import UnmigratedStoreError, make_ready  # noqa: PLC0415 - as above
 

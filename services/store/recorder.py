@@ -1,4 +1,4 @@
-"""Fills the store with every curve of both forecast topics: nothing lost, nothing twice, through every restart."""
+"""Stores every curve of both forecast topics exactly once, also across restarts."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ _log = structlog.get_logger(__name__)
 
 
 class Recorder:
-    """Stores records of the forecast topics. A message is committed after its curve is stored, so it may come twice."""
+    """Stores the curves of the forecast topics and commits offsets afterwards. A curve that comes again is ignored."""
 
-    def __init__(self, engine: Engine, clock: Clock, forget: Callable[[Collection[IssueDay]], None]) -> None:
-        """``forget`` is told the days whose curves have changed; it may raise ConnectionError."""
+    def __init__(self, engine: Engine, clock: Clock, invalidate: Callable[[Collection[IssueDay]], None]) -> None:
+        """``invalidate`` drops the cached days whose curves have changed; it may raise ConnectionError."""
         self._engine = engine
         self._clock = clock
-        self._forget = forget
+        self._invalidate = invalidate
         self._counter = metrics.get_meter(__name__).create_counter(
-            "dualcast.store.curves", description="curves taken from the topics, by outcome: new, known or refused"
+            "dualcast.store.curves", description="curves read from the topics, by outcome: new, known or refused"
         )
 
     def follow(self, settings: Settings, stop: threading.Event) -> None:
-        """Store what comes until told to stop. Raises UnreachableError where the broker or the registry fails."""
+        """Store new curves until ``stop`` is set. Raises UnreachableError where the broker or the registry fails."""
         with ExitStack() as stack, reaching("recorder"):
             consumers = [
                 stack.enter_context(GroupConsumer(settings, topic, Decoder.record, group=GROUP, from_beginning=True))
@@ -51,28 +51,28 @@ class Recorder:
             while not stop.is_set():
                 for consumer in consumers:
                     records = [record for _, record in consumer.poll(_POLL_SECONDS)]
-                    if records and self.take(records, stop):
+                    if records and self.store(records, stop):
                         consumer.commit()
 
-    def take(self, records: Sequence[dict[str, Any]], stop: threading.Event) -> bool:
-        """Store records, waiting for a store that is away. False where it was told to stop before they were stored.
+    def store(self, records: Sequence[dict[str, Any]], stop: threading.Event) -> bool:
+        """Store records and retry while the store is unavailable. False where ``stop`` was set before they were stored.
 
-        A record that makes no curve, or that the store refuses, is counted and logged, and the others go on.
+        A record that is no curve, or that the store refuses, is counted, logged and skipped.
         """
         curves = list(self._curves(records))
         try:
-            return self._insist(partial(self._save, curves), stop)
+            return self._retry(partial(self._save, curves), stop)
         except (DBAPIError, StatementError):
-            return all(self._insist(partial(self._save_alone, curve), stop) for curve in curves)
+            return all(self._retry(partial(self._save_one, curve), stop) for curve in curves)
 
-    def _insist(self, work: Callable[[], None], stop: threading.Event) -> bool:
+    def _retry(self, work: Callable[[], None], stop: threading.Event) -> bool:
         warned = False
         while True:
             try:
                 work()
             except StoreUnavailableError as error:
                 if not warned:
-                    _log.warning("store away", error=str(error)[:300])
+                    _log.warning("store unavailable", error=str(error)[:300])
                     warned = True
                 if stop.wait(_RETRY_SECONDS):
                     return False
@@ -92,23 +92,23 @@ class Recorder:
     def _save(self, curves: Sequence[Forecast]) -> None:
         new = save(self._engine, curves, self._clock.now())
         if new:
-            self._make_forgotten({IssueDay.of(curve) for curve in curves})
+            self._invalidate_cache({IssueDay.of(curve) for curve in curves})
         self._counter.add(new, {"outcome": "new"})
         self._counter.add(len(curves) - new, {"outcome": "known"})
 
-    def _make_forgotten(self, days: Collection[IssueDay]) -> None:
-        """Where that fails, the entries end by themselves: the curves that come after these must not wait for it."""
+    def _invalidate_cache(self, days: Collection[IssueDay]) -> None:
+        """Drop the cached days. Where Redis fails, the entries expire, and the recorder goes on."""
         try:
-            self._forget(days)
+            self._invalidate(days)
         except ConnectionError as error:
-            _log.warning("days not forgotten", days=len(days), error=str(error)[:200])
+            _log.warning("cached days not invalidated", days=len(days), error=str(error)[:200])
 
-    def _save_alone(self, curve: Forecast) -> None:
+    def _save_one(self, curve: Forecast) -> None:
         try:
             self._save([curve])
         except (DBAPIError, StatementError) as error:
             self._refuse(str(error.orig))
 
-    def _refuse(self, why: str) -> None:
+    def _refuse(self, reason: str) -> None:
         self._counter.add(1, {"outcome": "refused"})
-        _log.warning("curve refused", error=why[:300])
+        _log.warning("curve refused", error=reason[:300])

@@ -1,4 +1,4 @@
-"""Curves of the store as a file, or as a table of somebody's PostgreSQL, a few hundred at a time."""
+"""Exports the stored curves to a file or to a table of another PostgreSQL database, in batches."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dualcast.curves.forecast import Forecast
 from dualcast.curves.frames import forecast_frame
 
 _BATCH = 500
-_ALSO = ("unit", "model_name")
+_OTHER_FIELDS = ("unit", "model_name")
 # One row for each point and quantile: the same columns whatever quantiles a use case has.
 _POINTS = Table(
     "forecast_points",
@@ -28,12 +28,12 @@ _POINTS = Table(
     Column("valid_time", Moment, primary_key=True),
     Column("quantile", Double, primary_key=True),
     Column("value", Double, nullable=False),
-    *map(curve_column, _ALSO),
+    *map(curve_column, _OTHER_FIELDS),
 )
 
 
 def export(engine: Engine, span: Span, target: str) -> int:
-    """Write the curves of a span to ``target``, and count them.
+    """Write the curves of a span to ``target`` and return their number.
 
     A name that ends in .parquet or .csv is a file with one row for each point and a column for each quantile level that
     any of the curves has, empty where a curve lacks it; the file appears when it is complete. A postgresql:// URL is a
@@ -49,10 +49,10 @@ def export(engine: Engine, span: Span, target: str) -> int:
         raise ValueError(f"{target}: a file's name ends in .parquet or .csv, a database begins with postgresql://")
     file.parent.mkdir(parents=True, exist_ok=True)
     levels = read_levels(engine, span)
-    return _whole(file, lambda draft: writers[file.suffix](batches, levels, draft))
+    return _write_atomically(file, lambda draft: writers[file.suffix](batches, levels, draft))
 
 
-def _whole(file: Path, write: Callable[[Path], int]) -> int:
+def _write_atomically(file: Path, write: Callable[[Path], int]) -> int:
     draft = file.with_name(f".{file.name}.draft")
     try:
         count = write(draft)
@@ -101,7 +101,7 @@ def _to_postgres(batches: Iterable[list[Forecast]], target: str) -> int:
 
 
 def _rows(forecast: Forecast) -> Iterator[dict[str, object]]:
-    same = {name: getattr(forecast, name) for name, field in CURVE_FIELDS.items() if field.key or name in _ALSO}
+    same = {name: getattr(forecast, name) for name, field in CURVE_FIELDS.items() if field.key or name in _OTHER_FIELDS}
     for point in forecast.points:
         for level, value in zip(forecast.quantile_levels, point.values, strict=True):
             yield same | {"valid_time": point.valid_time, "quantile": level, "value": value}

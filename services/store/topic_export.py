@@ -20,7 +20,7 @@ _SUFFIXES = (".parquet", ".csv")
 
 
 class NothingToExportError(LookupError):
-    """There is nothing that the file could hold."""
+    """There are no records of the use case on the topic."""
 
 
 def curves_frame(forecasts: Iterable[Forecast], use_case: str) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Connections to the store: SQLite with a write-ahead log where everything is embedded, PostgreSQL elsewhere."""
+"""Connections to the store: SQLite with a write-ahead log in the embedded stack, PostgreSQL elsewhere."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from dualcast.namespace import NO_NAMESPACE, Namespace
 from dualcast.settings import Settings
 
-# SQLAlchemy is imported by the adapters alone: rooms that use the store find its types here
+# Only adapters import SQLAlchemy: other packages that use the store import its types from here.
 __all__ = ["DBAPIError", "Engine", "StatementError", "make_url"]
 
 _CONNECT_SECONDS = 5
@@ -30,16 +30,16 @@ IMMEDIATE = {"sqlite_begin": "BEGIN IMMEDIATE"}
 
 
 class StoreUnavailableError(ConnectionError):
-    """The store does not answer now; asking again later may help."""
+    """The store is unavailable; a later attempt may succeed."""
 
 
 def open_store(settings: Settings) -> Engine:
-    """The engine of the settings' store, which connects at its first use. Raises ValueError as ``open_url`` does."""
+    """An engine of the configured store. It connects at its first use. Raises ValueError as ``open_url`` does."""
     return open_url(make_url(settings.store_url), settings.names)
 
 
 def open_url(url: URL, names: Namespace = NO_NAMESPACE) -> Engine:
-    """An engine with the timeouts of this house. Raises ValueError where it is neither SQLite nor PostgreSQL."""
+    """An engine with the timeouts set. Raises ValueError where the URL is neither of SQLite nor of PostgreSQL."""
     backend = url.get_backend_name()
     if backend == "sqlite":
         return _sqlite(_named_file(url, names))
@@ -76,20 +76,20 @@ def driver_errors_translated(engine: Engine) -> Iterator[None]:
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
-    """A transaction. Raises StoreUnavailableError where the store does not answer."""
+    """A transaction. Raises StoreUnavailableError."""
     with driver_errors_translated(engine), engine.begin() as connection:
         yield connection
 
 
 def lift_time_limits(connection: Connection) -> None:
-    """Let the statements of this transaction take as long as they need: those of a migration or a clean-up do."""
+    """Remove the time limits of this transaction, for migrations and deletions of many rows."""
     if connection.dialect.name == "postgresql":
         for limit in ("statement_timeout", "lock_timeout"):
             connection.exec_driver_sql(f"SET LOCAL {limit} = 0")
 
 
 def limit_statement_time(connection: Connection, seconds: int) -> None:
-    """Let the statements of this transaction take no longer than somebody waits for them. SQLite has no such limit."""
+    """Limit the time of each statement of this transaction. SQLite has no such limit."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{seconds}s'")
 
@@ -112,10 +112,10 @@ def _is_busy(error: Exception) -> bool:
     return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 
-# SQLite does not wait by itself where several open a new file at once, and the log is made.
+# Where several processes open a new file at once and create its log, SQLite reports busy instead of waiting.
 @stamina.retry(on=_is_busy, attempts=None, timeout=_LOCK_SECONDS, wait_initial=0.01, wait_max=0.5)
 def _prepare(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
-    """Readers beside one writer. Transactions are begun by us: the driver would leave out those of migrations."""
+    """Allow readers beside one writer, and begin transactions explicitly: the driver begins none for migrations."""
     connection.isolation_level = None
     for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {pragma}").close()

@@ -1,6 +1,7 @@
-"""Published curves in the store: written once each, read back as they were, or as rows of points.
+"""Published curves in the store. Each is written once and read as it was published.
 
-The last level of three, and the truth of what was published: it is as old as the recorder that writes it.
+The store is the complete record of what was published, delayed by the recorder that writes it. The services read it
+after their memory and Redis.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _BATCH = 500
 
 @dataclass(frozen=True)
 class Span:
-    """Which curves: of one path of one use case, issued in [start, end)."""
+    """The curves of one path of a use case that were issued in [start, end)."""
 
     use_case: str
     path: Path_
@@ -36,7 +37,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class IssueDay:
-    """All curves of one path and entity that were issued on one day, UTC: what is read, kept and forgotten together."""
+    """All curves of one path and entity that were issued on one UTC day: the unit of reading and caching."""
 
     use_case: str
     path: Path_
@@ -45,28 +46,28 @@ class IssueDay:
 
     @classmethod
     def of(cls, forecast: Forecast) -> Self:
-        """The one that a curve belongs to."""
+        """The issue day of a curve."""
         return cls(
             forecast.use_case, path_of(forecast.path), forecast.entity_id, forecast.issued_at.astimezone(UTC).date()
         )
 
 
 def save(engine: Engine, forecasts: Sequence[Forecast], now: datetime) -> int:
-    """Store curves, all or none, and count those that were new; one that is stored stays as it is.
+    """Store curves in one transaction and return how many were new. A curve that is stored already is not changed.
 
-    Raises StoreUnavailableError where the store is away, sqlalchemy.exc.DBAPIError where it refuses a value.
+    Raises StoreUnavailableError, and sqlalchemy.exc.DBAPIError where the store refuses a value.
     """
     if not forecasts:
         return 0
     insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
-    # what was new is returned: the count of rows that drivers give is of no use here
+    # The new rows are returned, because the drivers do not count them reliably.
     statement = insert(ForecastRow).on_conflict_do_nothing().returning(ForecastRow.__table__.c.issued_at)
     with transaction(engine) as connection:
         return len(connection.execute(statement, [_row(forecast, now) for forecast in forecasts]).all())
 
 
 def read_curves(engine: Engine, span: Span) -> Iterator[Forecast]:
-    """Curves by time of issue, as they were published, a few hundred at a time. Raises StoreUnavailableError."""
+    """Curves by time of issue, read in batches. Raises StoreUnavailableError."""
     table = ForecastRow.__table__
     ordered = select(table).where(_within(span)).order_by(table.c.issued_at, table.c.entity_id, table.c.model_version)
     with transaction(engine) as connection:
@@ -83,9 +84,9 @@ def read_levels(engine: Engine, span: Span) -> list[float]:
 
 
 def read_days(engine: Engine, days: Collection[IssueDay], seconds: int) -> dict[IssueDay, list[Forecast]]:
-    """The curves of some days, each by time of issue; empty where there are none.
+    """The curves of each day by time of issue; an empty list for a day without curves.
 
-    Raises StoreUnavailableError where the store is away, or, on PostgreSQL, takes longer than some seconds.
+    Raises StoreUnavailableError, on PostgreSQL also where a statement takes longer than ``seconds``.
     """
     series: dict[tuple[str, Path_, str], list[date]] = {}
     for day in days:
@@ -112,7 +113,7 @@ def _within(span: Span) -> ColumnElement[bool]:
 
 
 def _issued_between(series: tuple[str, Path_, str], days: Collection[date]) -> ColumnElement[bool]:
-    """One range of the table's key: the days between are read too, which costs less than a condition for each."""
+    """One range of the table's key. Reading the days in between costs less than a condition for each day."""
     use_case, path, entity_id = series
     table = ForecastRow.__table__
     first, last = (datetime.combine(day, time(0), UTC) for day in (min(days), max(days)))
@@ -126,7 +127,7 @@ def _issued_between(series: tuple[str, Path_, str], days: Collection[date]) -> C
 
 
 def points_json(forecast: Forecast) -> dict[str, Any]:
-    """The points of a curve as the store's JSON; what is not a finite number becomes null."""
+    """The points of a curve as JSON for the store. NaN and infinite values become null."""
     return {
         "valid_time": [point.valid_time.isoformat() for point in forecast.points],
         "values": [[v if math.isfinite(v) else None for v in point.values] for point in forecast.points],

@@ -1,4 +1,4 @@
-"""API keys in the store: made, listed, revoked. A key is shown once, when it is made; the store has its digest."""
+"""API keys in the store: create, list and revoke. The store has only the digest of a key."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SECRET_BYTES = 32
 
 @dataclass(frozen=True)
 class StoredKey:
-    """What the store knows of a key: ``access`` are its grants, ``digest`` is SHA-256, hexadecimal."""
+    """A stored key. ``access`` are its grants, ``digest`` is SHA-256 in hexadecimal."""
 
     id: str
     name: str
@@ -32,18 +32,18 @@ class StoredKey:
     revoked_at: datetime | None
 
     def is_live(self, now: datetime) -> bool:
-        """Whether it may be used at a moment."""
+        """Whether the key is neither revoked nor expired."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
 class UnknownKeyError(LookupError):
-    """There is no live key of this id."""
+    """There is no key with this id that is not revoked."""
 
 
 def create(
     engine: Engine, name: str, role: str, access: Sequence[str], now: datetime, expires_at: datetime | None = None
 ) -> tuple[str, StoredKey]:
-    """Make a key, and return it with what is stored of it; nobody can read it again. Raises StoreUnavailableError."""
+    """Create a key and return its text, which is not stored, and its stored form. Raises StoreUnavailableError."""
     key_id = secrets.token_hex(_ID_BYTES)
     key = f"{PREFIX}_{key_id}_{secrets.token_urlsafe(_SECRET_BYTES)}"
     stored = StoredKey(key_id, name, digest(key), role, tuple(access), now, expires_at, None)
@@ -54,7 +54,7 @@ def create(
 
 
 def list_keys(engine: Engine) -> list[StoredKey]:
-    """All keys, those that were revoked too, the oldest first. Raises StoreUnavailableError."""
+    """All keys, oldest first, including revoked ones. Raises StoreUnavailableError."""
     table = ApiKeyRow.__table__
     with transaction(engine) as connection:
         rows = connection.execute(select(table).order_by(table.c.created_at, table.c.id)).mappings().all()
@@ -62,7 +62,7 @@ def list_keys(engine: Engine) -> list[StoredKey]:
 
 
 def revoke(engine: Engine, key_id: str, now: datetime) -> None:
-    """End a key. Raises UnknownKeyError where there is none that could be ended, StoreUnavailableError."""
+    """Revoke a key. Raises UnknownKeyError where there is no such key or it is revoked, StoreUnavailableError."""
     table = ApiKeyRow.__table__
     ended = update(ApiKeyRow).where(table.c.id == key_id, table.c.revoked_at.is_(None)).values(revoked_at=now)
     with transaction(engine) as connection:

@@ -1,4 +1,4 @@
-"""Brings a store to the tables of this version, or says that it is not there yet."""
+"""Migrations of the store's tables, and the check that the store has been migrated."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from dualcast.adapters.store.engine import (
 )
 from dualcast.settings import Settings
 
-# any number that no other program takes for its own advisory locks
+# Any number that no other program uses for its advisory locks.
 _LOCK = 7_314_202_611
 
 
 class UnmigratedStoreError(RuntimeError):
-    """The store has other tables than this version needs; the message says what to do."""
+    """The store is at another revision than this version needs. The message names the command to run."""
 
 
 def migrate(engine: Engine) -> str:
-    """Bring the store to the newest revision, and name it. Of processes that try at once, one does, the others wait.
+    """Migrate the store to the newest revision and return its name. A lock serialises concurrent migrations.
 
     Raises StoreUnavailableError.
     """
@@ -42,22 +42,22 @@ def migrate(engine: Engine) -> str:
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
-    return _newest()
+    return _head_revision()
 
 
 def check(engine: Engine) -> None:
     """Check that the store is at this version's revision. Raises UnmigratedStoreError, StoreUnavailableError."""
     with transaction(engine) as connection:
         found = MigrationContext.configure(connection).get_current_revision()
-    if found != _newest():
+    if found != _head_revision():
         raise UnmigratedStoreError(
             f"the store {address_without_password(engine)} is at revision {found or 'none'}, "
-            f"and this version needs {_newest()}: run `dualcast store migrate`"
+            f"and this version needs {_head_revision()}: run `dualcast store migrate`"
         )
 
 
 def make_ready(engine: Engine, settings: Settings) -> None:
-    """Migrate the demo's store, and check any other: in production somebody decides when tables change.
+    """Migrate the store in the demo; elsewhere only check it, since an operator decides when tables change.
 
     Raises UnmigratedStoreError, StoreUnavailableError.
     """
@@ -67,7 +67,7 @@ def make_ready(engine: Engine, settings: Settings) -> None:
         check(engine)
 
 
-def _newest() -> str:
+def _head_revision() -> str:
     head = ScriptDirectory.from_config(_config()).get_current_head()
     assert head is not None
     return head

@@ -1,4 +1,4 @@
-"""How long the store keeps what it holds: forecasts and answers for two years, the audit trail for seven."""
+"""Retention of the store's rows: forecasts and predictions two years, the audit trail seven years."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dualcast.adapters.store.tables import AuditRow, Base, ForecastRow, Predicti
 
 FORECAST_YEARS = 2
 AUDIT_YEARS = 7
-_KEPT: tuple[tuple[type[Base], str, int], ...] = (
+_RETENTION: tuple[tuple[type[Base], str, int], ...] = (
     (ForecastRow, "issued_at", FORECAST_YEARS),
     (PredictionRow, "at", FORECAST_YEARS),
     (AuditRow, "at", AUDIT_YEARS),
@@ -19,20 +19,20 @@ _KEPT: tuple[tuple[type[Base], str, int], ...] = (
 
 
 def count_expired(engine: Engine, now: datetime) -> dict[str, int]:
-    """How many rows of each table are too old. Raises StoreUnavailableError."""
+    """Count the rows of each table that are older than their retention. Raises StoreUnavailableError."""
     with transaction(engine) as connection:
         lift_time_limits(connection)
         return {
             table.name: connection.execute(select(func.count()).select_from(table).where(old)).scalar_one()
-            for table, old in _old(now)
+            for table, old in _expired(now)
         }
 
 
 def delete_expired(engine: Engine, now: datetime) -> dict[str, int]:
-    """Delete what is too old, and count it by table. Raises StoreUnavailableError."""
+    """Delete these rows and return their number by table. Raises StoreUnavailableError."""
     with transaction(engine) as connection:
         lift_time_limits(connection)
-        return {table.name: connection.execute(delete(table).where(old)).rowcount for table, old in _old(now)}
+        return {table.name: connection.execute(delete(table).where(old)).rowcount for table, old in _expired(now)}
 
 
 def years_before(moment: datetime, years: int) -> datetime:
@@ -43,9 +43,9 @@ def years_before(moment: datetime, years: int) -> datetime:
         return moment.replace(year=moment.year - years, day=28)
 
 
-def _old(now: datetime) -> list[tuple[Table, ColumnElement[bool]]]:
+def _expired(now: datetime) -> list[tuple[Table, ColumnElement[bool]]]:
     found = []
-    for row, column, years in _KEPT:
+    for row, column, years in _RETENTION:
         table = row.__table__
         assert isinstance(table, Table)
         found.append((table, table.c[column] < years_before(now, years)))

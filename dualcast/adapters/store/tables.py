@@ -19,21 +19,21 @@ _Id = BigInteger().with_variant(Integer(), "sqlite")
 
 
 class Moment(TypeDecorator[datetime]):
-    """A time, UTC: aware on both sides, though SQLite keeps none of it. Refuses naive times."""
+    """A time in UTC, timezone-aware in Python, also for SQLite, which stores no zone. Refuses naive times."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's
-        """Before it is stored."""
+        """The value that is stored."""
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("the store takes aware times only")
+            raise ValueError("the store takes timezone-aware times only")
         return value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's
-        """After it was read."""
+        """The value that was read, as UTC."""
         if value is None:
             return None
         return as_utc(value)
@@ -42,7 +42,7 @@ class Moment(TypeDecorator[datetime]):
 # The type of a column by that of the curve's field; texts of a fixed set are strings.
 _SQL_TYPES: Mapping[Any, Any] = {datetime: Moment, bool: Boolean, list[str]: _Json, list[float]: _Json}
 CURVE_FIELDS = {field.name: field for field in FIELDS}
-# What is kept of a curve that was computed for a request.
+# The fields that are stored of a curve that was computed for a request.
 COMPUTED_FIELDS = (
     "use_case",
     "entity_id",
@@ -56,7 +56,7 @@ COMPUTED_FIELDS = (
 
 
 class Base(DeclarativeBase):
-    """What all tables share."""
+    """The base of all tables: SQL types by Python type."""
 
     type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class
         datetime: Moment(),
@@ -89,7 +89,7 @@ class ForecastRow(Base):
 
 
 class PredictionRow(Base):
-    """A curve that was computed for a request and not published: what was answered, and to which call."""
+    """A curve that was computed for a request and not published, with the call that it was computed for."""
 
     __table__ = Table(
         "predictions",
@@ -106,7 +106,7 @@ class PredictionRow(Base):
 
 
 class AuditRow(Base):
-    """One call of the API: who, what, and how it was answered. Holds no secret."""
+    """A call of the API: caller, request and response. Contains no secret."""
 
     __tablename__ = "audit"
 
@@ -128,13 +128,13 @@ class AuditRow(Base):
 
 
 class ApiKeyRow(Base):
-    """A key that may ask: its digest, never itself."""
+    """An API key: its digest, not its text."""
 
     __tablename__ = "api_keys"
 
     id: Mapped[str] = mapped_column(String(16), primary_key=True)
     name: Mapped[str] = mapped_column(String(64))
-    # SHA-256, hexadecimal: the key is 256 random bits, which no dictionary helps to find
+    # SHA-256 in hexadecimal. No salt is needed: the key is 256 random bits.
     digest: Mapped[str] = mapped_column(String(64))
     role: Mapped[str] = mapped_column(String(16))
     access: Mapped[list[str]]

@@ -1,4 +1,4 @@
-"""What the services remember of calls: the audit trail, and curves that were computed for one call."""
+"""Writes the audit trail and the curves that were computed for requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Entry = tuple[type[Base], dict[str, Any]]
 
 
 def append(engine: Engine, entries: Sequence[Entry]) -> None:
-    """Write entries of ``AuditRow`` and ``PredictionRow``, all or none.
+    """Write entries of ``AuditRow`` and ``PredictionRow`` in one transaction.
 
     Raises StoreUnavailableError, and sqlalchemy.exc.DBAPIError where the store refuses a value.
     """

@@ -168,7 +168,7 @@ def test_one_new_curve_is_answered_by_every_replica_at_once(store: Engine, redis
     again = world.day_ahead(DAY, model_version="2")
     again = replace(again, issued_at=again.issued_at + timedelta(minutes=5))
     recorder = Recorder(store, world.frozen(), RedisCurves(redis).invalidate)
-    assert recorder.take([again.to_record()], threading.Event())
+    assert recorder.store([again.to_record()], threading.Event())
     versions += [client.get(f"{DAY_AHEAD}/DE", params=asked).json()["model"]["version"] for client in replicas]
     assert versions == ["1", "1", "2", "2"]
 
@@ -179,7 +179,7 @@ def test_what_memory_did_not_have_is_not_remembered(store: Engine, redis: str) -
     recorder = Recorder(store, world.frozen(), RedisCurves(redis).invalidate)
     versions = []
     for version in ("1", "2"):
-        assert recorder.take([replace(newest, model_version=version).to_record()], threading.Event())
+        assert recorder.store([replace(newest, model_version=version).to_record()], threading.Event())
         versions.append(client.get(f"{DAY_AHEAD}/DE", params=asked).json()["model"]["version"])
     assert versions == ["1", "2"]
 

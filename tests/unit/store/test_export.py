@@ -1,4 +1,4 @@
-"""Exports of the store hold every point, however often they are made, and no half files."""
+"""Exports of the store are complete and repeatable, and a failed one leaves no file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys and retention, through the commands that an operator types."""
+"""Keys and retention through their commands."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Run:
     return invoke
 
 
-def test_a_key_is_printed_once_and_kept_as_a_digest(run: Run, store: Engine) -> None:
+def test_a_key_is_printed_once_and_stored_as_a_digest(run: Run, store: Engine) -> None:
     made = run("keys", "create", "desk", "--role", "reader", "--access", "de_load/*", "--days", "30")
     key = made.stdout.strip()
     assert re.fullmatch(r"dck_[0-9a-f]{12}_[\w-]{43}", key)
@@ -49,7 +49,7 @@ def test_a_key_is_printed_once_and_kept_as_a_digest(run: Run, store: Engine) -> 
     assert secret not in shown + str(rows)
 
 
-def test_a_revoked_key_is_dead_and_still_listed(run: Run, store: Engine) -> None:
+def test_a_revoked_key_is_invalid_and_still_listed(run: Run, store: Engine) -> None:
     run("keys", "create", "desk", "--role", "reader", "--access", "*/*")
     (key,) = list_keys(store)
     assert run("keys", "revoke", key.id).exit_code == 0
@@ -61,12 +61,12 @@ def test_a_revoked_key_is_dead_and_still_listed(run: Run, store: Engine) -> None
 
 
 @pytest.mark.parametrize("access", ["de_load", "de load/*", "/", "a/b/c", "*"])
-def test_a_grant_that_makes_no_sense_makes_no_key(run: Run, store: Engine, access: str) -> None:
+def test_an_invalid_grant_creates_no_key(run: Run, store: Engine, access: str) -> None:
     assert run("keys", "create", "desk", "--role", "reader", "--access", access).exit_code == 2
     assert list_keys(store) == []
 
 
-def test_retention_deletes_what_is_too_old_and_nothing_else(run: Run, store: Engine) -> None:
+def test_retention_deletes_only_expired_rows(run: Run, store: Engine) -> None:
     day = timedelta(days=1)
     edges = [years_before(world.NOW, years) for years in (2, 7)]
     curves = [world.intraday(edges[0] + age) for age in (-day, timedelta(0), day)]
@@ -82,7 +82,7 @@ def test_retention_deletes_what_is_too_old_and_nothing_else(run: Run, store: Eng
     assert run("retention").stdout.count(": 0 rows") == 3
 
 
-def test_retention_deletes_the_days_of_the_lake_too(run: Run, store: Engine, settings: Settings) -> None:
+def test_retention_deletes_expired_days_of_the_lake(run: Run, store: Engine, settings: Settings) -> None:
     first = years_before(world.NOW, 2).date()
     days = [first - timedelta(days=1), first, first + timedelta(days=1)]
     root = Path(lake_paths(settings).forecasts("day-ahead", "de_load"))

@@ -1,4 +1,4 @@
-"""Migrations on both databases: they make what the code expects, once, and a service does not start without them."""
+"""Migrations on both databases: they create the tables of the code, and a service does not start without them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from dualcast.settings import Settings
 from tests import services_world as world
 
 
-def test_the_migrations_make_the_tables_that_the_code_knows(store: Engine) -> None:
+def test_the_migrations_create_the_tables_of_the_code(store: Engine) -> None:
     with store.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
     assert set(inspect(store).get_table_names()) == {*Base.metadata.tables, "alembic_version"}
 
 
-def test_processes_that_migrate_at_once_do_not_disturb_each_other(settings: Settings, empty: Engine) -> None:
+def test_concurrent_migrations_are_safe(settings: Settings, empty: Engine) -> None:
     engines = [open_store(settings) for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
         revisions = set(pool.map(migrate, engines))
@@ -32,7 +32,7 @@ def test_processes_that_migrate_at_once_do_not_disturb_each_other(settings: Sett
         engine.dispose()
 
 
-def test_in_production_an_unmigrated_store_is_refused_with_the_way_out(settings: Settings, empty: Engine) -> None:
+def test_in_production_an_unmigrated_store_is_refused(settings: Settings, empty: Engine) -> None:
     production = settings.model_copy(update={"environment": "production"})
     with pytest.raises(UnmigratedStoreError, match="run `dualcast store migrate`"):
         make_ready(empty, production)
@@ -41,12 +41,12 @@ def test_in_production_an_unmigrated_store_is_refused_with_the_way_out(settings:
     make_ready(empty, production)
 
 
-def test_the_demo_migrates_by_itself(settings: Settings, empty: Engine) -> None:
+def test_the_demo_migrates_its_store(settings: Settings, empty: Engine) -> None:
     make_ready(empty, settings)
     check(empty)
 
 
-def test_a_store_that_is_away_is_named_without_its_password() -> None:
+def test_the_error_for_an_unavailable_store_hides_the_password() -> None:
     engine = open_store(world.settings(world.frozen(), store="postgresql://dualcast:very-secret@127.0.0.1:1/dualcast"))
     with pytest.raises(StoreUnavailableError) as raised:
         check(engine)

@@ -1,4 +1,4 @@
-"""The recorder keeps what came, through an outage of the store and past what makes no sense."""
+"""The recorder stores every valid record, also after an outage of the store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DAYS = [date(2022, 5, day) for day in (3, 4, 5)]
 CURVES = [world.day_ahead(day) for day in DAYS]
 
 
-def nobody_caches(_: Collection[IssueDay]) -> None:
+def no_cache(_: Collection[IssueDay]) -> None:
     return
 
 
@@ -30,27 +30,27 @@ def kept(store: Engine) -> list[Any]:
     return list(read_curves(store, Span("de_load", "day-ahead")))
 
 
-def test_what_comes_twice_is_kept_once(store: Engine) -> None:
+def test_a_repeated_record_is_stored_once(store: Engine) -> None:
     records = [curve.to_record() for curve in CURVES]
     for _ in range(2):
-        assert Recorder(store, world.frozen(), nobody_caches).take(records, threading.Event())
+        assert Recorder(store, world.frozen(), no_cache).store(records, threading.Event())
     assert kept(store) == CURVES
 
 
-def test_one_record_that_makes_no_sense_does_not_hold_up_the_others(store: Engine) -> None:
+def test_invalid_records_do_not_block_the_others(store: Engine) -> None:
     no_curve = {"entity_id": "DE"}
     unstorable = world.day_ahead(DAYS[1], entity_id=None)
     unknown_path = CURVES[1].to_record() | {"path": "weekly"}
     records = [CURVES[0].to_record(), no_curve, unknown_path, unstorable.to_record(), CURVES[2].to_record()]
     with capture_logs() as logs:
-        assert Recorder(store, world.frozen(), nobody_caches).take(records, threading.Event())
+        assert Recorder(store, world.frozen(), no_cache).store(records, threading.Event())
     assert kept(store) == [CURVES[0], CURVES[2]]
     assert [log["event"] for log in logs] == ["curve refused"] * 3
 
 
-def test_a_store_that_comes_back_gets_what_waited(store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_records_are_stored_when_the_store_is_available_again(store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorder, "_RETRY_SECONDS", 0.01)
-    answers = iter([StoreUnavailableError("away"), StoreUnavailableError("away"), None])
+    answers = iter([StoreUnavailableError("down"), StoreUnavailableError("unavailable"), None])
 
     def save(*arguments: Any) -> int:
         error = next(answers)
@@ -60,27 +60,29 @@ def test_a_store_that_comes_back_gets_what_waited(store: Engine, monkeypatch: py
 
     monkeypatch.setattr(recorder, "save", save)
     with capture_logs() as logs:
-        assert Recorder(store, world.frozen(), nobody_caches).take([CURVES[0].to_record()], threading.Event())
+        assert Recorder(store, world.frozen(), no_cache).store([CURVES[0].to_record()], threading.Event())
     assert kept(store) == CURVES[:1]
-    assert [log["event"] for log in logs] == ["store away"]
+    assert [log["event"] for log in logs] == ["store unavailable"]
 
 
-def test_a_cache_that_is_away_holds_nothing_up(store: Engine) -> None:
-    def away(_: Collection[IssueDay]) -> None:
+def test_an_unavailable_cache_does_not_block_the_recorder(store: Engine) -> None:
+    def unavailable(_: Collection[IssueDay]) -> None:
         raise ConnectionError("no Redis")
 
     with capture_logs() as logs:
-        assert Recorder(store, world.frozen(), away).take([curve.to_record() for curve in CURVES], threading.Event())
+        assert Recorder(store, world.frozen(), unavailable).store(
+            [curve.to_record() for curve in CURVES], threading.Event()
+        )
     assert kept(store) == CURVES
-    assert [log["event"] for log in logs] == ["days not forgotten"]
+    assert [log["event"] for log in logs] == ["cached days not invalidated"]
 
 
-def test_told_to_stop_while_the_store_is_away_it_claims_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(*_: Any) -> int:
-        raise StoreUnavailableError("away")
+def test_stopped_while_the_store_is_unavailable_it_reports_nothing_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unavailable(*_: Any) -> int:
+        raise StoreUnavailableError("down")
 
-    monkeypatch.setattr(recorder, "save", away)
+    monkeypatch.setattr(recorder, "save", unavailable)
     stop = threading.Event()
     stop.set()
     with capture_logs():
-        assert not Recorder(None, world.frozen(), nobody_caches).take([CURVES[0].to_record()], stop)  # type: ignore[arg-type]
+        assert not Recorder(None, world.frozen(), no_cache).store([CURVES[0].to_record()], stop)  # type: ignore[arg-type]

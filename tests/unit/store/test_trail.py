@@ -31,7 +31,7 @@ def call(**more: Any) -> tuple[type[AuditRow], dict[str, Any]]:
     return AuditRow, texts | others | {"latency_ms": 1.25} | more
 
 
-def test_processes_that_write_at_once_wait_for_each_other(settings: Settings, store: Engine) -> None:
+def test_concurrent_writers_wait_for_each_other(settings: Settings, store: Engine) -> None:
     def write(number: int) -> None:
         engine = open_store(settings)
         for call_ in range(25):
@@ -44,7 +44,7 @@ def test_processes_that_write_at_once_wait_for_each_other(settings: Settings, st
     assert len(written(store, AuditRow)) == 4 * 25 * 4
 
 
-def test_a_curve_made_for_a_call_is_kept_once_for_the_same_numbers(store: Engine) -> None:
+def test_a_computed_curve_is_stored_once_for_the_same_numbers(store: Engine) -> None:
     trail, curve = AuditTrail(store), world.intraday(world.NOW)
     who = {"at": world.NOW, "identity": "jwt:desk", "trace_id": TRACE}
     later = replace(curve, issued_at=curve.issued_at.replace(second=1))
@@ -58,7 +58,7 @@ def test_a_curve_made_for_a_call_is_kept_once_for_the_same_numbers(store: Engine
     assert (kept[0].issued_at, kept[0].at) == (curve.issued_at, world.NOW)
 
 
-def test_an_entry_that_the_store_refuses_does_not_take_others_with_it(store: Engine) -> None:
+def test_a_refused_entry_does_not_affect_the_others(store: Engine) -> None:
     trail = AuditTrail(store)
     for entry in (call(path="first"), call(path=None), call(path="last")):
         trail.add(entry)

@@ -1,4 +1,4 @@
-"""What Alembic runs: the migrations, on the connection that ``migrate`` holds."""
+"""The program that Alembic runs: it applies the migrations on the connection that ``migrate`` passes."""
 
 from __future__ import annotations
 

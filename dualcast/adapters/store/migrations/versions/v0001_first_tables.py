@@ -15,7 +15,7 @@ _TIME = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
-    """Make them."""
+    """Create the tables."""
     _forecasts()
     _predictions()
     _audit()
@@ -33,7 +33,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Remove them, with all that they hold."""
+    """Drop the tables with their rows."""
     for table in ("api_keys", "audit", "predictions", "forecasts"):
         op.drop_table(table)
 
