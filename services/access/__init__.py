@@ -1,5 +1,5 @@
-"""Who may ask, how often, and what is remembered of it.
+"""Access control: authentication, permissions, rate limits and the audit trail.
 
-``gate`` stands before every route: it knows the caller by a key (``keys``) or a token (``tokens``), counts the call
-(``limits``) and writes it down (``audit``). What a caller may see is in ``identity``; ``call`` is the call in progress.
+``gate`` is middleware before all routes: it identifies the caller by a key (``keys``) or a token (``tokens``), applies
+the rate limit (``limits``) and records the call (``audit``). ``identity`` holds permissions, ``call`` the current call.
 """

@@ -1,4 +1,4 @@
-"""The audit trail: every call is written to the store, behind the answer's back, and none holds up an answer."""
+"""The audit trail: every call is written to the store by a background thread, so that no response waits for it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 
 
 class AuditTrail:
-    """A bounded queue and its writer. What does not fit, while the store is away, is counted in ``spilled``."""
+    """A bounded queue and its writer. Entries that do not fit while the store is unavailable count as ``spilled``."""
 
     def __init__(self, engine: Engine, write: Callable[..., None] = append, longest: int = _LONGEST_QUEUE) -> None:
         self.spilled = 0
@@ -40,24 +40,24 @@ class AuditTrail:
         )
 
     def start(self) -> None:
-        """Begin to write."""
+        """Start the writer."""
         self._worker.start()
 
     def stop(self) -> None:
-        """Write what waits, within two seconds."""
+        """Write the queued entries, within two seconds, and stop."""
         self._worker.stop()
 
     def add(self, entry: Entry) -> None:
-        """Take an entry; never waits."""
+        """Queue an entry. Never blocks."""
         if self._queue.qsize() >= self._longest:
             self._spill(1)
         else:
             self._queue.put(entry)
 
     def add_computed(self, forecast: Forecast, fallback: str | None, who: Mapping[str, Any]) -> None:
-        """Take a curve that was computed for one call; one with the numbers of the last of its entity is passed over.
+        """Queue a curve that was computed for a call, unless it equals the last one of its entity.
 
-        Between two feature rows a curve asked for a hundred times a second is the same a hundred times.
+        Between two feature rows all curves of an entity are equal, however often they are requested.
         """
         entity = forecast.use_case, forecast.entity_id
         numbers = hash((forecast.model_version, *((p.valid_time, *p.values) for p in forecast.points)))
@@ -69,7 +69,7 @@ class AuditTrail:
 
     def _follow(self, stop: threading.Event) -> None:
         while True:
-            # what comes in the meantime is written in one transaction
+            # entries that arrive during the wait are written in one transaction
             ended = stop.wait(_IDLE_SECONDS)
             while batch := [self._queue.get_nowait() for _ in range(min(self._queue.qsize(), _BATCH))]:
                 self._keep(batch, stop)
@@ -95,7 +95,7 @@ class AuditTrail:
                 return
 
     def _refused(self, batch: list[Entry], error: StatementError, stop: threading.Event) -> None:
-        """The store takes one of them never: the others are written each by itself."""
+        """The store rejects an entry permanently: write each entry by itself, to keep the others."""
         if len(batch) == 1:
             _log.warning("entry refused", error=str(error.orig)[:300])
             self._spill(1)
@@ -105,6 +105,6 @@ class AuditTrail:
 
     def _spill(self, count: int) -> None:
         if self.spilled == 0:
-            _log.error("the audit trail loses entries")
+            _log.error("audit trail is losing entries")
         self.spilled += count
         self._counter.add(count)

@@ -1,4 +1,4 @@
-"""The call in progress: who makes it, what it is about and what answers it. Routes ask it, and tell it."""
+"""The current call: its caller, the entities requested, and the models used. Routes read it and record in it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from dualcast.curves.forecast import Forecast
 from services.access.identity import Identity
 from services.http.problems import ProblemError
 
-# A call for thousands of entities is told by its first ones: a record of it has to stay small.
-_NOTED = 50
+# The most entities and models recorded for one call, so that audit entries stay small.
+_MOST_NOTED = 50
 _CALL: ContextVar[Call] = ContextVar("call")
 
 
 @dataclass
 class Call:
-    """One call of the API, as far as it has come."""
+    """One call of the API, filled while it is processed."""
 
     at: datetime
     identity: Identity
@@ -27,13 +27,13 @@ class Call:
     computed: list[tuple[Forecast, str | None]] = field(default_factory=list)
 
     def permit_use_case(self, use_case: str) -> None:
-        """Note what is asked for. Raises ProblemError 403 where this caller sees nothing of it."""
+        """Record the use case. Raises ProblemError 403 if the caller may see none of its entities."""
         self.use_case = use_case[:64]
         if not self.identity.sees_use_case(use_case):
             raise ProblemError(403, "not-permitted", f"{self.identity.name} has no access to {use_case[:64]!r}")
 
     def permit(self, use_case: str, entity_id: str) -> None:
-        """Note what is asked for. Raises ProblemError 403 where this caller may not see it, whether or not it is."""
+        """Record the entity. Raises ProblemError 403 if the caller may not see it, whether or not it exists."""
         self.permit_use_case(use_case)
         _note(self.entities, entity_id[:128])
         if not self.identity.sees(use_case, entity_id):
@@ -42,26 +42,26 @@ class Call:
 
 
 def current() -> Call:
-    """The call that is being answered. Raises LookupError outside of one: nothing is shown to nobody."""
+    """The call that is being processed. Raises LookupError outside of a call."""
     return _CALL.get()
 
 
 def begin(call: Call) -> None:
-    """Make a call the current one, for this request."""
+    """Make a call the current one in this request's context."""
     _CALL.set(call)
 
 
 def note_answer(forecast: Forecast) -> None:
-    """Tell which curve answers the current call."""
+    """Record the model of a curve that is returned."""
     _note(current().model_versions, f"{forecast.model_name}/{forecast.model_version}")
 
 
 def note_computed(forecast: Forecast, fallback: str | None) -> None:
-    """Tell which curve was made for the current call: it is published nowhere, and therefore logged."""
+    """Record a curve that was computed for this call. It is not published, so the audit trail keeps it."""
     note_answer(forecast)
     current().computed.append((forecast, fallback))
 
 
 def _note(noted: list[str], text: str) -> None:
-    if len(noted) < _NOTED and text not in noted:
+    if len(noted) < _MOST_NOTED and text not in noted:
         noted.append(text)

@@ -1,4 +1,4 @@
-"""What access is made of in one service, and the dependency of its routes."""
+"""The access control of one service, and the dependencies of its routes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _BEARER = "bearer "
 
 @dataclass
 class Access:
-    """Who may call a service. ``may_be_open``: everybody, as long as nobody has a key and no tokens are taken."""
+    """Who may call a service. ``may_be_open``: all, as long as there are no keys and no tokens."""
 
     service: str = ""
     clock: Clock = field(default_factory=Clock)
@@ -42,15 +42,15 @@ class Access:
 
     @classmethod
     def everybody(cls) -> Self:
-        """Access for all, which nothing remembers."""
+        """Access for all callers, without an audit trail."""
         return cls(may_be_open=True)
 
     @classmethod
     def from_settings(cls, settings: Settings, engine: Engine, service: str, address: str, circuits: Circuits) -> Self:
         """Access to a service that listens at ``address``.
 
-        While the store is away, tokens are taken and keys are not yet.
-        Raises WeakSecretError, UnmigratedStoreError where the service must not start.
+        If the store is unavailable at the start, tokens are accepted at once and keys later.
+        Raises WeakSecretError or UnmigratedStoreError if the service must not start.
         """
         access = load_access_settings(settings)
         refuse_weak_secrets(settings, access)
@@ -71,11 +71,11 @@ class Access:
 
     @property
     def is_open(self) -> bool:
-        """Whether everybody may call."""
+        """Whether all callers are accepted without authentication."""
         return self.may_be_open and self.tokens is None and (self.keys is None or self.keys.is_empty)
 
     async def identify(self, headers: Mapping[str, str]) -> Identity:
-        """Who calls. Raises ProblemError 401, or 403 for a token that permits nothing."""
+        """The caller. Raises ProblemError 401, or 403 for a token without role or grants."""
         key, authorization = headers.get("x-api-key"), headers.get("authorization", "")
         if key and not authorization and self.keys is not None:
             return self.keys.identity(key)
@@ -93,9 +93,9 @@ class Access:
 
 
 async def check_access(connection: HTTPConnection) -> None:
-    """Dependency of every API route: may the caller see the entity in the path? Comes before any validation.
+    """Check whether the caller may see the entity in the path. Dependency of all API routes, before any validation.
 
-    Raises ProblemError 403, and LookupError where the gate is missing.
+    Raises ProblemError 403, and LookupError without the gate.
     """
     call = current()
     entity_id = connection.path_params.get("entity_id")
@@ -105,7 +105,7 @@ async def check_access(connection: HTTPConnection) -> None:
 
 
 async def check_again(connection: HTTPConnection, use_case: str, entity_id: str) -> None:
-    """May the caller of a connection that stays open still see an entity? Keys are revoked, and tokens end.
+    """Check again whether the caller of an open connection may see an entity: keys are revoked, and tokens expire.
 
     Raises ProblemError 401 or 403.
     """

@@ -1,4 +1,4 @@
-"""The gate before the API: knows the caller, counts the call, and remembers it, before a byte of the body is read."""
+"""The gate before the API: identifies the caller, applies the rate limit and records the call, before any routing."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 _GUARDED = "/api/"
 _OPERATIONS = "/api/v1/operations"
 _READING = ("GET", "HEAD", "OPTIONS")
-# What has the form of a key or a token is not written down, should somebody put it where a name belongs.
+# Texts that look like a key or a token are not recorded, in case a client sends one in place of a name.
 _SECRETS = re.compile(r"dck_[0-9a-f]*_?[\w-]*|eyJ[\w.-]+")
 _NOBODY = Identity("nobody", Role.READER, ())
 
 
 def role_for(scope: Scope) -> Role:
-    """The role that a call takes: reading needs a reader, anything else a predictor, operations an operator."""
+    """The role that a call requires: reader to read, operator for operations, predictor for the rest."""
     if scope["path"].startswith(_OPERATIONS):
         return Role.OPERATOR
     if scope["type"] == "websocket" or scope["method"] in _READING:
@@ -38,7 +38,7 @@ def role_for(scope: Scope) -> Role:
 
 
 class Gate:
-    """Lets calls of the API through, or answers them with 401, 403 or 429. The page and health stay open."""
+    """Middleware that admits calls of the API or answers 401, 403 or 429. It does not check the page and health."""
 
     def __init__(self, app: ASGIApp, access: Callable[[], Access]) -> None:
         self._app = app
@@ -53,13 +53,13 @@ class Gate:
 
 
 def _redacted(text: str) -> str:
-    """Without secrets, and without what a database would refuse or a terminal would obey."""
-    told = _SECRETS.sub("***", text)
-    return told if told.isprintable() else "".join(c if c.isprintable() else "?" for c in told)
+    """Without secrets and without control characters."""
+    shown = _SECRETS.sub("***", text)
+    return shown if shown.isprintable() else "".join(c if c.isprintable() else "?" for c in shown)
 
 
 def document_gate(openapi: dict[str, Any]) -> None:
-    """Say in an OpenAPI document what the gate asks for."""
+    """Add the security schemes of the gate to an OpenAPI document."""
     openapi.setdefault("components", {})["securitySchemes"] = {
         "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
         "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
@@ -71,7 +71,7 @@ def document_gate(openapi: dict[str, Any]) -> None:
 
 
 class _Passage:
-    """One call on its way through the gate."""
+    """One call that passes the gate."""
 
     def __init__(self, access: Access, scope: Scope, send: Send) -> None:
         self._access = access
@@ -93,7 +93,7 @@ class _Passage:
             begin(self._call)
             await app(self._scope, receive, self._answer)
         finally:
-            self._remember(1e3 * (time.perf_counter() - started))
+            self._record(1e3 * (time.perf_counter() - started))
 
     async def _admit(self) -> None:
         """Raises ProblemError 401, 429 or 403."""
@@ -108,14 +108,14 @@ class _Passage:
         await self._count(self._call.identity.name)
         needed = role_for(self._scope)
         if not self._call.identity.role.includes(needed):
-            raise ProblemError(403, "not-permitted", f"this takes the role of {needed}")
+            raise ProblemError(403, "not-permitted", f"this requires the role {needed}")
 
     async def _count(self, caller: str) -> None:
         if self._access.limits is None:
             return
         self._verdict = verdict = await self._access.limits.hit(caller)
         if not verdict.allowed:
-            text = f"more than {verdict.limit} calls; ask again in {max(verdict.reset_seconds, 1)} s"
+            text = f"more than {verdict.limit} calls; retry in {max(verdict.reset_seconds, 1)} s"
             raise ProblemError(429, "too-many-requests", text, verdict.headers)
 
     async def _answer(self, message: Message) -> None:
@@ -130,7 +130,7 @@ class _Passage:
             self._status = 101
         await self._send(message)
 
-    def _remember(self, latency_ms: float) -> None:
+    def _record(self, latency_ms: float) -> None:
         call, trail = self._call, self._access.trail
         if trail is None:
             return

@@ -1,4 +1,4 @@
-"""Who asks: a role, and the use cases and entities it is granted."""
+"""A caller: its role, and the use cases and entities it may see."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _NAME = re.compile(r"[\w.:-]{1,128}")
 
 
 class Role(StrEnum):
-    """What one may do; each may also do what those before it may."""
+    """What a caller may do. Each role includes those before it."""
 
     READER = "reader"
     PREDICTOR = "predictor"
     OPERATOR = "operator"
 
     def includes(self, other: Role) -> bool:
-        """Whether who has this role may do what the other may.
+        """Whether this role includes another.
 
         >>> Role.PREDICTOR.includes(Role.READER), Role.READER.includes(Role.OPERATOR)
         (True, False)
@@ -52,13 +52,13 @@ class Grant:
         return f"{self.use_case}/{self.entity_id}"
 
     def covers(self, use_case: str, entity_id: str) -> bool:
-        """Whether this grant lets one see an entity."""
+        """Whether the grant permits to see an entity."""
         return self.use_case in (_ANY, use_case) and self.entity_id in (_ANY, entity_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A caller whose key or token was verified; ``name`` is unique, and goes to limits and the audit trail."""
+    """A caller whose key or token was verified. Rate limits and the audit trail use its unique ``name``."""
 
     name: str
     role: Role
@@ -66,7 +66,7 @@ class Identity:
 
     @classmethod
     def of(cls, name: str, role: str, access: Iterable[str]) -> Self:
-        """From the texts of a key or a token. Raises ValueError where they make no sense."""
+        """From the texts of a key or a token. Raises ValueError if they are invalid."""
         return cls(name, Role(role), tuple(Grant.parse(text) for text in access))
 
     def sees_use_case(self, use_case: str) -> bool:
@@ -78,5 +78,5 @@ class Identity:
         return any(grant.covers(use_case, entity_id) for grant in self.grants)
 
 
-# Everybody, where the demo is open.
+# The identity of all callers of an open demo.
 EVERYBODY = Identity("everybody", Role.OPERATOR, (Grant(_ANY, _ANY),))

@@ -16,20 +16,20 @@ from services.background import Worker
 from services.circuits import Circuits
 from services.http.problems import ProblemError
 
-# How long a key that was made is not known yet, and one that was revoked still is.
+# A new key is accepted, and a revoked key refused, after this time at most.
 _REFRESH_SECONDS = 3.0
 _LONGEST = 256
 _log = structlog.get_logger(__name__)
 
 
 def unauthenticated(detail: str) -> ProblemError:
-    """The problem of a caller who is not known."""
+    """The problem for a caller who could not be identified."""
     challenge = {"WWW-Authenticate": 'Bearer realm="dualcast", X-API-Key'}
     return ProblemError(401, "unauthenticated", detail, challenge)
 
 
 class KeyRing:
-    """The store's keys. While the store is away, those that were read last count; before that, nobody's key does."""
+    """The keys of the store. While it is unavailable, the last keys read are valid; before the first read, none are."""
 
     def __init__(self, engine: Engine, clock: Clock, circuits: Circuits, make_ready: Callable[[], None]) -> None:
         self._engine = engine
@@ -42,15 +42,15 @@ class KeyRing:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no key was ever made; one that was revoked counts, for a service must not open up again."""
+        """Whether no key was ever created. Revoked keys count: revoking the last key must not open the service."""
         return self._known and not self._keys
 
     def start(self) -> None:
-        """Begin to follow the store."""
+        """Start to read the store regularly."""
         self._worker.start()
 
     def stop(self) -> None:
-        """Stop following."""
+        """Stop reading the store."""
         self._worker.stop()
 
     def read(self) -> None:
@@ -62,16 +62,16 @@ class KeyRing:
             self._known = True
 
     def identity(self, key: str) -> Identity:
-        """Whose key this is. Raises ProblemError 401; takes as long for a wrong secret as for a right one.
+        """The caller of a key. Takes the same time for a wrong secret as for a right one.
 
-        Raises 503 where the store has been away since the start.
+        Raises ProblemError 401, or 503 if the store has been unavailable since the start.
         """
         if not self._known:
-            raise ProblemError(503, "keys-away", "keys are in the store, which does not answer", {"Retry-After": "5"})
+            raise ProblemError(503, "keys-away", "the store that holds the keys does not respond", {"Retry-After": "5"})
         known = self._keys.get(id_of(key) or "") if len(key) <= _LONGEST else None
         matches = hmac.compare_digest(known.digest if known else digest(""), digest(key[:_LONGEST]))
         if known is None or not matches or not known.is_live(self._clock.now()):
-            raise unauthenticated("this key is not known, or has ended")
+            raise unauthenticated("the key is unknown, revoked or expired")
         return Identity.of(f"key:{known.id}/{known.name}", known.role, known.access)
 
     def _follow(self, stop: threading.Event) -> None:

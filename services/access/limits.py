@@ -1,4 +1,4 @@
-"""How often one caller may ask: counted in Redis for all replicas, and in this process while Redis is away."""
+"""The rate limit of a caller: counted in Redis for all replicas, and in this process while Redis is unavailable."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from math import ceil
 
+from cachetools import LRUCache
 from limits import parse
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import RateLimiter, SlidingWindowCounterRateLimiter
@@ -16,12 +17,12 @@ from services.circuits import Circuits
 
 _TIMEOUT_SECONDS = 0.25
 _LEASE_SECONDS = 1.0
-_MOST_LEASES = 10_000
+_MAX_LEASES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a call may go on, and what is left."""
+    """Whether a call is within the limit, and how many calls remain."""
 
     allowed: bool
     limit: int
@@ -30,7 +31,7 @@ class Verdict:
 
     @property
     def headers(self) -> dict[str, str]:
-        """RateLimit-* of the IETF's draft, and Retry-After where the caller has to wait."""
+        """RateLimit-* of the IETF's draft, and Retry-After if the limit is exceeded."""
         headers = {
             "RateLimit-Limit": str(self.limit),
             "RateLimit-Remaining": str(self.remaining),
@@ -41,7 +42,7 @@ class Verdict:
 
 @dataclass(slots=True)
 class _Lease:
-    """Calls that were counted in advance for one busy caller: ``left`` of the last ``size``, to be used soon."""
+    """Calls of one caller that were counted in advance: ``left`` of ``size``, valid until ``until``."""
 
     size: int = 0
     left: int = 0
@@ -51,10 +52,10 @@ class _Lease:
 
 
 class RateLimits:
-    """One limit for every caller, over a sliding window.
+    """The same limit for every caller, over a sliding window.
 
-    To ask Redis costs more than most answers do. For a caller who asks many times a second calls are therefore counted
-    some in advance, at most a fiftieth of the limit; who asks now and then is counted call by call.
+    A call of Redis takes longer than most responses. Calls of a frequent caller are therefore counted several in
+    advance, at most a fiftieth of the limit; calls of other callers are counted one by one.
     """
 
     def __init__(self, redis: str, rate: str, circuits: Circuits, names: Namespace = NO_NAMESPACE) -> None:
@@ -71,7 +72,7 @@ class RateLimits:
         self._shared = SlidingWindowCounterRateLimiter(shared)
         self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._circuits = circuits
-        self._leases: dict[str, _Lease] = {}
+        self._leases: LRUCache[str, _Lease] = LRUCache(_MAX_LEASES)
 
     async def hit(self, caller: str) -> Verdict:
         """Count a call."""
@@ -81,19 +82,19 @@ class RateLimits:
             return self._verdict(lease, allowed=True)
         size = min(2 * lease.size, self._largest) if now < lease.until else 1
         try:
-            return await self._ask_redis(caller, lease, size)
+            return await self._hit_redis(caller, lease, size)
         except ConnectionError:
-            return await self._ask(self._own, caller, lease, size)
+            return await self._hit(self._own, caller, lease, size)
 
-    async def _ask_redis(self, caller: str, lease: _Lease, size: int) -> Verdict:
+    async def _hit_redis(self, caller: str, lease: _Lease, size: int) -> Verdict:
         """Raises ConnectionError."""
         with self._circuits.calling("redis"):
             try:
-                return await self._ask(self._shared, caller, lease, size)
+                return await self._hit(self._shared, caller, lease, size)
             except StorageError as error:
                 raise ConnectionError(f"limits: {error.storage_error}") from error
 
-    async def _ask(self, limiter: RateLimiter, caller: str, lease: _Lease, size: int) -> Verdict:
+    async def _hit(self, limiter: RateLimiter, caller: str, lease: _Lease, size: int) -> Verdict:
         allowed = await limiter.hit(self._rate, caller, cost=size)
         if not allowed and size > 1:
             size, allowed = 1, await limiter.hit(self._rate, caller)
@@ -101,15 +102,16 @@ class RateLimits:
         lease.remaining, lease.reset_at = max(stats.remaining, 0), stats.reset_time
         if allowed:
             now = time.monotonic()
-            # what another call of the same caller has left meanwhile is added to
+            # a concurrent call of the same caller may have left some
             lease.left = size - 1 + (lease.left if now < lease.until else 0)
             lease.size, lease.until = size, now + _LEASE_SECONDS
         return self._verdict(lease, allowed=allowed)
 
     def _lease(self, caller: str) -> _Lease:
-        if len(self._leases) > _MOST_LEASES:
-            self._leases.clear()
-        return self._leases.setdefault(caller, _Lease())
+        found = self._leases.get(caller)
+        if found is None:
+            found = self._leases[caller] = _Lease()
+        return found
 
     def _verdict(self, lease: _Lease, *, allowed: bool) -> Verdict:
         reset = max(ceil(lease.reset_at - time.time()), 0)

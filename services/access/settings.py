@@ -1,4 +1,4 @@
-"""Settings of who may ask and over what, from the environment (``DUALCAST_*``), and what production refuses of them."""
+"""Settings of access control and TLS, from the environment (``DUALCAST_*``), and the check of secrets in production."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WELL_KNOWN = ("change", "default", "dualcast", "example", "password", "placehol
 
 
 class WeakSecretError(RuntimeError):
-    """A service outside the demo would have run with a secret that others can guess."""
+    """A service in production was configured with a secret that can be guessed."""
 
 
 class AccessSettings(BaseSettings):
@@ -28,10 +28,10 @@ class AccessSettings(BaseSettings):
     # an error shows no input: it may be a secret
     model_config = SettingsConfigDict(env_prefix="DUALCAST_", extra="ignore", frozen=True, hide_input_in_errors=True)
 
-    jwt_issuer: str = Field("", description="who makes the tokens: their 'iss'; empty: no tokens are taken")
-    jwt_audience: str = Field("", description="for whom they are made: their 'aud'")
-    jwt_jwks_url: str = Field("", description="where the issuer's public keys are: RS256 or ES256")
-    jwt_secret: SecretStr = Field(SecretStr(""), description="or the key that is shared with the issuer: HS256")
+    jwt_issuer: str = Field("", description="issuer of the tokens: their 'iss'; empty: tokens are not accepted")
+    jwt_audience: str = Field("", description="audience of the tokens: their 'aud'")
+    jwt_jwks_url: str = Field("", description="URL of the issuer's public keys, for RS256 or ES256")
+    jwt_secret: SecretStr = Field(SecretStr(""), description="alternatively, the key shared with the issuer, for HS256")
     rate_limit: str = Field("600/minute", description="calls of one caller")
     tls_certificate: str = Field("", description="file of the certificate and its chain; empty: plain HTTP")
     tls_key: str = Field("", description="file of its key")
@@ -44,13 +44,13 @@ class AccessSettings(BaseSettings):
         if self.jwt_issuer:
             self._check_tokens()
         elif self.jwt_jwks_url or self.jwt_secret.get_secret_value():
-            raise ValueError("DUALCAST_JWT_ISSUER must say who makes the tokens")
+            raise ValueError("DUALCAST_JWT_ISSUER must name the issuer of the tokens")
         return self
 
     def _check_tokens(self) -> None:
         secret = self.jwt_secret.get_secret_value()
         if not self.jwt_audience:
-            raise ValueError("DUALCAST_JWT_AUDIENCE must say for whom the tokens are")
+            raise ValueError("DUALCAST_JWT_AUDIENCE must name the audience of the tokens")
         if bool(self.jwt_jwks_url) == bool(secret):
             raise ValueError("tokens need either DUALCAST_JWT_JWKS_URL or DUALCAST_JWT_SECRET, and not both")
         if secret and len(secret.encode()) < _SHORTEST_SECRET:
@@ -58,11 +58,11 @@ class AccessSettings(BaseSettings):
         parts = urlsplit(self.jwt_jwks_url)
         if secret or parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or "")):
             return
-        raise ValueError("DUALCAST_JWT_JWKS_URL must be https://: whoever changes keys on their way makes tokens")
+        raise ValueError("DUALCAST_JWT_JWKS_URL must be https://: over plain HTTP the keys can be replaced")
 
 
 def load_access_settings(settings: Settings) -> AccessSettings:
-    """Read them from the environment and, behind it, from the embedded stack's ``stack.env``. Raises ValueError."""
+    """Read the settings from the environment or else from the embedded stack's ``stack.env``. Raises ValueError."""
     return AccessSettings(_env_file=settings.state_dir / "stack.env")
 
 
@@ -103,7 +103,7 @@ def _secrets(settings: Settings, access: AccessSettings) -> list[tuple[str, str,
 
 
 def _is_weak(secret: str, shortest: int) -> bool:
-    """Short, a well-known word and little else, or few characters over and over."""
+    """Whether a secret is short, little more than a well-known word, or made of few different characters."""
     rest = secret.lower()
     for word in _WELL_KNOWN:
         rest = rest.replace(word, "")

@@ -1,4 +1,4 @@
-"""JSON Web Tokens of one issuer. The kind of key that is configured sets the algorithms, never a token."""
+"""JSON Web Tokens of one issuer. The configured kind of key determines the algorithms, never a token."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import jwt
 import structlog
+from cachetools import TLRUCache
 from jwt import PyJWK, PyJWKClient
 from jwt.exceptions import PyJWTError
 
@@ -23,26 +24,26 @@ _LEEWAY_SECONDS = 30
 _LONGEST_TOKEN = 8192
 _FETCH_SECONDS = 5
 _FRESH_SECONDS = 300.0
-# Tokens that name keys which nobody has must not make us ask the issuer each time.
+# Tokens with unknown key ids must not cause a request to the issuer each time.
 _PAUSE_SECONDS = 30.0
-_SOUND_SECONDS = 60.0
-_MOST_SOUND = 10_000
-# What a hostile token makes the parsers raise, besides what they mean to.
+_VERIFIED_SECONDS = 60.0
+_MAX_VERIFIED = 10_000
+# Includes what parsers raise for hostile tokens.
 _MALFORMED = (PyJWTError, ValueError, TypeError, OverflowError, RecursionError)
 _log = structlog.get_logger(__name__)
 
 
 class KeySource(Protocol):
-    """Where the keys are that tokens are checked with."""
+    """A source of the keys that verify tokens."""
 
     algorithms: Sequence[str]
 
     async def key(self, token: str) -> PyJWK | bytes:
-        """The key that a token names. Raises PyJWTError where there is none, ProblemError 503 where none is known."""
+        """The key that a token names. Raises PyJWTError if it does not exist, ProblemError 503 without any keys."""
 
 
 class SharedKey:
-    """The one key that the issuer shares with us."""
+    """The key that the issuer shares with the service."""
 
     algorithms: Sequence[str] = SYMMETRIC
 
@@ -50,12 +51,12 @@ class SharedKey:
         self._secret = secret.encode()
 
     async def key(self, _: str) -> PyJWK | bytes:
-        """That key."""
+        """The shared key."""
         return self._secret
 
 
 class PublishedKeys:
-    """The public keys that the issuer publishes, read anew now and then, and where a token names an unknown one."""
+    """The public keys of the issuer. They are read every five minutes, and when a token names an unknown key."""
 
     algorithms: Sequence[str] = ASYMMETRIC
 
@@ -75,7 +76,7 @@ class PublishedKeys:
         if stale or kid not in self._keys:
             await self._refresh(now)
         if not self._keys:
-            text = "the keys of the issuer of tokens cannot be read now"
+            text = "the keys of the token issuer cannot be read at present"
             raise ProblemError(503, "issuer-away", text, {"Retry-After": f"{_PAUSE_SECONDS:.0f}"})
         if kid not in self._keys:
             raise jwt.InvalidKeyError("the token names a key that its issuer has not published")
@@ -89,41 +90,41 @@ class PublishedKeys:
             try:
                 found = await asyncio.to_thread(self._fetch)
             except (PyJWTError, OSError, ValueError) as error:
-                _log.warning("keys of the issuer not read", error=str(error)[:300])
+                _log.warning("issuer keys not read", error=str(error)[:300])
                 return
             self._keys = {key.key_id: key for key in found if key.key_id and key.key_type in ("RSA", "EC")}
             self._read_at = time.monotonic()
 
 
 class Tokens:
-    """Knows callers by their tokens."""
+    """Identifies callers by their tokens."""
 
     def __init__(self, settings: AccessSettings, source: KeySource | None = None) -> None:
         secret = settings.jwt_secret.get_secret_value()
         self._source = source or (SharedKey(secret) if secret else PublishedKeys(settings.jwt_jwks_url))
         self._issuer = settings.jwt_issuer
         self._audience = settings.jwt_audience
-        self._sound: dict[str, tuple[Identity, float]] = {}
+        self._verified: TLRUCache[str, tuple[Identity, float]] = TLRUCache(
+            _MAX_VERIFIED,
+            ttu=lambda _token, found, now: min(found[1], now + _VERIFIED_SECONDS),
+            timer=lambda: time.time(),  # noqa: PLW0108 - looked up at each call, so that a test can replace it
+        )
 
     async def identity(self, token: str) -> Identity:
-        """Whose token this is. Raises ProblemError 401 where it is not sound, 403 where it permits nothing.
+        """The caller of a token. Raises ProblemError 401 if it is invalid, 403 if it has no role or grants.
 
-        One that was found sound is not looked at again for a minute, if it lives that long: signatures are costly.
+        A valid token is verified again after a minute at the earliest, because verifying a signature is slow.
         """
-        known = self._sound.get(token)
-        if known is not None and time.time() < known[1]:
-            return known[0]
-        identity, expires_at = await self._verify(token)
-        if len(self._sound) >= _MOST_SOUND:
-            self._sound.clear()
-        self._sound[token] = identity, min(expires_at, time.time() + _SOUND_SECONDS)
-        return identity
+        known = self._verified.get(token)
+        if known is None:
+            known = self._verified[token] = await self._verify(token)
+        return known[0]
 
     async def _verify(self, token: str) -> tuple[Identity, float]:
         try:
             claims = await self._claims(token)
         except _MALFORMED as error:
-            _log.info("token refused", why=type(error).__name__)
+            _log.info("token refused", reason=type(error).__name__)
             text = "the token has expired" if isinstance(error, jwt.ExpiredSignatureError) else "the token is not valid"
             raise unauthenticated(text) from error
         try:
@@ -135,7 +136,7 @@ class Tokens:
 
     async def _claims(self, token: str) -> dict[str, Any]:
         if len(token) > _LONGEST_TOKEN:
-            raise jwt.DecodeError("longer than any token of ours")
+            raise jwt.DecodeError("too long")
         claims: dict[str, Any] = jwt.decode(
             token,
             await self._source.key(token),
@@ -146,10 +147,10 @@ class Tokens:
             options={"require": ["exp", "iat", "iss", "aud", "sub"]},
         )
         if not 0 < float(claims["exp"]) - float(claims["iat"]) <= _LONGEST_LIFE_SECONDS:
-            raise jwt.InvalidTokenError("lives longer than an hour")
+            raise jwt.InvalidTokenError("valid for more than an hour")
         subject = claims["sub"]
         if not (isinstance(subject, str) and 0 < len(subject) <= 128 and subject.isprintable()):
-            raise jwt.InvalidTokenError("names nobody")
+            raise jwt.InvalidTokenError("has no usable subject")
         return claims
 
 

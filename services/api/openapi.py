@@ -13,22 +13,25 @@ from dualcast.features.plan import FeaturePlan
 from dualcast.timegrid import iso_duration
 from services.access.gate import document_gate
 
-# FastAPI documents its own validation error; ours are problems.
+# Schemas of FastAPI's own validation error, which the services return as a problem.
 _UNUSED = ("HTTPValidationError", "ValidationError")
 
 
 def described(app: FastAPI, use_case: UseCase, path: Path_, *, what_if: bool) -> Callable[[], dict[str, Any]]:
-    """What makes the document, once; ``path`` is what the service predicts, by a what-if or not."""
+    """A function that makes the document once.
+
+    ``path`` is the path of the service's predictions, ``what_if`` whether they take feature values.
+    """
 
     def describe() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
             for name in _UNUSED:
                 schema.get("components", {}).get("schemas", {}).pop(name, None)
-            questions = _questions(use_case, path, what_if=what_if)
+            requests = _requests(use_case, path, what_if=what_if)
             for address, operation in _operations(schema):
                 _fill_parameters(operation, use_case, path)
-                _fill_body(address, operation, questions)
+                _fill_body(address, operation, requests)
             document_gate(schema)
             app.openapi_schema = schema
         return app.openapi_schema
@@ -36,8 +39,8 @@ def described(app: FastAPI, use_case: UseCase, path: Path_, *, what_if: bool) ->
     return describe
 
 
-def _questions(use_case: UseCase, path: Path_, *, what_if: bool) -> dict[str, dict[str, Any]]:
-    """Bodies of ``POST /api/v1/predict``, by what they show."""
+def _requests(use_case: UseCase, path: Path_, *, what_if: bool) -> dict[str, dict[str, Any]]:
+    """Example bodies of ``POST /api/v1/predict`` by name."""
     entity_id, step = use_case.entities[0].id, iso_duration(use_case.part(path).resolution)
     found: dict[str, dict[str, Any]] = {
         "whole": {"entity_id": entity_id},
@@ -65,11 +68,11 @@ def _fill_parameters(operation: dict[str, Any], use_case: UseCase, path: Path_) 
             parameter["example"] = [value] if several else value
 
 
-def _fill_body(address: str, operation: dict[str, Any], questions: dict[str, dict[str, Any]]) -> None:
+def _fill_body(address: str, operation: dict[str, Any], requests: dict[str, dict[str, Any]]) -> None:
     content = operation.get("requestBody", {}).get("content", {}).get("application/json")
     if content is None:
         return
     if address.endswith("/batch"):
-        content["example"] = {"requests": list(questions.values())}
+        content["example"] = {"requests": list(requests.values())}
     else:
-        content["examples"] = {name: {"value": value} for name, value in questions.items()}
+        content["examples"] = {name: {"value": value} for name, value in requests.items()}

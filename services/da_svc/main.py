@@ -32,7 +32,7 @@ _INTRADAY_BYTES = 192 * 2**20
 
 
 def run() -> None:
-    """Serve day-ahead forecasts until told to stop."""
+    """Serve day-ahead forecasts until stopped."""
     settings = load_settings()
     telemetry.configure(settings, "da-svc")
     deps = dependencies(settings)
@@ -41,7 +41,7 @@ def run() -> None:
 
 
 def dependencies(settings: Settings) -> DayAheadDeps:
-    """Books fed by the topics and, for the time when Kafka is away, by the store."""
+    """Books that are filled from the topics, and from the store while Kafka is unavailable."""
     catalogue = load_catalogue(settings.use_cases)
     circuits, store = Circuits(), open_store(settings)
     span = intraday_span(catalogue.values(), _INTRADAY_BYTES)

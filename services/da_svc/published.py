@@ -1,4 +1,4 @@
-"""Published day-ahead curves as answers, to GET and to ``POST /api/v1/predict``."""
+"""Published day-ahead curves as answers to GET and to ``POST /api/v1/predict``."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ router = APIRouter()
 
 
 @router.post("/predict", response_model=DayAheadForecast, responses=documented(400, 503), tags=["predict"])
-async def predict(deps: Deps, ask: PredictRequest) -> Response:
-    """One curve, as it was made at the cutoff. A model answers only where it made the curve; id-svc scores what-ifs."""
-    return predicted(*await _results(deps, [ask]))
+async def predict(deps: Deps, body: PredictRequest) -> Response:
+    """One curve as it was made at the cutoff. `model_version` must be the version that made it."""
+    return predicted(*await _results(deps, [body]))
 
 
 @router.post(
     "/predict/batch", response_model=PredictedBatch[DayAheadForecast], responses=documented(400), tags=["predict"]
 )
 async def predict_batch(request: Request, deps: Deps, batch: PredictBatch) -> Response:
-    """Several curves in one call. One problem spoils no other answer."""
+    """Several curves in one call. A problem of one does not affect the others."""
     return predicted_batch(request, await _results(deps, batch.requests))
 
 
@@ -68,17 +68,17 @@ def published_day_ahead(
     return Answered(forecast, encoded, tag, fields, selected.next_at)
 
 
-async def _results(deps: DayAheadDeps, asks: Sequence[PredictRequest]) -> list[bytes | ProblemError]:
+async def _results(deps: DayAheadDeps, requests: Sequence[PredictRequest]) -> list[bytes | ProblemError]:
     """A curve's JSON or a problem for each request, in order."""
-    return await select_all(deps, [partial(_part, deps, ask) for ask in asks])
+    return await select_all(deps, [partial(_part, deps, request) for request in requests])
 
 
-def _part(deps: DayAheadDeps, ask: PredictRequest, curves: CurveBook) -> bytes:
-    use_case, entity = find(deps, ask.use_case, ask.entity_id)
-    if ask.features:
-        raise ProblemError(422, "invalid-request", "features: day-ahead curves are made at the cutoff; ask id-svc")
-    answered = published_day_ahead(deps, curves, use_case, entity, ask.forecast_date)
+def _part(deps: DayAheadDeps, request: PredictRequest, curves: CurveBook) -> bytes:
+    use_case, entity = find(deps, request.use_case, request.entity_id)
+    if request.features:
+        raise ProblemError(422, "invalid-request", "features: day-ahead curves are made at the cutoff; use id-svc")
+    answered = published_day_ahead(deps, curves, use_case, entity, request.forecast_date)
     made_by = answered.forecast.model_version
-    if ask.model_version not in (None, _NEWEST, made_by):
+    if request.model_version not in (None, _NEWEST, made_by):
         raise ProblemError(404, "unknown-model", f"the curve of {entity.id} was made by version {made_by}")
-    return part_of(ask, answered, use_case, entity, deps.clock.now())
+    return part_of(request, answered, use_case, entity, deps.clock.now())

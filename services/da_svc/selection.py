@@ -1,4 +1,4 @@
-"""Which day-ahead curve answers a question: the due one, or the last stored one, flagged stale."""
+"""The selection of a day-ahead curve: the one that is due, or the last stored one, flagged stale."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from services.book.archive import Issues, NoCurveError
 from services.book.curves import CurveBook, StoredCurve
 from services.http.problems import ProblemError
 
-# The job needs some time after the cutoff: by the wall, and in a replay that is longer by the clock.
+# The time that the job may take after the cutoff. In a replay, a minute of wall time is longer by the clock.
 _GRACE = timedelta(minutes=15)
 _GRACE_WALL = timedelta(minutes=1)
-# How far before a moment of long ago the newest curve of then may have been issued.
+# The newest curve at a past moment was issued at most this long before it.
 _LOOK_BACK = timedelta(days=7)
 
 
 @dataclass(frozen=True)
 class Selected:
-    """A curve to answer with; until ``next_at`` only the arrival of another can change that."""
+    """The selected curve. Until ``next_at`` only the arrival of another curve can change the selection."""
 
     curve: StoredCurve
     stale: bool
@@ -37,10 +37,10 @@ def select(
     wanted: date | None = None,
     as_of: datetime | None = None,
 ) -> Selected:
-    """The curve of the delivery day that is asked for, or else the newest; of those issued by ``as_of``.
+    """The curve of a delivery day, or the newest curve; ``as_of``: of those issued by then.
 
-    Raises NoCurveError where the curve that is asked for is not among these, ProblemError 404 where there can be none,
-    503 where there is none at all.
+    Raises NoCurveError if the book does not hold the curve, ProblemError 404 if there can be none, and 503 if there is
+    none of the entity at all.
     """
     if wanted is not None:
         curve = curves.day_ahead(use_case.use_case, entity.id, wanted, as_of)
@@ -56,7 +56,7 @@ def select(
 
 
 def due_day(use_case: UseCase, entity: Entity, clock: Clock) -> date:
-    """The delivery day whose curve has to be there by now."""
+    """The latest delivery day whose curve is due by now."""
     now = clock.now()
     tomorrow = local_date(now, entity.time_zone) + timedelta(days=1)
     grace = max(_GRACE, _GRACE_WALL * clock.speed) if clock.is_replay else _GRACE
@@ -67,12 +67,12 @@ def due_day(use_case: UseCase, entity: Entity, clock: Clock) -> date:
 
 
 def is_stale(use_case: UseCase, entity: Entity, clock: Clock, newest: date) -> bool:
-    """Whether a newer curve than that of ``newest`` is overdue."""
+    """Whether a curve for a later delivery day than ``newest`` is overdue."""
     return newest < due_day(use_case, entity, clock)
 
 
 def _next(use_case: UseCase, entity: Entity, curve: StoredCurve) -> datetime:
-    """When the curve after this one is made."""
+    """The cutoff of the curve after this one."""
     return use_case.cutoff(entity, curve.delivery_day + timedelta(days=1))
 
 
@@ -83,7 +83,7 @@ def _newest(curves: CurveBook, use_case: UseCase, entity: Entity, clock: Clock) 
     if not known:
         raise ProblemError(503, "no-forecast", f"no day-ahead curve of {entity.id} is stored", {"Retry-After": "5"})
     curve = known[-1]
-    # a replay may hold curves of its own future
+    # in a replay the book may hold curves that are in the future by the clock
     next_at = min([_next(use_case, entity, curve), *(c.issued_at for c in days if c.issued_at > now)])
     if not is_stale(use_case, entity, clock, curve.delivery_day):
         return Selected(curve, stale=False, fallback=None, next_at=next_at)
@@ -93,7 +93,7 @@ def _newest(curves: CurveBook, use_case: UseCase, entity: Entity, clock: Clock) 
 
 
 def _no_curve_for(use_case: UseCase, entity: Entity, clock: Clock, day: date) -> ProblemError | NoCurveError:
-    """A curve that holds a day is issued on one of the days that it holds, or on the day before them."""
+    """A curve is issued on one of the days that it holds, or on the day before."""
     days = use_case.day_ahead.days
     try:
         first, cutoff = (use_case.cutoff(entity, day - timedelta(days=n)) for n in (days - 1, 0))

@@ -1,4 +1,4 @@
-"""The state of both paths as da-svc sees it: what the page and the demo show."""
+"""The status of da-svc, which the page and the demo show."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _days(deps: DayAheadDeps, use_case: UseCase, entity: Entity) -> list[DayAhea
     curves = deps.curves.days(use_case.use_case, entity.id)
     states = []
     for curve in curves:
-        # only the newest curve can be the one that a newer one should have replaced
+        # only the newest curve can be stale
         stale = curve is curves[-1] and is_stale(use_case, entity, deps.clock, curve.delivery_day)
         state = _state(deps, curve.head)
         state["fallback"] = LAST_STORED if stale else state["fallback"]

@@ -1,4 +1,4 @@
-"""The page's files. The chart library comes out of the installed plotly package: nothing is loaded from elsewhere."""
+"""The files of the page. The chart library is served from the installed plotly package, not from a CDN."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FRESH = {"Cache-Control": "no-cache"}
 
 
 def serve_files(app: FastAPI, front: str) -> None:
-    """Serve ``front`` at /, the readable API at /docs, and their files below /page."""
+    """Serve the page ``front`` at /, the documentation of the API at /docs, and their files below /page."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/")

@@ -31,12 +31,12 @@ def table_body(columns: Mapping[str, list[Any]], format_: Format) -> bytes:
 
 
 def to_json(value: Any) -> bytes:
-    """JSON with times as ISO 8601 in UTC, NaN as null."""
+    """JSON with times in ISO 8601 and UTC, and NaN as null."""
     return orjson.dumps(value, option=orjson.OPT_UTC_Z)
 
 
 def with_fields(body: bytes, fields: Mapping[str, Any]) -> bytes:
-    """A JSON object with more members.
+    """A JSON object with additional members.
 
     >>> with_fields(b'{"a":1}', {"b": None})
     b'{"a":1,"b":null}'
@@ -45,7 +45,7 @@ def with_fields(body: bytes, fields: Mapping[str, Any]) -> bytes:
 
 
 def wanted_format(format_: Format | None, accept: str | None) -> Format:
-    """The format that the asker wants: the parameter decides, and behind it the Accept header; else JSON.
+    """The requested format: by the parameter, else by the Accept header, else JSON.
 
     >>> wanted_format(None, "text/csv;q=0.5, application/vnd.apache.parquet")
     'parquet'
@@ -55,9 +55,9 @@ def wanted_format(format_: Format | None, accept: str | None) -> Format:
     if accept is None or accept == "*/*":
         return "json"
     offered = {media_type: name for name, media_type in MEDIA_TYPES.items()} | {"*/*": "json", "application/*": "json"}
-    liked = [(quality, name) for name, quality in _accepted(accept) if name in offered and quality > 0]
-    best = max((quality for quality, _ in liked), default=0.0)
-    return next((offered[name] for quality, name in liked if quality == best), "json")
+    accepted = [(quality, name) for name, quality in _accepted(accept) if name in offered and quality > 0]
+    best = max((quality for quality, _ in accepted), default=0.0)
+    return next((offered[name] for quality, name in accepted if quality == best), "json")
 
 
 def _accepted(accept: str) -> Iterable[tuple[str, float]]:

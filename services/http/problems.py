@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem details: every answer that is not a success is ``application/problem+json``."""
+"""Errors as RFC 9457 problem details: all error responses are ``application/problem+json``."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Problem(BaseModel):
         }
     )
 
-    type: str = Field("about:blank", description="what kind of problem; 'about:blank' where the status says it all")
+    type: str = Field("about:blank", description="kind of problem; 'about:blank' if the status says everything")
     title: str
     status: int
     detail: str
-    instance: str = Field(description="the path that was asked for")
+    instance: str = Field(description="the requested path")
 
 
 class ProblemError(Exception):
@@ -99,7 +99,7 @@ def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     detail = str(error.detail)
     if error.status_code == 404:
-        detail = "there is nothing at this path; /docs lists what there is"
+        detail = "no such path; /docs lists all paths"
     return problem_response(request.url.path, error.status_code, detail, headers=error.headers)
 
 
@@ -111,4 +111,4 @@ def _invalid(request: Request, error: Exception) -> Response:
 
 def _unexpected(request: Request, error: Exception) -> Response:
     _log.error("request failed", path=request.url.path, exc_info=error)
-    return problem_response(request.url.path, 500, "the service failed; its log says more")
+    return problem_response(request.url.path, 500, "internal error; the log of the service has the details")

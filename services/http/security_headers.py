@@ -1,11 +1,11 @@
-"""What a browser may do with an answer."""
+"""Headers that restrict what a browser may do with a response."""
 
 from __future__ import annotations
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# Scripts, styles and data come from here alone. plotly makes two style elements, an empty one, which it fills through
-# the CSSOM, and that of its maps (of this very version): their digests let them in. It also sets style attributes.
+# Scripts, styles and data may come from this origin only. plotly adds two style elements, an empty one that it fills
+# through the CSSOM and the one of its maps; the digests of this version allow them. It also sets style attributes.
 _STYLES = "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=' 'sha256-gG0b4ixT/IQUp7JJLbyKcpYcYDjq2Wp8NGv3f+aasqo='"
 _POLICY = (
     f"default-src 'none'; script-src 'self'; style-src 'self' {_STYLES}; style-src-attr 'unsafe-inline'; "
@@ -21,7 +21,7 @@ _HEADERS = [
 
 
 class SecurityHeaders:
-    """Adds headers to every response that tell a browser to load nothing from elsewhere."""
+    """Middleware that adds the headers to every response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

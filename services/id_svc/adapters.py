@@ -1,4 +1,4 @@
-"""The ports of id-svc, filled with Kafka, Redis and MLflow."""
+"""The interfaces of id-svc, implemented with Kafka, Redis and MLflow."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from services.circuits import Circuits
 from services.id_svc.ports import Arrival
 
 _GROUP = "id-svc"
-# Taken at once: a message of a backfill holds a thousand rows.
+# The most messages of one poll. A message of a backfill holds a thousand rows.
 _MOST_MESSAGES = 20
-# Messages before these are history: they were made when the feature job caught up, and nobody waits for them.
+# A new consumer group starts this many messages before the end. Older rows were made when the feature job caught up.
 _MESSAGES_BACK = 1_000
-# More than one poll hands out, so that everything that may be handed out twice is found on the topic.
+# More than the rows of one poll, so that all curves of rows that may arrive twice are found on the topic.
 _CURVES_BACK = 2_000
 _REDIS_SECONDS = 0.25
 _log = structlog.get_logger(__name__)
@@ -43,12 +43,12 @@ class MlflowModels:
         self._circuits = circuits
 
     def version(self, name: str, alias: Alias) -> str | None:
-        """The version an alias stands for. Raises RegistryAwayError, OpenCircuitError: ConnectionErrors."""
+        """The version of an alias. Raises RegistryAwayError, OpenCircuitError: ConnectionErrors."""
         with self._circuits.calling("registry"):
             return model_registry.current_version(self._settings, name, alias)
 
     def load(self, name: str, alias: Alias) -> RegisteredModel:
-        """That version, ready to predict. Raises UnknownModelError, RegistryAwayError, OpenCircuitError."""
+        """The version of an alias, ready to predict. Raises UnknownModelError, RegistryAwayError, OpenCircuitError."""
         with self._circuits.calling("registry"):
             return model_registry.load(self._settings, name, alias)
 
@@ -58,7 +58,7 @@ class MlflowModels:
 
 
 class RedisFeatures:
-    """Rows from the online store, while a request waits."""
+    """Rows from the online store, read during a request."""
 
     def __init__(self, settings: Settings, use_case: str, circuits: Circuits) -> None:
         self._store = OnlineFeatures(settings, use_case, _REDIS_SECONDS)
@@ -74,10 +74,10 @@ class RedisFeatures:
 
 
 class KafkaArrivals:
-    """Rows of ``features.intraday.v1``, by a consumer group that the replicas of id-svc share.
+    """Rows of ``features.intraday.v1``, read by a consumer group that the replicas of id-svc share.
 
-    Rows are read before the feature job's transaction ends, which would be seconds later: a job that fails makes the
-    same rows again, and the publisher passes over what it has published.
+    Rows are read before the feature job commits its transaction, which happens seconds later. If the job fails, it
+    makes the same rows again, and the publisher skips rows that it has published.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -105,14 +105,14 @@ class KafkaArrivals:
             self._consumer = None
 
     def poll(self, timeout: float, since: datetime) -> list[Arrival]:
-        """Rows as of ``since`` or later that came within ``timeout`` seconds. Raises UnreachableError."""
+        """Rows as of ``since`` or later that arrived within ``timeout`` seconds. Raises UnreachableError."""
         assert self._consumer is not None
         with reaching("features"):
-            came = self._consumer.poll(timeout, _MOST_MESSAGES)
-        return [arrival for message, rows in came for arrival in _arrivals(message, rows, since)]
+            polled = self._consumer.poll(timeout, _MOST_MESSAGES)
+        return [arrival for message, rows in polled for arrival in _arrivals(message, rows, since)]
 
     def commit(self) -> None:
-        """Go on behind these rows next time. Raises UnreachableError."""
+        """Commit the offsets of the rows polled so far. Raises UnreachableError."""
         assert self._consumer is not None
         with reaching("features"):
             self._consumer.commit()
@@ -134,7 +134,7 @@ class KafkaOutbox:
         self._producer: RecordProducer | None = None
 
     def newest(self) -> dict[tuple[str, str], datetime]:
-        """When the newest curve of each entity was issued. Raises UnreachableError."""
+        """The time of issue of the newest curve of each entity. Raises UnreachableError."""
         found: dict[tuple[str, str], datetime] = {}
         for forecast in published_forecasts(self._settings, Topic.FORECASTS_INTRADAY, tail=_CURVES_BACK):
             key = forecast.use_case, forecast.entity_id
@@ -149,7 +149,7 @@ class KafkaOutbox:
             self._producer.send(Topic.FORECASTS_INTRADAY, forecast.entity_id, forecast, forecast.issued_at)
 
     def flush(self) -> None:
-        """Wait for the broker. Raises UnreachableError: what was queued is given up, for the caller to send anew."""
+        """Wait for acknowledgement. Raises UnreachableError; the queued curves are then dropped, to be sent again."""
         if self._producer is None:
             return
         producer, self._producer = self._producer, None
@@ -158,7 +158,7 @@ class KafkaOutbox:
         self._producer = producer
 
     def close(self) -> None:
-        """Let go of the broker. Raises UnreachableError."""
+        """Close the producer. Raises UnreachableError."""
         if self._producer is not None:
             with reaching("outbox"):
                 self._producer.close()

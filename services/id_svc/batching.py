@@ -1,7 +1,7 @@
-"""Requests that come while others are being scored wait, and are then scored together.
+"""Batches requests: those that arrive while a batch is scored are scored together in the next batch.
 
-A curve alone costs hardly less than ten at once: most of the time goes into calls, not into numbers. And one thread
-that scores does not wait for other threads' locks.
+One curve takes nearly as long as ten at once, because most of the time is spent in calls, not in arithmetic. A single
+scoring thread also avoids contention for locks.
 """
 
 from __future__ import annotations
@@ -10,60 +10,60 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-Q = TypeVar("Q")
-A = TypeVar("A")
-_MOST = 256
+Request = TypeVar("Request")
+Result = TypeVar("Result")
+_MAX_BATCH = 256
 
 
-class Batcher(Generic[Q, A]):
-    """Hands questions to ``work`` in a thread, together with all others that wait. Belongs to one event loop."""
+class Batcher(Generic[Request, Result]):
+    """Passes all pending requests to ``work`` in a thread, one batch at a time. Belongs to one event loop."""
 
-    def __init__(self, work: Callable[[Sequence[Q]], Sequence[A]]) -> None:
+    def __init__(self, work: Callable[[Sequence[Request]], Sequence[Result]]) -> None:
         self._work = work
-        self._waiting: list[tuple[Sequence[Q], asyncio.Future[Sequence[A]]]] = []
+        self._pending: list[tuple[Sequence[Request], asyncio.Future[Sequence[Result]]]] = []
         self._running: asyncio.Task[None] | None = None
 
-    async def ask(self, questions: Sequence[Q]) -> Sequence[A]:
-        """The answers, in order. Raises what ``work`` raises."""
-        answers: asyncio.Future[Sequence[A]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((questions, answers))
+    async def submit(self, requests: Sequence[Request]) -> Sequence[Result]:
+        """The results, in order. Raises what ``work`` raises."""
+        results: asyncio.Future[Sequence[Result]] = asyncio.get_running_loop().create_future()
+        self._pending.append((requests, results))
         if self._running is None:
             self._running = asyncio.create_task(self._run())
-        return await answers
+        return await results
 
     async def _run(self) -> None:
         try:
-            while self._waiting:
-                await asyncio.sleep(0)  # let in all that has come by now
+            while self._pending:
+                await asyncio.sleep(0)  # let requests that have arrived join the batch
                 batch = self._next()
-                asked = [question for questions, _ in batch for question in questions]
+                batched = [request for requests, _ in batch for request in requests]
                 try:
-                    found = await asyncio.to_thread(self._work, asked)
-                except Exception as error:  # noqa: BLE001 - it belongs to those who asked
-                    for _, answers in batch:
-                        _settle(answers, error)
+                    found = await asyncio.to_thread(self._work, batched)
+                except Exception as error:  # noqa: BLE001 - raised in the requests of the batch
+                    for _, results in batch:
+                        _settle(results, error)
                 else:
                     begin = 0
-                    for questions, answers in batch:
-                        _settle(answers, found[begin : begin + len(questions)])
-                        begin += len(questions)
+                    for requests, results in batch:
+                        _settle(results, found[begin : begin + len(requests)])
+                        begin += len(requests)
         finally:
             self._running = None
 
-    def _next(self) -> list[tuple[Sequence[Q], asyncio.Future[Sequence[A]]]]:
-        """The requests whose questions are worked on at once: at least one, and not many more than ``_MOST``."""
+    def _next(self) -> list[tuple[Sequence[Request], asyncio.Future[Sequence[Result]]]]:
+        """The next batch: at least one call, and not many more than ``_MAX_BATCH`` requests."""
         batch, count = [], 0
-        while self._waiting and count < _MOST:
-            batch.append(self._waiting.pop(0))
+        while self._pending and count < _MAX_BATCH:
+            batch.append(self._pending.pop(0))
             count += len(batch[-1][0])
         return batch
 
 
-def _settle(answers: asyncio.Future[Sequence[A]], result: Sequence[A] | Exception) -> None:
-    """Answer whoever still waits."""
-    if answers.done():
+def _settle(future: asyncio.Future[Sequence[Result]], result: Sequence[Result] | Exception) -> None:
+    """Set the result, unless the request was cancelled."""
+    if future.done():
         return
     if isinstance(result, Exception):
-        answers.set_exception(result)
+        future.set_exception(result)
     else:
-        answers.set_result(result)
+        future.set_result(result)

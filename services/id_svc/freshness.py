@@ -1,4 +1,4 @@
-"""How old the inputs of an intraday curve are: of each variable that the features read."""
+"""The age of the inputs of an intraday curve, by variable."""
 
 from __future__ import annotations
 
@@ -12,27 +12,24 @@ from services.book.series import SeriesBook
 
 STALE_INPUT = "stale_input:"
 
-# Variable -> the end of its newest interval that is known; None where nothing was heard of it.
+# Variable -> end of its newest known interval; None if no value has been received.
 Inputs = Mapping[str, datetime | None]
 
 
 class InputAges:
-    """Up to when the inputs of each use case are known, and which of them should have come by now."""
+    """The newest known interval of each input, and the inputs that are overdue."""
 
     def __init__(self, catalogue: Mapping[str, UseCase], series: SeriesBook) -> None:
         self._series = series
         self._variables = {name: FeaturePlan.of(u, "intraday").variables for name, u in catalogue.items()}
 
     def of(self, use_case: UseCase, row: FeatureRow) -> Inputs:
-        """The target as the row knew it; other variables as they were heard of."""
+        """The target as of the row; other variables as received by the service."""
         known = {v: self._series.known_until(use_case, row.entity_id, v) for v in self._variables[use_case.use_case]}
         return known | {use_case.target: row.valid_time}
 
     def overdue(self, use_case: UseCase, entity: Entity, inputs: Inputs, now: datetime) -> list[str]:
-        """Why a curve is degraded: inputs whose next value should have been published some time ago.
-
-        How long ago is the catalogue's ``max_feature_age``.
-        """
+        """A reason for each input whose next value is overdue by more than ``max_feature_age`` of the catalogue."""
         late = use_case.part("intraday").max_feature_age
         return [
             f"{STALE_INPUT}{variable}"

@@ -31,14 +31,14 @@ from services.id_svc.model_cache import ModelCache
 from services.id_svc.prediction_log import PredictionLog
 from services.id_svc.publisher import Publisher
 
-# Enough to know each entity's last day: what the fallbacks need.
+# Enough for the last day of each entity, which the fallbacks need.
 _MESSAGES_BACK = 2_000
-# Older intraday curves are read from the archive; the fallbacks need the newest alone.
+# Older intraday curves are read from the archive; the fallbacks need only the newest.
 _INTRADAY_BYTES = 48 * 2**20
 
 
 def run() -> None:
-    """Serve and publish intraday forecasts until told to stop."""
+    """Serve and publish intraday forecasts until stopped."""
     settings = load_settings()
     telemetry.configure(settings, "id-svc")
     application.run(build_app(dependencies(settings)), settings, settings.id_svc)

@@ -1,4 +1,4 @@
-"""What id-svc needs from outside, as it sees it. Adapters fill these; tests fill them with plain objects."""
+"""The interfaces that id-svc needs from outside. Adapters implement them; tests use fakes."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Models(Protocol):
     """The model registry."""
 
     def version(self, name: str, alias: ServingAlias) -> str | None:
-        """The version an alias stands for; None where there is none.
+        """The version of an alias; None if there is none.
 
-        Raises ConnectionError where the registry is away.
+        Raises ConnectionError if the registry is unavailable.
         """
 
     def load(self, name: str, alias: ServingAlias) -> Model:
@@ -49,30 +49,30 @@ class Features(Protocol):
     """The online feature store of one use case."""
 
     def read(self, entity_ids: Sequence[str]) -> Mapping[str, FeatureRow | None]:
-        """The newest row of each entity. Raises OSError where the store is away."""
+        """The newest row of each entity. Raises OSError if the store is unavailable."""
 
 
 class Score(Protocol):
-    """Makes curves of feature rows, all by one prediction."""
+    """Makes curves from feature rows with one prediction."""
 
     def __call__(
         self, model: Any, use_case: UseCase, rows: Sequence[FeatureRow], issued_at: Sequence[datetime]
     ) -> Sequence[Forecast | Exception]:
-        """The curve of each row, or why there is none. Raises whatever the model raises."""
+        """The curve of each row, or an exception if it has none. Raises whatever the model raises."""
 
 
 class Prove(Protocol):
-    """Tries a model before it serves, which also warms it up."""
+    """Checks a model with a prediction before it serves, which also warms it up."""
 
     def __call__(self, model: Any, use_case: UseCase) -> None:
         """Raises whatever a broken model raises."""
 
 
 class Log(Protocol):
-    """Where scored curves are kept for audit."""
+    """Keeps scored curves for audit."""
 
     def add(self, row: FeatureRow, forecast: Forecast) -> None:
-        """Keep a curve and the row that it was made of; returns at once."""
+        """Keep a curve and the row that it was made from. Never blocks."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Arrival:
 
 
 class Arrivals(Protocol):
-    """Feature rows as they arrive, each handed out at least once."""
+    """Feature rows as they arrive, each at least once."""
 
     def __enter__(self) -> Self:
         """Connect. Raises OSError."""
@@ -93,14 +93,14 @@ class Arrivals(Protocol):
         """Disconnect."""
 
     def poll(self, timeout: float, since: datetime) -> list[Arrival]:
-        """What came within ``timeout`` seconds as of ``since`` or later, in order for each entity. Raises OSError."""
+        """Rows that arrived within ``timeout`` seconds, as of ``since`` or later, in order. Raises OSError."""
 
     def commit(self) -> None:
-        """What was handed out is done. Raises OSError."""
+        """Commit the rows of the last poll. Raises OSError."""
 
 
 class Outbox(Protocol):
-    """Where curves are published."""
+    """Publishes curves."""
 
     def newest(self) -> dict[tuple[str, str], datetime]:
         """issued_at of the newest curve published by now, by use case and entity. Raises OSError."""
@@ -109,7 +109,7 @@ class Outbox(Protocol):
         """Queue a curve. Raises OSError."""
 
     def flush(self) -> None:
-        """Wait until every queued curve is acknowledged. Raises OSError where one is not."""
+        """Wait until every queued curve is acknowledged. Raises OSError if one is not."""
 
     def close(self) -> None:
         """Disconnect. Raises OSError."""

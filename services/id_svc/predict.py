@@ -1,4 +1,4 @@
-"""``POST /api/v1/predict`` of id-svc: scored now, by the model that is named, and as if features were others."""
+"""``POST /api/v1/predict`` of id-svc: curves scored on request, by a named model or with other feature values."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from services.api.routes.predict import (
 from services.api.schemas.curves import IntradayForecast
 from services.http.problems import ProblemError, documented
 from services.id_svc.deps import Deps, IntradayDeps
-from services.id_svc.forecaster import Ask
+from services.id_svc.forecaster import ForecastRequest
 from services.id_svc.scored import scored
 
 router = APIRouter()
 
 
 @router.post("/predict", response_model=IntradayForecast, responses=documented(400, 503), tags=["predict"])
-async def predict(deps: Deps, ask: PredictRequest) -> Response:
-    """One curve, scored now: by the champion or the model that is named, and as if some features were others."""
-    (result,) = await _results(deps, [ask])
+async def predict(deps: Deps, body: PredictRequest) -> Response:
+    """One curve, scored now by the champion or a named model, with the values of some features replaced if given."""
+    (result,) = await _results(deps, [body])
     return predicted(result)
 
 
@@ -40,42 +40,44 @@ async def predict(deps: Deps, ask: PredictRequest) -> Response:
     "/predict/batch", response_model=PredictedBatch[IntradayForecast], responses=documented(400), tags=["predict"]
 )
 async def predict_batch(request: Request, deps: Deps, batch: PredictBatch) -> Response:
-    """Several curves in one call, read and scored at once. One problem spoils no other answer."""
+    """Several curves in one call, read and scored together. A problem of one does not affect the others."""
     return predicted_batch(request, await _results(deps, batch.requests))
 
 
 async def _results(deps: IntradayDeps, requests: Sequence[PredictRequest]) -> list[bytes | ProblemError]:
     """A curve's JSON or a problem for each request, in order."""
-    asks: dict[int, Ask] = {}
+    wanted: dict[int, ForecastRequest] = {}
     results: list[bytes | ProblemError] = [b""] * len(requests)
     for i, request in enumerate(requests):
         try:
-            asks[i] = _ask(deps, request)
+            wanted[i] = _forecast_request(deps, request)
         except ProblemError as error:
             results[i] = error
-    for i, answer in zip(asks, await scored(deps, list(asks.values())), strict=True):
-        results[i] = answer if isinstance(answer, ProblemError) else _part(deps, requests[i], answer, asks[i])
+    for i, answer in zip(wanted, await scored(deps, list(wanted.values())), strict=True):
+        results[i] = answer if isinstance(answer, ProblemError) else _part(deps, requests[i], answer, wanted[i])
     return results
 
 
-def _part(deps: IntradayDeps, request: PredictRequest, answer: Answered, ask: Ask) -> bytes | ProblemError:
+def _part(
+    deps: IntradayDeps, request: PredictRequest, answer: Answered, wanted: ForecastRequest
+) -> bytes | ProblemError:
     try:
-        return part_of(request, answer, ask.use_case, ask.entity, deps.clock.now())
+        return part_of(request, answer, wanted.use_case, wanted.entity, deps.clock.now())
     except ProblemError as error:
         return error
 
 
-def _ask(deps: IntradayDeps, request: PredictRequest) -> Ask:
-    """What is asked of the forecaster. Raises ProblemError 404, 422."""
+def _forecast_request(deps: IntradayDeps, request: PredictRequest) -> ForecastRequest:
+    """The request to the forecaster. Raises ProblemError 403, 404, 422."""
     use_case, entity = find(deps, request.use_case, request.entity_id)
     if request.model_version is not None and deps.model_cache.get(use_case.use_case, request.model_version) is None:
         held = ", ".join(f"{m.alias} {m.version}" for m in deps.model_cache.loaded() if m.use_case == use_case.use_case)
         raise ProblemError(404, "unknown-model", f"no such model is in memory; there are: {held or 'none'}")
-    return Ask(use_case, entity, request.model_version, _features(use_case, request))
+    return ForecastRequest(use_case, entity, request.model_version, _features(use_case, request))
 
 
 def _features(use_case: UseCase, request: PredictRequest) -> dict[str, list[float]]:
-    """The features that are to be others, in the form of a row's. Raises ProblemError 422."""
+    """The replaced features, in the form of a row's. Raises ProblemError 422."""
     if not request.features:
         return {}
     plan, horizons = FeaturePlan.of(use_case, "intraday"), use_case.part("intraday").horizons

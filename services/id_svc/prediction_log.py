@@ -1,7 +1,7 @@
-"""What was forecast on request, kept for audit: each curve with the feature row that it was made of, in Parquet.
+"""The log of curves scored on request, for audit: each curve with its feature row, in Parquet.
 
-Published curves and the rows behind them are in their topics and archived from there. A row, a model and its factors
-always make the same numbers, so that a curve that is asked for a thousand times is kept once.
+Published curves and their rows are archived from their topics. Equal rows, models and factors make equal curves, so
+that a curve is logged once however often it is requested.
 """
 
 from __future__ import annotations
@@ -28,58 +28,58 @@ from services.background import Worker
 from services.http.formats import to_json
 from services.id_svc.forecaster import OVERRIDDEN
 
-_MOST_WAITING = 10_000
-_MOST_REMEMBERED = 100_000
+_MAX_PENDING = 10_000
+_MAX_KEYS = 100_000
 _EVERY_SECONDS = 30.0
 _log = structlog.get_logger(__name__)
 
 
 class PredictionLog:
-    """Writes in the background and never holds a request up: where the lake is away for long, the oldest are lost."""
+    """Writes in the background, so that no request waits. If the lake is unavailable for long, the oldest are lost."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._waiting: deque[tuple[FeatureRow, Forecast]] = deque(maxlen=_MOST_WAITING)
-        self._kept: LRUCache[tuple[object, ...], None] = LRUCache(_MOST_REMEMBERED)
+        self._pending: deque[tuple[FeatureRow, Forecast]] = deque(maxlen=_MAX_PENDING)
+        self._logged: LRUCache[tuple[object, ...], None] = LRUCache(_MAX_KEYS)
         self._worker = Worker("prediction log", self._run)
         self._counter = metrics.get_meter(__name__).create_counter(
-            "dualcast.prediction_log", description="curves scored on request, by what became of them"
+            "dualcast.prediction_log", description="curves scored on request, by outcome"
         )
 
     def start(self) -> None:
-        """Begin to write."""
+        """Start to write."""
         self._worker.start()
 
     def stop(self) -> None:
-        """Write what waits, and end."""
+        """Write the pending curves and stop."""
         self._worker.stop()
 
     def add(self, row: FeatureRow, forecast: Forecast) -> None:
-        """Keep a curve that was not kept before. Called by one thread at a time."""
+        """Log a curve, unless it was logged before. Called by one thread at a time."""
         made = forecast.use_case, forecast.entity_id, forecast.model_version, forecast.data_version
         key: tuple[str, ...] = (*made, *forecast.degraded_reasons)
         if any(reason.startswith(OVERRIDDEN) for reason in forecast.degraded_reasons):
             key = *key, repr(row.features)
-        if key in self._kept:
+        if key in self._logged:
             return
-        self._kept[key] = None
-        if len(self._waiting) == _MOST_WAITING:
+        self._logged[key] = None
+        if len(self._pending) == _MAX_PENDING:
             self._counter.add(1, {"outcome": "lost"})
-        self._waiting.append((row, forecast))
+        self._pending.append((row, forecast))
 
     def flush(self) -> None:
-        """Write what waits: a file for each use case and issue date.
+        """Write the pending curves, one file for each use case and issue date.
 
-        Raises OSError, after which all of it waits again.
+        Raises OSError; the curves then stay pending.
         """
-        waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        pending = [self._pending.popleft() for _ in range(len(self._pending))]
         try:
-            for folder, kept in groupby(sorted(waiting, key=_folder), _folder):
+            for folder, kept in groupby(sorted(pending, key=_folder), _folder):
                 self._write(folder, list(kept))
         except OSError:
-            self._waiting.extendleft(reversed(waiting))
+            self._pending.extendleft(reversed(pending))
             raise
-        self._counter.add(len(waiting), {"outcome": "written"})
+        self._counter.add(len(pending), {"outcome": "written"})
 
     def _write(self, folder: str, kept: list[tuple[FeatureRow, Forecast]]) -> None:
         root = f"{lake_paths(self._settings).predictions}/{folder}"
@@ -95,7 +95,7 @@ class PredictionLog:
             try:
                 self.flush()
             except OSError as error:
-                _log.warning("prediction log not written", error=str(error)[:200], waiting=len(self._waiting))
+                _log.warning("prediction log not written", error=str(error)[:200], pending=len(self._pending))
 
 
 def _folder(kept: tuple[FeatureRow, Forecast]) -> str:
@@ -104,7 +104,7 @@ def _folder(kept: tuple[FeatureRow, Forecast]) -> str:
 
 
 def _records(kept: list[tuple[FeatureRow, Forecast]]) -> Iterator[dict[str, object]]:
-    """One row for each curve. Features are JSON: they differ from one use case and version to the next."""
+    """One row for each curve. Features are JSON, because they differ by use case and version."""
     for row, forecast in kept:
         yield {
             **{field.name: getattr(forecast, field.name) for field in FIELDS if field.rows & Rows.LAKE},

@@ -1,7 +1,7 @@
-"""Publishes a curve for every feature row that arrives: in order, each once, and nothing that is old news.
+"""Publishes a curve for every feature row that arrives, in order and once, except for rows that are too old.
 
-A row is committed only after its curve was acknowledged. What is handed out twice, after a crash between the two, is
-recognised by the newest curve that is on the topic.
+A row is committed after its curve was acknowledged. Rows that arrive again after a crash between the two are
+recognised by the newest curve on the topic.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from services.id_svc.ports import Arrival, Arrivals, Outbox
 
 _POLL_SECONDS = 0.02
 _RETRY_SECONDS = 1.0
-# A replay runs many times as fast as the wall, so that a short delay looks long by its clock.
+# A replay runs many times faster than wall time, so that a short delay is long by its clock.
 _LATE_WALL = timedelta(minutes=15)
 _log = structlog.get_logger(__name__)
 _tracer = trace.get_tracer(__name__)
 
 
 def oldest_worth(clock: Clock, max_age: timedelta) -> datetime:
-    """The age from which a row is history rather than news: nobody waits for a curve of then."""
+    """The time of the oldest row for which a curve is still published."""
     if clock.start is None:
         return clock.now() - max_age
     late = max(max_age, _LATE_WALL * clock.speed)
@@ -58,26 +58,26 @@ class Publisher:
         self._clock = clock
         self._worker = Worker("publisher", self.run)
         self._counter = metrics.get_meter(__name__).create_counter(
-            "dualcast.intraday.rows", description="feature rows, by what became of them"
+            "dualcast.intraday.rows", description="feature rows, by outcome"
         )
         self.newest: dict[tuple[str, str], datetime] = {}
         self.counters: Counter[str] = Counter()
 
     def start(self) -> None:
-        """Begin to publish."""
+        """Start to publish."""
         self._worker.start()
 
     def stop(self) -> None:
-        """Stop after the rows in hand."""
+        """Stop after the current rows."""
         self._worker.stop()
 
     def run(self, stop: threading.Event) -> None:
-        """Publish until told to stop."""
+        """Publish until stopped."""
         while not stop.is_set() and not self._model_cache.polled.wait(0.2):
             pass
         while not stop.is_set():
             try:
-                # what was sent before a failure may have arrived after all: the topic knows
+                # curves sent before a failure may have arrived: read the newest from the topic
                 self.newest = self._outbox.newest()
                 with self._arrivals as arrivals:
                     while not stop.is_set():
@@ -92,11 +92,11 @@ class Publisher:
     def step(self, arrivals: Arrivals) -> None:
         """One poll: every row's curve is sent and acknowledged before the rows are committed. Raises OSError."""
         since = min(map(self._oldest_worth, self._catalogue.values()), default=self._clock.now())
-        came = arrivals.poll(_POLL_SECONDS, since)
-        if not came:
+        arrived = arrivals.poll(_POLL_SECONDS, since)
+        if not arrived:
             return
         sent = dict(self.newest)
-        for arrival in _last_of_each_moment(came):
+        for arrival in _last_of_each_moment(arrived):
             self._publish(arrival, sent)
         self._outbox.flush()
         self.newest = sent
@@ -118,7 +118,7 @@ class Publisher:
                 with _tracer.start_as_current_span("publish intraday", context=propagate.extract(arrival.trace)):
                     self._outbox.send(self._forecaster.on_arrival(use_case, entity, row).forecast)
             except NoForecastError as error:
-                _log.warning("nothing to publish", entity=row.entity_id, error=str(error)[:200])
+                _log.warning("no forecast to publish", entity=row.entity_id, error=str(error)[:200])
                 self._count("no_forecast")
             else:
                 sent[key] = row.as_of
@@ -133,6 +133,6 @@ class Publisher:
 
 
 def _last_of_each_moment(arrivals: list[Arrival]) -> list[Arrival]:
-    """Of the rows of one entity as of one moment the last, which has the newest origin; order is kept."""
+    """The last of the rows of an entity as of the same moment, which has the newest origin. The order is kept."""
     last = {(a.row.use_case, a.row.entity_id, a.row.as_of): i for i, a in enumerate(arrivals)}
     return [arrivals[i] for i in sorted(last.values())]

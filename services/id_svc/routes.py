@@ -31,7 +31,7 @@ from services.book.curves import CurveBook
 from services.http.problems import ProblemError, documented
 from services.id_svc import predict
 from services.id_svc.deps import Deps, IntradayDeps
-from services.id_svc.forecaster import Ask
+from services.id_svc.forecaster import ForecastRequest
 from services.id_svc.scored import scored
 
 router = api_router()
@@ -56,7 +56,7 @@ async def intraday_of_many(request: Request, deps: Deps, wanted: IntradaysReques
             known.append(find_entity(use_case, name))
         except ProblemError as error:
             refused.append(problem_in_list(request, name, error))
-    made = await scored(deps, [Ask(use_case, entity) for entity in known])
+    made = await scored(deps, [ForecastRequest(use_case, entity) for entity in known])
     answers, problems = split_problems(request, [entity.id for entity in known], made)
     return curves_response(request, wanted, answers, refused + problems, deps.clock.now())
 
@@ -76,7 +76,7 @@ async def intraday(deps: Deps, wanted: IntradayRequest) -> Response:
         select = partial(published_intraday, deps, wanted.use_case, wanted.entity, wanted.key.as_of)
         published = await deps.archive.select(deps.curves, select)
         return curve_response(published, wanted.shape, deps.clock, wanted.if_none_match)
-    (made,) = await scored(deps, [Ask(wanted.use_case, wanted.entity)])
+    (made,) = await scored(deps, [ForecastRequest(wanted.use_case, wanted.entity)])
     if isinstance(made, ProblemError):
         raise made
     return curve_response(made, wanted.shape, deps.clock, wanted.if_none_match)

@@ -1,4 +1,4 @@
-"""Curves that were scored on request, as answers."""
+"""Curves scored on request, as answers."""
 
 from __future__ import annotations
 
@@ -9,37 +9,39 @@ from services.access.call import note_computed
 from services.api.answers import Answered, next_row_at
 from services.http.problems import ProblemError
 from services.id_svc.deps import IntradayDeps
-from services.id_svc.forecaster import Answer, Ask, NoForecastError
+from services.id_svc.forecaster import ForecastRequest, ForecastResult, NoForecastError
 
 
-async def scored(deps: IntradayDeps, asks: Sequence[Ask]) -> list[Answered | ProblemError]:
-    """The curves of some entities as of now, in order, or why there is none."""
-    answers = await deps.scoring.ask(asks)
+async def scored(deps: IntradayDeps, requests: Sequence[ForecastRequest]) -> list[Answered | ProblemError]:
+    """The curve or the problem of each request as of now, in order."""
+    results = await deps.scoring.submit(requests)
     return [
-        ProblemError(503, "no-forecast", str(answer), {"Retry-After": "5"})
-        if isinstance(answer, NoForecastError)
-        else _answered(deps, ask, answer)
-        for ask, answer in zip(asks, answers, strict=True)
+        ProblemError(503, "no-forecast", str(result), {"Retry-After": "5"})
+        if isinstance(result, NoForecastError)
+        else _answered(deps, request, result)
+        for request, result in zip(requests, results, strict=True)
     ]
 
 
-def _answered(deps: IntradayDeps, ask: Ask, answer: Answer) -> Answered:
-    forecast, now = answer.forecast, deps.clock.now()
-    note_computed(forecast, answer.fallback)
+def _answered(deps: IntradayDeps, request: ForecastRequest, result: ForecastResult) -> Answered:
+    forecast, now = result.forecast, deps.clock.now()
+    note_computed(forecast, result.fallback)
     first = forecast.points[0].valid_time
     fields = {
-        "fallback": answer.fallback,
+        "fallback": result.fallback,
         "inputs": [
             {
                 "variable": variable,
                 "known_until": until,
                 "age_seconds": None if until is None else round((now - until).total_seconds(), 3),
             }
-            for variable, until in answer.inputs.items()
+            for variable, until in result.inputs.items()
         ],
     }
-    # the same row, factors, model and reasons make the same numbers, until the first of them has begun
+    # equal rows, factors, models and reasons make equal curves, until the first interval has begun
     same = f"{forecast.data_version}{forecast.model_name}{forecast.model_version}{first}{forecast.degraded_reasons}"
-    origin = answer.inputs.get(ask.use_case.target) or first
+    origin = result.inputs.get(request.use_case.target) or first
     tag = hashlib.blake2b(same.encode(), digest_size=8).hexdigest()
-    return Answered(forecast, deps.encoded.of(answer), tag, fields, next_row_at(ask.use_case, ask.entity, origin))
+    return Answered(
+        forecast, deps.encoded.of(result), tag, fields, next_row_at(request.use_case, request.entity, origin)
+    )

@@ -171,7 +171,7 @@ def test_without_redis_both_services_go_on_and_say_so(
         if blow == signal.SIGSTOP:
             os.killpg(pid, signal.SIGCONT)
     assert {(a["code"], a["fallback"], a["degraded"]) for a in answers} == {(200, "shifted_day_ahead", True)}
-    assert all("the feature store is away" in a["degraded_reasons"] for a in answers)
+    assert all("the feature store is unavailable" in a["degraded_reasons"] for a in answers)
     # the first waited for it, and the others did not
     assert seconds < SECONDS_TO_ANSWER
     assert (health["ready"], health["missing"]) == (True, ["redis does not answer"])

@@ -1,6 +1,6 @@
-"""``POST /api/v1/predict``: one form of question for both services.
+"""``POST /api/v1/predict``: the requests and responses of both services.
 
-id-svc scores now, and can pretend that features were others; da-svc answers what was made at the cutoff.
+id-svc scores on request, also with other feature values; da-svc returns the curve that was made at the cutoff.
 """
 
 from __future__ import annotations
@@ -23,75 +23,75 @@ from services.api.params import ISO_DURATION, parse_duration, points_within
 from services.http.formats import MEDIA_TYPES, to_json
 from services.http.problems import Problem, ProblemError, problem_of
 
-_MOST = 200
+_MAX_REQUESTS = 200
 _NO_STORE = {"Cache-Control": "no-store"}
 Value = Annotated[float, Field(allow_inf_nan=False)] | None
 Curve = TypeVar("Curve")
 
 
 class PredictRequest(BaseModel):
-    """One curve that is asked for."""
+    """A request for one curve."""
 
     model_config = ConfigDict(extra="forbid")
 
     entity_id: str = Field(max_length=64)
-    use_case: str | None = Field(None, max_length=64, description="without it, the service's own")
+    use_case: str | None = Field(None, max_length=64, description="default: that of the service")
     forecast_date: date | None = Field(None, description="only the intervals of this local day")
     horizon: str | None = Field(
-        None, pattern=ISO_DURATION, description="ISO 8601: only so much of the curve, from its first interval on"
+        None, pattern=ISO_DURATION, description="ISO 8601: only this much of the curve, from its first interval"
     )
-    include_confidence: bool = Field(True, description="whether to answer all quantiles, or the median alone")
+    include_confidence: bool = Field(True, description="return all quantiles, or only the median")
     model_version: str | None = Field(
         None,
         max_length=64,
-        description="`champion`, `previous`, `challenger` or a version; without it, the champion and its fallbacks",
+        description="`champion`, `previous`, `challenger` or a version; default: the champion and its fallbacks",
     )
     features: dict[str, Value | list[Value]] = Field(
         default_factory=dict,
         max_length=200,
-        description="what if: values in place of the stored ones, null where unknown; one, or one for each interval",
+        description="values that replace the stored ones, null for unknown; one, or one for each interval",
     )
 
 
 class PredictBatch(BaseModel):
-    """Several curves that are asked for at once."""
+    """A request for several curves."""
 
     model_config = ConfigDict(extra="forbid")
 
-    requests: list[PredictRequest] = Field(min_length=1, max_length=_MOST)
+    requests: list[PredictRequest] = Field(min_length=1, max_length=_MAX_REQUESTS)
 
 
 class Predicted(BaseModel, Generic[Curve]):
-    """One answer: a curve, or why there is none."""
+    """A curve, or the problem why there is none."""
 
     forecast: Curve | None = None
     problem: Problem | None = None
 
 
 class PredictedBatch(BaseModel, Generic[Curve]):
-    """The answers, in the order of asking."""
+    """The results, in the order of the requests."""
 
     results: list[Predicted[Curve]]
 
 
-def part_of(ask: PredictRequest, answered: Answered, use_case: UseCase, entity: Entity, now: datetime) -> bytes:
-    """The JSON of what was asked of a curve. Raises ProblemError 404 where it holds nothing of the day, and 422."""
+def part_of(wanted: PredictRequest, answered: Answered, use_case: UseCase, entity: Entity, now: datetime) -> bytes:
+    """The JSON of the requested part of a curve. Raises ProblemError 404 if it has no interval of the day, and 422."""
     resolution = use_case.part(path_of(answered.forecast.path)).resolution
-    points = points_within(None if ask.horizon is None else parse_duration(ask.horizon), resolution)
-    if ask.forecast_date is not None:
-        answered = replace(answered, encoded=EncodedCurve(_of_day(answered.forecast, ask.forecast_date, entity)))
-    return answered.json(Shape(points=points, confidence=ask.include_confidence), now)
+    points = points_within(None if wanted.horizon is None else parse_duration(wanted.horizon), resolution)
+    if wanted.forecast_date is not None:
+        answered = replace(answered, encoded=EncodedCurve(_of_day(answered.forecast, wanted.forecast_date, entity)))
+    return answered.json(Shape(points=points, confidence=wanted.include_confidence), now)
 
 
 def predicted(result: bytes | ProblemError) -> Response:
-    """One answer. Raises the problem."""
+    """The response for one result. Raises the problem."""
     if isinstance(result, ProblemError):
         raise result
     return Response(result, headers=_NO_STORE, media_type=MEDIA_TYPES["json"])
 
 
 def predicted_batch(request: Request, results: Sequence[bytes | ProblemError]) -> Response:
-    """Several answers, in order."""
+    """The response for several results, in order."""
     path = request.url.path
     parts = [
         b'{"problem":' + to_json(problem_of(path, r.status, r.detail, r.kind).model_dump()) + b"}"

@@ -17,7 +17,7 @@ from services.access.call import Call, begin
 from services.access.identity import Identity
 from services.api.lookup import find, visible_entities
 from services.id_svc.batching import Batcher
-from services.id_svc.forecaster import Answer, Ask
+from services.id_svc.forecaster import ForecastRequest, ForecastResult
 from services.id_svc.prediction_log import PredictionLog
 from tests import services_world as world
 from tests.unit.services.id_desk import Desk, desk_of, filled_desk, row_at
@@ -44,10 +44,12 @@ def test_several_are_read_and_scored_at_once_and_one_poisoned_row_spoils_no_othe
 def test_what_is_asked_for_many_times_at_once_is_scored_once(desk: Desk) -> None:
     use_case = world.catalogue()["de_load"]
     entity = use_case.entities[0]
-    asks = [Ask(use_case, entity) for _ in range(5)] + [Ask(use_case, entity, features={"load_newest": [7.0]})]
+    asks = [ForecastRequest(use_case, entity) for _ in range(5)] + [
+        ForecastRequest(use_case, entity, features={"load_newest": [7.0]})
+    ]
     answers = desk.forecaster.on_request(asks)
     assert (desk.features.reads, desk.scored) == (1, [2])
-    assert all(isinstance(answer, Answer) for answer in answers)
+    assert all(isinstance(answer, ForecastResult) for answer in answers)
     assert [answer is answers[0] for answer in answers] == [True] * 5 + [False]
 
 
@@ -56,15 +58,15 @@ def test_callers_who_see_different_entities_are_scored_together() -> None:
     more = use_case.entities[0].model_copy(update={"id": "E0"})
     desk = desk_of({"de_load": use_case.model_copy(update={"entities": (*use_case.entities, more)})})
 
-    def asked(entity_id: str) -> Ask:
+    def asked(entity_id: str) -> ForecastRequest:
         begin(Call(world.NOW, Identity.of(f"reader of {entity_id}", "reader", [f"de_load/{entity_id}"])))
         found, entity = find(desk.app.state.deps, None, entity_id)
         assert visible_entities(found) == [entity]
-        return Ask(found, entity)
+        return ForecastRequest(found, entity)
 
     asks = [copy_context().run(asked, entity_id) for entity_id in ("DE", "E0")]
     answers = desk.forecaster.on_request(asks)
-    assert [isinstance(answer, Answer) and answer.fallback for answer in answers] == [None, None]
+    assert [isinstance(answer, ForecastResult) and answer.fallback for answer in answers] == [None, None]
 
 
 def test_every_input_has_an_age_and_one_that_should_have_come_is_named(desk: Desk) -> None:
@@ -113,7 +115,7 @@ def test_a_day_that_the_curve_does_not_reach_is_not_there(desk: Desk) -> None:
 
 def test_what_was_scored_is_kept_once_with_its_features(tmp_path: Path, desk: Desk) -> None:
     log = PredictionLog(world.settings(world.frozen(), lake=str(tmp_path)))
-    desk.forecaster._kept = log
+    desk.forecaster._log = log
     made = desk.ask()
     desk.ask()
     desk.client.post("/api/v1/predict", json={"entity_id": "DE", "features": {"load_newest": 7}})
@@ -133,7 +135,7 @@ def test_requests_that_wait_are_answered_together_and_each_its_own() -> None:
 
     async def ask_all() -> list[Sequence[int]]:
         batcher = Batcher(work)
-        return await asyncio.gather(*(batcher.ask([i, i + 100]) for i in range(5)))
+        return await asyncio.gather(*(batcher.submit([i, i + 100]) for i in range(5)))
 
     assert asyncio.run(ask_all()) == [[10 * i, 10 * (i + 100)] for i in range(5)]
     assert batches == [[0, 100, 1, 101, 2, 102, 3, 103, 4, 104]]

@@ -42,7 +42,7 @@ def test_without_the_store_the_day_ahead_curve_is_shifted_by_its_recent_error(de
     desk.features.away = True
     body = desk.ask()
     assert (body["fallback"], body["model"]["name"]) == ("shifted_day_ahead", "model_da_de_load")
-    assert "the feature store is away" in body["degraded_reasons"]
+    assert "the feature store is unavailable" in body["degraded_reasons"]
     assert body["resolution"] == "PT15M"
     assert len(body["points"]) == 24
     # the day-ahead curve is 1% high; shifted by its recent error it lies on the truth where the load moves slowly

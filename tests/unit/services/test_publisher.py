@@ -14,7 +14,7 @@ from dualcast.catalogue import Entity, UseCase
 from dualcast.curves.forecast import Forecast
 from dualcast.records import FeatureRow
 from dualcast.timegrid import Clock
-from services.id_svc.forecaster import Answer, NoForecastError
+from services.id_svc.forecaster import ForecastResult, NoForecastError
 from services.id_svc.ports import Arrival
 from services.id_svc.publisher import Publisher, oldest_worth
 from tests import services_world as world
@@ -72,10 +72,10 @@ class FakeTopic:
 
 
 class FakeForecaster:
-    def on_arrival(self, use_case: UseCase, entity: Entity, row: FeatureRow) -> Answer:
+    def on_arrival(self, use_case: UseCase, entity: Entity, row: FeatureRow) -> ForecastResult:
         if row.feature_set == "useless":
             raise NoForecastError("nothing")
-        return Answer(world.intraday(row.as_of, data_version=str(row.valid_time)), None)
+        return ForecastResult(world.intraday(row.as_of, data_version=str(row.valid_time)), None)
 
 
 class ReadyShelf:
