@@ -1,1 +1,1 @@
-"""Sources of observations, and their way to Kafka."""
+"""Sources of observations, and the publisher that sends them to Kafka."""

@@ -1,4 +1,4 @@
-"""``dualcast stream history | replay | window``: from a source to Kafka."""
+"""``dualcast stream history | replay | window``: publish a source to Kafka."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dualcast.console import UseCaseName, configured, exit_on, moment_option
 from dualcast.observations.frames import SourceError
 from dualcast.settings import Settings
 from streaming.ingest.console import exit_code, parse_duration, progress
-from streaming.ingest.memory import Memory, Published
+from streaming.ingest.published import Published, PublishedFile
 from streaming.ingest.replay import publish_history, publish_replay, resume_after
 from streaming.ingest.signals import Stop
 from streaming.ingest.source import Source
@@ -39,12 +39,12 @@ MappingFile = Annotated[
 ]
 Until = Annotated[
     datetime,
-    moment_option("--until", "Publish all that was known at this time (ISO 8601)."),
+    moment_option("--until", "Publish all values that were known at this time (ISO 8601)."),
 ]
 Start = Annotated[
     datetime | None,
     moment_option(
-        "--start", "Leave out what was known before; default: all of a file, the training days of the simulator."
+        "--start", "Leave out values known before; default: all of a file, the training days of the simulator."
     ),
 ]
 FirstDay = Annotated[
@@ -52,7 +52,7 @@ FirstDay = Annotated[
     typer.Option(
         "--start",
         formats=["%Y-%m-%d"],
-        help="First delivery day; default: so that the last is the source's last whole one.",
+        help="First delivery day; default: such that the last day is the source's last complete one.",
         show_default=False,
     ),
 ]
@@ -62,7 +62,7 @@ Overlap = Annotated[
         "--overlap",
         parser=parse_duration,
         metavar="DURATION",
-        help="With the wall's clock and no memory of an earlier run: begin this long before now.",
+        help="With the wall clock and no record of an earlier run: start this long before now.",
     ),
 ]
 
@@ -71,7 +71,7 @@ Overlap = Annotated[
 def history(
     until: Until, use_case: UseCaseName = None, data: DataFile = None, mapping: MappingFile = None, start: Start = None
 ) -> None:
-    """Publish the past in bulk: big messages of each entity, in order of publication."""
+    """Publish the past in bulk: large messages of each entity, in order of publication."""
     with exit_on(SourceError, CatalogueError, status=2):
         settings, case, source = _open(use_case, data, mapping, "ingest-history")
         begin = start or history_start(source, case, until)
@@ -79,7 +79,7 @@ def history(
             raise SourceError(f"{source.name} begins at {begin:%Y-%m-%d %H:%M}Z, after {until:%Y-%m-%d %H:%M}Z")
         with Stop() as stop, exit_code(stop), _publisher(settings, source, stop) as publisher:
             _publish_history(publisher, source, begin, until)
-            Memory(settings, case.use_case).write(Published.by(source.name, until, settings.clock))
+            PublishedFile(settings, case.use_case).write(Published.by(source.name, until, settings.clock))
 
 
 @app.command()
@@ -89,18 +89,18 @@ def replay(
     mapping: MappingFile = None,
     overlap: Overlap = timedelta(hours=1),
 ) -> None:
-    """Publish what becomes known as the clock moves, until the clock or the source ends.
+    """Publish each value when the clock reaches its publication time, until the clock or the source ends.
 
-    Ends with status 0 at the end, and with 128 + the signal's number where a signal stopped it.
+    Exits with 0 at the end, and with 128 + the signal's number after a signal.
     """
     with exit_on(SourceError, CatalogueError, status=2):
         settings, case, source = _open(use_case, data, mapping, "ingest-replay")
-        memory = Memory(settings, case.use_case)
-        after = resume_after(source.name, settings.clock, memory.read(), overlap)
+        file = PublishedFile(settings, case.use_case)
+        after = resume_after(source.name, settings.clock, file.read(), overlap)
         with Stop() as stop, exit_code(stop), _publisher(settings, source, stop) as publisher:
             publisher.prepare()
             _log.info("replay", source=source.name, after=after.isoformat(), speed=settings.clock.speed)
-            if publish_replay(source, publisher, settings.clock, memory, stop, after):
+            if publish_replay(source, publisher, settings.clock, file, stop, after):
                 _log.info("replay has ended", at=settings.clock.now().isoformat())
 
 
@@ -109,10 +109,10 @@ def window(
     use_case: UseCaseName = None,
     data: DataFile = None,
     mapping: MappingFile = None,
-    days: Annotated[int, typer.Option(min=1, help="How many delivery days.")] = 7,
+    days: Annotated[int, typer.Option(min=1, help="Number of delivery days.")] = 7,
     start: FirstDay = None,
 ) -> None:
-    """Print which time is history and which a replay shows, as JSON: history_start, start, until."""
+    """Print the time ranges of history and replay as JSON: history_start, start, until."""
     with exit_on(SourceError, CatalogueError, status=2):
         settings, case, source = _open(use_case, data, mapping, "ingest-window")
         first = None if start is None else start.date()
@@ -130,7 +130,7 @@ def _open(
 
 
 def _publisher(settings: Settings, source: Source, stop: Stop) -> Publisher:
-    from streaming.ingest.publisher import Publisher  # noqa: PLC0415 -- slow to import, for two commands only
+    from streaming.ingest.publisher import Publisher  # noqa: PLC0415 -- slow to import, only two commands need it
 
     return Publisher(settings, source.name, stop)
 

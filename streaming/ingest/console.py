@@ -1,4 +1,4 @@
-"""What the commands that feed Kafka share: a progress bar, and the exit status after a signal."""
+"""Parts of the commands that publish to Kafka: a progress bar, and the exit status after a signal."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _log = structlog.get_logger(__name__)
 
 
 def parse_duration(text: str) -> timedelta:
-    """A duration as an option has it; ``timegrid.duration`` under a signature that typer can read."""
+    """The duration of an option; ``timegrid.duration`` with a signature that typer accepts."""
     return duration(text)
 
 
 def progress(*, quiet: bool = False) -> Progress:
-    """A bar with how many observations were published: the task's field ``observations``; none where ``quiet``."""
+    """A progress bar with the number of published observations (task field ``observations``); hidden if ``quiet``."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -38,7 +38,7 @@ def progress(*, quiet: bool = False) -> Progress:
 
 @contextmanager
 def exit_code(stop: Stop) -> Iterator[None]:
-    """End with 128 + the signal's number, as shells do, where a signal came."""
+    """Exit with 128 + the signal's number, as shells do, after a signal."""
     try:
         yield
     except Stopped:

@@ -1,4 +1,4 @@
-"""Messages for ``observations.v1``, cut from columns without an object for each value."""
+"""Splits frames into messages for ``observations.v1`` without an object for each value."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class ObservationColumns:
 
     @property
     def newest(self) -> datetime:
-        """When the newest value became known."""
+        """The publication time of the newest value."""
         return from_micros(max(self.columns["published_at"]))
 
     def to_record(self) -> dict[str, Any]:
-        """As the Avro schema has it."""
+        """The fields of the Avro schema."""
         rows = zip(*self.columns.values(), strict=True)
         return {
             "entity_id": self.entity_id,
@@ -44,7 +44,7 @@ class ObservationColumns:
 
 
 def messages(observations: pd.DataFrame, most: int) -> Iterator[ObservationColumns]:
-    """Cut a frame in canonical order into messages of one entity and at most ``most`` observations, order kept."""
+    """Split a frame in canonical order into messages of one entity with at most ``most`` observations, in order."""
     for entity_id, rows in observations.groupby("entity_id", sort=False):
         columns = {name: _plain(rows[name]) for name in _FIELDS}
         for first in range(0, len(rows), most):

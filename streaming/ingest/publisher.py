@@ -1,4 +1,4 @@
-"""From a source to ``observations.v1``: acknowledged by the broker, however often the broker restarts."""
+"""Publishes observations to ``observations.v1`` until the broker acknowledges them, through restarts of the broker."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from dualcast.settings import Settings
 from streaming.ingest.messages import messages
 from streaming.ingest.signals import Stop, Stopped
 
-# Short enough that a signal is heard soon, long enough for a busy broker.
+# Short enough for a prompt reaction to a signal, long enough for a busy broker.
 _PATIENCE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 2.0
-_FLEETING = (DeliveryError, *OUTAGES)
+_RETRIED = (DeliveryError, *OUTAGES)
 _log = structlog.get_logger(__name__)
 
 
@@ -35,7 +35,7 @@ class _Outgoing(NamedTuple):
 
 
 class Publisher:
-    """Sends frames of observations and returns when the broker has them."""
+    """Sends frames of observations and returns when the broker has acknowledged them."""
 
     def __init__(self, settings: Settings, source: str, stop: Stop) -> None:
         self._settings = settings
@@ -51,18 +51,18 @@ class Publisher:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:  # else something may still be on its way, and waiting for it would hold up the stop
+        if kind is None:  # after an error, waiting for outstanding messages would delay the stop
             self._producer.close()
 
     def prepare(self) -> None:
-        """Create the topics where they are missing. Raises Stopped."""
+        """Create missing topics. Raises Stopped."""
         self._retried(lambda: create_topics(self._settings, _PATIENCE_SECONDS))
 
     def publish(self, observations: pd.DataFrame, most: int) -> int:
-        """Send a frame in messages of at most ``most`` observations; the number of messages. Raises Stopped.
+        """Send a frame in messages of at most ``most`` observations; return the number of messages. Raises Stopped.
 
-        While the broker or the registry is away it goes on trying; what may have been lost is sent again, so that
-        a value can come twice but none is missing.
+        Retries while the broker or the registry is unavailable. Unacknowledged messages are sent again, so a value may
+        be published twice, but none is lost.
         """
         batch = [_Outgoing(Topic.OBSERVATIONS, m.entity_id, m, m.newest) for m in messages(observations, most)]
         with self._tracer.start_as_current_span("publish observations", kind=trace.SpanKind.PRODUCER):
@@ -70,15 +70,15 @@ class Publisher:
         self._published.add(len(observations))
         return len(batch)
 
-    def bury(self, letter: DeadLetter) -> None:
-        """Send what could not be used to the dead letters; waits as ``publish`` does. Raises Stopped."""
-        buried = _Outgoing(Topic.DEAD_LETTERS, letter.topic, letter, letter.occurred_at)
-        self._retried(lambda: self._deliver([buried]))
+    def send_dead_letter(self, letter: DeadLetter) -> None:
+        """Send a dead letter; retries as ``publish`` does. Raises Stopped."""
+        outgoing = _Outgoing(Topic.DEAD_LETTERS, letter.topic, letter, letter.occurred_at)
+        self._retried(lambda: self._deliver([outgoing]))
         self._refused.add(1, {"reason": letter.reason})
 
     def _retried(self, work: Callable[[], None]) -> None:
         for attempt in stamina.retry_context(
-            on=_FLEETING, attempts=None, timeout=None, wait_max=_LONGEST_PAUSE_SECONDS, wait_jitter=0.1
+            on=_RETRIED, attempts=None, timeout=None, wait_max=_LONGEST_PAUSE_SECONDS, wait_jitter=0.1
         ):
             with attempt:
                 if self._stop.requested:

@@ -1,4 +1,4 @@
-"""Publishing in bulk what is history, and as the clock moves what becomes known."""
+"""Publishes the past of a source in bulk, and later values as the clock reaches their publication times."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import structlog
 
 from dualcast.observations.frames import empty
 from dualcast.timegrid import Clock
-from streaming.ingest.memory import Memory, Published
+from streaming.ingest.published import Published, PublishedFile
 from streaming.ingest.signals import Stop
 from streaming.ingest.source import Source
 
@@ -21,22 +21,22 @@ _MOST_LIVE = 500
 _MICROSECOND = timedelta(microseconds=1)
 _HISTORY_WINDOW = timedelta(days=60)
 _LOOK_AHEAD = timedelta(days=1)
-# A clock that runs fast gets several moments in one step rather than hundreds of steps a second.
+# With a fast clock a step publishes several publication times together, instead of hundreds of steps a second.
 _SHORTEST_STEP_SECONDS = 0.05
 _LONGEST_WAIT_SECONDS = 60.0
 _log = structlog.get_logger(__name__)
 
 
 class Sink(Protocol):
-    """Where frames go; returns when they are safe there."""
+    """A destination of frames; ``publish`` returns when they are stored there."""
 
     def publish(self, observations: pd.DataFrame, most: int) -> int:
-        """Take a frame in canonical order in messages of at most ``most`` observations; the number of messages."""
+        """Publish a frame in canonical order in messages of at most ``most`` observations; return their number."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """What was published: the moment up to which all is, and how much it was."""
+    """The progress of a step: the time up to which all values are published, and their counts."""
 
     until: datetime
     observations: int
@@ -44,7 +44,7 @@ class Step:
 
 
 def publish_history(source: Source, sink: Sink, start: datetime, until: datetime) -> Iterator[Step]:
-    """Publish what became known in [start, until], in big messages; a step for each window of time."""
+    """Publish the values published in [start, until] in large messages; yield a step for each time window."""
     position = start
     while position <= until:
         following = min(position + _HISTORY_WINDOW, until + _MICROSECOND)
@@ -54,10 +54,10 @@ def publish_history(source: Source, sink: Sink, start: datetime, until: datetime
         yield Step(following - _MICROSECOND, len(frame), sent)
 
 
-def publish_replay(source: Source, sink: Sink, clock: Clock, memory: Memory, stop: Stop, after: datetime) -> bool:
-    """Publish what becomes known after ``after`` as the clock moves; whether the end was reached before a signal.
+def publish_replay(source: Source, sink: Sink, clock: Clock, file: PublishedFile, stop: Stop, after: datetime) -> bool:
+    """Publish values after ``after`` when the clock reaches their publication times.
 
-    The end is the clock's, or that of the source. Sleeps between moments of publication.
+    Returns whether the end of the clock or of the source was reached before a signal. Sleeps between publication times.
     """
     upcoming = _Upcoming(source, after)
     while not stop.requested:
@@ -65,7 +65,7 @@ def publish_replay(source: Source, sink: Sink, clock: Clock, memory: Memory, sto
         frame = upcoming.take(now)
         if len(frame):
             sent = sink.publish(frame, _MOST_LIVE)
-            memory.write(Published.by(source.name, now, clock))
+            file.write(Published.by(source.name, now, clock))
             _log.debug("published", until=now.isoformat(), observations=len(frame), messages=sent)
         moment = upcoming.next_moment()
         if moment is None or (clock.until is not None and moment > clock.until):
@@ -74,15 +74,15 @@ def publish_replay(source: Source, sink: Sink, clock: Clock, memory: Memory, sto
     return False
 
 
-def resume_after(source: str, clock: Clock, remembered: Published | None, overlap: timedelta) -> datetime:
-    """Up to when all is published already: as remembered, else the replay's start or a little before now."""
-    if remembered is not None and remembered.belongs_to(source, clock):
-        return remembered.until.astimezone(UTC)
+def resume_after(source: str, clock: Clock, earlier: Published | None, overlap: timedelta) -> datetime:
+    """The time up to which values are published: that of the earlier run, the replay's start, or ``overlap`` ago."""
+    if earlier is not None and earlier.belongs_to(source, clock):
+        return earlier.until.astimezone(UTC)
     return clock.start.astimezone(UTC) if clock.start is not None else clock.now() - overlap
 
 
 class _Upcoming:
-    """What is not published yet, read from the source a little ahead."""
+    """Values that are not published yet, read ahead from the source."""
 
     def __init__(self, source: Source, after: datetime) -> None:
         self._source = source
@@ -90,7 +90,7 @@ class _Upcoming:
         self._rows = empty()
 
     def take(self, now: datetime) -> pd.DataFrame:
-        """All that is known at ``now`` and was not taken before."""
+        """The values published until ``now`` that were not taken before."""
         if self._read_until <= now:
             self._read(now + _LOOK_AHEAD)
         known = int(self._rows["published_at"].searchsorted(pd.Timestamp(now), side="right"))
@@ -98,7 +98,7 @@ class _Upcoming:
         return taken
 
     def next_moment(self) -> datetime | None:
-        """When something becomes known next; None where the source has ended."""
+        """The next publication time; None at the end of the source."""
         last = self._source.extent.last
         while self._rows.empty:
             if last is not None and self._read_until > last:

@@ -1,4 +1,4 @@
-"""Waiting that ends at once when the process is told to stop."""
+"""Waits that a signal to stop ends at once."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any, Self
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-class Stopped(Exception):  # noqa: N818 -- no error: the user wants it
-    """A signal came before all was acknowledged; what was not will be sent again by the next run."""
+class Stopped(Exception):  # noqa: N818 -- not an error: the user requests it
+    """A signal came before all messages were acknowledged. The next run sends the others again."""
 
 
 class Stop:
-    """Whether SIGTERM or SIGINT has come; a context in which they end waits instead of the process.
+    """Records SIGTERM and SIGINT; within this context they end waits instead of the process.
 
-    The handler only sets a field, and Python's wakeup descriptor ends the wait, so that a signal is neither lost nor
-    able to deadlock on a lock that the interrupted code holds. To be used in the main thread.
+    The handler only sets a field, and Python's wakeup descriptor ends the wait, so a signal is never lost and
+    cannot deadlock on a lock that the interrupted code holds. For the main thread only.
     """
 
     def __init__(self) -> None:
@@ -32,11 +32,11 @@ class Stop:
 
     @property
     def requested(self) -> bool:
-        """Whether to stop."""
+        """Whether a signal has come."""
         return self.signal is not None
 
     def wait(self, seconds: float) -> bool:
-        """Wait, shorter where a signal comes. Whether to stop."""
+        """Wait until the time is over or a signal comes. Returns whether a signal has come."""
         if not self.requested and seconds > 0:
             select.select([self._reader], [], [], seconds)
         return self.requested

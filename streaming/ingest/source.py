@@ -1,6 +1,6 @@
-"""What a source of observations is: one that is read by time of publication, or one that is asked for values.
+"""The two kinds of sources: one is read by publication time, the other is queried for values of a time span.
 
-A new source is one file with a class of one of these shapes, and one line in ``sources.py``.
+A new source is one file with a class of either protocol, and one line in ``sources.py``.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is, for logs and for the memory of what was published."""
+        """The name in logs and in the progress file."""
 
     @property
     def extent(self) -> Extent:
-        """How far it reaches."""
+        """The time range that the source covers."""
 
     @property
     def notes(self) -> Sequence[str]:
-        """What a user must know of it, such as what is missing or left out; one sentence each."""
+        """Remarks for users, such as variables that are missing; one sentence each."""
 
     def observations(self, start: datetime, end: datetime) -> pd.DataFrame:
-        """What became known in [start, end): a frame of COLUMNS in canonical order, empty where nothing did.
+        """The values published in [start, end): a frame of COLUMNS in canonical order, perhaps empty.
 
-        Times are ``TIME_DTYPE``, resolution is ISO 8601 text, value a finite float. The same moment always gives the
-        same rows, however the time is cut into windows.
+        Times are ``TIME_DTYPE``, resolution is ISO 8601 text, value a finite float. The rows do not depend on
+        how time is split into windows.
         """
 
 
 @dataclass(frozen=True)
 class Series:
-    """One series of a source, for one entity; ``spec`` is what the catalogue says of it."""
+    """One series of a source for one entity; ``spec`` is its entry in the catalogue."""
 
     entity: Entity
     spec: SourceSeries
@@ -52,10 +52,10 @@ class Series:
 
 @dataclass(frozen=True)
 class Values:
-    """What a source answered for one series, in its own unit.
+    """The values that a source returned for one series, in the unit of the source.
 
     resolution: the length of its intervals. columns: valid_time (UTC), value (NaN where missing) and published_at, NaT
-    where the source does not say it; any order.
+    where the source does not provide it; in any order.
     """
 
     series: Series
@@ -66,7 +66,7 @@ class Values:
     def of(
         cls, series: Series, resolution: timedelta, times: Sequence[Any], values: Sequence[Any], published: Any = pd.NaT
     ) -> Self:
-        """From times with a zone, values with None where missing, and when they were published: one for all or each."""
+        """From zoned times, values (None where missing) and publication times: one for all values or one for each."""
         frame = pd.DataFrame({"valid_time": pd.to_datetime(pd.Series(times, dtype="object"), utc=True)})
         frame["value"] = pd.Series(values, dtype="float64")
         frame["published_at"] = pd.to_datetime(pd.Series(published, index=frame.index, dtype="object"), utc=True)
@@ -74,32 +74,32 @@ class Values:
 
 
 class Puller(Protocol):
-    """A source that is asked for the values of a span of time, as it knows them now."""
+    """A source that is queried for the present values of a time span."""
 
     @property
     def name(self) -> str:
-        """What it is called in the catalogue, in commands and in every observation."""
+        """The name in the catalogue, in commands and in every observation."""
 
     @property
     def longest(self) -> timedelta:
-        """The longest span that it is asked for at once."""
+        """The longest time span of one query."""
 
     @property
     def batches(self) -> Sequence[Sequence[Series]]:
-        """Its series; those that one question answers together."""
+        """The series, grouped by those that one query returns together."""
 
     def pull(self, batch: Sequence[Series], start: datetime, end: datetime) -> Iterable[Values]:
-        """The values of intervals that start in [start, end), more where that is what one gets.
+        """The values of intervals that start in [start, end), perhaps of some more.
 
         Raises UnavailableError, RefusedError and Stopped as ``http.Api.get`` does.
         """
 
     def close(self) -> None:
-        """Let go of what it holds."""
+        """Close connections."""
 
 
 def series_of(use_case: UseCase, source: str) -> list[Series]:
-    """The series that the catalogue has of a source, those without an entity once for each."""
+    """The catalogue's series of a source; a series without an entity counts for every entity."""
     return [
         Series(entity, spec)
         for spec in use_case.sources.get(source, ())
@@ -109,7 +109,7 @@ def series_of(use_case: UseCase, source: str) -> list[Series]:
 
 
 def query_of(source: str, series: Series, model: type[Query]) -> Query:
-    """What a source is asked for one of its series. Raises SourceError, which says what is wrong in the catalogue."""
+    """The query of a series, parsed. Raises SourceError, which names the mistakes in the catalogue."""
     try:
         return model.model_validate(series.spec.query)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Which sources there are, and the one that a command reads or asks. A new source adds its line here."""
+"""The available sources, and how commands open them. A new source adds its line here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dualcast.settings import Settings
 from streaming.ingest.signals import Stop
 from streaming.ingest.source import Puller, Source
 
-# By the name in the catalogue; imported when asked for, since each brings its own libraries.
+# By the name in the catalogue. Imported on demand, since each needs its own libraries.
 PULLERS = {
     "entsoe": "streaming.ingest.pull.entsoe:EntsoePuller",
     "esios": "streaming.ingest.pull.esios:EsiosPuller",
@@ -22,7 +22,7 @@ PULLERS = {
 
 
 def open_source(use_case: UseCase, data: Path | None, mapping: Path | None) -> Source:
-    """The file ``data`` as ``mapping`` (else the use case) maps it, or the simulator where no file is given.
+    """The file ``data`` with the columns of ``mapping`` (default: of the use case); without a file, the simulator.
 
     Raises SourceError or CatalogueError.
     """
@@ -34,7 +34,7 @@ def open_source(use_case: UseCase, data: Path | None, mapping: Path | None) -> S
 
 
 def open_puller(name: str, use_case: UseCase, settings: Settings, stop: Stop) -> Puller:
-    """The source ``name``, ready to be asked for the series that the catalogue has of it. Raises SourceError."""
+    """The source ``name``, ready to query its series in the catalogue. Raises SourceError."""
     if name not in PULLERS:
         raise SourceError(f"there is no source {name!r} to pull from; there are: {', '.join(PULLERS)}")
     if name not in use_case.sources:

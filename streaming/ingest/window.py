@@ -1,4 +1,4 @@
-"""Which days of a source a replay shows unless told otherwise."""
+"""The default days of a source for a replay."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from streaming.ingest.source import Source
 
 # The clock starts this long before the first cutoff, so that the day's inputs arrive while it runs.
 _LEAD = timedelta(hours=1)
-# A source without a beginning gives so many days of history at most, so that a first look does not take all day.
+# The most days of history from a source without a start, so that a first run stays short.
 _LONGEST_HISTORY = 730
 
 
 class ReplayWindow(BaseModel):
-    """What is history (history_start to start) and what a replay then shows (start to until), UTC."""
+    """The time ranges of history (history_start to start) and of the replay (start to until), UTC."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -28,10 +28,10 @@ class ReplayWindow(BaseModel):
 
 
 def replay_window(source: Source, use_case: UseCase, now: datetime, days: int, first: date | None) -> ReplayWindow:
-    """The window of ``days`` delivery days from ``first``, or the last ones that the source has in full.
+    """The window of ``days`` delivery days from ``first``; by default the last days that the source covers completely.
 
-    The replay starts shortly before the cutoff of the first day and ends when the last value of the last day is known.
-    Raises SourceError where the source does not reach that far.
+    The replay starts an hour before the cutoff of the first day and ends when the last value of the last day is
+    published. Raises SourceError if the source does not cover that time.
     """
     if first is None:
         first = _last_whole_day(source, use_case, now) - timedelta(days=days - 1)
@@ -43,7 +43,7 @@ def replay_window(source: Source, use_case: UseCase, now: datetime, days: int, f
 
 
 def history_start(source: Source, use_case: UseCase, until: datetime) -> datetime:
-    """Where the history that ends at ``until`` begins."""
+    """The start of the history that ends at ``until``."""
     longest = timedelta(days=min(use_case.day_ahead.training_days, _LONGEST_HISTORY))
     return source.extent.first or until - longest
 

@@ -88,25 +88,30 @@ def configure(settings: Settings, use_case: UseCase, *, parallelism: int) -> Con
     }
     if settings.flink_python == "thread":  # the JVM does not know the Python environment
         values["python.pythonpath"] = os.pathsep.join(filter(None, sys.path))
-    if settings.flink_target == "local":
-        values |= {
-            "execution.target": "local",
-            "rest.bind-address": _LOOPBACK,
-            "rest.address": _LOOPBACK,
-            "jobmanager.bind-host": _LOOPBACK,
-            "taskmanager.bind-host": _LOOPBACK,
-            "taskmanager.numberOfTaskSlots": parallelism,
-            "taskmanager.memory.network.min": "32 mb",
-            "taskmanager.memory.network.max": "32 mb",
-            "taskmanager.memory.managed.size": "64 mb",
-        }
-    elif settings.flink_target != "submitted":
-        host, _, port = settings.flink_target.rpartition(":")
-        values |= {"execution.target": "remote", "rest.address": host, "rest.port": port}
     configuration = Configuration()
-    for key, value in values.items():
+    for key, value in (values | _target(settings, parallelism)).items():
         configuration.set_string(key, str(value))
     return configuration
+
+
+def _target(settings: Settings, parallelism: int) -> dict[str, Any]:
+    """Flink's settings for where the job runs."""
+    if settings.flink_target == "submitted":
+        return {}
+    if settings.flink_target != "local":
+        host, _, port = settings.flink_target.rpartition(":")
+        return {"execution.target": "remote", "rest.address": host, "rest.port": port}
+    return {
+        "execution.target": "local",
+        "rest.bind-address": _LOOPBACK,
+        "rest.address": _LOOPBACK,
+        "jobmanager.bind-host": _LOOPBACK,
+        "taskmanager.bind-host": _LOOPBACK,
+        "taskmanager.numberOfTaskSlots": parallelism,
+        "taskmanager.memory.network.min": "32 mb",
+        "taskmanager.memory.network.max": "32 mb",
+        "taskmanager.memory.managed.size": "64 mb",
+    }
 
 
 def _resume(settings: Settings, use_case: UseCase, configuration: Configuration) -> None:

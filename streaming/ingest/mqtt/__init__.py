@@ -1,1 +1,1 @@
-"""Sources that send telemetry: observations over MQTT."""
+"""Telemetry: observations over MQTT."""

@@ -1,4 +1,4 @@
-"""The MQTT side: a session that the broker keeps for us, and messages that are acknowledged when we say so."""
+"""The MQTT client: a persistent session, and messages that are acknowledged explicitly."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 
 
 class MqttSettings(BaseSettings):
-    """Where the broker is, and who we are to it."""
+    """Address and credentials of the broker."""
 
     model_config = SettingsConfigDict(env_prefix="DUALCAST_MQTT_")
 
@@ -38,7 +38,7 @@ class MqttSettings(BaseSettings):
 
 @dataclass(frozen=True)
 class Received:
-    """A message, and the connection that it came over: only that one may acknowledge it."""
+    """A message, and the connection that delivered it: only that connection may acknowledge it."""
 
     topic: str
     payload: bytes
@@ -48,7 +48,7 @@ class Received:
 
 
 class Subscription:
-    """Messages of some topics at least once: what is not acknowledged comes again, also after a restart."""
+    """Receives messages at least once: the broker delivers unacknowledged messages again, also after a restart."""
 
     def __init__(self, settings: MqttSettings, client_id: str, filters: Sequence[str]) -> None:
         self._settings = settings
@@ -56,7 +56,7 @@ class Subscription:
         self._waiting: queue.Queue[Received] = queue.Queue(_WAITING_MESSAGES)
         self._connection = 0
         self._lock = threading.Lock()
-        # the broker keeps the session under this name, and what comes while we are away
+        # the broker keeps the session of this client id, with messages that arrive while the client is disconnected
         self._client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
@@ -74,7 +74,7 @@ class Subscription:
         self._client.on_message = self._received
 
     def __enter__(self) -> Self:
-        """Connect in the background, now or as soon as the broker is there."""
+        """Connect in the background, as soon as the broker is available."""
         self._client.connect_async(self._settings.host, self._settings.port, _KEEPALIVE_SECONDS)
         self._client.loop_start()
         return self
@@ -84,7 +84,7 @@ class Subscription:
         self._client.loop_stop()
 
     def take(self, most: int, timeout: float) -> list[Received]:
-        """At most ``most`` messages that are there; waits up to ``timeout`` seconds for the first."""
+        """Take at most ``most`` received messages; wait up to ``timeout`` seconds for the first."""
         found: list[Received] = []
         with suppress(queue.Empty):
             found.append(self._waiting.get(timeout=timeout))
@@ -93,7 +93,7 @@ class Subscription:
         return found
 
     def acknowledge(self, messages: Iterable[Received]) -> None:
-        """Tell the broker that messages are safe; those of an earlier connection come again anyway."""
+        """Acknowledge messages; the broker delivers those of an earlier connection again."""
         for message in messages:
             with self._lock:
                 if message.connection == self._connection:
@@ -103,16 +103,16 @@ class Subscription:
         self, client: Client, _data: Any, _flags: ConnectFlags, code: ReasonCode, _properties: Properties | None
     ) -> None:
         if code.is_failure:
-            _log.error("the MQTT broker refuses us", reason=str(code))
+            _log.error("the MQTT broker refused the connection", reason=str(code))
             return
         with self._lock:
             self._connection += 1
         client.subscribe([(topic, _QOS) for topic in self._filters])
-        _log.info("listening", topics=self._filters)
+        _log.info("subscribed", topics=self._filters)
 
     def _disconnected(self, _client: Client, _data: Any, _flags: Any, code: ReasonCode, _properties: Any) -> None:
         if code.is_failure:
-            _log.warning("lost the MQTT broker", reason=str(code))
+            _log.warning("disconnected from the MQTT broker", reason=str(code))
 
     def _received(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
         with self._lock:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import structlog
 import typer
 
+from dualcast.adapters.kafka.dead_letters import Refused, dead_letter
 from dualcast.catalogue import CatalogueError
 from dualcast.console import UseCaseName, configured, exit_on
 from dualcast.observations.frames import SourceError
-from dualcast.records import DeadLetter
 from streaming.ingest.console import exit_code
-from streaming.ingest.mqtt.payloads import NAME, Mapping, PayloadError, Repeats
+from streaming.ingest.mqtt.payloads import NAME, Mapping, PayloadError, RepeatFilter
 from streaming.ingest.signals import Stop
 
 if TYPE_CHECKING:
@@ -29,16 +29,16 @@ _log = structlog.get_logger(__name__)
 
 @app.command()
 def mqtt(use_case: UseCaseName = None) -> None:
-    """Publish what comes over MQTT until stopped: the broker is DUALCAST_MQTT_HOST, topics are in the use case.
+    """Publish observations from MQTT until stopped. DUALCAST_MQTT_HOST is the broker, the use case lists the topics.
 
-    A message is acknowledged when Kafka has it, and comes again where that was not told.
+    A message is acknowledged when Kafka has acknowledged it; until then the broker delivers it again.
     """
     with exit_on(SourceError, CatalogueError, status=2):
         settings, case = configured(use_case, "ingest-mqtt")
         mapping = Mapping(case)
         if not mapping.filters:
             raise SourceError(f"{case.use_case} has no series of {NAME!r} in its 'sources'")
-        from streaming.ingest.mqtt.client import MqttSettings, Subscription  # noqa: PLC0415 -- for this command only
+        from streaming.ingest.mqtt.client import MqttSettings, Subscription  # noqa: PLC0415 -- only this command needs it
         from streaming.ingest.publisher import Publisher  # noqa: PLC0415
 
         subscription = Subscription(MqttSettings(), settings.names.group(f"dualcast-{case.use_case}"), mapping.filters)
@@ -51,8 +51,8 @@ def mqtt(use_case: UseCaseName = None) -> None:
 def forward(
     subscription: Subscription, mapping: Mapping, publisher: Publisher, stop: Stop, now: Callable[[], datetime]
 ) -> None:
-    """Publish what comes, and acknowledge it then, until stopped. Raises Stopped."""
-    repeats = Repeats()
+    """Publish messages, then acknowledge them, until stopped. Raises Stopped."""
+    repeats = RepeatFilter()
     while not stop.requested:
         received = subscription.take(_MOST, _WAIT_SECONDS)
         rows = [row for message in received for row in _rows(mapping, message, publisher, now())]
@@ -67,6 +67,6 @@ def _rows(mapping: Mapping, message: Received, publisher: Publisher, now: dateti
         return mapping.rows(message.topic, message.payload, now)
     except PayloadError as error:
         _log.warning("unusable message", topic=message.topic, error=str(error))
-        where = f"mqtt:{message.topic}", -1, message.mid
-        publisher.bury(DeadLetter(error.reason, error.detail, "ingest-mqtt", *where, now, None, message.payload))
+        refused = Refused(None, message.payload, f"mqtt:{message.topic}", -1, message.mid)
+        publisher.send_dead_letter(dead_letter(refused, error.reason, error.detail, "ingest-mqtt", now))
         return []

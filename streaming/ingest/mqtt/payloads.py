@@ -1,4 +1,4 @@
-"""From MQTT messages to observations, as the catalogue's ``sources.mqtt`` maps topics and fields."""
+"""Converts MQTT messages to observations by the topics and fields in the catalogue's ``sources.mqtt``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ENTITY = "{entity_id}"
 
 
 class PayloadError(ValueError):
-    """A message cannot be read; ``reason`` is a short code."""
+    """A message cannot be converted; ``reason`` is a short code."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -31,7 +31,7 @@ class PayloadError(ValueError):
 
 
 class _Query(Strict):
-    """``topic`` may hold ``{entity_id}`` as a level; ``value`` and ``time`` are fields, ``a.b`` nested ones."""
+    """``topic`` may contain the level ``{entity_id}``; ``value`` and ``time`` name fields, ``a.b`` a nested field."""
 
     topic: str
     value: str
@@ -48,10 +48,10 @@ class _Field:
 
 
 class Mapping:
-    """Which topics to listen to, and what their messages say."""
+    """The topics to subscribe to, and the observations in their messages."""
 
     def __init__(self, use_case: UseCase) -> None:
-        """Raises SourceError where the catalogue's mapping is none."""
+        """Raises SourceError if the catalogue's mapping is wrong."""
         self._use_case = use_case
         self._fields: dict[str, list[_Field]] = {}
         for series in series_of(use_case, NAME):
@@ -112,19 +112,19 @@ def _moment(given: Any, form: str) -> datetime:
             return parse_moment(given)
         return datetime.fromtimestamp(given / (1000 if form == "milliseconds" else 1), UTC)
     except (ValueError, TypeError, OverflowError, OSError) as error:
-        raise PayloadError("bad_time", f"{given!r} is no time: {error}") from error
+        raise PayloadError("bad_time", f"{given!r} is not a time: {error}") from error
 
 
-class Repeats:
-    """Values that were just published: a broker sends again what it was not told about."""
+class RepeatFilter:
+    """Drops values that were just published: a broker delivers unacknowledged messages again."""
 
     def __init__(self) -> None:
         self._newest: dict[tuple[str, str], tuple[datetime, float]] = {}
 
     def without(self, rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """The rows that do not repeat the newest value of their series."""
+        """The rows that differ from the newest published value of their series."""
         for row in rows:
-            series, said = (row["entity_id"], row["variable"]), (row["valid_time"], row["value"])
-            if self._newest.get(series) != said:
-                self._newest[series] = said
+            series, newest = (row["entity_id"], row["variable"]), (row["valid_time"], row["value"])
+            if self._newest.get(series) != newest:
+                self._newest[series] = newest
                 yield row

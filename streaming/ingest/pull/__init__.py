@@ -1,1 +1,1 @@
-"""Sources that are asked: public APIs of operators, regulators and weather services."""
+"""Pull: public APIs of grid operators, regulators and weather services."""

@@ -1,4 +1,4 @@
-"""``dualcast stream pull``: from a public API to Kafka."""
+"""``dualcast stream pull``: publish values of a public API to Kafka."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from streaming.ingest.signals import Stop
 from streaming.ingest.sources import PULLERS, open_puller
 
 if TYPE_CHECKING:
-    from streaming.ingest.pull.known import TopicKnown
+    from streaming.ingest.pull.published_vintages import TopicVintages
     from streaming.ingest.pull.run import Pull
 
 app = typer.Typer()
@@ -28,39 +28,39 @@ _log = structlog.get_logger(__name__)
 
 From = Annotated[
     datetime | None,
-    moment_option(
-        "--from", "Pull the past from here on; what is new is published as of when the catalogue says it became known."
-    ),
+    moment_option("--from", "Pull the past from here on; new values get the publication time of the catalogue's rule."),
 ]
-To = Annotated[datetime | None, moment_option("--to", "Up to here; default: now, forecasts beyond it.")]
-Every = Annotated[timedelta, typer.Option("--every", parser=parse_duration, metavar="DURATION", help="With --follow.")]
+To = Annotated[datetime | None, moment_option("--to", "Pull values up to here; default: now, forecasts beyond it.")]
+Every = Annotated[
+    timedelta, typer.Option("--every", parser=parse_duration, metavar="DURATION", help="Interval of --follow.")
+]
 Last = Annotated[
     timedelta,
     typer.Option(
         "--last",
         parser=parse_duration,
         metavar="DURATION",
-        help="Ask again for this long each time: gaps and corrections.",
+        help="Time span of each pull, to find gaps and corrections.",
     ),
 ]
 
 
-@app.command(help=f"Ask a public source for values, and publish those that are new or changed: {', '.join(PULLERS)}.")
+@app.command(help=f"Query a public source, and publish values that are new or changed: {', '.join(PULLERS)}.")
 def pull(
-    source: Annotated[str, typer.Argument(help="A source that the use case has series of.")],
+    source: Annotated[str, typer.Argument(help="A source of the use case.")],
     use_case: UseCaseName = None,
     begin: From = None,
     end: To = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on pulling until stopped.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Pull repeatedly until stopped.")] = False,
     every: Every = timedelta(minutes=15),
     last: Last = timedelta(days=7),
 ) -> None:
-    """Ask a public source for values, and publish those that are new or changed.
+    """Query a public source, and publish values that are new or changed.
 
-    Ends with status 1 where a series could not be pulled, and with 128 + the signal's number where a signal came.
+    Exits with 1 if a series could not be pulled, and with 128 + the signal's number after a signal.
     """
-    from streaming.ingest.publisher import Publisher  # noqa: PLC0415 -- slow to import, as are the next two
-    from streaming.ingest.pull.known import TopicKnown  # noqa: PLC0415
+    from streaming.ingest.publisher import Publisher  # noqa: PLC0415 -- slow to import, as the next two
+    from streaming.ingest.pull.published_vintages import TopicVintages  # noqa: PLC0415
     from streaming.ingest.pull.run import Pull  # noqa: PLC0415
 
     with exit_on(SourceError, CatalogueError, status=2):
@@ -69,29 +69,29 @@ def pull(
         if end is not None and (follow or end <= start):
             raise SourceError("--to goes with a --from before it, and not with --follow")
         with Stop() as stop, exit_code(stop), closing(open_puller(source.lower(), case, settings, stop)) as puller:
-            known = TopicKnown(settings, puller.name, [e.id for e in case.entities], start)
+            published = TopicVintages(settings, puller.name, [e.id for e in case.entities], start)
             with Publisher(settings, puller.name, stop) as publisher:
                 publisher.prepare()
-                turns = _Turns(settings, case, Pull(case, puller, publisher, known), known, stop)
-                failed = turns.take(start, end, history=begin is not None)
+                pulls = _Pulls(settings, case, Pull(case, puller, publisher, published), published, stop)
+                failed = pulls.run(start, end, history=begin is not None)
                 while follow and not stop.wait(every.total_seconds()):
-                    failed = turns.take(settings.clock.now() - last, None, history=False, quiet=True)
+                    failed = pulls.run(settings.clock.now() - last, None, history=False, quiet=True)
         if failed and stop.signal is None:
             raise typer.Exit(1)
 
 
-class _Turns:
-    """Pulls one after another, each with what the topic holds by then."""
+class _Pulls:
+    """Runs pulls one after another; each compares with the values on the topic at that time."""
 
-    def __init__(self, settings: Settings, use_case: UseCase, pull: Pull, known: TopicKnown, stop: Stop) -> None:
+    def __init__(self, settings: Settings, use_case: UseCase, pull: Pull, published: TopicVintages, stop: Stop) -> None:
         self._settings = settings
         self._ahead = (use_case.day_ahead.days + 1) * DAY
         self._pull = pull
-        self._known = known
+        self._published = published
         self._stop = stop
 
-    def take(self, start: datetime, end: datetime | None, *, history: bool, quiet: bool = False) -> int:
-        """Pull once; the number of series that failed. An unreachable topic fails all of them."""
+    def run(self, start: datetime, end: datetime | None, *, history: bool, quiet: bool = False) -> int:
+        """Pull once; return the number of failed series. An unreachable topic counts as one failure."""
         from dualcast.adapters.kafka.connection import UnreachableError  # noqa: PLC0415
         from streaming.ingest.pull.run import Span  # noqa: PLC0415
 
@@ -99,9 +99,9 @@ class _Turns:
         span = Span(start, end or clock.now(), self._ahead if end is None else timedelta(0))
         observations = failed = 0
         try:
-            self._known.read_on(lambda: self._stop.requested)
+            self._published.read_on(lambda: self._stop.requested)
         except UnreachableError as error:
-            _log.error("cannot read what was sent", error=str(error))
+            _log.error("cannot read published values", error=str(error))
             return 1
         with progress(quiet=quiet) as shown:
             task = shown.add_task("pull", total=(span.end - span.start).total_seconds(), observations=0)

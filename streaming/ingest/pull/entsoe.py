@@ -1,6 +1,6 @@
-"""The ENTSO-E Transparency Platform: XML documents, several of them in a zip, and one that says why there is none.
+"""The ENTSO-E Transparency Platform: XML documents, several in a zip, or one that explains why there is none.
 
-Parsed here and strictly: a document that was cut short must not look like a whole one.
+Parsed strictly: a truncated document must not pass for a complete one.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from dualcast.catalogue import Strict, UseCase
 from dualcast.observations.frames import SourceError
 from dualcast.settings import Settings
 from dualcast.timegrid import duration
-from streaming.ingest.pull.http import Api, Patience, RefusedError
+from streaming.ingest.pull.http import Api, RefusedError, RetryPolicy
 from streaming.ingest.signals import Stop
 from streaming.ingest.source import Series, Values, query_of, series_of
 
 NAME = "entsoe"
 _NO_DATA = "No matching data found"
-_STEPPED_CURVE = "A03"  # positions that repeat the value before them are left out
+_STEPPED_CURVE = "A03"  # omits positions whose value equals the one before
 _LARGEST_DOCUMENT = 64 * 2**20
 
 
@@ -40,7 +40,7 @@ class _Connection(BaseSettings):
 
 
 class _Query(Strict):
-    """As the API names them; documentType A65 with processType A16 is the load, with A01 its day-ahead forecast."""
+    """The parameters of the API; documentType A65 with processType A16 is the load, with A01 its day-ahead forecast."""
 
     documentType: str  # noqa: N815
     processType: str | None = None  # noqa: N815
@@ -50,46 +50,46 @@ class _Query(Strict):
 
 
 class EntsoePuller:
-    """Asks for one document type of one zone at a time."""
+    """Queries one document type of one zone at a time."""
 
     name = NAME
     longest = timedelta(days=90)
 
-    def __init__(self, use_case: UseCase, _settings: Settings, stop: Stop, patience: Patience | None = None) -> None:
-        """Raises SourceError where the catalogue asks for what is no query, or the token is missing."""
+    def __init__(self, use_case: UseCase, _settings: Settings, stop: Stop, policy: RetryPolicy | None = None) -> None:
+        """Raises SourceError if a query in the catalogue is wrong or the token is missing."""
         self.batches = [[series] for series in series_of(use_case, NAME)]
         for (series,) in self.batches:
             query_of(NAME, series, _Query)
         connection = _Connection()
         token = connection.token.get_secret_value()
         if not token:
-            raise SourceError("DUALCAST_ENTSOE_TOKEN is not set: ENTSO-E answers only those who have a token")
-        self._api = Api(connection.url, stop, per_minute=380, params={"securityToken": token}, patience=patience)
+            raise SourceError("DUALCAST_ENTSOE_TOKEN is not set: ENTSO-E requires a token")
+        self._api = Api(connection.url, stop, per_minute=380, params={"securityToken": token}, policy=policy)
 
     def pull(self, batch: Sequence[Series], start: datetime, end: datetime) -> Iterable[Values]:
         """See ``Puller``."""
         for series in batch:
             query = query_of(NAME, series, _Query).model_dump(exclude_none=True)
             period = {"periodStart": start.astimezone(UTC), "periodEnd": end.astimezone(UTC)}
-            asked = query | {name: moment.strftime("%Y%m%d%H%M") for name, moment in period.items()}
-            documents = self._api.get("api", _documents, asked, also=frozenset({400}))
+            request = query | {name: moment.strftime("%Y%m%d%H%M") for name, moment in period.items()}
+            documents = self._api.get("api", _documents, request, also=frozenset({400}))
             for document in documents:
                 yield from _values(series, document)
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._api.close()
 
 
 def _documents(answer: httpx2.Response) -> list[Element]:
-    """The documents of an answer; none where there is no data."""
+    """The documents of a response; none if there is no data."""
     content = answer.content
     if not content.startswith(b"PK"):
         return _document(content)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             if sum(part.file_size for part in archive.infolist()) > _LARGEST_DOCUMENT:
-                raise RefusedError("the zip holds more than we take")
+                raise RefusedError("the zip exceeds the size limit")
             return [found for part in archive.infolist() for found in _document(archive.read(part))]
     except zipfile.BadZipFile as error:
         raise ValueError(f"not a zip: {error}") from error
@@ -105,11 +105,11 @@ def _document(content: bytes) -> list[Element]:
     why = _text(root, "{*}Reason/{*}text")
     if _NO_DATA in why:
         return []
-    raise RefusedError(f"ENTSO-E refuses the question: {why[:300]}")
+    raise RefusedError(f"ENTSO-E refuses the request: {why[:300]}")
 
 
 def _values(series: Series, document: Element) -> Iterator[Values]:
-    """The values of each period of a document, those that a stepped curve leaves out among them."""
+    """The values of each period of a document, including those that a stepped curve leaves out."""
     for found in document.iterfind("{*}TimeSeries"):
         _check_unit(series, found)
         stepped = _text(found, "{*}curveType") == _STEPPED_CURVE
@@ -144,7 +144,7 @@ def _check_unit(series: Series, found: Element) -> None:
     parts = ("{*}quantity_Measure_Unit.name",), ("{*}currency_Unit.name", "{*}price_Measure_Unit.name")
     units = ["/".join(_text(found, tag) for tag in tags) for tags in parts if found.find(tags[0]) is not None]
     if units and series.spec.unit not in units:
-        raise RefusedError(f"{series.spec.variable} comes in {units[0]}, not in {series.spec.unit}")
+        raise RefusedError(f"{series.spec.variable} is in {units[0]}, not in {series.spec.unit}")
 
 
 def _moment(text: str) -> datetime:

@@ -1,4 +1,4 @@
-"""ESIOS, the data of Spain's system operator: JSON for each indicator, times in Madrid's hours and in UTC."""
+"""ESIOS, the data of Spain's system operator: JSON for each indicator, with local and UTC times."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from dualcast.catalogue import Strict, UseCase
 from dualcast.observations.frames import SourceError
 from dualcast.settings import Settings
-from streaming.ingest.pull.http import Api, Patience, RefusedError
+from streaming.ingest.pull.http import Api, RefusedError, RetryPolicy
 from streaming.ingest.signals import Stop
 from streaming.ingest.source import Series, Values, query_of, series_of
 
@@ -47,13 +47,13 @@ class _Answer(BaseModel):
 
 
 class EsiosPuller:
-    """Asks for one indicator at a time."""
+    """Queries one indicator at a time."""
 
     name = NAME
     longest = timedelta(days=30)
 
-    def __init__(self, use_case: UseCase, _settings: Settings, stop: Stop, patience: Patience | None = None) -> None:
-        """Raises SourceError where the catalogue asks for what is no query, or the key is missing."""
+    def __init__(self, use_case: UseCase, _settings: Settings, stop: Stop, policy: RetryPolicy | None = None) -> None:
+        """Raises SourceError if a query in the catalogue is wrong or the key is missing."""
         self.batches = [[series] for series in series_of(use_case, NAME)]
         self._grid = use_case.grid
         for (series,) in self.batches:
@@ -61,25 +61,25 @@ class EsiosPuller:
         connection = _Connection()
         token = connection.token.get_secret_value()
         if not token:
-            raise SourceError("DUALCAST_ESIOS_TOKEN is not set: ESIOS answers only those who have a key")
+            raise SourceError("DUALCAST_ESIOS_TOKEN is not set: ESIOS requires a key")
         headers = {"x-api-key": token, "accept": "application/json; application/vnd.esios-api-v1+json"}
-        self._api = Api(connection.url, stop, per_minute=50, headers=headers, patience=patience)
+        self._api = Api(connection.url, stop, per_minute=50, headers=headers, policy=policy)
 
     def pull(self, batch: Sequence[Series], start: datetime, end: datetime) -> Iterable[Values]:
         """See ``Puller``."""
         for series in batch:
             query = query_of(NAME, series, _Query)
-            asked: dict[str, str | int | float] = {
+            request: dict[str, str | int | float] = {
                 "start_date": _text(start),
                 "end_date": _text(end - timedelta(seconds=1)),
             }
             if query.geo is not None:
-                asked["geo_ids[]"] = query.geo
-            found = self._api.get(f"indicators/{query.indicator}", _read, asked)
+                request["geo_ids[]"] = query.geo
+            found = self._api.get(f"indicators/{query.indicator}", _read, request)
             values = [value for value in found.values if query.geo is None or value.geo_id == query.geo]
             places = {value.geo_id for value in values}
             if len(places) > 1:
-                raise RefusedError(f"indicator {query.indicator} is of places {places}; 'geo' must name one")
+                raise RefusedError(f"indicator {query.indicator} has several places {places}; 'geo' must name one")
             yield Values.of(
                 series,
                 series.spec.resolution or self._grid,
@@ -89,7 +89,7 @@ class EsiosPuller:
             )
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._api.close()
 
 

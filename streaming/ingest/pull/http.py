@@ -1,4 +1,4 @@
-"""Asking an API: no faster than it allows, again after a passing fault, and never longer than it makes sense."""
+"""Requests to an API with its rate limit and with retries after transient faults, limited in number and time."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from dualcast import __version__
 from streaming.ingest.signals import Stop, Stopped
 
 Query = Mapping[str, str | int | float]
-Answer = TypeVar("Answer")
+Parsed = TypeVar("Parsed")
 
 _TIMEOUT = httpx2.Timeout(60.0, connect=10.0)
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+_TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _log = structlog.get_logger(__name__)
 
 
 class UnavailableError(ConnectionError):
-    """The source does not answer, or not with what it should; asking again later may help."""
+    """The source does not respond, or responds with invalid data. A later attempt may succeed."""
 
 
 class RefusedError(RuntimeError):
-    """The source says that the question is wrong: asking again does not help."""
+    """The source refuses the request as wrong. A repetition does not help."""
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How often and how long one question is repeated; times in seconds."""
+class RetryPolicy:
+    """How often and how long a request is repeated; times in seconds."""
 
     attempts: int = 10
     wait_first: float = 0.5
@@ -45,16 +45,16 @@ class Patience:
     most: float = 180.0
 
 
-class _PassingError(Exception):
+class _TransientError(Exception):
     def __init__(self, text: str, retry_after: float | None = None) -> None:
         super().__init__(text)
         self.retry_after = retry_after
 
 
 class Api:
-    """One API: its address, what every question carries, and how many questions a minute it takes.
+    """One API: its address, the headers and parameters of all requests, and its limit of requests per minute.
 
-    Secrets stand in ``headers`` and ``params`` only, which no error and no log shows and no redirection gets.
+    Secrets belong in ``headers`` and ``params`` only: these appear in no error and no log, and follow no redirect.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Api:
         per_minute: int,
         headers: Mapping[str, str] | None = None,
         params: Query | None = None,
-        patience: Patience | None = None,
+        policy: RetryPolicy | None = None,
     ) -> None:
         self._client = httpx2.Client(
             base_url=url,
@@ -74,79 +74,79 @@ class Api:
             timeout=_TIMEOUT,
         )
         self._stop = stop
-        self._patience = patience or Patience()
+        self._policy = policy or RetryPolicy()
         self._limit = RateLimitItemPerMinute(per_minute)
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._client.close()
 
     def get(
         self,
         path: str,
-        read: Callable[[httpx2.Response], Answer],
+        read: Callable[[httpx2.Response], Parsed],
         params: Query | None = None,
         *,
         also: frozenset[int] = frozenset(),
-    ) -> Answer:
-        """Ask, and read the answer; ``also`` are the error codes whose answers ``read`` understands.
+    ) -> Parsed:
+        """Send a request and read the response; ``also`` are error codes whose responses ``read`` can parse.
 
-        An answer that ``read`` refuses with ValueError, such as one cut short, is asked for again. Raises
-        UnavailableError where it stays so, RefusedError where the source calls the question wrong, Stopped.
+        A response that ``read`` refuses with ValueError, such as a truncated one, is requested again. Raises
+        UnavailableError if that does not help, RefusedError if the source refuses the request, Stopped.
         """
-        patience = self._patience
+        policy = self._policy
 
         def pause(error: Exception) -> bool | float:
-            """Wait before the next attempt, until stopped at most; stamina has nothing left to wait for then."""
-            if not isinstance(error, _PassingError) or attempt.num == patience.attempts:
-                return isinstance(error, _PassingError)
-            jitter = uniform(0, patience.wait_first)  # noqa: S311 -- not a secret
-            seconds = max(min(attempt.next_wait + jitter, patience.wait_most), error.retry_after or 0.0)
-            _log.warning("asking again", path=path, error=str(error), attempt=attempt.num, seconds=round(seconds, 1))
+            """Wait before the next attempt, unless stopped. Returns 0 so that stamina does not wait again."""
+            if not isinstance(error, _TransientError) or attempt.num == policy.attempts:
+                return isinstance(error, _TransientError)
+            jitter = uniform(0, policy.wait_first)  # noqa: S311 -- not a secret
+            seconds = max(min(attempt.next_wait + jitter, policy.wait_most), error.retry_after or 0.0)
+            _log.warning("retrying", path=path, error=str(error), attempt=attempt.num, seconds=round(seconds, 1))
             self._stop.wait(seconds)
             return 0.0
 
         try:
             for attempt in stamina.retry_context(
                 on=pause,
-                attempts=patience.attempts,
-                timeout=patience.most,
-                wait_initial=patience.wait_first,
-                wait_max=patience.wait_most,
+                attempts=policy.attempts,
+                timeout=policy.most,
+                wait_initial=policy.wait_first,
+                wait_max=policy.wait_most,
             ):
                 with attempt:
-                    return self._ask(path, read, params, also)
-        except _PassingError as error:
+                    return self._request(path, read, params, also)
+        except _TransientError as error:
             raise UnavailableError(f"{self._client.base_url.host}: {path}: {error}") from None
         raise AssertionError("unreachable")
 
-    def _ask(
-        self, path: str, read: Callable[[httpx2.Response], Answer], params: Query | None, also: frozenset[int]
-    ) -> Answer:
-        self._wait_for_our_turn()
+    def _request(
+        self, path: str, read: Callable[[httpx2.Response], Parsed], params: Query | None, also: frozenset[int]
+    ) -> Parsed:
+        self._wait_for_rate_limit()
         try:
-            answer = self._client.get(path, params=dict(params) if params else None)
+            response = self._client.get(path, params=dict(params) if params else None)
         except httpx2.HTTPError as error:
-            raise _PassingError(f"no answer: {type(error).__name__}") from None
-        if answer.status_code in _PASSING:
-            raise self._told_to_wait(answer)
-        if not answer.is_success and answer.status_code not in also:
-            raise RefusedError(f"{self._client.base_url.host}: {path}: {answer.status_code} {answer.text[:300]!r}")
+            raise _TransientError(f"no response: {type(error).__name__}") from None
+        if response.status_code in _TRANSIENT_STATUS:
+            raise self._status_error(response)
+        if not response.is_success and response.status_code not in also:
+            raise RefusedError(f"{self._client.base_url.host}: {path}: {response.status_code} {response.text[:300]!r}")
         try:
-            return read(answer)
+            return read(response)
         except ValueError as error:
-            raise _PassingError(f"unreadable answer: {str(error)[:300]}") from None
+            raise _TransientError(f"invalid response: {str(error)[:300]}") from None
 
-    def _told_to_wait(self, answer: httpx2.Response) -> _PassingError | UnavailableError:
-        """The fault; one that outlasts our patience is not waited for here."""
-        seconds = _retry_after(answer)
-        text = f"status {answer.status_code}"
-        if seconds is not None and seconds > self._patience.most:
-            return UnavailableError(f"{self._client.base_url.host}: {text}, to be asked again in {seconds:.0f} s")
-        return _PassingError(text, seconds)
+    def _status_error(self, response: httpx2.Response) -> _TransientError | UnavailableError:
+        """The error of a status code: unavailable if the source wants a longer wait than the policy allows."""
+        seconds = _retry_after(response)
+        text = f"status {response.status_code}"
+        if seconds is not None and seconds > self._policy.most:
+            return UnavailableError(f"{self._client.base_url.host}: {text}, to be retried in {seconds:.0f} s")
+        return _TransientError(text, seconds)
 
-    def _wait_for_our_turn(self) -> None:
+    def _wait_for_rate_limit(self) -> None:
         while not self._stop.requested:
             if self._limiter.hit(self._limit):
                 return
@@ -154,13 +154,13 @@ class Api:
         raise Stopped
 
 
-def _retry_after(answer: httpx2.Response) -> float | None:
-    """How many seconds the source wants us to wait; its date is read by its own clock."""
-    text = answer.headers.get("retry-after", "").strip()
+def _retry_after(response: httpx2.Response) -> float | None:
+    """The seconds of Retry-After; a date is compared with the Date header, the clock of the source."""
+    text = response.headers.get("retry-after", "").strip()
     if text.isdigit():
         return float(text)
     try:
-        moment, now = parsedate_to_datetime(text), parsedate_to_datetime(answer.headers["date"])
+        moment, now = parsedate_to_datetime(text), parsedate_to_datetime(response.headers["date"])
     except (ValueError, KeyError, TypeError):
         return None
     return max((moment - now).total_seconds(), 0.0)

@@ -1,4 +1,4 @@
-"""Open-Meteo: hourly weather forecasts at points, and those that were made for days gone by."""
+"""Open-Meteo: hourly weather forecasts at points, and archived forecasts of past days."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from dualcast.arrays import Floats
 from dualcast.catalogue import Strict, UseCase
 from dualcast.settings import Settings
-from streaming.ingest.pull.http import Api, Patience, RefusedError
+from streaming.ingest.pull.http import Api, RefusedError, RetryPolicy
 from streaming.ingest.signals import Stop
 from streaming.ingest.source import Series, Values, query_of, series_of
 
 NAME = "open_meteo"
 _HOUR = timedelta(hours=1)
-# The forecast endpoint keeps about three months; what is older is in the archive of forecasts.
+# The forecast endpoint keeps about three months; older forecasts are in the archive.
 _RECENT = timedelta(days=60)
 
 
@@ -40,9 +40,9 @@ class _Point(Strict):
 
 
 class _Query(Strict):
-    """``points`` are weighed to one value, the entity's own place where none is given.
+    """The value is the weighted mean over ``points``; default: the entity's location.
 
-    ``preceding``: the value of a time is that of the hour before it, as for radiation and precipitation.
+    ``preceding``: a value describes the hour before its time, as for radiation and precipitation.
     """
 
     hourly: str
@@ -59,13 +59,13 @@ _PLACES = TypeAdapter(list[_Hourly] | _Hourly)
 
 
 class OpenMeteoPuller:
-    """Asks for all variables of an entity, at all of its points, at once."""
+    """Queries all variables of an entity at all of its points together."""
 
     name = NAME
     longest = timedelta(days=90)
 
-    def __init__(self, use_case: UseCase, settings: Settings, stop: Stop, patience: Patience | None = None) -> None:
-        """Raises SourceError where the catalogue asks for what is no query."""
+    def __init__(self, use_case: UseCase, settings: Settings, stop: Stop, policy: RetryPolicy | None = None) -> None:
+        """Raises SourceError if a query in the catalogue is wrong."""
         asked = [(series, _points(series)) for series in series_of(use_case, NAME)]
         asked.sort(key=lambda each: (each[0].entity.id, each[1]))
         groups = groupby(asked, key=lambda each: (each[0].entity.id, each[1]))
@@ -75,7 +75,7 @@ class OpenMeteoPuller:
         key = connection.token.get_secret_value()
         params = {"apikey": key} if key else {}
         self._recent, self._history = (
-            Api(url, stop, per_minute=500, params=params, patience=patience)
+            Api(url, stop, per_minute=500, params=params, policy=policy)
             for url in (connection.url, connection.history_url)
         )
 
@@ -87,13 +87,13 @@ class OpenMeteoPuller:
                 yield from _pull(api, batch, begin, until)
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._recent.close()
         self._history.close()
 
 
 def _points(series: Series) -> tuple[tuple[float, float, float], ...]:
-    """latitude, longitude, weight of each point."""
+    """Latitude, longitude and weight of each point."""
     query = query_of(NAME, series, _Query)
     points = query.points or (_Point(latitude=series.entity.latitude, longitude=series.entity.longitude),)
     return tuple((point.latitude, point.longitude, point.weight) for point in points)
@@ -102,9 +102,9 @@ def _points(series: Series) -> tuple[tuple[float, float, float], ...]:
 def _pull(api: Api, batch: Sequence[Series], start: datetime, end: datetime) -> Iterator[Values]:
     points = np.array(_points(batch[0]))
     queries = [query_of(NAME, series, _Query) for series in batch]
-    # whole days only; that of the end is asked for too, since a preceding hour is stamped with its end
+    # whole days, with that of the end: a preceding hour is stamped with its end
     first, last = (moment.astimezone(UTC).date().isoformat() for moment in (start, end))
-    asked: dict[str, str | int | float] = {
+    request: dict[str, str | int | float] = {
         "latitude": ",".join(map(str, points[:, 0])),
         "longitude": ",".join(map(str, points[:, 1])),
         "hourly": ",".join(dict.fromkeys(query.hourly for query in queries)),
@@ -114,19 +114,19 @@ def _pull(api: Api, batch: Sequence[Series], start: datetime, end: datetime) -> 
         "timeformat": "unixtime",
         "wind_speed_unit": "ms",
     }
-    places = api.get("forecast", _read, asked)
+    places = api.get("forecast", _read, request)
     if len(places) != len(points):
-        raise RefusedError(f"{len(places)} places came for {len(points)} points")
+        raise RefusedError(f"{len(places)} places returned for {len(points)} points")
     for series, query in zip(batch, queries, strict=True):
-        yield _weighed(series, query, places, points[:, 2], start, end)
+        yield _weighted(series, query, places, points[:, 2], start, end)
 
 
-def _weighed(
+def _weighted(
     series: Series, query: _Query, places: list[_Hourly], weights: Floats, start: datetime, end: datetime
 ) -> Values:
     units = {place.hourly_units.get(query.hourly) for place in places}
     if units != {series.spec.unit}:
-        raise RefusedError(f"{query.hourly} comes in {units}, not in {series.spec.unit}")
+        raise RefusedError(f"{query.hourly} is in {units}, not in {series.spec.unit}")
     columns = [pd.Series(place.hourly[query.hourly], place.hourly["time"], dtype="float64") for place in places]
     value = pd.concat(columns, axis=1).to_numpy() @ (weights / weights.sum())
     times = pd.to_datetime(np.array(columns[0].index, dtype=np.int64), unit="s", utc=True)
@@ -137,7 +137,7 @@ def _weighed(
 
 
 def _read(answer: httpx2.Response) -> list[_Hourly]:
-    """The weather of each point. Raises ValueError where columns are missing or of different lengths."""
+    """The weather of each point. Raises ValueError if columns are missing or differ in length."""
     read = _PLACES.validate_json(answer.content)
     places = read if isinstance(read, list) else [read]
     for place in places:

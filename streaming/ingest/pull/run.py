@@ -1,4 +1,4 @@
-"""A pull: ask for a span, keep what is news, publish it; once, or again and again."""
+"""A pull: queries a time span, and publishes the values that are new or changed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import structlog
 from dualcast.catalogue import UseCase
 from dualcast.observations.frames import in_canonical_order
 from streaming.ingest.pull.http import RefusedError, UnavailableError
-from streaming.ingest.pull.known import Known
-from streaming.ingest.pull.vintages import news
+from streaming.ingest.pull.new_vintages import new_vintages
+from streaming.ingest.pull.published_vintages import PublishedVintages
 from streaming.ingest.replay import MOST_IN_HISTORY, Sink
 from streaming.ingest.source import Puller, Values
 
@@ -22,7 +22,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Span:
-    """What is asked for: [start, end), and forecasts up to ``ahead`` beyond it."""
+    """The queried time: [start, end), for forecasts ``ahead`` more."""
 
     start: datetime
     end: datetime
@@ -31,7 +31,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Pulled:
-    """What one window of a pull came to."""
+    """The result of one window of a pull."""
 
     until: datetime
     observations: int
@@ -41,14 +41,14 @@ class Pulled:
 class Pull:
     """Pulls of one source of one use case."""
 
-    def __init__(self, use_case: UseCase, puller: Puller, sink: Sink, known: Known) -> None:
+    def __init__(self, use_case: UseCase, puller: Puller, sink: Sink, known: PublishedVintages) -> None:
         self._use_case = use_case
         self._puller = puller
         self._sink = sink
         self._known = known
 
     def run(self, span: Span, now: Callable[[], datetime], *, history: bool) -> Iterator[Pulled]:
-        """Pull window after window, all series of each; a series that fails does not hold up the others.
+        """Pull all series window by window; a failed series does not affect the others.
 
         Raises Stopped.
         """
@@ -71,7 +71,7 @@ class Pull:
             try:
                 answers = _joined(self._puller.pull(batch, begin, end + ahead if forecast else end))
                 found = [
-                    news(self._use_case, values, self._known, self._puller.name, now(), history=history)
+                    new_vintages(self._use_case, values, self._known, self._puller.name, now(), history=history)
                     for values in answers
                 ]
             except (UnavailableError, RefusedError, ValueError) as error:
@@ -84,7 +84,7 @@ class Pull:
 
 
 def _joined(answers: Iterable[Values]) -> list[Values]:
-    """One answer for each series and length of intervals, so that an hour cut in two is one hour."""
+    """One set of values for each series and interval length, so that an hour split over two responses is one hour."""
     parts: dict[tuple[str, str, timedelta], list[Values]] = {}
     for values in answers:
         key = values.series.entity.id, values.series.spec.variable, values.resolution

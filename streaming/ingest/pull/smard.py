@@ -1,6 +1,7 @@
 """SMARD, the market data of Germany's regulator: an index of weeks for each series, and a file for each week.
 
-Times are milliseconds since 1970, so that weeks of 167 and 169 hours need no care. Load comes in MWh in an interval.
+Times are milliseconds since 1970, so weeks of 167 and 169 hours need no special case.
+Load is energy per interval, in MWh.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dualcast.catalogue import Strict, UseCase
 from dualcast.observations.frames import SourceError
 from dualcast.settings import Settings
 from dualcast.timegrid import from_micros, iso_duration, micros
-from streaming.ingest.pull.http import Api, Patience
+from streaming.ingest.pull.http import Api, RetryPolicy
 from streaming.ingest.signals import Stop
 from streaming.ingest.source import Series, Values, query_of, series_of
 
@@ -51,18 +52,18 @@ class _Week(BaseModel):
 
 
 class SmardPuller:
-    """Asks for the weeks that a span touches."""
+    """Queries the weeks that overlap a time span."""
 
     name = NAME
     longest = timedelta(days=182)
 
-    def __init__(self, use_case: UseCase, _settings: Settings, stop: Stop, patience: Patience | None = None) -> None:
-        """Raises SourceError where the catalogue asks for what SMARD does not have."""
+    def __init__(self, use_case: UseCase, _settings: Settings, stop: Stop, policy: RetryPolicy | None = None) -> None:
+        """Raises SourceError if a query in the catalogue is wrong."""
         self.batches = [[series] for series in series_of(use_case, NAME)]
         self._grid = use_case.grid
         for (series,) in self.batches:
             self._address(series)
-        self._api = Api(_Connection().url, stop, per_minute=240, patience=patience)
+        self._api = Api(_Connection().url, stop, per_minute=240, policy=policy)
 
     def pull(self, batch: Sequence[Series], start: datetime, end: datetime) -> Iterable[Values]:
         """See ``Puller``."""
@@ -77,15 +78,17 @@ class SmardPuller:
                     yield _values(series, step, week, first, last)
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._api.close()
 
     def _address(self, series: Series) -> tuple[timedelta, str, str]:
-        """The steps, the folder and the beginning of the file names of a series."""
+        """The resolution, the folder and the prefix of the file names of a series."""
         query = query_of(NAME, series, _Query)
         step = series.spec.resolution or self._grid
         if step not in _STEPS:
-            raise SourceError(f"sources.{NAME}: no steps of {iso_duration(step)}, but {', '.join(_STEPS.values())}")
+            raise SourceError(
+                f"sources.{NAME}: no resolution {iso_duration(step)}; available: {', '.join(_STEPS.values())}"
+            )
         return step, f"{query.filter}/{query.region}", f"{query.filter}_{query.region}"
 
 

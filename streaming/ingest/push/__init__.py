@@ -1,1 +1,1 @@
-"""Sources that send: observations over HTTP."""
+"""Push: observations over HTTP."""

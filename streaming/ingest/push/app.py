@@ -1,4 +1,4 @@
-"""``POST /api/v1/observations``: a batch is taken whole once Kafka has it, or not at all; errors are RFC 9457's."""
+"""``POST /api/v1/observations``: accepts a whole batch once Kafka has acknowledged it; errors are RFC 9457."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from streaming.ingest.push.checks import Fault, FaultyError, Rules, SentBatch, p
 LARGEST_BODY = 4 * 2**20
 _PATH = "/api/v1/observations"
 _ACK_SECONDS = 10.0
-_AWAY = (DeliveryError, *OUTAGES)
+_OUTAGES = (DeliveryError, *OUTAGES)
 _log = structlog.get_logger(__name__)
 
 Deliver = Callable[[Sequence[ObservationBatch]], None]
@@ -35,14 +35,14 @@ class NotDeliveredError(RuntimeError):
 
 
 class Accepted(BaseModel):
-    """What was taken."""
+    """The counts of an accepted batch."""
 
     observations: int
     messages: int
 
 
 class Problem(BaseModel):
-    """What went wrong, and with which observations."""
+    """An error, with the observations that caused it."""
 
     type: str = "about:blank"
     title: str
@@ -53,7 +53,7 @@ class Problem(BaseModel):
 
 
 class KafkaDelivery:
-    """Sends batches and waits until the broker has them; one request at a time, so that each knows its own fate."""
+    """Sends batches and waits for the broker; one request at a time, so that each learns its own outcome."""
 
     def __init__(self, producer: RecordProducer) -> None:
         self._producer = producer
@@ -67,12 +67,12 @@ class KafkaDelivery:
                     newest = max(o.published_at for o in batch.observations)
                     self._producer.send(Topic.OBSERVATIONS, batch.entity_id, batch, newest)
                 self._producer.flush(_ACK_SECONDS)
-            except _AWAY as error:
+            except _OUTAGES as error:
                 raise NotDeliveredError(str(error)) from error
 
 
 def create_app(rules: Rules, deliver: Deliver, key: str, now: Callable[[], datetime]) -> FastAPI:
-    """The application. ``key`` is what every sender has to show as ``X-API-Key``."""
+    """The application. Every sender must pass ``key`` as ``X-API-Key``."""
     app = FastAPI(title="dualcast: observations", version="1", redoc_url=None)
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(Exception, _unexpected)
@@ -162,7 +162,7 @@ def _answer(
 
 
 def _inlined(model: type[BaseModel], listed: str) -> dict[str, Any]:
-    """The schema of a model with that of the items of one of its lists in its place."""
+    """The schema of a model, with the item schema of one of its lists inlined."""
     schema = model.model_json_schema()
     (item,) = schema.pop("$defs").values()
     schema["properties"][listed]["items"] = item

@@ -1,8 +1,9 @@
-"""What a sender may send: the shape of a batch, and the rules that every observation has to keep."""
+"""The format of a pushed batch, and the validation of its observations."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 
 import numpy as np
@@ -19,7 +20,7 @@ _SHOWN_FAULTS = 100
 
 
 class Sent(BaseModel):
-    """One observation as it is sent."""
+    """One observation of a batch."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -34,7 +35,7 @@ class Sent(BaseModel):
 
 
 class SentBatch(BaseModel):
-    """Observations that are taken together or not at all."""
+    """Observations that are accepted together or not at all."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -58,7 +59,7 @@ class SentBatch(BaseModel):
 
 
 class Fault(BaseModel):
-    """What is wrong with one observation; ``item`` counts from 0, None where the batch is wrong as a whole."""
+    """A fault of one observation; ``item`` counts from 0, None for a fault of the whole batch."""
 
     item: int | None
     field: str
@@ -66,7 +67,7 @@ class Fault(BaseModel):
 
 
 class FaultyError(ValueError):
-    """A batch is not taken; ``faults`` are the first that were found."""
+    """A batch is refused; ``faults`` are the first ones found."""
 
     def __init__(self, found: Sequence[Fault]) -> None:
         super().__init__(f"{len(found)} faults, first: {found[0]}")
@@ -74,7 +75,7 @@ class FaultyError(ValueError):
 
 
 def parse(body: bytes) -> SentBatch:
-    """A batch from JSON. Raises FaultyError where its shape is wrong, ValueError where it is no JSON."""
+    """Parse a batch. Raises FaultyError if its format is wrong, ValueError if it is not JSON."""
     try:
         return SentBatch.model_validate_json(body)
     except ValidationError as error:
@@ -91,7 +92,7 @@ def _fault(location: tuple[int | str, ...], text: str) -> Fault:
 
 
 class Rules:
-    """The rules of all use cases: an observation is taken where one of them takes it."""
+    """The validation rules of all use cases: an observation is valid if it is valid in one of them."""
 
     def __init__(self, catalogue: Mapping[str, UseCase]) -> None:
         self._of: dict[str, list[UseCase]] = {}
@@ -100,7 +101,7 @@ class Rules:
                 self._of.setdefault(entity.id, []).append(use_case)
 
     def batches(self, sent: SentBatch, now: datetime) -> list[ObservationBatch]:
-        """A message for each entity, in order. Raises FaultyError where an observation breaks a rule."""
+        """A message for each entity, in order. Raises FaultyError if an observation is invalid."""
         by_entity: dict[str, list[tuple[int, Observation]]] = {}
         for item, one in enumerate(sent.observations):
             fields = one.model_dump(exclude={"entity_id"}) | {"published_at": one.published_at or now}
@@ -113,25 +114,14 @@ class Rules:
     def _faults(self, entity_id: str, rows: Sequence[tuple[int, Observation]], now: int) -> list[Fault]:
         if entity_id not in self._of:
             return [Fault(item=item, field="entity_id", reason=UNKNOWN_ENTITY) for item, _ in rows]
-        columns = _columns([observation for _, observation in rows])
+        columns = Columns.from_records([asdict(observation) for _, observation in rows])
         verdicts = [faults(use_case, columns, now) for use_case in self._of[entity_id]]
         known = [np.isin(columns.variable.astype(str), list(use_case.variables)) for use_case in self._of[entity_id]]
         found = []
         for position, (item, _) in enumerate(rows):
             reasons = [verdict[position] for verdict in verdicts]
             if "" not in reasons:
-                # a use case that has the variable knows best what is wrong with it
+                # prefer the reason of a use case that has the variable
                 telling = [r for r, has in zip(reasons, known, strict=True) if has[position]] or reasons
                 found.append(Fault(item=item, field="observation", reason=str(telling[0])))
         return found
-
-
-def _columns(observations: Sequence[Observation]) -> Columns:
-    return Columns(
-        variable=np.array([o.variable for o in observations], dtype=object),
-        valid_time=np.array([micros(o.valid_time) for o in observations], dtype=np.int64),
-        resolution=np.array([o.resolution for o in observations], dtype=object),
-        value=np.array([o.value for o in observations], dtype=np.float64),
-        unit=np.array([o.unit for o in observations], dtype=object),
-        published_at=np.array([micros(o.published_at) for o in observations], dtype=np.int64),
-    )

@@ -26,10 +26,12 @@ class _Keys(BaseSettings):
 
 @app.command("push-server")
 def push_server(
-    host: Annotated[str, typer.Option(help="Where to listen; others than this machine only behind TLS.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; use other addresses than loopback only behind TLS.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8002,
 ) -> None:
-    """Take observations over HTTP until stopped: POST /api/v1/observations, with DUALCAST_PUSH_KEY as X-API-Key."""
+    """Receive observations over HTTP until stopped: POST /api/v1/observations, with DUALCAST_PUSH_KEY as X-API-Key."""
     with exit_on(SourceError, CatalogueError, status=2):
         key = _Keys().key.get_secret_value()
         if len(key) < _SHORTEST_KEY:
@@ -38,7 +40,7 @@ def push_server(
         telemetry.configure(settings, "push-server")
         catalogue = load_catalogue(settings.use_cases)
 
-        import uvicorn  # noqa: PLC0415 -- slow, as are the next ones
+        import uvicorn  # noqa: PLC0415 -- slow, as the next ones
 
         from dualcast.adapters.kafka.producer import RecordProducer  # noqa: PLC0415
         from streaming.ingest.push.app import KafkaDelivery, create_app  # noqa: PLC0415

@@ -20,8 +20,8 @@ from dualcast.observations.frames import Extent, SourceError, published_between
 from dualcast.records import ObservationBatch, Topic, schema_text
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock
-from streaming.ingest.memory import Memory, Published
 from streaming.ingest.messages import messages
+from streaming.ingest.published import Published, PublishedFile
 from streaming.ingest.replay import publish_history, publish_replay, resume_after
 from streaming.ingest.signals import Stop
 from streaming.ingest.simulator import open_simulator
@@ -76,8 +76,8 @@ def source(simulated: pd.DataFrame) -> Source:
 
 
 @pytest.fixture
-def memory(tmp_path: Path) -> Memory:
-    return Memory(Settings(state_dir=tmp_path), "x")
+def memory(tmp_path: Path) -> PublishedFile:
+    return PublishedFile(Settings(state_dir=tmp_path), "x")
 
 
 def fast_clock(until: datetime, speed: float = 36000) -> Clock:
@@ -93,7 +93,9 @@ def test_history_publishes_all_up_to_and_with_the_moment(source: Source, simulat
     assert steps[-1].until == START
 
 
-def test_replay_publishes_the_rest_once_and_in_time(source: Source, simulated: pd.DataFrame, memory: Memory) -> None:
+def test_replay_publishes_the_rest_once_and_in_time(
+    source: Source, simulated: pd.DataFrame, memory: PublishedFile
+) -> None:
     sink, clock, before = Taken(), fast_clock(LAST), time.monotonic()
     with Stop() as stop:
         assert publish_replay(source, sink, clock, memory, stop, START)
@@ -109,7 +111,7 @@ def test_replay_publishes_the_rest_once_and_in_time(source: Source, simulated: p
     assert remembered.until >= LAST
 
 
-def test_replay_goes_on_where_it_was_killed(source: Source, simulated: pd.DataFrame, memory: Memory) -> None:
+def test_replay_goes_on_where_it_was_killed(source: Source, simulated: pd.DataFrame, memory: PublishedFile) -> None:
     clock = fast_clock(LAST)
     half = Taken()
     with Stop() as stop:
@@ -124,7 +126,7 @@ def test_replay_goes_on_where_it_was_killed(source: Source, simulated: pd.DataFr
     pd.testing.assert_frame_equal(pd.concat([half.rows, rest.rows], ignore_index=True), expected.reset_index(drop=True))
 
 
-def test_a_memory_counts_only_for_its_own_source_and_replay(memory: Memory) -> None:
+def test_a_memory_counts_only_for_its_own_source_and_replay(memory: PublishedFile) -> None:
     clock, hour = fast_clock(LAST), timedelta(hours=1)
     there = Published.by("a", START + hour, clock)
     assert resume_after("a", clock, there, hour) == START + hour
@@ -136,7 +138,7 @@ def test_a_memory_counts_only_for_its_own_source_and_replay(memory: Memory) -> N
     assert resume_after("a", wall, Published.by("a", START, wall), hour) == START
 
 
-def test_memory_survives_a_broken_file(tmp_path: Path, memory: Memory) -> None:
+def test_memory_survives_a_broken_file(tmp_path: Path, memory: PublishedFile) -> None:
     assert memory.read() is None
     memory.write(Published.by("a", START, Clock()))
     assert memory.read() == Published(source="a", until=START)
@@ -144,7 +146,7 @@ def test_memory_survives_a_broken_file(tmp_path: Path, memory: Memory) -> None:
     assert memory.read() is None
 
 
-def test_a_signal_ends_a_long_wait_at_once(source: Source, memory: Memory) -> None:
+def test_a_signal_ends_a_long_wait_at_once(source: Source, memory: PublishedFile) -> None:
     clock = Clock(start=START, epoch=datetime.now(UTC) + timedelta(hours=1), speed=1.0)
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM))
     begun = time.monotonic()

@@ -14,7 +14,7 @@ from dualcast.observations.frames import COLUMNS, SourceError
 from dualcast.records import DeadLetter
 from streaming.ingest.mqtt.client import Received
 from streaming.ingest.mqtt.commands import forward
-from streaming.ingest.mqtt.payloads import Mapping, PayloadError, Repeats
+from streaming.ingest.mqtt.payloads import Mapping, PayloadError, RepeatFilter
 from streaming.ingest.signals import Stopped
 
 NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -92,7 +92,7 @@ def test_seconds_beyond_all_time_are_no_time(use_case: UseCase) -> None:
 
 
 def test_what_the_broker_sends_again_is_published_once(mapping: Mapping) -> None:
-    repeats = Repeats()
+    repeats = RepeatFilter()
     (first,) = mapping.rows("scada/DE/load", payload(), NOW)
     again = first | {"published_at": NOW + timedelta(seconds=1)}
     corrected = again | {"value": 1.0}
@@ -124,7 +124,7 @@ class Telemetry:
         self.happened.append(("published", len(observations)))
         return 1
 
-    def bury(self, letter: DeadLetter) -> None:
+    def send_dead_letter(self, letter: DeadLetter) -> None:
         self.happened.append(("buried", letter.reason, letter.value))
 
 

@@ -12,10 +12,10 @@ from pytest_httpserver import HTTPServer
 from dualcast.catalogue import UseCase, load_use_case
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock
-from streaming.ingest.pull.http import Patience
+from streaming.ingest.pull.http import RetryPolicy
 from streaming.ingest.signals import Stop
 
-QUICK = Patience(attempts=4, wait_first=0.001, wait_most=0.002, most=150.0)
+QUICK = RetryPolicy(attempts=4, wait_first=0.001, wait_most=0.002, most=150.0)
 ROOT = Path(__file__).parents[4]
 
 Serve = Callable[..., None]

@@ -27,7 +27,7 @@ def read(answer: httpx2.Response) -> Any:
 @pytest.fixture
 def api(httpserver: HTTPServer, stop: Stop) -> Iterator[Api]:
     params = {"securityToken": "s3cret"}
-    with closing(Api(httpserver.url_for("/api"), stop, per_minute=1000, params=params, patience=QUICK)) as made:
+    with closing(Api(httpserver.url_for("/api"), stop, per_minute=1000, params=params, policy=QUICK)) as made:
         yield made
 
 
@@ -78,7 +78,7 @@ def test_the_source_says_how_long_to_wait(
 
 def test_a_longer_wait_than_we_have_is_told_at_once(httpserver: HTTPServer, api: Api) -> None:
     asked = answers(httpserver, Response("", 503, {"Retry-After": "3600"}))
-    with pytest.raises(UnavailableError, match="asked again in 3600 s"):
+    with pytest.raises(UnavailableError, match="retried in 3600 s"):
         api.get("load", read)
     assert len(asked) == 1
 
@@ -102,7 +102,7 @@ def test_a_wrong_question_is_not_repeated(httpserver: HTTPServer, api: Api, stat
 
 def test_a_source_that_is_away_is_unavailable(stop: Stop) -> None:
     with (
-        closing(Api("http://127.0.0.1:9", stop, per_minute=1000, patience=QUICK)) as api,
+        closing(Api("http://127.0.0.1:9", stop, per_minute=1000, policy=QUICK)) as api,
         pytest.raises(UnavailableError, match="ConnectError"),
     ):
         api.get("load", read)
@@ -118,7 +118,7 @@ def test_no_more_questions_a_minute_than_allowed(httpserver: HTTPServer, stop: S
         return True
 
     stop.wait = wait  # type: ignore[method-assign]
-    with closing(Api(httpserver.url_for("/api"), stop, per_minute=3, patience=QUICK)) as api:
+    with closing(Api(httpserver.url_for("/api"), stop, per_minute=3, policy=QUICK)) as api:
         for _ in range(3):
             api.get("load", read)
         with pytest.raises(Stopped):

@@ -1,4 +1,4 @@
-"""How far a use case's observations have been published: a small file, so that a restart goes on where it was."""
+"""The time up to which a use case's observations are published, kept in a file so that a restart resumes there."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from dualcast.timegrid import Clock
 
 
 class Published(BaseModel):
-    """All that a source knew up to and with ``until`` is on the topic.
+    """All values that a source published until ``until`` (inclusive) are on the topic.
 
-    clock_start and clock_epoch tell one replay from another; both are None under the wall's clock.
+    clock_start and clock_epoch identify the replay; both are None with the wall clock.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -27,7 +27,7 @@ class Published(BaseModel):
 
     @classmethod
     def by(cls, source: str, until: datetime, clock: Clock) -> Self:
-        """What was published by a source under a clock."""
+        """The progress of a source under a clock."""
         return cls(
             source=source,
             until=until,
@@ -36,25 +36,25 @@ class Published(BaseModel):
         )
 
     def belongs_to(self, source: str, clock: Clock) -> bool:
-        """Whether the same source was published under the same clock."""
+        """Whether this is the progress of the same source under the same clock."""
         return self == Published.by(source, self.until, clock)
 
 
-class Memory:
-    """The file with what was published of one use case."""
+class PublishedFile:
+    """The progress file of one use case."""
 
     def __init__(self, settings: Settings, use_case: str) -> None:
         self._path = Path(settings.names.file(str(settings.state_dir / f"replay-{use_case}.json")))
 
     def read(self) -> Published | None:
-        """What was published; None where that is unknown."""
+        """The progress; None if it is unknown."""
         try:
             return Published.model_validate_json(self._path.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValidationError):
             return None
 
     def write(self, published: Published) -> None:
-        """Remember; a process killed meanwhile leaves the old or the new content."""
+        """Replace the file atomically: a killed process leaves the old or the new content."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         draft = self._path.with_suffix(".tmp")
         draft.write_text(published.model_dump_json(), encoding="utf-8")

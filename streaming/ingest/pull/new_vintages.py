@@ -1,4 +1,4 @@
-"""From what a source answered to observations: on the grid, in our unit, and only what the topic does not hold yet."""
+"""Converts values of a source to observations on the grid and in our unit, and keeps those that are not published."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from dualcast.observations.aggregation import aggregate_known
 from dualcast.observations.frames import COLUMNS, TIME_DTYPE, empty
 from dualcast.observations.publication import published_at
 from dualcast.timegrid import Grid, iso_duration
-from streaming.ingest.pull.known import Known, Vintage
+from streaming.ingest.pull.published_vintages import PublishedVintages, Vintage
 from streaming.ingest.source import Values
 
-# An interval of which the source lacks more than this is not worked out from the rest.
+# A mean needs at least this share of its interval.
 _LEAST_SHARE = 0.5
 _SAME = 1e-9
 
 
-def news(use_case: UseCase, values: Values, known: Known, source: str, now: datetime, *, history: bool) -> pd.DataFrame:
+def new_vintages(
+    use_case: UseCase, values: Values, known: PublishedVintages, source: str, now: datetime, *, history: bool
+) -> pd.DataFrame:
     """The observations that are new or changed, as a frame of COLUMNS in no order.
 
-    A changed value is a new vintage: published when the source says, else now. So is a value that was never sent,
-    unless it is ``history`` (nobody was watching when it became known): then the catalogue's rule says when.
+    A changed value is a new vintage with the source's publication time, else now. The same holds for a value that was
+    never published, unless it is ``history``, which was not observed live: then the catalogue's rule gives the time.
     """
     series, variable = values.series, use_case.variables[values.series.spec.variable]
     rows, resolution = _on_grid(use_case, values, variable)
@@ -61,7 +63,7 @@ def news(use_case: UseCase, values: Values, known: Known, source: str, now: date
 def _plausible(
     stated: pd.DatetimeIndex, variable: Variable, over: pd.DatetimeIndex, now: pd.Timestamp
 ) -> pd.DatetimeIndex:
-    """When the source says that values became known; now where it does not say, or cannot be right."""
+    """The publication times of the source; now where one is missing or impossible."""
     wrong = stated.isna() | (stated > now)
     if variable.kind == "observed":
         wrong |= stated < over
@@ -69,7 +71,7 @@ def _plausible(
 
 
 def _before(valid_time: pd.DatetimeIndex, held: Mapping[int, Vintage]) -> pd.DataFrame:
-    """What was sent of each time: published (NaT where nothing was) and value."""
+    """The published vintage at each time: published (NaT if none) and value."""
     found = [held.get(time) for time in valid_time.as_unit("us").asi8.tolist()]
     return pd.DataFrame(
         {
@@ -80,10 +82,10 @@ def _before(valid_time: pd.DatetimeIndex, held: Mapping[int, Vintage]) -> pd.Dat
 
 
 def _on_grid(use_case: UseCase, values: Values, variable: Variable) -> tuple[pd.DataFrame, timedelta]:
-    """Intervals shorter than the grid's gathered to it; and the length of those that are left.
+    """Aggregate intervals that are shorter than the grid's; return the rows and the length of their intervals.
 
-    A mean is taken as soon as the source is past the interval, over what there is; a sum needs all. Raises ValueError
-    where intervals do not fit the grid.
+    A mean is computed from the available parts once the source is past the interval; a sum needs all parts. Raises
+    ValueError if intervals do not fit the grid.
     """
     rows = values.columns.drop_duplicates("valid_time", keep="last").sort_values("valid_time", ignore_index=True)
     if values.resolution >= use_case.grid:
@@ -104,7 +106,7 @@ def _on_grid(use_case: UseCase, values: Values, variable: Variable) -> tuple[pd.
     total, known = gathered["total"].to_numpy(np.float64), gathered["known"].to_numpy(np.int64)
     parts = np.asarray((ends - starts) / values.resolution, dtype=np.float64)
     value = aggregate_known(total, known, parts, variable.aggregate, _LEAST_SHARE)
-    # parts may still come of an interval that the source has not passed
+    # more parts may come of an interval that the source has not passed
     passed = np.asarray(rows["valid_time"].max() + values.resolution > ends)
     gathered = gathered.assign(value=value, valid_time=starts)
     return gathered[np.isfinite(value) & ((known >= parts) | passed)].reset_index(drop=True), use_case.grid

@@ -13,9 +13,9 @@ from dualcast.catalogue import SourceSeries, UseCase
 from dualcast.timegrid import micros
 from streaming.ingest.messages import messages
 from streaming.ingest.pull.http import RefusedError, UnavailableError
-from streaming.ingest.pull.known import Sent
+from streaming.ingest.pull.new_vintages import new_vintages
+from streaming.ingest.pull.published_vintages import VintagesInMemory
 from streaming.ingest.pull.run import Pull, Span
-from streaming.ingest.pull.vintages import news
 from streaming.ingest.source import Series, Values
 from tests.unit.streaming.pull.conftest import DAY, HOUR, QUARTER
 
@@ -36,9 +36,9 @@ def load(
     return Values.of(series, step, [START + i * step for i in range(len(values))], values, published)
 
 
-def holding(use_case: UseCase, frame: pd.DataFrame) -> Sent:
+def holding(use_case: UseCase, frame: pd.DataFrame) -> VintagesInMemory:
     """As the topic would hold it."""
-    sent = Sent({})
+    sent = VintagesInMemory({})
     for message in messages(frame, 1000):
         record = message.to_record()
         for observation in record["observations"]:
@@ -48,12 +48,14 @@ def holding(use_case: UseCase, frame: pd.DataFrame) -> Sent:
     return sent
 
 
-def ask(use_case: UseCase, values: Values, sent: Sent, now: datetime = NOW, history: bool = False) -> pd.DataFrame:
-    return news(use_case, values, sent, "test", now, history=history)
+def ask(
+    use_case: UseCase, values: Values, sent: VintagesInMemory, now: datetime = NOW, history: bool = False
+) -> pd.DataFrame:
+    return new_vintages(use_case, values, sent, "test", now, history=history)
 
 
 def test_history_is_published_as_the_catalogue_says(use_case: UseCase) -> None:
-    found = ask(use_case, load(use_case, [10.0, 20.0, None], factor=4), Sent({}), history=True)
+    found = ask(use_case, load(use_case, [10.0, 20.0, None], factor=4), VintagesInMemory({}), history=True)
     assert found["value"].tolist() == [40.0, 80.0]
     assert found["published_at"].tolist() == [START + QUARTER, START + 2 * QUARTER]
     assert set(found["unit"]) == {"MW"}
@@ -62,13 +64,13 @@ def test_history_is_published_as_the_catalogue_says(use_case: UseCase) -> None:
 
 def test_history_never_knows_what_is_not_known_yet(use_case: UseCase) -> None:
     values = load(use_case, [1.0] * 4 * 48, variable="load_forecast_tso")
-    found = ask(use_case, values, Sent({}), now=START - timedelta(hours=20), history=True)
+    found = ask(use_case, values, VintagesInMemory({}), now=START - timedelta(hours=20), history=True)
     assert (found["published_at"] <= START - timedelta(hours=20)).all()
     assert len(found) == 4 * 48
 
 
 def test_what_was_sent_is_not_sent_again_and_what_is_new_is_published_now(use_case: UseCase) -> None:
-    sent = holding(use_case, ask(use_case, load(use_case, [10.0, 20.0]), Sent({})))
+    sent = holding(use_case, ask(use_case, load(use_case, [10.0, 20.0]), VintagesInMemory({})))
     again = ask(use_case, load(use_case, [10.0, 20.0]), sent)
     assert again.empty
     found = ask(use_case, load(use_case, [10.0, 20.0, 30.0]), sent)
@@ -76,7 +78,7 @@ def test_what_was_sent_is_not_sent_again_and_what_is_new_is_published_now(use_ca
 
 
 def test_a_changed_value_is_a_new_vintage(use_case: UseCase) -> None:
-    sent = holding(use_case, ask(use_case, load(use_case, [10.0, 20.0]), Sent({})))
+    sent = holding(use_case, ask(use_case, load(use_case, [10.0, 20.0]), VintagesInMemory({})))
     found = ask(use_case, load(use_case, [10.0, 21.0]), sent, history=True)
     assert found[["valid_time", "value", "published_at"]].to_numpy().tolist() == [
         [pd.Timestamp(START + QUARTER), 21.0, pd.Timestamp(NOW)]
@@ -95,21 +97,24 @@ def test_a_changed_value_is_a_new_vintage(use_case: UseCase) -> None:
     ],
 )
 def test_the_source_says_when_it_published(use_case: UseCase, stated: datetime | None, taken: datetime) -> None:
-    sent = Sent({("DE", "load"): {micros(START - DAY): (micros(START), 1.0)}})
+    sent = VintagesInMemory({("DE", "load"): {micros(START - DAY): (micros(START), 1.0)}})
     found = ask(use_case, load(use_case, [10.0], published=stated), sent)
     assert found["published_at"].tolist() == [taken]
 
 
 def test_a_change_that_claims_to_be_older_than_what_it_changes_is_of_now(use_case: UseCase) -> None:
-    sent = Sent({("DE", "load"): {micros(START): (micros(NOW - HOUR), 1.0)}})
+    sent = VintagesInMemory({("DE", "load"): {micros(START): (micros(NOW - HOUR), 1.0)}})
     found = ask(use_case, load(use_case, [2.0], published=NOW - 2 * HOUR), sent)
     assert found["published_at"].tolist() == [NOW]
 
 
 def test_an_interval_that_is_not_over_is_not_measured(use_case: UseCase) -> None:
-    found = ask(use_case, load(use_case, [1.0] * 4), Sent({}), now=START + timedelta(minutes=44))
+    found = ask(use_case, load(use_case, [1.0] * 4), VintagesInMemory({}), now=START + timedelta(minutes=44))
     assert found["valid_time"].tolist() == [START, START + QUARTER]
-    assert len(ask(use_case, load(use_case, [1.0] * 4, variable="load_forecast_tso"), Sent({}), now=START)) == 4
+    assert (
+        len(ask(use_case, load(use_case, [1.0] * 4, variable="load_forecast_tso"), VintagesInMemory({}), now=START))
+        == 4
+    )
 
 
 @pytest.mark.parametrize(
@@ -124,7 +129,7 @@ def test_an_interval_that_is_not_over_is_not_measured(use_case: UseCase) -> None
     ],
 )
 def test_five_minutes_become_hours(es_load: UseCase, values: list[float | None], hours: list[float]) -> None:
-    found = ask(es_load, load(es_load, values, MINUTES), Sent({}))
+    found = ask(es_load, load(es_load, values, MINUTES), VintagesInMemory({}))
     assert found["value"].tolist() == pytest.approx(hours)
     assert found["valid_time"].tolist() == [START + i * HOUR for i in range(len(hours))]
     assert set(found["resolution"]) <= {"PT1H"}
@@ -132,7 +137,7 @@ def test_five_minutes_become_hours(es_load: UseCase, values: list[float | None],
 
 def test_a_mean_that_its_last_part_completes_is_a_new_vintage(es_load: UseCase) -> None:
     part = [1.0] * 11 + [None, 1.0]
-    sent = holding(es_load, ask(es_load, load(es_load, part, MINUTES), Sent({})))
+    sent = holding(es_load, ask(es_load, load(es_load, part, MINUTES), VintagesInMemory({})))
     assert ask(es_load, load(es_load, part, MINUTES), sent).empty
     assert ask(es_load, load(es_load, [1.0] * 11 + [13.0], MINUTES), sent)["value"].tolist() == [2.0]
 
@@ -140,7 +145,7 @@ def test_a_mean_that_its_last_part_completes_is_a_new_vintage(es_load: UseCase) 
 def test_steps_that_do_not_fit_are_refused(use_case: UseCase) -> None:
     for minutes in (7, 20):
         with pytest.raises(ValueError, match=f"PT{minutes}M do not fit"):
-            ask(use_case, load(use_case, [1.0], timedelta(minutes=minutes)), Sent({}))
+            ask(use_case, load(use_case, [1.0], timedelta(minutes=minutes)), VintagesInMemory({}))
 
 
 class Fake:
@@ -186,7 +191,7 @@ def test_a_pull_goes_window_by_window_in_order_of_publication(use_case: UseCase)
     puller, sink = Fake(use_case), Kept()
     now = START + 2 * DAY + 6 * HOUR
     span = Span(START, now, ahead=DAY)
-    steps = list(Pull(use_case, puller, sink, Sent({})).run(span, lambda: now, history=True))
+    steps = list(Pull(use_case, puller, sink, VintagesInMemory({})).run(span, lambda: now, history=True))
     assert [step.until for step in steps] == [START + DAY, START + 2 * DAY, now]
     assert puller.asked[-2:] == [("load", START + 2 * DAY, now), ("load_forecast_tso", START + 2 * DAY, now + DAY)]
     assert sum(step.observations for step in steps) == 96 * 4 + 24 + 24 + 96
@@ -196,6 +201,8 @@ def test_a_pull_goes_window_by_window_in_order_of_publication(use_case: UseCase)
 @pytest.mark.parametrize("fault", [UnavailableError("away"), RefusedError("no"), ValueError("what?")])
 def test_a_series_that_fails_does_not_hold_up_the_others(use_case: UseCase, fault: Exception) -> None:
     puller, sink = Fake(use_case, fault), Kept()
-    (step,) = Pull(use_case, puller, sink, Sent({})).run(Span(START, START + DAY), lambda: START + DAY, history=True)
+    (step,) = Pull(use_case, puller, sink, VintagesInMemory({})).run(
+        Span(START, START + DAY), lambda: START + DAY, history=True
+    )
     assert replace(step, until=START) == type(step)(START, 96, 1)
     assert set(sink.frames[0]["variable"]) == {"load"}

@@ -1,4 +1,4 @@
-"""What the topic already holds of a source: the memory of what was sent is what was sent."""
+"""The values of a source that are already on the topic, which shows what a pull must not publish again."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from dualcast.records import Topic
 from dualcast.settings import Settings
 from dualcast.timegrid import micros
 
-# No source publishes a value longer before its time; so whatever was sent of a time was sent later than this before it.
+# No source publishes a value longer before its valid time than this.
 _LONGEST_LEAD = timedelta(days=17)
 _POLL_SECONDS = 0.5
 
 Vintage = tuple[int, float]  # published_at in microseconds since 1970, value
 
 
-class Known(Protocol):
-    """What was sent of each series."""
+class PublishedVintages(Protocol):
+    """The published values of each series."""
 
     def of(self, entity_id: str, variable: str) -> Mapping[int, Vintage]:
-        """The newest vintage by valid_time in microseconds since 1970; empty where nothing was sent."""
+        """The newest vintage by valid_time in microseconds since 1970; empty if nothing was published."""
 
 
 @dataclass(frozen=True)
-class Sent:
-    """A ``Known`` in memory."""
+class VintagesInMemory:
+    """``PublishedVintages`` in memory."""
 
     series: dict[tuple[str, str], dict[int, Vintage]]
 
     def of(self, entity_id: str, variable: str) -> Mapping[int, Vintage]:
-        """See ``Known``."""
+        """See ``PublishedVintages``."""
         return self.series.get((entity_id, variable), {})
 
     def add(self, source: str, records: Iterable[Mapping[str, Any]]) -> None:
-        """Take in decoded messages of ``observations.v1``: the observations of one source."""
+        """Add the observations of one source from decoded messages of ``observations.v1``."""
         for record in records:
             for found in record["observations"]:
                 if found["source"] == source:
@@ -47,21 +47,21 @@ class Sent:
                     held[valid_time] = max(held.get(valid_time, vintage), vintage)
 
 
-class TopicKnown:
-    """What ``observations.v1`` holds of a source, of values whose time is ``since`` or later."""
+class TopicVintages:
+    """The values of a source on ``observations.v1`` whose valid time is ``since`` or later."""
 
     def __init__(self, settings: Settings, source: str, entities: Collection[str], since: datetime) -> None:
         keys = frozenset(entity.encode() for entity in entities)
         self._reader = TopicReader(settings, Topic.OBSERVATIONS, Decoder.record, since=since - _LONGEST_LEAD, keys=keys)
         self._source = source
-        self._sent = Sent({})
+        self._vintages = VintagesInMemory({})
 
     def of(self, entity_id: str, variable: str) -> Mapping[int, Vintage]:
-        """See ``Known``."""
-        return self._sent.of(entity_id, variable)
+        """See ``PublishedVintages``."""
+        return self._vintages.of(entity_id, variable)
 
     def read_on(self, stopped: Callable[[], bool]) -> None:
-        """Read to the end of the topic, from where the last reading ended, unless stopped. Raises UnreachableError."""
+        """Read from the last position to the end of the topic, unless stopped. Raises UnreachableError."""
         with self._reader as reader:
             while not reader.caught_up and not stopped():
-                self._sent.add(self._source, reader.poll(_POLL_SECONDS))
+                self._vintages.add(self._source, reader.poll(_POLL_SECONDS))
