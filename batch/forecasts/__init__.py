@@ -1,1 +1,1 @@
-"""Day-ahead curves by Spark: inference, interval widths, and what is published already."""
+"""Day-ahead curves with Spark: inference, interval widths, and published curves."""

@@ -17,7 +17,7 @@ from dualcast.curves.quantiles import quantile_columns, quantile_level, union_of
 from dualcast.timegrid import iso_duration, micros
 
 if TYPE_CHECKING:
-    # jobs that make no forecast need not load what makes them
+    # jobs without forecasts need not load it
     from models.prediction.day_ahead import DayAheadCurves
 
 _PARTITION = "issue_date"
@@ -35,7 +35,7 @@ def _spark_type(kind: pa.DataType) -> str:
     return f"array<{_SPARK_TYPES[kind.value_type]}>" if pa.types.is_list(kind) else _SPARK_TYPES[kind]
 
 
-# Whole curves between jobs, as ``dualcast.curves.arrow.encoded_curves`` writes them.
+# Encoded curves, as ``dualcast.curves.arrow.encoded_curves`` writes them.
 ENCODED = (
     "entity_id string, issued_at timestamp, "
     f"curve struct<{', '.join(f'`{field.name}`: {_spark_type(field.type)}' for field in CURVE)}>"
@@ -43,12 +43,12 @@ ENCODED = (
 
 
 def spark_row_schema(levels: Sequence[float]) -> str:
-    """The columns of stored curves as Spark writes them."""
+    """The columns of stored curves in Spark's notation."""
     return ", ".join(f"{field.name} {_spark_type(field.type)}" for field in row_schema(levels))
 
 
 def encoded_day_ahead(made: DayAheadCurves) -> pa.RecordBatch:
-    """Day-ahead curves as ``encoded_curves`` writes their objects, without the objects."""
+    """Encode day-ahead curves as ``encoded_curves`` does, without making objects."""
     levels = made.levels
     offsets = np.concatenate(([0], made.ends))
     columns = {
@@ -79,10 +79,10 @@ def encoded_day_ahead(made: DayAheadCurves) -> pa.RecordBatch:
 
 
 def store_curves(curves: DataFrame, levels: Sequence[float], table: str) -> None:
-    """Write encoded curves as rows, in place of any of the same entity_id and issued_at.
+    """Write encoded curves as rows, replacing those of the same entity_id and issued_at.
 
-    ``levels`` are those of the catalogue; a file keeps the columns of levels that its older curves have besides. Each
-    issue date is one file, written by the worker that gathered its curves.
+    ``levels`` are those of the catalogue; a file keeps the columns of further levels of its older curves. Each
+    issue date is one file, written by one worker.
     """
     by_date = curves.select("entity_id", "issued_at", "curve").groupBy(F.to_date("issued_at").alias(_PARTITION))
     written = by_date.applyInArrow(
@@ -92,7 +92,7 @@ def store_curves(curves: DataFrame, levels: Sequence[float], table: str) -> None
 
 
 def write_curves(file: str, curves: pa.Table, levels: Sequence[float]) -> pa.Table:
-    """Write encoded curves of one issue date to its file, and count the rows that it has then."""
+    """Write encoded curves of one issue date to its file, and return its number of rows."""
     stored = read_file(file)
     held = [quantile_level(name) for name in quantile_columns(stored.schema.names)] if stored is not None else []
     levels = union_of_levels([levels, held])
@@ -103,6 +103,6 @@ def write_curves(file: str, curves: pa.Table, levels: Sequence[float]) -> pa.Tab
 
 
 def _others(stored: pa.Table, new: pa.Table) -> pa.Table:
-    """The stored rows of other curves than the new ones."""
+    """The stored rows without those of the new curves."""
     replaced = new.select(_KEY).group_by(_KEY).aggregate([])
     return stored.join(replaced, _KEY, join_type="left anti").cast(new.schema)

@@ -1,7 +1,7 @@
-"""Batch inference, day-ahead: Gold rows and the champion to curves, to the lake and Kafka.
+"""Batch inference, day-ahead: makes curves from Gold rows with the champion, for the lake and Kafka.
 
-A curve is judged, stored and then published, unless it is on the topic already; what is on the topic is stored where it
-is missing: a run that was cut short anywhere is put right by the next.
+A curve is judged, stored and then published, unless it is on the topic already. Curves that are on the topic but not in
+the lake are stored, so that a run completes an interrupted one.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ from models.prediction.interval_factors import Factors
 
 _log = structlog.get_logger(__name__)
 _SOURCE = "batch.forecasts.inference"
-# So many curves are one task: enough to predict at once, and little enough to be held.
+# Curves per task: enough for fast predictions, and few enough for memory.
 _SHARE = 30_000
 
 
 @dataclass(frozen=True)
 class Inferred:
-    """What became of the curves that were wanted, each an entity and its delivery day."""
+    """The outcome of the requested curves, by entity and delivery day."""
 
     published: int
     already_published: int
@@ -65,7 +65,7 @@ class Inferred:
 
 @dataclass(frozen=True)
 class Inference:
-    """What a worker needs to forecast the curves that are wanted, in order."""
+    """Forecasts the requested curves in a Spark worker, in order."""
 
     settings: Settings
     use_case: UseCase
@@ -74,11 +74,11 @@ class Inference:
     factors: Factors = field(default_factory=dict)
 
     def champion(self) -> RegisteredModel:
-        """The model, in a worker."""
+        """The model, loaded in the worker."""
         return registered(self.settings, model_name(self.use_case.use_case, "day-ahead"), self.model_version)
 
     def shares(self) -> Iterator[Self]:
-        """The same for some curves at a time, with the entities and factors of these alone."""
+        """Split by curves; each part has only its entities and factors."""
         factors: dict[str, dict[tuple[str, datetime], Floats]] = defaultdict(dict)
         for key, of_curve in self.factors.items():
             factors[key[0]][key] = of_curve
@@ -90,7 +90,7 @@ class Inference:
             yield replace(self, use_case=few, wanted=wanted, factors=theirs)
 
     def curves(self) -> Iterator[pa.RecordBatch]:
-        """The wanted curves, encoded, and what is to be judged about them."""
+        """The requested curves, encoded, and their facts."""
         rows = gold_curves(self.settings, self.use_case.use_case, self.wanted)
         for made in self._made(rows) if len(rows) else ():
             curves = encoded_day_ahead(made)
@@ -100,7 +100,7 @@ class Inference:
             )
 
     def _made(self, rows: pd.DataFrame) -> Iterator[DayAheadCurves]:
-        """The curves of some rows, at once; one by one where there is an entity of which nothing can be said."""
+        """The curves of some rows, predicted at once; one by one if one of them cannot be predicted."""
         for (simulated, version), alike in rows.groupby(["simulated", "data_version"]):
             make = partial(
                 day_ahead_curves,
@@ -121,7 +121,7 @@ class Inference:
 
 
 def _publish(batches: Iterator[pa.RecordBatch], settings: Settings) -> Iterator[pa.RecordBatch]:
-    """Encoded curves to Kafka; says how many of each batch were acknowledged."""
+    """Publish encoded curves; yields the number acknowledged of each batch."""
     for batch in batches:
         now = settings.clock.now()
         with RecordProducer(settings, _SOURCE) as producer:
@@ -133,7 +133,7 @@ def _publish(batches: Iterator[pa.RecordBatch], settings: Settings) -> Iterator[
 def infer(gates: Gates, wanted: Collection[tuple[str, date]], published: PublishedCurves) -> Inferred:
     """Make, judge, store and publish curves, each an entity and a delivery day whose rows are in Gold.
 
-    A curve that its gate refuses goes to quarantine; the others go on.
+    A curve that the gate refuses is quarantined; this does not affect the others.
     Raises UnknownModelError where there is no champion, RegistryAwayError, UnreachableError.
     """
     settings, use_case = gates.settings, gates.use_case
@@ -163,7 +163,7 @@ def infer(gates: Gates, wanted: Collection[tuple[str, date]], published: Publish
 
 
 def _passed_on(gates: Gates, inference: Inference, curves: DataFrame) -> tuple[Verdict, set[tuple[str, datetime]]]:
-    """Judge curves, store and publish those that pass; the verdict, and the entity_id and issued_at of those."""
+    """Judge curves, store and publish those that pass; return the verdict, and entity_id and issued_at of those."""
     facts = facts_of(curves)
     verdict = gates.curves(with_width_ratio(facts, gates.settings, gates.use_case))
     refused = matches_any([(str(e), day) for e, day in verdict.refused], "delivery_day")
@@ -179,11 +179,11 @@ def _passed_on(gates: Gates, inference: Inference, curves: DataFrame) -> tuple[V
 
 
 def computed(spark: SparkSession, inference: Inference) -> DataFrame:
-    """Encoded curves with their facts, made in shares of the curves that are wanted.
+    """Encoded curves with their facts, made in parts of the requested curves.
 
-    Workers read the rows of Gold by themselves: whole curves need no shuffle, and only results pass through Spark. Of
-    what is shipped to a worker it unpickles its own shares alone: with all of 357,200 entities in each worker, a run
-    took 73 s instead of 62, since Spark has Python collect its garbage after every task.
+    Workers read Gold themselves: curves need no shuffle, and only results pass through Spark. A worker unpickles only
+    its own parts: with all of 357,200 entities in each worker, a run took 73 s instead of 62, since Spark collects Python's
+    garbage after every task.
     """
     pickler = CPickleSerializer()
     pickled = [pickler.dumps(share) for share in inference.shares()]
@@ -198,7 +198,7 @@ def computed(spark: SparkSession, inference: Inference) -> DataFrame:
 
 
 def facts_of(curves: DataFrame) -> pd.DataFrame:
-    """What is to be judged about curves, on the driver: entity_id, issued_at, and the columns of ``curve_facts``."""
+    """The facts of curves, on the driver: entity_id, issued_at, and the columns of ``curve_facts``."""
     return curves.drop("curve").toArrow().to_pandas()
 
 
@@ -216,7 +216,7 @@ def _store(curves: DataFrame, inference: Inference) -> None:
 def _store_missing(
     spark: SparkSession, inference: Inference, published: PublishedCurves, done: Collection[CurveKey]
 ) -> None:
-    """Store what is on the topic but not in the lake."""
+    """Store curves that are on the topic but not in the lake."""
     if not done:
         return
     stored = forecast_rows(inference.settings, inference.use_case.use_case, "day-ahead")

@@ -1,8 +1,8 @@
-"""How wide intraday intervals are to be from each local midnight on: a small table in the lake, which id-svc follows.
+"""Factors of the widths of intraday intervals from each local midnight: a small table in the lake, which id-svc reads.
 
-Day-ahead curves get their factors where they are made. Intraday ones are made in a service that holds no months of
-curves, so that their factors are worked out here, by the functions and from the record that a backtest has: of what was
-published, with the factors that it had, by what was known to have come true at that midnight.
+Day-ahead curves get their factors where they are made. Intraday curves are made in a service without months of stored
+curves, so their factors are computed here, with the functions and data of a backtest: published curves, with their
+factors, and the actuals known at that midnight.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Adapting:
-    """What a worker needs to find the factors of an entity: shipped to it whole.
+    """Computes the factors of an entity in a Spark worker.
 
-    ``models`` are the aliases of versions, and ``load`` brings them into a worker.
+    ``models`` are the aliases of versions; ``load`` loads them in a worker.
     """
 
     settings: Settings
@@ -90,9 +90,9 @@ def _table(model: RegisteredModel, entity_id: str, factors: Floats) -> pa.Table:
 
 
 def adapt_intervals(spark: SparkSession, settings: Settings, use_case: UseCase) -> int:
-    """Write the factors of every entity's newest midnight that are not there yet; return how many entities got some.
+    """Write missing factors of each entity's newest midnight; return the number of entities with new ones.
 
-    They are made for each model that an alias stands for. Needs Silver and the archived stream.
+    Factors are computed for each model with an alias. Needs Silver and the archived stream.
     Raises RegistryAwayError.
     """
     written = 0
@@ -114,7 +114,7 @@ def adapt_intervals(spark: SparkSession, settings: Settings, use_case: UseCase) 
 
 
 def midnights(use_case: UseCase, now: datetime) -> Mapping[datetime, list[str]]:
-    """When the local day of each entity began, with the entities whose day it is."""
+    """The start of the current local day, with the entities of each."""
     entities: dict[datetime, list[str]] = defaultdict(list)
     for entity in use_case.entities:
         entities[day_bounds(local_date(now, entity.time_zone), entity.time_zone)[0]].append(entity.id)
@@ -145,12 +145,12 @@ def _factors(spark: SparkSession, adapting: Adapting, entities: list[str]) -> pa
 
 
 def _points(spark: SparkSession, settings: Settings, use_case: UseCase, before: datetime) -> DataFrame | None:
-    """What the use case's own models published, with the scale of the row that each curve was made from."""
+    """Curves published by the use case's own models, with the scale of their rows."""
     stored, part = stored_points(spark, settings, use_case, "intraday", before), use_case.part("intraday")
     if stored is None:
         return None
     quantiles = [quantile_column(level) for level in part.quantiles]
-    # a day-ahead curve that stood in for a model says nothing of the model
+    # fallback curves are not the model's
     ours = stored.where(F.col("model_name") == model_name(use_case.use_case, "intraday"))
     points = ours.select("entity_id", "issued_at", "valid_time", *quantiles)
     if part.scale is None:
@@ -161,7 +161,7 @@ def _points(spark: SparkSession, settings: Settings, use_case: UseCase, before: 
     schema = f"entity_id string, valid_time timestamp, as_of timestamp, `{part.scale}` double, month string"
     rows = spark.read.schema(schema).parquet(table)
     rows = rows.where(F.col("month") >= f"{before - record_length('intraday'):%Y-%m}")
-    # of rows of one moment the newest origin made the curve
+    # of rows of one moment, the curve was made from the newest origin
     scales = rows.groupBy("entity_id", F.col("as_of").alias("issued_at")).agg(
         F.max_by(part.scale, "valid_time").alias(part.scale)
     )

@@ -1,4 +1,4 @@
-"""Which curves are on a topic already: what makes sure that each is published once."""
+"""The curves that are on a topic already, so that each is published once."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from dualcast.curves.forecast import Forecast
 from dualcast.records import Topic
 from dualcast.settings import Settings
 
-# What names a curve of one use case: entity, issued_at, model version.
+# The key of a curve in a use case: entity, issued_at, model version.
 CurveKey = tuple[str, datetime, str]
 _POLL_SECONDS = 0.5
 
 
 class PublishedCurves:
-    """The keys of a use case's curves on a topic. Each look reads only what came since the last."""
+    """The keys of a use case's curves on a topic. Each call reads only new messages."""
 
     def __init__(self, settings: Settings, topic: Topic, use_case: str) -> None:
         self._settings = settings
@@ -27,7 +27,7 @@ class PublishedCurves:
         self._keys: set[CurveKey] = set()
 
     def keys(self) -> set[CurveKey]:
-        """All curves that are on the topic now. Raises UnreachableError."""
+        """The keys of all curves on the topic now. Raises UnreachableError."""
         with self._reader as reader:
             while not reader.caught_up:
                 for record in reader.poll(_POLL_SECONDS):
@@ -36,7 +36,7 @@ class PublishedCurves:
         return self._keys
 
     def curves(self, wanted: Collection[CurveKey]) -> Iterator[Forecast]:
-        """Some curves as they were published, each once; reads the whole topic. Raises UnreachableError."""
+        """Published curves by key; reads the whole topic. Raises UnreachableError."""
         left = set(wanted)
         for forecast in published_forecasts(self._settings, self._topic) if left else ():
             key = forecast.entity_id, forecast.issued_at, forecast.model_version

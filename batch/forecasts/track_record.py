@@ -1,4 +1,4 @@
-"""How wide the intervals of new curves are to be: what the stored curves of the last weeks said, and what came true."""
+"""Factors of the interval widths of new curves, from the stored curves of the last weeks and their actuals."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FOUND = "entity_id string, issued_at timestamp, factors array<double>"
 def stored_points(
     spark: SparkSession, settings: Settings, use_case: UseCase, path: Path_, before: datetime
 ) -> DataFrame | None:
-    """The stored points of a path that were issued before a moment and are still remembered; None where none are."""
+    """The stored points of a path issued before a moment, within the record's length; None where there are none."""
     table, since = lake_paths(settings).forecasts(path, use_case.use_case), before - record_length(path)
     if not exists(table):
         return None
@@ -40,8 +40,8 @@ def stored_points(
 def past_curves(spark: SparkSession, settings: Settings, use_case: UseCase, before: datetime) -> DataFrame | None:
     """The day-ahead points that were issued before a moment, as ``interval_factors`` takes them.
 
-    None where there is none. Only what was issued before all that a run makes is looked at, so that a run that was cut
-    short goes on with the same intervals.
+    None where there are none. Only curves issued before all curves of a run are used, so that a resumed run gives
+    the same intervals.
     """
     stored, part = stored_points(spark, settings, use_case, "day-ahead", before), use_case.day_ahead
     if stored is None:
@@ -76,7 +76,7 @@ def found_factors(
             {
                 "entity_id": [entity_id for entity_id, _ in found],
                 "issued_at": pa.array([cutoff for _, cutoff in found], pa.timestamp("us", "UTC")),
-                # of a day-ahead curve all intervals have the same
+                # all intervals of a day-ahead curve have the same factors
                 "factors": [factors[0].tolist() for factors in found.values()],
             }
         )

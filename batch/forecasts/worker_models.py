@@ -1,4 +1,4 @@
-"""Registered models in Spark's workers."""
+"""Registered models in Spark workers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dualcast.settings import Settings
 
 
 class StaleModelError(RuntimeError):
-    """An alias moved while a run was under way; the run must begin again."""
+    """An alias changed during a run; the run must be repeated."""
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Bronze: every observation as it came from Kafka, each exactly once, in a Delta table.
+"""Bronze: all observations of Kafka, unchanged and exactly once, in a Delta table.
 
 Messages that cannot be decoded go to the dead letters and are counted.
 """
@@ -48,13 +48,13 @@ _SPARK_SCHEMA = (
     "valid_time timestamp, resolution string, value double, unit string, published_at timestamp, source string, "
     "simulated boolean"
 )
-# Bronze is read from one end to the other, never searched: statistics would only cost.
+# Bronze is always read as a whole, so column statistics are not needed.
 _TABLE_OPTIONS = {"delta.dataSkippingNumIndexedCols": "0"}
 
 
 @dataclass(frozen=True)
 class Taken:
-    """How much a run took in; a task that was tried twice counts twice."""
+    """The number of messages and observations of a run; a retried task counts twice."""
 
     observations: int
     undecodable: int
@@ -62,7 +62,7 @@ class Taken:
 
 @dataclass(frozen=True)
 class _Decoding:
-    """What a worker needs to decode messages: shipped to it whole."""
+    """Decodes messages in a Spark worker."""
 
     settings: Settings
     now: datetime
@@ -86,7 +86,7 @@ class _Decoding:
 
 
 class _DeadLetterProducer:
-    """Sends Kafka rows to the dead letters; connects at the first."""
+    """Sends Kafka rows to the dead letters. Connects at the first one."""
 
     def __init__(self, settings: Settings, now: datetime) -> None:
         self._settings = settings
@@ -109,7 +109,7 @@ class _DeadLetterProducer:
 
 
 def ingest(spark: SparkSession, settings: Settings) -> Taken:
-    """Append all observations that came since the last run; return how many, when the end of the topic is reached."""
+    """Append all observations since the last run, up to the end of the topic, and return their number."""
     lake, now = lake_paths(settings), settings.clock.now()
     context = spark.sparkContext
     decode = _Decoding(settings, now, context.accumulator(0), context.accumulator(0))

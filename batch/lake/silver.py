@@ -1,6 +1,6 @@
-"""Silver: a use case's sound observations on its grid, every vintage once, in a Delta table; the rest in quarantine.
+"""Silver: valid observations of a use case on its grid, every vintage once, in a Delta table. The rest is quarantined.
 
-Only what is new in Bronze is worked on, against what Silver holds of the week before.
+A run reads new observations of Bronze, and compares them with those of Silver of the week before.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ _SPARK_SCHEMA = (
     "unit string, source string, simulated boolean"
 )
 _STORED_COLUMNS = ["entity_id", *VINTAGE, "value"]
-# Jobs look for variables and times.
+# Jobs filter by variable and time.
 _TABLE_OPTIONS = {"delta.dataSkippingNumIndexedCols": "5", "maxRecordsPerFile": "100000"}
 
 
 @dataclass(frozen=True)
 class Refined:
-    """What a run made of the new observations; a task that was tried twice counts twice."""
+    """The result of a run; a retried task counts twice."""
 
     kept: int
     refused: int
@@ -56,7 +56,7 @@ class Refined:
 
 @dataclass(frozen=True)
 class _Cleaning:
-    """What a worker needs to clean one entity: shipped to it whole."""
+    """Cleans the observations of one entity in a Spark worker."""
 
     use_case: UseCase
     elsewhere: Mapping[str, frozenset[str]]
@@ -65,7 +65,7 @@ class _Cleaning:
     refused: Accumulator[int]
 
     def sound(self, fresh: pa.Table, stored: pa.Table, quarantine: str) -> pa.Table:
-        """The sound observations of one entity, by time; the others are written to quarantine on the way."""
+        """The valid observations of one entity, by time. The others are written to quarantine."""
         if not fresh.num_rows:
             return _SCHEMA.empty_table()
         entity_id = fresh["entity_id"][0].as_py()
@@ -80,7 +80,7 @@ class _Cleaning:
 
 
 def refine(spark: SparkSession, settings: Settings, use_case: UseCase) -> Refined:
-    """Bring Silver up to Bronze; return how much was kept and refused."""
+    """Add Bronze's new observations to Silver; return how many were kept and refused."""
     lake, context = lake_paths(settings), spark.sparkContext
     elsewhere = variables_elsewhere(load_catalogue(settings.use_cases).values(), use_case)
     others = sorted(set(elsewhere) - {entity.id for entity in use_case.entities})
@@ -104,7 +104,7 @@ def refine(spark: SparkSession, settings: Settings, use_case: UseCase) -> Refine
 
 
 def _extent(fresh: DataFrame) -> Row:
-    """The entities of a batch and the times that it is about."""
+    """The entities and the time span of a batch."""
     extent = fresh.agg(
         F.collect_set("entity_id").alias("entities"),
         F.min("valid_time").alias("first"),
@@ -115,7 +115,7 @@ def _extent(fresh: DataFrame) -> Row:
 
 
 def _stored(fresh: DataFrame, lake: LakePaths, use_case: UseCase, extent: Row) -> DataFrame:
-    """What Silver holds of some entities, from a week before the batch on."""
+    """The observations of some entities in Silver, from a week before the batch."""
     if not exists(f"{lake.silver}/_delta_log"):
         return fresh.select(_STORED_COLUMNS).where(F.lit(False))
     return (

@@ -69,7 +69,7 @@ def test_figures_forecasts_and_a_report(place: Path, tmp_path: Path) -> None:
         ({"path": "intraday", "cutoff": "08:00"}, "--cutoff is of the day-ahead path"),
     ],
 )
-def test_mistakes_are_told_in_a_sentence(place: Path, tmp_path: Path, options: dict[str, str], text: str) -> None:
+def test_errors_are_reported_in_one_line(place: Path, tmp_path: Path, options: dict[str, str], text: str) -> None:
     done = CliRunner().invoke(app, arguments(place, tmp_path / "out.parquet", **options))
     assert done.exit_code == 2
     assert text in done.stderr

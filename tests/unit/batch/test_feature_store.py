@@ -61,7 +61,7 @@ def test_the_views_have_the_features_of_the_catalogue_and_nothing_else(use_case:
     assert sorted(views.offline("day-ahead").join_keys) == ["entity_id", "valid_time"]
 
 
-def test_a_feature_may_not_take_the_name_of_a_field(use_case: UseCase) -> None:
+def test_a_feature_must_not_have_the_name_of_a_field(use_case: UseCase) -> None:
     spec = next(iter(use_case.part("intraday").features.values()))
     features = {**use_case.part("intraday").features, "as_of": spec}
     case = use_case.model_copy(update={"intraday": use_case.part("intraday").model_copy(update={"features": features})})
@@ -69,7 +69,7 @@ def test_a_feature_may_not_take_the_name_of_a_field(use_case: UseCase) -> None:
         feast_objects(case, LakePaths("/lake"))
 
 
-def test_the_command_line_of_feast_is_told_the_same() -> None:
+def test_the_feast_command_line_has_the_same_configuration() -> None:
     told = yaml.safe_load((ROOT / "feature_repo" / "feature_store.yaml").read_text())
     config = repo_config(Settings(), told["project"])
     assert (ROOT / "feature_repo" / told["registry"]["path"]).resolve().name == f"{Settings().use_case}.db"
@@ -99,7 +99,7 @@ def test_training_rows_are_as_of_their_time(settings: Settings, use_case: UseCas
     assert known.dropna().tolist() == [1.0]
 
 
-def test_what_was_never_made_is_said(settings: Settings, use_case: UseCase) -> None:
+def test_missing_data_is_reported(settings: Settings, use_case: UseCase) -> None:
     with pytest.raises(FileNotFoundError, match="gold"):
         training_keys(settings, use_case.use_case, "intraday")
     assert day_ahead_rows(settings, use_case.use_case, []).empty

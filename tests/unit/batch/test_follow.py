@@ -32,7 +32,7 @@ def test_each_delivery_day_has_the_cutoff_of_each_zone_in_order(use_case: UseCas
     ]
 
 
-def test_it_begins_with_tomorrow(use_case: UseCase) -> None:
+def test_without_curves_the_daemon_starts_with_tomorrow(use_case: UseCase) -> None:
     # 22:30 UTC is already the next day in Berlin
     assert first_day(use_case, datetime(2022, 6, 1, 22, 30, tzinfo=UTC), []) == date(2022, 6, 3)
 
@@ -45,14 +45,14 @@ def test_it_begins_with_tomorrow(use_case: UseCase) -> None:
         (date(2022, 5, 1), date(2022, 6, 11)),  # another replay, long ago
     ],
 )
-def test_after_an_interruption_it_goes_on_behind_the_newest_curve(
+def test_after_an_interruption_the_daemon_resumes_after_the_newest_curve(
     use_case: UseCase, entity: Entity, newest: date, first: date
 ) -> None:
     published = [(entity.id, use_case.cutoff(entity, newest), "1")]
     assert first_day(use_case, datetime(2022, 6, 10, 12, tzinfo=UTC), published) == first
 
 
-def test_it_goes_back_to_the_day_that_one_entity_missed(use_case: UseCase, entity: Entity) -> None:
+def test_the_daemon_starts_with_the_first_day_that_an_entity_missed(use_case: UseCase, entity: Entity) -> None:
     other = entity.model_copy(update={"id": "other"})
     case = use_case.model_copy(update={"entities": (entity, other)})
     newest = {entity.id: date(2022, 6, 11), other.id: date(2022, 6, 9)}
@@ -95,7 +95,7 @@ class FakeJob:
         return Outcome(self.use_case.use_case, days, "1", 1, 0, [], "")
 
 
-def test_a_cutoff_is_passed_over_only_where_every_entity_has_its_curve(
+def test_a_cutoff_is_skipped_only_if_every_entity_has_its_curve(
     use_case: UseCase, entity: Entity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("batch.runs.daemon.Arrivals", NoWaiting)

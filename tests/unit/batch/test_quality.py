@@ -80,7 +80,7 @@ def gold(use_case: UseCase, week_before: list[float]) -> pd.DataFrame:
     ).iloc[::-1]
 
 
-def test_a_curve_is_compared_with_what_came_true_a_week_before(use_case: UseCase) -> None:
+def test_a_curve_is_compared_with_the_actuals_a_week_before(use_case: UseCase) -> None:
     middle = [1000.0 + 20 * h for h in range(25)]
     before = [2000.0 + 10 * h for h in range(25)]
     (facts,) = curve_facts(use_case, encoded_curves([curve(use_case, middle)]), gold(use_case, before)).to_dict(
@@ -91,7 +91,7 @@ def test_a_curve_is_compared_with_what_came_true_a_week_before(use_case: UseCase
     assert (facts["ramp_ratio"], facts["width"]) == (pytest.approx(2.0), pytest.approx(200.0))
 
 
-def test_where_a_value_of_the_week_before_is_unknown_nothing_is_compared(use_case: UseCase) -> None:
+def test_a_curve_is_not_compared_if_an_actual_a_week_before_is_unknown(use_case: UseCase) -> None:
     before = [math.nan, *[2000.0] * 24]
     (facts,) = curve_facts(use_case, encoded_curves([curve(use_case, [1000.0] * 25)]), gold(use_case, before)).to_dict(
         "records"
@@ -100,14 +100,14 @@ def test_where_a_value_of_the_week_before_is_unknown_nothing_is_compared(use_cas
     assert math.isnan(facts["ramp_ratio"])
 
 
-def test_hours_that_are_lacking_and_quantiles_that_cross_are_counted(use_case: UseCase) -> None:
+def test_missing_hours_and_crossing_quantiles_are_counted(use_case: UseCase) -> None:
     short = curve(use_case, [1000.0] * 23)
     crossing = replace(short, points=[Point(p.valid_time, [3.0, 2.0, 4.0]) for p in short.points])
     (facts,) = curve_facts(use_case, encoded_curves([crossing]), gold(use_case, [1000.0] * 25)).to_dict("records")
     assert (facts["rows"], facts["expected_rows"], facts["quantiles_cross"]) == (23, 25, 23)
 
 
-def test_of_no_curve_there_are_no_facts_of_the_same_types(use_case: UseCase) -> None:
+def test_facts_of_no_curves_are_empty_with_the_same_types(use_case: UseCase) -> None:
     facts = curve_facts(use_case, encoded_curves([]), gold(use_case, [1000.0] * 25))
     assert pa.RecordBatch.from_pandas(facts, ARROW_FACTS).num_rows == 0
 
@@ -133,17 +133,17 @@ def test_one_entity_is_refused_and_the_others_pass(wrong: dict[str, float], reas
     assert str(verdict) == "4 of 5 expectations met, 1 of 4 refused"
 
 
-def test_what_the_catalogue_does_not_bound_is_not_judged() -> None:
+def test_ratios_without_bounds_are_not_judged() -> None:
     facts = pd.DataFrame([{"entity_id": "a", "delivery_day": DAY, **SOUND, "level_ratio": 9.0}])
     assert judge("curves", facts, KEY, sound_curves(CurveQuality())).success
 
 
-def test_rows_of_which_there_are_none_are_no_fault() -> None:
+def test_no_rows_pass_a_suite() -> None:
     facts = pd.DataFrame({"entity_id": [], "missing_value": []})
     assert judge("silver", facts, ["entity_id"], [none_of("missing_value")]).success
 
 
-def test_bounds_upside_down_are_refused_with_their_line(use_case: UseCase) -> None:
+def test_reversed_bounds_are_refused_with_their_line(use_case: UseCase) -> None:
     file = ROOT / "use_cases" / "de_load.yaml"
     text = file.read_text(encoding="utf-8").replace("level: [0.6, 1.6]", "level: [1.6, 0.6]")
     line = 1 + text[: text.index("level: [1.6")].count("\n")
@@ -172,7 +172,7 @@ def test_a_width_is_compared_with_the_median_of_the_stored_curves(
     assert found == pytest.approx([ratio], nan_ok=True)
 
 
-def test_the_page_shows_the_newest_verdict_first_and_who_was_refused(tmp_path: Path) -> None:
+def test_the_page_lists_verdicts_newest_first_with_refusals(tmp_path: Path) -> None:
     settings = Settings(state_dir=tmp_path)
     begin = datetime(2022, 3, 1, tzinfo=UTC)
     facts = pd.DataFrame({"entity_id": ["a", "<b>"], "missing_value": [0, 2]})

@@ -27,7 +27,7 @@ DAY = date(2022, 6, 3)
         ["--delivery-date", "2022-01-01", "--follow"],
     ],
 )
-def test_options_that_make_no_sense_are_refused(options: list[str]) -> None:
+def test_invalid_options_are_refused(options: list[str]) -> None:
     assert CliRunner().invoke(app, ["day-ahead", *options]).exit_code == 2
 
 
@@ -37,14 +37,14 @@ def test_a_day_before_every_cutoff_is_refused_with_the_time(use_case: UseCase) -
     assert before_cutoff(use_case, [DAY], datetime(2022, 6, 2, 9, tzinfo=UTC)) == {}
 
 
-def test_an_entity_further_west_waits_for_its_own_cutoff(use_case: UseCase, entity: Entity) -> None:
+def test_each_entity_has_its_own_cutoff(use_case: UseCase, entity: Entity) -> None:
     west = entity.model_copy(update={"id": "west", "time_zone": "Europe/Lisbon"})
     case = use_case.model_copy(update={"entities": (entity, west)})
     early = before_cutoff(case, [DAY], datetime(2022, 6, 2, 9, 30, tzinfo=UTC))
     assert early == {("west", DAY): "its cutoff comes at 2022-06-02 10:00 UTC"}
 
 
-def test_a_scheduler_sees_what_is_missing_and_what_took_how_long() -> None:
+def test_the_summary_lists_missing_curves_and_the_seconds_of_steps() -> None:
     outcome = Outcome("de_load", [DAY], "7", 3, 1, [Missing("DE", DAY, "silver: out_of_bounds")], "page.html")
     assert outcome.exit_status == SOME_MISSING
     said = outcome.as_json([Step("spark", 5.0, "4.2.0"), Step("gold", 2.5, "24 rows")])

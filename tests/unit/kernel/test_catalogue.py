@@ -97,7 +97,7 @@ def test_a_mistake_is_refused(folder: Path, edit: Edit, old: str, new: str, says
         load_use_case("de_load", folder)
 
 
-def test_the_shown_interval_may_be_other_levels_than_the_default(folder: Path, edit: Edit) -> None:
+def test_the_shown_interval_can_have_other_levels(folder: Path, edit: Edit) -> None:
     wide = "day_ahead:\n  quantiles: [0.05, 0.5, 0.95]\n  interval: [0.05, 0.95]"
     edit("day_ahead:", wide)
     use_case = load_use_case("de_load", folder)
@@ -138,7 +138,7 @@ def test_a_list_of_arguments_makes_a_feature_of_each(folder: Path, edit: Edit) -
     ]
 
 
-def test_text_that_is_not_yaml_is_refused() -> None:
+def test_invalid_yaml_is_refused() -> None:
     with pytest.raises(CatalogueError, match=r"x\.yaml: not YAML"):
         parse_use_case("a: [", "x.yaml")
 
@@ -148,7 +148,7 @@ def test_an_unknown_use_case_names_those_that_exist() -> None:
         load_use_case("mars_load", ROOT / "use_cases")
 
 
-def test_a_new_entity_is_lines_in_one_yaml(folder: Path, edit: Edit) -> None:
+def test_a_new_entity_takes_lines_in_one_yaml(folder: Path, edit: Edit) -> None:
     where = "time_zone: Europe/Madrid, latitude: 40, longitude: -3, holidays: {country: ES}"
     edit("entities:", f"entities:\n  - {{id: XX, title: Another, {where}}}")
     assert [e.id for e in load_use_case("de_load", folder).entities] == ["XX", "DE"]
@@ -191,13 +191,13 @@ def test_a_mistake_in_a_table_is_refused(thousand: Path, line: str, says: str) -
         load_use_case("warehouses", thousand)
 
 
-def test_a_table_that_is_not_there_is_named(folder: Path) -> None:
+def test_a_missing_table_is_reported(folder: Path) -> None:
     (folder / "warehouses.csv").unlink()
     with pytest.raises(CatalogueError, match=r"warehouses\.csv: there is no such file"):
         load_use_case("warehouses", folder)
 
 
-def test_a_use_case_may_do_without_intraday() -> None:
+def test_a_use_case_without_an_intraday_path() -> None:
     found = load_use_case("warehouses", ROOT / "use_cases")
     assert found.paths == ("day-ahead",)
     with pytest.raises(NoSuchPathError, match="warehouses has no intraday forecast"):
@@ -221,7 +221,7 @@ def test_a_mistake_about_days_is_refused(folder: Path, old: str, new: str, says:
         load_use_case("warehouses", folder)
 
 
-def test_a_copy_with_other_entities_knows_them() -> None:
+def test_a_copy_with_other_entities_finds_them() -> None:
     found = load_use_case("warehouses", ROOT / "use_cases")
     first = found.entity(found.entities[0].id)
     copied = found.model_copy(update={"entities": (first.model_copy(update={"id": "new"}),)})

@@ -32,7 +32,7 @@ def test_help_lists_the_commands_of_every_room() -> None:
         assert command in shown
 
 
-def test_a_wrong_use_case_ends_with_its_reason_and_no_traceback() -> None:
+def test_an_unknown_use_case_is_reported_without_traceback() -> None:
     done = run("validate", "mars_load")
     assert done.returncode == 2
     assert "there is no such use case" in done.stderr
@@ -43,7 +43,7 @@ def test_a_wrong_use_case_ends_with_its_reason_and_no_traceback() -> None:
     ("right", "wrong", "reason"),
     [("New Year's Day", "Festivus", "'Festivus' is no holiday"), ("country: DE", "country: XX", "Country XX")],
 )
-def test_a_calendar_that_nobody_knows_is_no_valid_use_case(tmp_path: Path, right: str, wrong: str, reason: str) -> None:
+def test_an_unknown_holiday_or_country_is_refused(tmp_path: Path, right: str, wrong: str, reason: str) -> None:
     folder = Path(copytree(ROOT / "use_cases", tmp_path / "use_cases"))
     text = (folder / "de_load.yaml").read_text(encoding="utf-8")
     (folder / "de_load.yaml").write_text(text.replace(right, wrong, 1), encoding="utf-8")
@@ -65,14 +65,14 @@ def test_a_room_that_is_broken_is_not_left_out(tmp_path: Path, monkeypatch: pyte
         _commands(EntryPoint("broken", "broken_room:app", "dualcast.commands"))
 
 
-def test_messages_are_told_apart_by_their_length() -> None:
+def test_messages_are_separated_by_their_length_prefix() -> None:
     values = [b"one\x00two", b"", b"x" * 70_000]
     stream = io.BytesIO(b"".join(len(v).to_bytes(4, "big") + v for v in values))
     assert list(framed(stream)) == values
 
 
 @pytest.mark.parametrize("cut", [2, 5])
-def test_a_message_that_is_cut_short_is_an_error(cut: int) -> None:
+def test_an_incomplete_message_is_an_error(cut: int) -> None:
     stream = io.BytesIO((len(b"value").to_bytes(4, "big") + b"value")[:cut])
     with pytest.raises(ValueError, match="ends within a message"):
         list(framed(stream))

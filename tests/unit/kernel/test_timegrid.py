@@ -57,7 +57,7 @@ def test_the_cutoff_is_a_local_time_on_the_day_before_on_both_sides_of_a_switch(
 
 
 @given(st.integers(1, 10**6))
-def test_durations_survive_being_written(minutes: int) -> None:
+def test_durations_round_trip(minutes: int) -> None:
     step = timedelta(minutes=minutes)
     assert duration(iso_duration(step)) == step
 
