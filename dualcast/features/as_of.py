@@ -1,4 +1,4 @@
-"""Features from history: each delivery day with exactly what was published before its cutoff.
+"""Features from history: of each delivery day, from exactly what was published before its cutoff.
 
 ``observations`` frames here have the columns variable, valid_time, published_at (both UTC) and value, on the use case's
 grid, with every vintage; one frame belongs to one entity.
@@ -22,9 +22,9 @@ from dualcast.observations.aggregation import coarsen
 from dualcast.observations.vintages import UNKNOWN_TIME, Replay, Vintages
 from dualcast.timegrid import Grid, micros
 
-# Plans are seen this far beyond the last target: what comes next matters too.
+# Plans (promotions, opening days) are read this far beyond the last target, since features may look ahead.
 PLANS_AHEAD = timedelta(days=7)
-# Runs are worked on together until they look at so many values: more gains nothing and takes memory.
+# Runs are computed together up to this many values: more takes memory and is no faster.
 _VALUES_AT_ONCE = 2_000_000
 
 
@@ -34,8 +34,8 @@ def day_ahead_features(
     """The day-ahead feature rows of one entity for some delivery days, in any order.
 
     Returns one row for each interval of each day's curve: entity_id, valid_time, cutoff (when the row is as of),
-    newest_input_at (published_at of the newest value that was known then), delivery_day (the curve's first), then the
-    features in the order of the YAML. Days whose cutoff comes before any value are left out.
+    newest_input_at (published_at of the newest value known then), delivery_day (the curve's first), then the
+    features in the order of the YAML. Days whose cutoff is before the first publication are left out.
     """
     plan = FeaturePlan.of(use_case, "day-ahead")
     frames = list(_day_ahead_frames(use_case, entity, observations, sorted(delivery_days), plan))
@@ -56,7 +56,7 @@ class _Run:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Runs of one shape can be worked on at once."""
+        """Runs of one shape can be computed at once: number of targets, slots from the origin to the first."""
         return len(self.target), int(self.target[0]) - self.origin
 
 
@@ -84,7 +84,7 @@ def _runs(
         if replay.newest_input == UNKNOWN_TIME:
             continue
         target = grid.numbers(use_case.delivery_slots(entity, day))
-        # the first slot that is not wholly measured at the cutoff
+        # the first slot that is not completely measured at the cutoff
         origin = grid.number(cutoff - part.measurement_delay)
         begin, end = origin - plan.lookback, int(target[-1]) + 1 + PLANS_AHEAD // part.resolution
         values = {
@@ -116,7 +116,7 @@ def _rows(entity: Entity, runs: Sequence[_Run], plan: FeaturePlan, grid: Grid, c
 
 
 def _size(plan: FeaturePlan) -> int:
-    """About how many values one run looks at."""
+    """About how many values one run reads."""
     return max(plan.lookback * len(plan.variables), 1)
 
 
@@ -125,9 +125,9 @@ def intraday_features(
 ) -> pd.DataFrame:
     """The intraday feature rows of one entity, one for each value of the target, each as of that value's publication.
 
-    The plain twin of ``state``: simple and slow, for tests and for checks of what was served. Returns entity_id,
-    valid_time (the origin), as_of, then the features: floats where per origin, arrays of (horizons,) where per target.
-    Where one row is as of no later than the row before, it is as of a microsecond after that.
+    A simple, slow implementation of what ``intraday.state`` computes, for tests and for checks of served rows. Returns
+    entity_id, valid_time (the origin), as_of, then the features: floats per origin, arrays of (horizons,) per target.
+    A row's as_of is at least a microsecond later than that of the row before it.
     """
     grid = Grid(use_case.part("intraday").resolution, entity.time_zone)
     frame = _intraday_rows(use_case, entity, observations, _origins(observations, use_case.target, grid, since))
@@ -140,9 +140,9 @@ def intraday_features(
 def intraday_features_at(
     use_case: UseCase, entity: Entity, observations: pd.DataFrame, rows: pd.DataFrame
 ) -> pd.DataFrame:
-    """The features of given rows (valid_time, as_of; UTC), from what was published by then; in order of as_of.
+    """The features of given rows (valid_time, as_of; UTC), from what was published by as_of; in order of as_of.
 
-    Returned is what ``intraday_features`` returns, but as_of is the newest publication that was seen.
+    Returns the columns of ``intraday_features``; as_of is the newest publication up to the given one.
     """
     rows = rows.sort_values(["as_of", "valid_time"])
     numbers = Grid(use_case.part("intraday").resolution, entity.time_zone).numbers(pd.DatetimeIndex(rows["valid_time"]))
@@ -153,7 +153,7 @@ def intraday_features_at(
 def _intraday_rows(
     use_case: UseCase, entity: Entity, observations: pd.DataFrame, wanted: Iterable[tuple[int, int]]
 ) -> pd.DataFrame:
-    """Rows at (moment in microseconds, origin slot), moments in order."""
+    """Rows at (moment in microseconds, origin slot), by moment."""
     plan = FeaturePlan.of(use_case, "intraday")
     part, grid = use_case.part("intraday"), plan.grid(entity)
     replay = Replay(observations, plan.variables, grid)
@@ -175,7 +175,7 @@ def _intraday_rows(
 
 
 def _origins(observations: pd.DataFrame, target: str, grid: Grid, since: datetime | None) -> Iterator[tuple[int, int]]:
-    """(published_at in microseconds, origin slot) of each publication of the target that advanced it, in order."""
+    """(published_at in microseconds, origin slot) of each target value newer than all before it, by publication."""
     history = Vintages.of_frame(observations, target, grid.numbers(pd.DatetimeIndex(observations["valid_time"])))
     newest = np.maximum.accumulate(history.slot)
     first = micros(since) if since else 0

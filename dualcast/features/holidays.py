@@ -1,4 +1,4 @@
-"""Local clocks and holidays of an entity, by slot, from the ``holidays`` library."""
+"""Local time and holidays of an entity by slot, from the ``holidays`` library."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dualcast.features.special_days import special_days
 from dualcast.timegrid import day_number
 
 _FIRST_YEAR, _LAST_YEAR = 2000, 2100
-# From this share of the population on, a holiday makes the day a Sunday.
+# A holiday of at least this share of the population makes the day count as a Sunday.
 _HOLIDAY_AS_SUNDAY = 0.5
 WORKDAY, SATURDAY, SUNDAY = 0, 1, 2
 _DAY_SECONDS, _QUARTER_SECONDS = 86400, 900
@@ -35,13 +35,16 @@ class _Table:
 
 
 class SlotCalendar:
-    """Answers for arrays of slots of any shape; pure functions of the entity, cached by year."""
+    """Local time, weekdays and holidays for arrays of slots of any shape.
+
+    ``step`` is the length of a slot in seconds. Results are tabulated for a range of slots that grows as needed.
+    """
 
     def __init__(self, entity: Entity, step: int) -> None:
         self._shares = holiday_shares(entity.holidays)
         self._calendar = entity.holidays
         self._step = step
-        # where slots are days they are local days already
+        # slots of a day are numbered by local day already
         self._changes, self._offsets = _utc_offsets("UTC" if step >= _DAY_SECONDS else entity.time_zone)
         self._table = self._tabled(np.zeros(1, dtype=np.int64))
 
@@ -64,11 +67,11 @@ class SlotCalendar:
         return (self.local_day(slot) + 3) % 7
 
     def holiday_share(self, day: Slots) -> Floats:
-        """How much of a holiday local days (days since 1970-01-01) are, 0 to 1."""
+        """The share of the population that has a holiday on local days (days since 1970-01-01)."""
         return self._shares[self._index(day)]
 
     def school_holiday_share(self, day: Slots) -> Floats:
-        """The share of the population whose schools are closed on local days, NaN where that is not known."""
+        """The share of the population whose schools are closed on local days, NaN where unknown."""
         return school_holiday_shares(self._calendar)[self._index(day)]
 
     def special_day(self, day: Slots) -> Slots:
@@ -79,13 +82,13 @@ class SlotCalendar:
         return np.clip(day - day_number(date(_FIRST_YEAR, 1, 1)), 0, len(self._shares) - 1)
 
     def day_type(self, slot: Slots) -> Slots:
-        """0 workday, 1 Saturday, 2 Sunday; a holiday of most people counts as a Sunday."""
+        """0 workday, 1 Saturday, 2 Sunday; a holiday of half the population or more counts as a Sunday."""
         table = self._table_for(slot)
         kind: Slots = table.day_type[slot - table.first]
         return kind
 
     def _table_for(self, slot: Slots) -> _Table:
-        """A table that covers these slots: to work them out for every feature anew would take most of its time."""
+        """A table that covers these slots. Computing it for each feature would take most of the feature's time."""
         table = self._table
         first, last = (int(slot.min()), int(slot.max())) if slot.size else (table.first, table.first)
         if first < table.first or last >= table.first + len(table.utc_offset):
@@ -112,7 +115,7 @@ def holiday_shares(calendar: HolidayCalendar) -> Floats:
 def school_holiday_shares(calendar: HolidayCalendar) -> Floats:
     """For each day from 2000 to 2100: the share of the population that has school holidays, (days,).
 
-    NaN in years of which the library knows none: schools' plans are made a few years ahead.
+    NaN in years for which the library has none: school holidays are published a few years ahead.
     """
     return _school_holiday_shares(calendar.country, tuple(sorted(calendar.subdivisions.items())))
 
@@ -180,7 +183,7 @@ def _school_holidays(country: str, subdivision: str | None) -> list[date]:
 @lru_cache(maxsize=64)
 def _utc_offsets(zone: str) -> tuple[Slots, Slots]:
     """The moments (seconds since 1970) at which the zone's offset changes, and the offset in seconds from each on."""
-    # whoever starts waits for this: a look at every day, and at the quarters of those days alone in which it changes
+    # for a fast start, quarter-hours are examined only on days on which the offset changes
     first, last = day_number(date(_FIRST_YEAR, 1, 1)), day_number(date(_LAST_YEAR, 12, 31))
     days = np.arange(first, last + 1) * _DAY_SECONDS
     eve = days[np.flatnonzero(np.diff(_offsets_at(days, zone)))]
@@ -192,7 +195,7 @@ def _utc_offsets(zone: str) -> tuple[Slots, Slots]:
 
 
 def _offsets_at(seconds: Slots, zone: str) -> Slots:
-    """How many seconds a zone's clock is ahead of UTC at some moments, seconds since 1970."""
+    """How many seconds a zone's clock is ahead of UTC at moments in seconds since 1970."""
     times = pd.DatetimeIndex(seconds.astype("datetime64[s]"), tz="UTC")
     offsets: Slots = times.tz_convert(ZoneInfo(zone)).tz_localize(None).as_unit("s").asi8 - seconds
     return offsets

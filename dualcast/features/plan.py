@@ -1,4 +1,4 @@
-"""A use case's features of one path, ready to run on windows."""
+"""The features of one path of a use case, and their computation on windows."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from dualcast.timegrid import Grid
 
 @dataclass(frozen=True)
 class FeaturePlan:
-    """Which features, of which variables, on which grid.
+    """The features of a path, the variables that they read, and their grid.
 
-    step and lookback are in seconds and slots of the path's resolution.
+    step: length of a slot in seconds, the path's resolution; lookback: in slots; observed: the measured variables.
     """
 
     specs: Mapping[str, FeatureSpec]
@@ -54,7 +54,7 @@ class FeaturePlan:
 
     @property
     def names(self) -> list[str]:
-        """Every feature, in the order of the YAML."""
+        """All features, in the order of the YAML."""
         return list(self.specs)
 
     @cached_property
@@ -68,7 +68,7 @@ class FeaturePlan:
         return [n for n, s in self.specs.items() if s.definition.shape == "target"]
 
     def widths(self, horizons: int) -> dict[str, int]:
-        """How many numbers each feature has in a row."""
+        """The number of values of each feature in a row."""
         return {n: 1 if s.definition.shape == "origin" else horizons for n, s in self.specs.items()}
 
     @cached_property
@@ -81,7 +81,7 @@ class FeaturePlan:
         ]
 
     def grid(self, entity: Entity) -> Grid:
-        """How the slots of an entity are numbered."""
+        """The grid of an entity at the path's resolution."""
         return Grid(timedelta(seconds=self.step), entity.time_zone)
 
     def calendar(self, entity: Entity) -> SlotCalendar:
@@ -95,11 +95,11 @@ class FeaturePlan:
         return Window(values, self.observed, start, origin, target, self.lookback, self.step, calendar)
 
     def compute(self, window: Window) -> dict[str, Floats]:
-        """Run every feature: (n, 1) for those per origin, (n, horizons) for those per target."""
-        return {name: _called(spec, window) for name, spec in self.specs.items()}
+        """Compute all features: (n, 1) for those per origin, (n, horizons) for those per target."""
+        return {name: _computed(spec, window) for name, spec in self.specs.items()}
 
 
-def _called(spec: FeatureSpec, window: Window) -> Floats:
+def _computed(spec: FeatureSpec, window: Window) -> Floats:
     call = partial(spec.definition.call, **spec.arguments())
     found = np.asarray(window.by_slot(call) if spec.definition.by_slot else call(window), dtype=np.float64)
     shape = window.origin.shape if spec.definition.shape == "origin" else window.target.shape

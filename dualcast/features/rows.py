@@ -1,7 +1,7 @@
 """Feature rows as columns: many of one entity in one message of ``features.intraday.v1``.
 
-A backfill makes hundreds of rows at once, and what a target's slot decides alone, such as its holidays or what others
-forecast for it, is in as many of them as there are horizons. On the wire it is there once.
+A backfill makes hundreds of rows at once. A value that depends on the target's slot alone, such as its holidays or a
+forecast by others, occurs in as many rows as there are horizons. In a message it is stored once.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class FeatureRows:
     def from_record(cls, record: Mapping[str, Any]) -> Self:
         """From a decoded message, its times as datetimes or microseconds.
 
-        Raises ValueError where it is another record, or has another number of values than its rows need.
+        Raises ValueError where it is another record, or has a wrong number of values.
         """
         try:
             origins = [record, *record["more"]]
@@ -49,10 +49,10 @@ class FeatureRows:
             features = {n: unpacked(v, len(origins), record["horizons"]) for n, v in record["features"].items()}
             return cls(record["use_case"], record["entity_id"], record["feature_set"], valid_time, as_of, features)
         except KeyError as error:
-            raise ValueError(f"no feature rows: {error} is missing") from error
+            raise ValueError(f"not a record of feature rows: {error} is missing") from error
 
     def one_by_one(self, since: datetime | None = None) -> list[FeatureRow]:
-        """The rows one by one, in order; those that are as of ``since`` or later."""
+        """The rows as single records, in order; those whose as_of is ``since`` or later."""
         wanted = range(len(self)) if since is None else np.flatnonzero(self.as_of >= micros(since)).tolist()
         return [self._one(i) for i in wanted]
 
@@ -63,21 +63,20 @@ class FeatureRows:
 
 
 def packed(values: Floats) -> Floats:
-    """Values of n rows, (n, 1) or (n, horizons), as they are on the wire.
+    """Values of n rows, (n, 1) or (n, horizons), as a message stores them.
 
-    Where each row is a view of one sequence that begins one value later, as ``Window.by_slot`` makes them, that
-    sequence; else row by row.
+    Where the rows are sliding views of one sequence, as ``Window.by_slot`` makes them: that sequence. Else row by row.
     """
     return sequence_of(values) if is_sliding(values) else values.ravel()
 
 
 def packed_size(values: Floats) -> int:
-    """How many numbers ``packed`` gives."""
+    """The length of ``packed(values)``."""
     return sum(values.shape) - 1 if is_sliding(values) else values.size
 
 
 def unpacked(flat: Any, rows: int, horizons: int) -> Floats:
-    """What ``packed`` was given. Raises ValueError where the number of values fits no form."""
+    """The values that were ``packed``, by row. Raises ValueError where their number does not fit."""
     values: Floats = np.asarray(flat, dtype=np.float64)
     if rows == 1:
         return values[np.newaxis]

@@ -1,6 +1,6 @@
-"""Days that are like no other weekday: named holidays, the days around them, and periods such as the turn of the year.
+"""Special days: named holidays, the days around them, and periods such as the turn of the year.
 
-Every kind of day has a code, so that a model can give it a level of its own.
+Each kind of day has a code, so that a model can fit a level for it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Shares = tuple[tuple[str, float], ...]
 ORDINARY, OTHER_HOLIDAY, BRIDGE, DAY_AFTER, DAY_BEFORE, SATURDAY_AFTER, PERIOD_WEEKEND = range(7)
 # The kinds that the catalogue names follow those that every calendar has.
 FIRST_NAMED = 7
-# A holiday of fewer people than this leaves the day ordinary; one of more than the other makes it a day off.
+# Shares of the population: a holiday of fewer than _NOTICED is ignored; one of _OFF or more makes a day off.
 _NOTICED, _OFF = 0.1, 0.5
 _LANGUAGE = "en_US"
 
@@ -27,7 +27,7 @@ _LANGUAGE = "en_US"
 def special_days(
     country: str, subdivisions: Shares, kinds: Sequence[str], shares: Floats, first: date
 ) -> NDArray[np.int64]:
-    """The code of each day from ``first`` on, a first of January; ``shares`` (days,) is how much of a holiday each is.
+    """The code of each day from ``first`` on, a first of January; ``shares`` (days,): who has a holiday.
 
     Raises ValueError where a kind is neither a holiday of the country nor a date.
     """
@@ -59,7 +59,7 @@ def special_days(
 
 
 def _mark_dates(code: NDArray[np.int64], kind: str, number: int, weekday: NDArray[np.int64], first: date) -> None:
-    """Enter a date (MM-DD) or a period (MM-DD..MM-DD) of every year; of a period, days that are no holiday."""
+    """Set the code of a date (MM-DD) or a period (MM-DD..MM-DD) in every year; of a period, except on holidays."""
     begin, _, end = kind.partition("..")
     try:
         spans = [
@@ -67,7 +67,7 @@ def _mark_dates(code: NDArray[np.int64], kind: str, number: int, weekday: NDArra
             for year in range(first.year, first.year + len(code) // 365)
         ]
     except ValueError as error:
-        raise ValueError(f"{kind!r} is no holiday of the country, and no MM-DD or MM-DD..MM-DD") from error
+        raise ValueError(f"{kind!r} is neither a holiday of the country nor MM-DD nor MM-DD..MM-DD") from error
     for since, until in spans:
         days = np.arange(since.days, until.days + 1)
         if not end:
@@ -84,7 +84,7 @@ def _of_year(year: int, text: str) -> date:
 
 @lru_cache(maxsize=64)
 def _named_days(country: str, subdivisions: Shares, first_year: int, days: int) -> dict[str, NDArray[np.int64]]:
-    """English name of a holiday -> the days that many people have off, counted from the start of ``first_year``."""
+    """English name of a holiday -> its days, counted from the start of ``first_year``; not those of small regions."""
     first = date(first_year, 1, 1)
     years = range(first_year, (first + timedelta(days=days - 1)).year + 1)
     shares: dict[str, dict[int, float]] = {}

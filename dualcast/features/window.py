@@ -1,8 +1,7 @@
-"""What a feature may look at: the values of one entity on a regular grid, as they were known.
+"""The values that a feature may read: those of one entity on a regular grid, as known at its origins.
 
-Slots are numbered as ``timegrid.Grid`` does, so that every engine numbers them alike. A window holds n
-origins and, for each, the slots to forecast. Values that were measured are visible before the origin only: asking for a
-later one gives NaN, so that no feature can leak by mistake.
+Slots are numbered by ``timegrid.Grid``, in all engines alike. A window holds n origins and, for each, the slots to
+forecast. Measured values are visible before the origin only: later ones are NaN, so that no feature can leak.
 """
 
 from __future__ import annotations
@@ -21,22 +20,22 @@ from dualcast.arrays import Floats, Slots
 if TYPE_CHECKING:
     from dualcast.features.holidays import SlotCalendar
 
-_Seen = NDArray[np.bool_] | np.bool_
+_Visible = NDArray[np.bool_] | np.bool_
 _Number = TypeVar("_Number", np.float64, np.int64)
-# Means are taken over integers of this many units, so that a sum does not depend on where the history begins.
+# Means are computed from integers, in thousandths, so that a sum does not depend on where the history begins.
 _MILLI = 1000.0
 
 
 @dataclass(frozen=True)
 class Window:
-    """Values as known, the origins and the targets.
+    """The known values, the origins and the targets.
 
-    values: variable -> floats, NaN where unknown: (slots,), or (n, slots) where each origin knew other values
+    values: variable -> floats, NaN where unknown: (slots,), or (n, slots) where the known values differ by origin
     start: the slot of the first value, one or (n, 1)
-    observed: the variables that are measured, and so hidden at and after an origin
+    observed: the measured variables, whose values at and after an origin are hidden
     origin: (n, 1), the first slot that is not measured yet
     target: (n, horizons), the slots to forecast
-    lookback: no feature sees further back from its origin than this many slots
+    lookback: how many slots before its origin a feature may read
     step: length of a slot in seconds
     """
 
@@ -50,11 +49,11 @@ class Window:
     calendar: SlotCalendar
 
     def at(self, variable: str, slot: Slots) -> Floats:
-        """Values at slots, which broadcast against the origins; NaN where unknown, hidden or out of sight."""
-        return np.where(self._seen(variable, slot), _taken(self.values[variable], slot - self.start), np.nan)
+        """Values at slots, which broadcast against the origins; NaN where unknown, hidden or beyond the lookback."""
+        return np.where(self._visible(variable, slot), _taken(self.values[variable], slot - self.start), np.nan)
 
     def mean(self, variable: str, end: Slots, width: int) -> Floats:
-        """Mean of the ``width`` slots before ``end``; NaN where fewer than half of them are known.
+        """Mean of the ``width`` slots before ``end``; NaN where less than half of them are known.
 
         ``end`` must not be later than the origin.
         """
@@ -66,14 +65,14 @@ class Window:
         return self._mean_of(*sums, end, width)
 
     def periods(self, seconds: float) -> int:
-        """A duration as a number of slots. Raises ValueError where it is none."""
+        """A duration as a number of slots. Raises ValueError where it is no whole number."""
         slots, rest = divmod(int(seconds), self.step)
         if rest:
-            raise ValueError(f"{seconds} s is no multiple of the grid's {self.step} s")
+            raise ValueError(f"{seconds} s is not a multiple of the grid's {self.step} s")
         return slots
 
     def same_local_time(self, days: int) -> Slots:
-        """The target slots moved ``days`` back on the local clock, over clock changes too."""
+        """The slots at the targets' local time ``days`` before, across clock changes too."""
         if days not in self._moved:
             back = self.target - days * (86400 // self.step)
             shift = self._target_offset - self.calendar.utc_offset(back)
@@ -81,10 +80,10 @@ class Window:
         return self._moved[days]
 
     def by_slot(self, of: Callable[[Window], Floats]) -> Floats:
-        """What ``of`` gives for this window, worked out once for each slot that is a target of several origins.
+        """The result of ``of`` for this window, computed once for each slot that is a target of several origins.
 
-        Where origins follow one another, their rows are views of one sequence. ``of`` must look at each target by
-        itself, and at the origin only by what that hides.
+        For consecutive origins, the rows are sliding views of one sequence. ``of`` must treat each target separately
+        and depend on the origin only through the values that it hides.
         """
         if self._slots is None:
             return of(self)
@@ -99,7 +98,7 @@ class Window:
 
     @cached_property
     def _slots(self) -> Window | None:
-        """Each target slot once; None where that saves nothing, or where each origin knew other values."""
+        """Each target slot once; None where that saves nothing, or where the known values differ by origin."""
         if not self.target.size or any(series.ndim > 1 for series in self.values.values()):
             return None
         first, last = int(self.target.min()), int(self.target.max())
@@ -111,16 +110,16 @@ class Window:
 
     @cached_property
     def _slide(self) -> bool:
-        """Whether each origin has the targets of the one before, one slot later."""
+        """Whether the targets of each origin are those of the one before it, one slot later."""
         rows, targets = self.target.shape
         return np.array_equal(self.target - self.target[0, 0], np.add.outer(np.arange(rows), np.arange(targets)))
 
-    def _seen(self, variable: str, slot: Slots) -> _Seen:
-        """Whether the origins see slots."""
-        return self._seen_from(self.origin, variable, slot)
+    def _visible(self, variable: str, slot: Slots) -> _Visible:
+        """Whether slots are visible from the origins."""
+        return self._visible_from(self.origin, variable, slot)
 
-    def _seen_from(self, origin: Slots, variable: str, slot: Slots) -> _Seen:
-        """Whether origins see slots; one answer for all where they see every one, which is soon told."""
+    def _visible_from(self, origin: Slots, variable: str, slot: Slots) -> _Visible:
+        """Whether slots are visible from origins; a single True where all are, which is quick to check."""
         hidden, ahead = variable in self.observed, slot - origin
         end = self.start + self.values[variable].shape[-1]
         if (
@@ -134,19 +133,19 @@ class Window:
         return (ahead >= -self.lookback) & (slot >= self.start) & (slot < (np.minimum(end, origin) if hidden else end))
 
     def mean_before_origin(self, name: str, width: int, of: Callable[[Window], Floats]) -> Floats:
-        """The mean of what ``of``, as in ``by_slot``, gives for the ``width`` slots before the origin, (n, 1).
+        """The mean of ``of``, a function as in ``by_slot``, over the ``width`` slots before the origin, (n, 1).
 
-        NaN where fewer than half of that is known. Features that give the same ``name`` to the same ``of`` share it.
+        NaN where less than half of these are known. The result is cached by ``name``.
         """
         if name not in self._past or self._past[name][0].shape[1] <= width:
-            # as many at once as there are targets: what is asked for next is mostly among them
+            # at least as many slots as targets, so that most further calls find their sums here
             self._past[name] = _running_sums(self._before_origin(max(width, self.target.shape[1])).by_slot(of))
         total, count = (sums[:, -1:] - sums[:, -1 - width, np.newaxis] for sums in self._past[name])
         return _mean_known(total, count, width)
 
     @cached_property
     def _past(self) -> dict[str, tuple[Slots, Slots]]:
-        """Running sums up to the origin, as ``mean_before_origin`` has worked them out, by name."""
+        """Running sums up to the origin, cached by ``mean_before_origin`` under its names."""
         return {}
 
     def _before_origin(self, width: int) -> Window:
@@ -165,7 +164,7 @@ class Window:
 
     @cached_property
     def _moved(self) -> dict[int, Slots]:
-        """The target slots on earlier days, which many features ask for."""
+        """The target slots on earlier days, cached by number of days."""
         return {}
 
     def _sums(self, name: str, series: Callable[[], Floats]) -> tuple[Slots, Slots]:
@@ -175,7 +174,7 @@ class Window:
 
     @cached_property
     def _summed(self) -> dict[str, tuple[Slots, Slots]]:
-        """Running sums by what they are of, which several features ask for."""
+        """Running sums, cached by name of the series."""
         return {}
 
     def _mean_of(self, sums: Slots, counts: Slots, end: Slots, width: int) -> Floats:
@@ -187,17 +186,20 @@ class Window:
 
 
 class _OriginMattersError(Exception):
-    """What a slot shows depends on which origin looks."""
+    """The visible values of a slot differ by origin."""
 
 
 @dataclass(frozen=True)
 class _SlotWindow(Window):
-    """One target a row; ``origin`` is the oldest of the origins that look at it. Raises where they see other things."""
+    """One target in each row; ``origin`` and ``newest_origin`` are the oldest and newest origin that forecast it.
+
+    Raises _OriginMattersError where these two see different values.
+    """
 
     newest_origin: Slots
 
-    def _seen(self, variable: str, slot: Slots) -> _Seen:
-        oldest, newest = (self._seen_from(origin, variable, slot) for origin in (self.origin, self.newest_origin))
+    def _visible(self, variable: str, slot: Slots) -> _Visible:
+        oldest, newest = (self._visible_from(origin, variable, slot) for origin in (self.origin, self.newest_origin))
         if not np.array_equal(oldest, newest):
             raise _OriginMattersError
         return oldest
@@ -207,31 +209,31 @@ class _SlotWindow(Window):
 
 
 def _taken(series: NDArray[_Number], index: Slots) -> NDArray[_Number]:
-    """Values at (n, k) positions of (slots,), or of (n, slots) row by row; beyond an end, those at the end."""
+    """Values at (n, k) positions of (slots,), or of (n, slots) row by row; positions beyond an end mean that end."""
     if series.ndim == 1:
         return series.take(index, mode="clip")
     return np.take_along_axis(series, np.clip(index, 0, series.shape[1] - 1), axis=1)
 
 
 def _mean_known(total: Slots, count: Slots, width: int) -> Floats:
-    """Means of ``count`` values with a sum in thousandths; NaN where that is fewer than half of ``width``."""
+    """Means of ``count`` values with a sum in thousandths; NaN where ``count`` is less than half of ``width``."""
     return np.where(2 * count >= width, total / _MILLI / np.maximum(count, 1), np.nan)
 
 
 def is_sliding(values: NDArray[_Number]) -> bool:
-    """Whether each row of (n, m) is a view of one sequence, one value later than the row before."""
+    """Whether the rows of (n, m) are sliding views of one sequence, each one value later than the row before."""
     return min(values.shape) > 1 and values.strides == (values.itemsize, values.itemsize)
 
 
 def sequence_of(sliding: NDArray[_Number]) -> NDArray[_Number]:
-    """The sequence, (n + m - 1,), of which rows are views."""
+    """The sequence, (n + m - 1,), whose sliding views are the rows."""
     return np.concatenate((sliding[:, 0], sliding[-1, 1:]))
 
 
 def _running_sums(series: Floats) -> tuple[Slots, Slots]:
     """Sum in thousandths and count of the known values before each slot, exact in integers.
 
-    Of rows that are views of one sequence, sums since its beginning.
+    For sliding views of one sequence, sums since its beginning.
     """
     if series.ndim > 1 and is_sliding(series):
         total, count = _running_sums(sequence_of(series))
@@ -242,6 +244,6 @@ def _running_sums(series: Floats) -> tuple[Slots, Slots]:
 
 
 def _before_each(amounts: Slots) -> Slots:
-    """The sum of all amounts before each slot, and of all: one more than there are slots."""
+    """The sum of the amounts before each slot, and of all of them: (slots,) -> (slots + 1,)."""
     nothing = np.zeros((*amounts.shape[:-1], 1), dtype=np.int64)
     return np.concatenate((nothing, np.cumsum(amounts, axis=-1)), axis=-1)

@@ -1,7 +1,7 @@
-"""What becomes of one entity's new observations: refused with a reason, or sound, on the grid and each vintage once.
+"""Cleaning of one entity's new observations: refused with a reason, or valid, on the grid and each vintage once.
 
-Plain functions of data frames; ``silver`` runs them on Spark. ``fresh`` frames have the columns of Bronze, ``stored``
-frames those of Silver; both belong to one entity, their times are UTC.
+Functions of data frames; Silver runs them on Spark. ``fresh`` frames have the columns of Bronze, ``stored`` frames
+those of Silver; both belong to one entity, their times are UTC.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ _ARRIVAL = ["partition", "offset", "position"]
 def clean(
     use_case: UseCase, fresh: pd.DataFrame, stored: pd.DataFrame, elsewhere: Collection[str], now: datetime
 ) -> pd.DataFrame:
-    """Judge new observations; return them with a column ``reason``, "" where sound.
+    """Validate new observations; return them with a column ``reason``, "" where valid.
 
-    Sound ones are on the grid, a coarse interval as several rows, and no vintage comes twice or is ``stored`` already.
-    Refused ones are as they came. Variables that only other use cases of this entity know (``elsewhere``) are left out.
+    Valid ones are on the grid, a coarse interval as several rows; vintages that occur again or are ``stored`` are left
+    out. Refused ones are unchanged. Variables that only other use cases of this entity have (``elsewhere``) are left
+    out.
     """
     fresh = fresh.sort_values(_ARRIVAL, ignore_index=True)
     fresh["reason"] = _row_faults(use_case, fresh, elsewhere, now)
@@ -72,7 +73,7 @@ def _on_grid(use_case: UseCase, sound: pd.DataFrame) -> pd.DataFrame:
 
 
 def _new_vintages(sound: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
-    """The first to arrive of each vintage that is not stored."""
+    """The first arrival of each vintage that is not stored."""
     first = sound.drop(columns="first").drop_duplicates(VINTAGE, keep="first")
     if stored.empty:
         return first
@@ -81,19 +82,19 @@ def _new_vintages(sound: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
 
 
 def _implausible_intervals(use_case: UseCase, sound: pd.DataFrame, stored: pd.DataFrame) -> set[int]:
-    """The intervals whose value strays too far from last week's, as known when it was published.
+    """The intervals whose value is out of proportion to last week's, as known when it was published.
 
-    A refused value is no yardstick for the week after it, whose verdict may then change: verdicts are passed on from
-    week to week until none changes.
+    A refused value is not compared with the next week's, whose verdict may then change: the comparison is repeated
+    until no verdict changes.
     """
-    judged = {name: v.bounds for name, v in use_case.variables.items() if v.bounds.relative_to and v.bounds.ratio}
-    if not judged or sound.empty:
+    compared = {name: v.bounds for name, v in use_case.variables.items() if v.bounds.relative_to and v.bounds.ratio}
+    if not compared or sound.empty:
         return set()
     known = _Known(use_case, sound, stored)
-    rows = {name: np.flatnonzero((sound["variable"] == name) & sound["first"]) for name in judged}
+    rows = {name: np.flatnonzero((sound["variable"] == name) & sound["first"]) for name in compared}
     while True:
         before = known.refused.copy()
-        for name, bounds in judged.items():
+        for name, bounds in compared.items():
             week_ago = known.week_before(rows[name], bounds.relative_to or name)
             known.refused[rows[name]] = implausible(bounds, known.value[rows[name]], week_ago)
         if (known.refused == before).all():
@@ -101,7 +102,7 @@ def _implausible_intervals(use_case: UseCase, sound: pd.DataFrame, stored: pd.Da
 
 
 class _Known:
-    """New values, then stored ones, searchable by variable, slot and time of publication."""
+    """New values, then stored ones, indexed by variable, slot and time of publication."""
 
     def __init__(self, use_case: UseCase, sound: pd.DataFrame, stored: pd.DataFrame) -> None:
         columns = [*VINTAGE, "value"]
@@ -110,14 +111,14 @@ class _Known:
         slot = _grid(use_case, sound).numbers(pd.DatetimeIndex(rows["valid_time"]))
         self._ranks = len(published)
         self._week = YARDSTICK_AGE // use_case.grid
-        # one number that orders by slot, then by publication
+        # one sort key: by slot, then by publication
         self._key = (slot - slot.min() + self._week) * self._ranks + self._rank
         self._variable = rows["variable"].to_numpy(dtype=object)
         self.value = rows["value"].to_numpy(dtype=np.float64)
         self.refused = np.zeros(len(rows), dtype=bool)
 
     def week_before(self, rows: Slots, variable: str) -> Floats:
-        """The values of a variable a week before some rows, as known when each was published; NaN where unknown."""
+        """The values of a variable a week before the rows, as known when each row was published; NaN where unknown."""
         held = np.flatnonzero(~self.refused & (self._variable == variable))
         if not len(held):
             return np.full(len(rows), np.nan)

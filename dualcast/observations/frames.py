@@ -1,4 +1,4 @@
-"""Observations as columns: frames in the order in which they became known, wherever they were read."""
+"""Frames of observations in order of publication, as all sources return them."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ COLUMNS = (
 
 
 class SourceError(ValueError):
-    """A source cannot be read as the mapping says. The text says what it has instead."""
+    """A source cannot be read with the use case's mapping. The text says what the source has instead."""
 
 
 @dataclass(frozen=True)
 class Extent:
-    """How far a source reaches, UTC.
+    """The time range of a source, UTC.
 
-    first, last: when its first and its last value became known; None where there is no such bound.
-    complete_until: the end of the newest target interval that every entity has.
+    first, last: the first and the last publication; None where there is no such bound.
+    complete_until: the end of the newest target interval known of every entity.
     """
 
     first: datetime | None
@@ -42,16 +42,16 @@ class Extent:
 
 
 def empty() -> pd.DataFrame:
-    """A frame of no observations."""
+    """A frame without observations."""
     dtypes = dict.fromkeys(COLUMNS, "object")
     dtypes |= {"valid_time": TIME_DTYPE, "published_at": TIME_DTYPE, "value": "float64", "simulated": "bool"}
     return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in dtypes.items()})
 
 
 def in_canonical_order(observations: pd.DataFrame, target: str) -> pd.DataFrame:
-    """By publication, the target last among equals, then variable, valid time and entity.
+    """Sort by publication, the target last among equals, then variable, valid time and entity.
 
-    In this order the arrival of a target value sees all that was published with it.
+    In this order a target value arrives after all values published at the same moment, so that its row includes them.
     """
     variable, entity = observations["variable"], observations["entity_id"]
     order = np.lexsort(
@@ -67,7 +67,7 @@ def in_canonical_order(observations: pd.DataFrame, target: str) -> pd.DataFrame:
 
 
 def published_between(ordered: pd.DataFrame, start: datetime, end: datetime) -> pd.DataFrame:
-    """The rows of a frame in canonical order that became known in [start, end)."""
+    """The rows of a frame in canonical order that were published in [start, end)."""
     published = ordered["published_at"].astype("int64").to_numpy()
     first, last = np.searchsorted(published, [micros(start), micros(end)], side="left")
     return ordered.iloc[first:last]

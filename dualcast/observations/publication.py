@@ -1,4 +1,4 @@
-"""When values become known, for whole columns: the catalogue's publication rules, vectorised."""
+"""The publication rules of the catalogue, vectorised: when values become known."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dualcast.catalogue import Publication
 from dualcast.observations.columns import MICRO
 from dualcast.timegrid import CLOCK_CHANGE, DAY, interval_ends, local_moment
 
-# A day rule ends within a day.
+# Margin of ``valid_range`` for rules that name a time on a local day.
 _DAY_RULE_SLACK = DAY + CLOCK_CHANGE
 
 
@@ -21,7 +21,7 @@ def published_at(rule: Publication, valid_time: pd.DatetimeIndex, resolution: ti
     Equal to ``Publication.published_at`` for each. Raises ValueError where times are naive.
     """
     if valid_time.tz is None:
-        raise ValueError("valid times must know their zone")
+        raise ValueError("valid times need a time zone")
     if rule.delay is not None:
         starts = np.asarray(valid_time.as_unit("us").asi8, dtype=np.int64)
         ends = interval_ends(starts, np.full(len(starts), resolution // MICRO), zone)
@@ -36,7 +36,7 @@ def published_at(rule: Publication, valid_time: pd.DatetimeIndex, resolution: ti
 
 
 def valid_range(rule: Publication, start: datetime, end: datetime, resolution: timedelta) -> tuple[datetime, datetime]:
-    """Bounds of the valid times whose values become known in [start, end); may be wider, never narrower."""
+    """A range that contains all valid times whose values become known in [start, end)."""
     if rule.delay is not None:
         known = resolution + rule.delay
         slack = timedelta(0) if resolution % DAY else CLOCK_CHANGE

@@ -1,7 +1,4 @@
-"""What an acceptable observation is: one set of rules for the stream and the lake.
-
-Each fault is a short reason code; it goes with the record to the dead letters or to quarantine.
-"""
+"""Validation of observations. Each fault has a reason code, which dead letters and quarantined rows carry."""
 
 from __future__ import annotations
 
@@ -30,16 +27,17 @@ IMPLAUSIBLE = "implausible"
 # Not a fault: the variable belongs to other use cases of the entity alone, which judge it themselves.
 OF_OTHER_USE_CASE = "of_other_use_case"
 
-# What an observation is tried for, in this order.
+# The faults of one variable's observations, in the order of the checks; the first that applies is reported.
 _REASONS = np.array(["", WRONG_UNIT, BAD_RESOLUTION, OFF_GRID, NOT_FINITE, OUT_OF_BOUNDS, FUTURE_DATED], dtype=object)
-# Clocks of senders may be this far ahead of ours.
+# The clock of a sender may be this far ahead of ours.
 CLOCK_TOLERANCE = timedelta(minutes=5)
-# Intervals of an hour and less start on their own multiple; longer ones on an hour, local days on a quarter of one.
+# Intervals of up to an hour start on a multiple of their length; longer ones on an hour, local days on a quarter.
 _HOUR = 3_600_000_000
 _DAY, _QUARTER_HOUR = 24 * _HOUR, _HOUR // 4
 _CLOCK_CHANGE = CLOCK_CHANGE // MICRO
+# Values are compared with those this much earlier.
 YARDSTICK_AGE = timedelta(days=7)
-# 1980 to 2200 and a year: no real value lies outside, and sums of what lies inside cannot overflow.
+# 1980 to 2200. Sums of times and spans within these bounds cannot overflow.
 EARLIEST, LATEST = 315_532_800_000_000, 7_258_118_400_000_000
 
 
@@ -71,7 +69,7 @@ def _faults_of(use_case: UseCase, name: str, columns: Columns, rows: Slots, now:
     bad_span = (span <= 0) | (span % grid != 0)
     low, high = variable.bounds.min, variable.bounds.max
     days = ~bad_span & (span % _DAY == 0)
-    # where clocks are changed, a local day ends earlier than after 24 hours
+    # where the clock changes, a local day may end before 24 hours have passed
     end = start + span - np.where(days, _CLOCK_CHANGE, 0)
     early = (published < end) if variable.kind == "observed" else np.zeros(len(start), dtype=bool)
     if now is not None:
@@ -100,7 +98,7 @@ def variables_elsewhere(catalogue: Iterable[UseCase], use_case: UseCase) -> dict
 
 
 def implausible(bounds: Bounds, value: Floats, yardstick: Floats) -> Flags:
-    """Which values lie outside the allowed ratio to last week's; never where last week is unknown."""
+    """Which values are outside the allowed ratio to last week's; none where last week's is unknown."""
     if bounds.ratio is None:
         return np.zeros(value.shape, dtype=bool)
     low, high = bounds.ratio

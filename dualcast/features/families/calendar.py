@@ -1,4 +1,4 @@
-"""The calendar at the target: clocks, weekdays, holidays. Known for ever, so it never leaks."""
+"""The calendar at the target: local time, weekdays, holidays. Known in advance, so that it cannot leak."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def school_holiday(window: Window, days: int = 0) -> Floats:
 
 @feature("target", level=False, by_slot=True)
 def workday_lost(window: Window, days: int = 0) -> Floats:
-    """How much work a holiday costs ``days`` after the target's day: all of it on workdays, nothing on a Sunday."""
+    """The share of a working day lost to a holiday ``days`` after the target's day; Saturdays are half working days."""
     day = window.calendar.local_day(window.target) + days
     lost: Floats = window.calendar.holiday_share(day) * _WORK[(day + _EPOCH_WEEKDAY) % 7]
     return lost

@@ -1,4 +1,4 @@
-"""Errors: how far the forecasts of others were off, in the unit of what they forecast."""
+"""Errors of the forecasts by others, in the unit of their variable."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def error_lag(window: Window, variable: str, observed: str, by: timedelta) -> Fl
 
 @feature("target", level=True, by_slot=True)
 def error_same_time(window: Window, variable: str, observed: str, days: int) -> Floats:
-    """Mean of (observed - forecast) at the target's local time over the last ``days`` days that are known."""
+    """Mean of (observed - forecast) at the target's local time over the newest ``days`` days with both known."""
     total, found = np.zeros(window.target.shape), np.zeros(window.target.shape)
     for back in range(1, days + 3):
         error = error_lag(window, variable, observed, timedelta(days=back))
@@ -44,6 +44,6 @@ def corrected(window: Window, variable: str, observed: str, days: int) -> Floats
 
 @feature("target", level=True, by_slot=True)
 def moved_lag(window: Window, variable: str, forecast: str, by: timedelta) -> Floats:
-    """The value at the same local time, whole days before, plus how much others expect it to have changed since."""
+    """The value at the same local time, whole days before, plus the change since then that others forecast."""
     before = window.same_local_time(by.days)
     return window.at(variable, before) + window.at(forecast, window.target) - window.at(forecast, before)

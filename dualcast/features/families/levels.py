@@ -1,4 +1,4 @@
-"""Levels: values, lags, changes and means of a variable, in its own unit."""
+"""Levels: values, lags, changes and means of a variable, in its unit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dualcast.features.window import Window
 
 @feature("target", level=True, by_slot=True)
 def value(window: Window, variable: str) -> Floats:
-    """The value at the target itself: for forecasts of others. Measured values are hidden there."""
+    """The value at the target, for forecasts by others; measured values are NaN there."""
     return window.at(variable, window.target)
 
 
@@ -56,7 +56,7 @@ def mean_change(window: Window, variable: str, over: timedelta, by: timedelta) -
 
 @feature("origin", level=True)
 def typical_error(window: Window, variable: str, over: timedelta, count: int, within: int = 21) -> Floats:
-    """How far the values of the time before the origin lay, on average, from what ``same_day_type`` says of them."""
+    """The mean difference between the values before the origin and ``same_day_type`` at their slots."""
 
     def error(past: Window) -> Floats:
         return past.at(variable, past.target) - same_day_type(past, variable, count, within)
@@ -79,7 +79,7 @@ def mean_rise(window: Window, variable: str, over: timedelta, by: timedelta) -> 
 def same_day_type(window: Window, variable: str, count: int, within: int = 21) -> Floats:
     """The mean of the last ``count`` days of the target's day type, at its local time, at most ``within`` days back.
 
-    A holiday of most people counts as a Sunday. NaN where no such day is known.
+    A holiday of half the population or more counts as a Sunday. NaN where no such day is known.
     """
     kind = window.calendar.day_type(window.target)
     total, found = np.zeros(window.target.shape), np.zeros(window.target.shape)
@@ -98,7 +98,7 @@ def same_day_type(window: Window, variable: str, count: int, within: int = 21) -
 def slope(window: Window, variable: str, by: int, days: int = 0) -> Floats:
     """How much the value ``by`` slots after the target differs from that at the target; negative for before.
 
-    Of measured values, that of so many ``days`` before, around the target's local time.
+    For measured values: that difference ``days`` before, at the target's local time.
     """
     slot = window.same_local_time(days)
     return window.at(variable, slot + by) - window.at(variable, slot)
@@ -106,7 +106,7 @@ def slope(window: Window, variable: str, by: int, days: int = 0) -> Floats:
 
 @feature("target", level=True)
 def day_mean(window: Window, variable: str, by: timedelta = timedelta(0)) -> Floats:
-    """The mean over the slots of a row's targets, or of as many whole days before: for a delivery day, its level."""
+    """The mean over all targets of a row, or over the same slots whole days before: the level of a delivery day."""
     values = window.at(variable, window.same_local_time(by.days))
     known = np.isfinite(values)
     total = np.where(known, values, 0.0).sum(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""What is planned, such as promotions and opening days, and how a variable went when the same was planned."""
+"""Plans, such as promotions and opening days, and the values of a variable under the same plan."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def near(window: Window, variable: str, days: int) -> Floats:
 
 @feature("target", level=False)
 def planned(window: Window, variable: str, first: int, last: int) -> Floats:
-    """On how many days, from ``first`` to ``last`` days after the target's, the plan is known and not 0."""
+    """The number of days, from ``first`` to ``last`` days after the target's, on which the plan is known and not 0."""
     count = np.zeros(window.target.shape)
     for days in range(first, last + 1):
         count += np.nan_to_num(window.at(variable, window.same_local_time(-days))) != 0
@@ -26,7 +26,7 @@ def planned(window: Window, variable: str, first: int, last: int) -> Floats:
 
 @feature("target", level=False)
 def run_length(window: Window, variable: str, within: int) -> Floats:
-    """For how many days in a row before the target's day the plan has been what it is then, at most ``within``."""
+    """The number of consecutive days before the target's with the target's plan, at most ``within``."""
     now = window.at(variable, window.target)
     going, length = np.ones(now.shape, dtype=bool), np.zeros(now.shape)
     for days in range(1, within + 1):
@@ -38,9 +38,9 @@ def run_length(window: Window, variable: str, within: int) -> Floats:
 
 @feature("target", level=True)
 def same_plan(window: Window, variable: str, plan: str, count: int, within: int, every: int = 1) -> Floats:
-    """The mean of the last ``count`` days on which ``plan`` was what it is at the target, at its local time.
+    """The mean of the last ``count`` days with the target's value of ``plan``, at its local time.
 
-    Looks at each ``every``-th day (7: the target's weekday), at most ``within`` days back. NaN where none is known.
+    Considers each ``every``-th day (7: the target's weekday), at most ``within`` days back. NaN where none is known.
     """
     wanted = window.at(plan, window.target)
     total, found = np.zeros(wanted.shape), np.zeros(wanted.shape)

@@ -1,4 +1,4 @@
-"""Weather as demand feels it: buildings answer slowly, and only below or above a temperature."""
+"""Weather: smoothed values, because buildings react slowly, and degrees below or above a base."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dualcast.catalogue.features import feature
 from dualcast.features.window import Window
 
 _NOW = timedelta(0)
-# What is older than this many half-lives weighs less than 2%.
+# Values older than this many half-lives have weights below 2%.
 _MEMORY = 6
 
 
@@ -28,7 +28,7 @@ def smoothed(window: Window, variable: str, half_life: timedelta, by: timedelta 
     values = window.at(variable, (target[:, :, np.newaxis] - back).reshape(rows, -1)).reshape(rows, targets, -1)
     known = np.isfinite(values)
     total = (known * weight).sum(axis=2)
-    # a mean of which more than half is unknown says little
+    # NaN where less than half of the weight is known
     enough = total > weight.sum() / 2
     return np.where(enough, (np.where(known, values, 0.0) * weight).sum(axis=2) / np.where(enough, total, 1.0), np.nan)
 
@@ -37,7 +37,7 @@ def smoothed(window: Window, variable: str, half_life: timedelta, by: timedelta 
 def degrees_below(
     window: Window, variable: str, base: float, half_life: timedelta = _NOW, by: timedelta = _NOW
 ) -> Floats:
-    """How far the (smoothed) value lies below a base, 0 above it: what has to be heated."""
+    """How far the (smoothed) value lies below a base, 0 above it (heating)."""
     return np.maximum(base - smoothed(window, variable, half_life, by), 0.0)
 
 
@@ -45,5 +45,5 @@ def degrees_below(
 def degrees_above(
     window: Window, variable: str, base: float, half_life: timedelta = _NOW, by: timedelta = _NOW
 ) -> Floats:
-    """How far the (smoothed) value lies above a base, 0 below it: what has to be cooled."""
+    """How far the (smoothed) value lies above a base, 0 below it (cooling)."""
     return np.maximum(smoothed(window, variable, half_life, by) - base, 0.0)

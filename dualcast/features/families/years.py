@@ -1,4 +1,4 @@
-"""The time of year: how a variable went around this day in earlier years, and where in the month a day lies."""
+"""The time of year: values around this day in earlier years, and the day of the month."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def day_of_month(window: Window) -> Floats:
 
 @feature("target", level=True)
 def mean_around(window: Window, variable: str, by: timedelta, over: timedelta) -> Floats:
-    """The mean of as long as ``over`` around the target's time, whole days before.
+    """The mean over the duration ``over`` around the target's time, ``by`` (whole days) before.
 
     Raises ValueError where that reaches beyond the lookback.
     """
@@ -34,9 +34,9 @@ def mean_around(window: Window, variable: str, by: timedelta, over: timedelta) -
 
 @feature("target", level=False)
 def rise_around(window: Window, variable: str, by: timedelta, over: timedelta, base: timedelta) -> Floats:
-    """``mean_around`` in units of the mean of as long as ``base`` before the origin, whole days before.
+    """``mean_around`` divided by the mean over the duration ``base`` before the origin, ``by`` (whole days) before.
 
-    How the same time of an earlier year stood out from the weeks before it. Raises ValueError where the base reaches
+    The same time of an earlier year relative to the weeks before it. Raises ValueError where the base reaches
     beyond the lookback.
     """
     width, back = window.periods(base.total_seconds()), window.periods(by.total_seconds())

@@ -1,4 +1,4 @@
-"""What the states of one entity share: its features of the intraday path, and how far they look."""
+"""What the states of one entity share: its intraday features, its grid, and how far the features read."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ from dualcast.observations.aggregation import are_sums
 from dualcast.observations.validation import YARDSTICK_AGE
 from dualcast.timegrid import CLOCK_CHANGE
 
-# How many origins are worked on at once: what a feature costs besides its numbers is then paid once.
+# How many origins are computed at once, so that the fixed cost of a feature call is paid once for all of them.
 _TOGETHER = 2048
 
 
 class IntradayPlan:
-    """All that the states of one entity share; made once."""
+    """What the states of one entity share; computed once.
+
+    together: origins computed at once; chunk: slots stored at once; capacity: slots that a state keeps;
+    reach: for each variable, how many slots from the origin on the features read.
+    """
 
     def __init__(self, use_case: UseCase, entity: Entity) -> None:
         part = use_case.part("intraday")
@@ -34,7 +38,7 @@ class IntradayPlan:
         self.ahead = part.ahead // part.resolution
         self.week = YARDSTICK_AGE // part.resolution
         self.together = _TOGETHER
-        # values stored together: those of last week that they are compared with must have been there before
+        # values stored at once are compared with last week's, which must have been stored before them
         self.chunk = max(self.week - self.ahead, 1)
         self.capacity = max(self.features.lookback, self.week) + self.ahead + self.chunk
         self.bounds = [use_case.variables[v].bounds for v in self.features.variables]
@@ -44,29 +48,29 @@ class IntradayPlan:
         self.reach = [0 if v in self.features.observed else reach for v in self.features.variables]
 
     def _reach(self) -> int:
-        """How many slots from its origin on the features look at: asked of them where nothing is known."""
+        """How many slots from the origin on the features read, found by computing them without any known value."""
         start, origin = 0, np.array([[self.features.lookback]])
-        nothing = {v: np.full(self.capacity, np.nan) for v in self.features.variables}
-        window = self.features.window(nothing, start, origin, origin + np.arange(self.horizons), self.calendar)
+        unknown = {v: np.full(self.capacity, np.nan) for v in self.features.variables}
+        window = self.features.window(unknown, start, origin, origin + np.arange(self.horizons), self.calendar)
         probe = _Probe(**vars(window))
         self.features.compute(probe)
-        return max(probe.seen, default=0)
+        return max(probe.read, default=0)
 
 
 @dataclass(frozen=True)
 class _Probe(Window):
-    """A window that remembers how far ahead of the origin it was looked into."""
+    """A window that records how far beyond the origin values were read."""
 
-    seen: list[int] = field(default_factory=list)
+    read: list[int] = field(default_factory=list)
 
     def at(self, variable: str, slot: Slots) -> Floats:
-        """As Window has it."""
-        self.seen.append(int((slot - self.origin).max()) + 1)
+        """As ``Window.at``."""
+        self.read.append(int((slot - self.origin).max()) + 1)
         return super().at(variable, slot)
 
 
 def feature_set(use_case: UseCase) -> str:
-    """A fingerprint of the intraday feature definitions: rows of different sets must not be mixed."""
+    """A fingerprint of the intraday feature definitions. Rows with different fingerprints must not be mixed."""
     part = use_case.part("intraday")
     definition = {n: s.model_dump(mode="json") for n, s in part.features.items()}
     text = json.dumps([definition, str(part.resolution), str(part.lookback), part.horizons], sort_keys=True)

@@ -1,4 +1,4 @@
-"""Sound observations of one entity on the intraday grid, as its state takes them."""
+"""Valid observations of one entity on the intraday grid: the input of its state."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dualcast.observations.grid import place
 
 @dataclass(frozen=True)
 class Update:
-    """Sound observations of one entity in order of arrival, as columns of equal length.
+    """Valid observations of one entity in order of arrival, as columns of equal length.
 
     variable: index into ``plan.variables``; slot: first grid slot; span: how many slots the interval covers; value: of
     each of these slots; published: microseconds since 1970.
@@ -28,7 +28,7 @@ class Update:
 
 
 def update_of(plan: IntradayPlan, columns: Columns) -> tuple[Update, Slots]:
-    """Sound observations as an Update, and the indices of those whose variable the plan reads."""
+    """Valid observations as an Update, and the indices of those whose variable the plan reads."""
     codes = np.full(len(columns), -1, dtype=np.int64)
     for i, name in enumerate(plan.features.variables):
         codes[columns.variable == name] = i
