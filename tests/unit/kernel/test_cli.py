@@ -41,7 +41,7 @@ def test_an_unknown_use_case_is_reported_without_traceback() -> None:
 
 @pytest.mark.parametrize(
     ("right", "wrong", "reason"),
-    [("New Year's Day", "Festivus", "'Festivus' is no holiday"), ("country: DE", "country: XX", "Country XX")],
+    [("New Year's Day", "Festivus", "'Festivus' is neither a holiday"), ("country: DE", "country: XX", "Country XX")],
 )
 def test_an_unknown_holiday_or_country_is_refused(tmp_path: Path, right: str, wrong: str, reason: str) -> None:
     folder = Path(copytree(ROOT / "use_cases", tmp_path / "use_cases"))

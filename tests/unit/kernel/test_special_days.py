@@ -67,8 +67,8 @@ def test_kinds_that_are_appended_leave_the_other_codes_alone() -> None:
     assert len(old) == len(holiday_shares(GERMANY))
 
 
-def test_a_kind_that_nobody_knows_is_refused() -> None:
-    with pytest.raises(ValueError, match="'Festivus' is no holiday"):
+def test_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="'Festivus' is neither a holiday"):
         special_day_codes(GERMANY.model_copy(update={"kinds": ("Festivus",)}))
 
 
