@@ -182,8 +182,8 @@ def computed(spark: SparkSession, inference: Inference) -> DataFrame:
     """Encoded curves with their facts, made in parts of the requested curves.
 
     Workers read Gold themselves: curves need no shuffle, and only results pass through Spark. A worker unpickles only
-    its own parts: with all of 357,200 entities in each worker, a run took 73 s instead of 62, since Spark collects Python's
-    garbage after every task.
+    its own parts: with all of 357,200 entities in each worker, a run took 73 s instead of 62, since Spark collects
+    Python's garbage after every task.
     """
     pickler = CPickleSerializer()
     pickled = [pickler.dumps(share) for share in inference.shares()]
