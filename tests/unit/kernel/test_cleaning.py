@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualcast.catalogue import Entity, UseCase, load_use_case
+from dualcast.catalogue import Entity, UseCase
 from dualcast.observations.cleaning import clean
-from tests.conftest import ROOT
 from tests.histories import history
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -115,9 +114,10 @@ def test_what_another_use_case_knows_is_neither_kept_nor_refused(use_case: UseCa
 
 @settings(max_examples=40, deadline=None)
 @given(factors=st.lists(st.sampled_from([1.0, 1.0, 1.7, 0.45, 1.3]), min_size=6, max_size=6), cut=st.integers(0, 6))
-def test_verdicts_are_those_of_a_stream_that_judges_one_by_one(factors: list[float], cut: int) -> None:
+def test_verdicts_are_those_of_a_stream_that_judges_one_by_one(
+    use_case: UseCase, factors: list[float], cut: int
+) -> None:
     """Six weeks of one slot: a value is judged by the newest accepted one a week before, however the weeks are cut."""
-    use_case = load_use_case("de_load", ROOT / "use_cases")
     times = pd.date_range("2022-03-01", periods=6, freq="7D", tz="UTC").as_unit("us")
     values = 50000 * np.cumprod(factors)
     rows = as_bronze(

@@ -117,13 +117,14 @@ def gold_of(use_case: UseCase, rows: list[FeatureRow], observations: pd.DataFram
 
 def _records(use_case: UseCase, entity: Entity, rows: Rows) -> list[FeatureRow]:
     step = int(use_case.part("intraday").resolution.total_seconds()) * 1_000_000
+    features = feature_set(use_case)
     return [
         FeatureRow(
             use_case.use_case,
             entity.id,
             from_micros(int(rows.origin[i]) * step),
             from_micros(int(rows.as_of[i])),
-            feature_set(use_case),
+            features,
             {name: values[i].tolist() for name, values in rows.features.items()},
         )
         for i in range(len(rows))
