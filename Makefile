@@ -7,7 +7,7 @@ UV     := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 ROOMS  := dualcast streaming batch feature_repo models services infra
 DATA   ?=
 ARGS   ?=
-# two stacks at once take 8 GiB; each module of tests has a stack of its own
+# two workers, each with servers that its modules share, take 8 GiB; the order puts the longest modules first
 SHARED := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
@@ -38,8 +38,8 @@ lock: setup ## resolve requirements.lock and the Java archives anew
 demo: setup ## the whole platform on this machine; DATA=file.csv replays a file, ARGS="--days 7" and so on
 	$(BIN)/dualcast demo $(if $(DATA),--data "$(DATA)") $(ARGS)
 
-test: setup ## all tests, two at a time, against the real stack; ARGS=tests/unit and so on runs those, one by one
-	$(BIN)/pytest $(or $(ARGS),$(SHARED))
+test: setup ## all tests, two at a time, against real servers, and the ten slowest; ARGS=tests/unit and so on runs those, one by one
+	$(BIN)/pytest --durations=10 $(or $(ARGS),$(SHARED))
 
 check: setup ## what CI checks besides the tests: style, types, imports between rooms, the compose file
 	$(BIN)/ruff check

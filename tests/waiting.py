@@ -1,4 +1,4 @@
-"""Waiting for what happens elsewhere: asked again and again, until it is so or has taken too long."""
+"""Wait for a condition: poll it until it holds or the time is over."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 
 def until(condition: Callable[[], bool], seconds: float, every: float = 0.1) -> float:
-    """The seconds until something is so. Fails where it is not so within ``seconds``."""
+    """Poll a condition until it holds; the seconds that this took. Fails where it does not hold within ``seconds``."""
     begin = time.monotonic()
     while not condition():
-        assert time.monotonic() - begin < seconds, "waited in vain"
+        assert time.monotonic() - begin < seconds, f"the condition did not hold within {seconds:.0f} s"
         time.sleep(every)
     return time.monotonic() - begin
