@@ -8,11 +8,11 @@ from typing import Annotated
 from fastapi import Depends
 
 from services.api.deps import ServiceDeps, service_deps
-from services.id_svc.batching import Batcher
-from services.id_svc.forecaster import IntradayForecaster
-from services.id_svc.model_cache import ModelCache
 from services.id_svc.publisher import Publisher
-from services.id_svc.shifted_day_ahead import can_shift
+from services.id_svc.scoring.batching import Batcher
+from services.id_svc.scoring.forecaster import IntradayForecaster
+from services.id_svc.scoring.model_cache import ModelCache
+from services.id_svc.scoring.shifted_day_ahead import can_shift
 
 
 @dataclass(kw_only=True)

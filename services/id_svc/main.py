@@ -24,12 +24,12 @@ from services.heap import freezing
 from services.id_svc.adapters import KafkaArrivals, KafkaOutbox, MlflowModels, RedisFeatures
 from services.id_svc.app import build_app
 from services.id_svc.deps import IntradayDeps
-from services.id_svc.forecaster import IntradayForecaster
-from services.id_svc.freshness import InputAges
-from services.id_svc.intervals import IntervalFactorCache
-from services.id_svc.model_cache import ModelCache
-from services.id_svc.prediction_log import PredictionLog
 from services.id_svc.publisher import Publisher
+from services.id_svc.scoring.forecaster import IntradayForecaster
+from services.id_svc.scoring.freshness import InputAges
+from services.id_svc.scoring.intervals import IntervalFactorCache
+from services.id_svc.scoring.model_cache import ModelCache
+from services.id_svc.scoring.prediction_log import PredictionLog
 
 # Enough for the last day of each entity, which the fallbacks need.
 _MESSAGES_BACK = 2_000

@@ -18,9 +18,9 @@ from opentelemetry import metrics, propagate, trace
 from dualcast.catalogue import UseCase
 from dualcast.timegrid import Clock
 from services.background import Worker
-from services.id_svc.forecaster import IntradayForecaster, NoForecastError
-from services.id_svc.model_cache import ModelCache
 from services.id_svc.ports import Arrival, Arrivals, Outbox
+from services.id_svc.scoring.forecaster import IntradayForecaster, NoForecastError
+from services.id_svc.scoring.model_cache import ModelCache
 
 _POLL_SECONDS = 0.02
 _RETRY_SECONDS = 1.0

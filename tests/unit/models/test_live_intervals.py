@@ -27,7 +27,7 @@ from models.backtest.past_forecasts import PastForecasts
 from models.backtest.request import BacktestRequest
 from models.prediction.curve import NoPredictionError
 from models.prediction.intraday import intraday_forecast, intraday_forecasts
-from services.id_svc.intervals import IntervalFactorCache
+from services.id_svc.scoring.intervals import IntervalFactorCache
 from tests.histories import corrupt_from
 
 TODAY = date(2022, 3, 29)

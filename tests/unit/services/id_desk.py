@@ -19,9 +19,9 @@ from services.book.curves import CurveBook
 from services.book.series import SeriesBook
 from services.id_svc.app import build_app
 from services.id_svc.deps import IntradayDeps
-from services.id_svc.forecaster import IntradayForecaster
-from services.id_svc.freshness import InputAges
-from services.id_svc.model_cache import ModelCache
+from services.id_svc.scoring.forecaster import IntradayForecaster
+from services.id_svc.scoring.freshness import InputAges
+from services.id_svc.scoring.model_cache import ModelCache
 from tests import services_world as world
 
 INTRADAY = "/api/v1/forecasts/intraday/DE"

@@ -16,9 +16,9 @@ import pytest
 from services.access.call import Call, begin
 from services.access.identity import Identity
 from services.api.lookup import find, visible_entities
-from services.id_svc.batching import Batcher
-from services.id_svc.forecaster import ForecastRequest, ForecastResult
-from services.id_svc.prediction_log import PredictionLog
+from services.id_svc.scoring.batching import Batcher
+from services.id_svc.scoring.forecaster import ForecastRequest, ForecastResult
+from services.id_svc.scoring.prediction_log import PredictionLog
 from tests import services_world as world
 from tests.unit.services.id_desk import Desk, desk_of, filled_desk, row_at
 

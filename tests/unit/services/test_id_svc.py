@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 import pytest
 
 from dualcast.timegrid import parse_moment
-from services.id_svc.model_cache import ModelCache
+from services.id_svc.scoring.model_cache import ModelCache
 from tests import services_world as world
 from tests.unit.services.id_desk import Desk, FakeModel, desk_of, filled_desk, prove, row_at
 

@@ -14,9 +14,9 @@ from dualcast.catalogue import Entity, UseCase
 from dualcast.curves.forecast import Forecast
 from dualcast.records import FeatureRow
 from dualcast.timegrid import Clock
-from services.id_svc.forecaster import ForecastResult, NoForecastError
 from services.id_svc.ports import Arrival
 from services.id_svc.publisher import Publisher, oldest_worth
+from services.id_svc.scoring.forecaster import ForecastResult, NoForecastError
 from tests import services_world as world
 
 STEP = timedelta(minutes=15)

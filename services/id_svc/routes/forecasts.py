@@ -29,10 +29,10 @@ from services.api.schemas.status import IntradayEntityStatus, IntradayStatus
 from services.api.status import circuit_status, clock_status, feed_status, use_case_status
 from services.book.curves import CurveBook
 from services.http.problems import ProblemError, documented
-from services.id_svc import predict
 from services.id_svc.deps import Deps, IntradayDeps
-from services.id_svc.forecaster import ForecastRequest
-from services.id_svc.scored import scored
+from services.id_svc.routes import predict
+from services.id_svc.routes.scored import scored
+from services.id_svc.scoring.forecaster import ForecastRequest
 
 router = api_router()
 router.include_router(predict.router)

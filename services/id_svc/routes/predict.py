@@ -23,8 +23,8 @@ from services.api.routes.predict import (
 from services.api.schemas.curves import IntradayForecast
 from services.http.problems import ProblemError, documented
 from services.id_svc.deps import Deps, IntradayDeps
-from services.id_svc.forecaster import ForecastRequest
-from services.id_svc.scored import scored
+from services.id_svc.routes.scored import scored
+from services.id_svc.scoring.forecaster import ForecastRequest
 
 router = APIRouter()
 

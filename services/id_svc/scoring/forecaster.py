@@ -26,10 +26,10 @@ from dualcast.records import FeatureRow
 from dualcast.timegrid import Clock, floor
 from services.book.curves import CurveBook
 from services.book.series import SeriesBook
-from services.id_svc.freshness import InputAges, Inputs
-from services.id_svc.model_cache import CHAMPION, PREVIOUS, ModelCache
 from services.id_svc.ports import Features, Log, Score
-from services.id_svc.shifted_day_ahead import shifted_day_ahead
+from services.id_svc.scoring.freshness import InputAges, Inputs
+from services.id_svc.scoring.model_cache import CHAMPION, PREVIOUS, ModelCache
+from services.id_svc.scoring.shifted_day_ahead import shifted_day_ahead
 
 OVERRIDDEN = "overridden:"
 # The steps that are models, with their aliases in the registry.

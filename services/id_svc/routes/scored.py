@@ -9,7 +9,7 @@ from services.access.call import note_computed
 from services.api.answers import Answered, next_row_at
 from services.http.problems import ProblemError
 from services.id_svc.deps import IntradayDeps
-from services.id_svc.forecaster import ForecastRequest, ForecastResult, NoForecastError
+from services.id_svc.scoring.forecaster import ForecastRequest, ForecastResult, NoForecastError
 
 
 async def scored(deps: IntradayDeps, requests: Sequence[ForecastRequest]) -> list[Answered | ProblemError]:

@@ -26,7 +26,7 @@ from dualcast.records import FeatureRow
 from dualcast.settings import Settings
 from services.background import Worker
 from services.http.formats import to_json
-from services.id_svc.forecaster import OVERRIDDEN
+from services.id_svc.scoring.forecaster import OVERRIDDEN
 
 _MAX_PENDING = 10_000
 _MAX_KEYS = 100_000
