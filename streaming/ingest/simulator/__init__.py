@@ -1,4 +1,4 @@
-"""Simulators: each makes the observations of one kind of entity, and says of every value that it is simulated."""
+"""Simulators: each generates the observations of one kind of entity, and marks every value as simulated."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dualcast.observations.frames import SourceError
 from streaming.ingest.simulator.bidding_zone import BiddingZoneSimulator
 from streaming.ingest.source import Source
 
-# The parameter that every entity of a kind must have tells which simulator makes it.
+# The simulator of a kind of entities, by the parameter that all entities of the kind have.
 _KINDS: dict[str, Callable[[UseCase], Source]] = {"mean_load_mw": BiddingZoneSimulator}
 
 
 def open_simulator(use_case: UseCase) -> Source:
-    """The simulator that the entities' ``simulation`` in the catalogue asks for. Raises SourceError where none does."""
+    """The simulator for the entities' ``simulation`` in the catalogue. Raises SourceError if there is none."""
     for parameter, simulator in _KINDS.items():
         if all(parameter in entity.simulation for entity in use_case.entities):
             return simulator(use_case)

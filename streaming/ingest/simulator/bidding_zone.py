@@ -1,4 +1,4 @@
-"""The simulator of bidding zones as a source: which variables it makes, and when each value becomes known."""
+"""The simulator of bidding zones as a source: its variables, and the publication time of each value."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _BY_UNIT: dict[str, Quantity] = {
     "EUR/MWh": "price",
 }
 _CORRECTED_AFTER = timedelta(days=1)
-# The calendar of holidays begins in 2000, and noise needs a run-up.
+# The holiday calendar begins in 2000, and noise needs a warm-up.
 _FIRST_YEAR = 2002
 
 
 class BiddingZoneSimulator:
     """Load, the operator's forecast, weather and prices of every entity of a use case; see ``Source``.
 
-    The target is the load and the reference the operator's forecast; other variables are known by their unit.
+    The target is the load and the reference the operator's forecast; other variables are identified by their unit.
     """
 
     name = NAME
     extent = Extent(None, None, None)
 
     def __init__(self, use_case: UseCase) -> None:
-        """Raises SourceError where the use case is not one of bidding zones, or a parameter is wrong."""
+        """Raises SourceError if the use case is not one of bidding zones or a parameter is wrong."""
         seconds = int(use_case.grid.total_seconds())
         if use_case.unit != _LOAD_UNIT or HOUR % seconds:
             raise SourceError(
@@ -52,7 +52,7 @@ class BiddingZoneSimulator:
         self.notes = [f"not simulated: {', '.join(left_out)}"] if left_out else []
 
     def observations(self, start: datetime, end: datetime) -> pd.DataFrame:
-        """What becomes known in [start, end); see ``Source``. Raises SourceError before the year 2002."""
+        """The values published in [start, end); see ``Source``. Raises SourceError before the year 2002."""
         if start.year < _FIRST_YEAR:
             raise SourceError(f"the simulator begins in {_FIRST_YEAR}")
         frames = [frame for entity in self._use_case.entities for frame in self._of(entity, start, end) if len(frame)]
@@ -61,7 +61,7 @@ class BiddingZoneSimulator:
         return in_canonical_order(pd.concat(frames, ignore_index=True), self._use_case.target)
 
     def _of(self, entity: Entity, start: datetime, end: datetime) -> Iterator[pd.DataFrame]:
-        """What becomes known of an entity, year by year of valid time."""
+        """The values of an entity published in [start, end), by year of valid time."""
         zone = self._zones[entity.id]
         for year in self._years(entity, start - _CORRECTED_AFTER, end):
             simulated = zone.year(year)
@@ -69,7 +69,7 @@ class BiddingZoneSimulator:
                 yield from _vintages(entity, name, self._use_case.variables[name], simulated[quantity], (start, end))
 
     def _years(self, entity: Entity, start: datetime, end: datetime) -> range:
-        """The local years whose values may become known in [start, end)."""
+        """The local years whose values may be published in [start, end)."""
         rules = [self._use_case.variables[name].published for name in self._quantities]
         ranges = [valid_range(rule, start, end, timedelta(seconds=HOUR)) for rule in rules]
         first, last = min(r[0] for r in ranges), max(r[1] for r in ranges)
@@ -77,7 +77,7 @@ class BiddingZoneSimulator:
 
 
 def _quantities(use_case: UseCase) -> dict[str, Quantity]:
-    """What is simulated of each variable, by name of the variable."""
+    """The simulated quantity of each variable, by its name."""
     found: dict[str, Quantity] = {use_case.target: "load"}
     if use_case.reference is not None and use_case.variables[use_case.reference].unit == _LOAD_UNIT:
         found[use_case.reference] = "load_forecast"
@@ -88,7 +88,7 @@ def _quantities(use_case: UseCase) -> dict[str, Quantity]:
 def _vintages(
     entity: Entity, name: str, rule: Variable, series: Simulated, window: tuple[datetime, datetime]
 ) -> Iterator[pd.DataFrame]:
-    """The first vintage of a variable, and the corrections of what was wrong in it."""
+    """The first vintage of a variable, and corrections of its wrong values."""
     first = series.truth if rule.kind == "observed" else series.expected
     if series.glitched is None or rule.kind != "observed":
         yield _published(entity, name, rule, series, first, window)
@@ -103,7 +103,7 @@ def _vintages(
 def _published(
     entity: Entity, name: str, rule: Variable, series: Simulated, value: Floats, window: tuple[datetime, datetime]
 ) -> pd.DataFrame:
-    """Observations of the finite values of one series that become known in a window [start, end)."""
+    """Observations of the finite values of one series that are published in a window [start, end)."""
     start, end = window
     step = timedelta(seconds=series.step)
     first, last = (bound.timestamp() for bound in valid_range(rule.published, start, end, step))

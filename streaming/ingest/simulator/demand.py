@@ -1,4 +1,4 @@
-"""Simulated demand of a zone from the clock, holidays, weather and noise; and the operator's forecast of it."""
+"""Simulated demand of a zone from calendar, weather and noise, and the grid operator's forecast of it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from streaming.ingest.simulator.profiles import PROFILE_STEP, year_profiles
 from streaming.ingest.simulator.weather import Weather
 
 _HEATING_BELOW, _COOLING_ABOVE = 15.0, 21.0
-# How long buildings remember the temperature outside.
-_BUILDING_MEMORY_HOURS = 18
+# The time constant of buildings' response to the outside temperature.
+_BUILDING_HOURS = 18
 _BASE_YEAR, _DAYS_IN_YEAR, _YEAR_ZERO = 2020, 365.2425, 1970
 _HOLIDAY, _WEEKEND = 0.5, 5
 _MIDSUMMER, _MIDWINTER = 212, 20
@@ -33,10 +33,10 @@ def load_mw(
     calendar = SlotCalendar(entity, step)
     years = slots * step / 86400 / _DAYS_IN_YEAR + _YEAR_ZERO - _BASE_YEAR
     growth = (1 + parameters.growth_percent_per_year / 100) ** years
-    clock = _by_the_clock(parameters, calendar, slots) * _by_the_day(parameters, calendar, slots)
-    response = _to_the_weather(parameters, truth, slots * float(step) + step / 2)
-    by_chance = np.exp(_by_chance(parameters, noise, slots, step))
-    load: Floats = parameters.mean_load_mw * growth * (clock + response) * by_chance
+    clock = _profile_demand(parameters, calendar, slots) * _day_factor(parameters, calendar, slots)
+    response = _weather_response(parameters, truth, slots * float(step) + step / 2)
+    noise_factor = np.exp(_random_term(parameters, noise, slots, step))
+    load: Floats = parameters.mean_load_mw * growth * (clock + response) * noise_factor
     lowest = _LOWEST_SHARE * parameters.mean_load_mw
     return np.maximum(load, lowest).round(1)
 
@@ -44,7 +44,7 @@ def load_mw(
 def operator_forecast_mw(
     parameters: BiddingZoneParameters, noise: Noise, load: Floats, slots: Slots, step: int
 ) -> Floats:
-    """What the grid operator forecasts: the truth with an error that lasts for hours and for weeks, in MW."""
+    """The grid operator's forecast in MW: the load with errors that persist for hours and for weeks."""
     first, last, hour = int(slots[0]), int(slots[-1]) + 1, 3600 / step
     for_weeks = noise.wander("operator bias", first, last, 20 * 24 * hour)
     for_hours = noise.wander("operator error", first, last, 8 * hour)
@@ -53,8 +53,8 @@ def operator_forecast_mw(
     return forecast.round(1)
 
 
-def _by_the_clock(parameters: BiddingZoneParameters, calendar: SlotCalendar, slots: Slots) -> Floats:
-    """The profiles, between a weekday's and a Sunday's by the share of the population that has a holiday."""
+def _profile_demand(parameters: BiddingZoneParameters, calendar: SlotCalendar, slots: Slots) -> Floats:
+    """The load profiles, weighted between weekday and Sunday by the share of the population that has a holiday."""
     local = calendar.local_seconds(slots)
     shares = (
         parameters.household_share,
@@ -62,19 +62,19 @@ def _by_the_clock(parameters: BiddingZoneParameters, calendar: SlotCalendar, slo
         parameters.farm_share,
         parameters.industry_share,
     )
-    usual, free = np.empty(len(slots)), np.empty(len(slots))
+    workday, free = np.empty(len(slots)), np.empty(len(slots))
     years = local.astype("datetime64[s]").astype("datetime64[Y]").astype(np.int64) + _YEAR_ZERO
     for year in np.unique(years).tolist():
         here = years == year
         quarter = (local[here] - day_number(date(year, 1, 1)) * 86400) // PROFILE_STEP
-        usual[here], free[here] = (profile[quarter] for profile in year_profiles(year, shares))
+        workday[here], free[here] = (profile[quarter] for profile in year_profiles(year, shares))
     holiday = calendar.holiday_share(calendar.local_day(slots))
-    mixed: Floats = (1 - holiday) * usual + holiday * free
+    mixed: Floats = (1 - holiday) * workday + holiday * free
     return mixed
 
 
-def _by_the_day(parameters: BiddingZoneParameters, calendar: SlotCalendar, slots: Slots) -> Floats:
-    """A factor for each slot: less on bridge days, at the end of the year and in summer, more in midwinter."""
+def _day_factor(parameters: BiddingZoneParameters, calendar: SlotCalendar, slots: Slots) -> Floats:
+    """A factor for each slot: lower on bridge days, at the end of the year and in summer, higher in midwinter."""
     days, of_slot = np.unique(calendar.local_day(slots), return_inverse=True)
     around = np.arange(days[0] - 1, days[-1] + 2)
     weekday = (around + 3) % 7
@@ -88,22 +88,22 @@ def _by_the_day(parameters: BiddingZoneParameters, calendar: SlotCalendar, slots
         1
         - parameters.bridge_day_percent / 100 * bridge
         - parameters.year_end_percent / 100 * year_end
-        - parameters.summer_percent / 100 * _hump(of_year - _MIDSUMMER, 22)
-        + parameters.winter_percent / 100 * _hump(of_year - _MIDWINTER, 45)
+        - parameters.summer_percent / 100 * _bell(of_year - _MIDSUMMER, 22)
+        + parameters.winter_percent / 100 * _bell(of_year - _MIDWINTER, 45)
     )
     return np.asarray(factor, dtype=np.float64)[of_slot]
 
 
-def _hump(days_off: Slots, width: float) -> Floats:
-    """1 in the middle and less around it, over the turn of the year too."""
+def _bell(days_off: Slots, width: float) -> Floats:
+    """A Gaussian curve with maximum 1 at 0, continued over the turn of the year."""
     around = (days_off + _DAYS_IN_YEAR / 2) % _DAYS_IN_YEAR - _DAYS_IN_YEAR / 2
     hump: Floats = np.exp(-0.5 * (around / width) ** 2)
     return hump
 
 
-def _to_the_weather(parameters: BiddingZoneParameters, truth: Weather, moments: Floats) -> Floats:
-    """More for heating and cooling, less for the sun on consumers' own roofs; of the mean load."""
-    inside = truth.at(moments, smoothed(truth.temperature, _BUILDING_MEMORY_HOURS))
+def _weather_response(parameters: BiddingZoneParameters, truth: Weather, moments: Floats) -> Floats:
+    """Heating and cooling demand less self-consumed solar power, as shares of the mean load."""
+    inside = truth.at(moments, smoothed(truth.temperature, _BUILDING_HOURS))
     sun = truth.at(moments, truth.radiation) / 1000
     heating = parameters.heating_percent_per_kelvin / 100 * np.maximum(_HEATING_BELOW - inside, 0)
     cooling = parameters.cooling_percent_per_kelvin / 100 * np.maximum(inside - _COOLING_ABOVE, 0)
@@ -111,8 +111,8 @@ def _to_the_weather(parameters: BiddingZoneParameters, truth: Weather, moments: 
     return response
 
 
-def _by_chance(parameters: BiddingZoneParameters, noise: Noise, slots: Slots, step: int) -> Floats:
-    """What no calendar and no weather explains, as a logarithm."""
+def _random_term(parameters: BiddingZoneParameters, noise: Noise, slots: Slots, step: int) -> Floats:
+    """The logarithm of a random factor that neither calendar nor weather explains."""
     first, last, hour = int(slots[0]), int(slots[-1]) + 1, 3600 / step
     chance: Floats = (
         parameters.noise_percent / 100 * noise.wander("demand", first, last, 10 * hour)

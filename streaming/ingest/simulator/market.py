@@ -1,4 +1,4 @@
-"""Simulated day-ahead price of a zone: what the merit order makes of the residual load that is expected."""
+"""Simulated day-ahead price of a zone: a merit-order curve over the expected residual load."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def price_eur_per_mwh(
     solar = parameters.solar_share * np.minimum(forecast.radiation / _FULL_SUN, 1)
     residual = expected_load / parameters.mean_load_mw - wind - solar
     first = forecast.first
-    mood = 0.10 * noise.wander("price", first, first + len(residual), 6)
+    fluctuation = 0.10 * noise.wander("price", first, first + len(residual), 6)
     fuel = 0.25 * noise.wander("fuel", first, first + len(residual), 60 * 24)
-    price = np.exp(fuel) * (1 + 1.5 * (residual - 0.7) + np.exp(6 * (residual - 1.15)) + mood)
+    price = np.exp(fuel) * (1 + 1.5 * (residual - 0.7) + np.exp(6 * (residual - 1.15)) + fluctuation)
     in_bounds: Floats = np.clip(parameters.mean_price_eur_per_mwh * price, _LOWEST, _HIGHEST).round(2)
     return in_bounds

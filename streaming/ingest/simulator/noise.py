@@ -1,4 +1,4 @@
-"""Seeded noise that is a function of time: the same moment has the same value in whatever window it is asked for."""
+"""Seeded noise as a function of time: a moment has the same value in every window."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from scipy.signal import lfilter
 from dualcast.arrays import Floats
 
 _BLOCK = 4096
-# A filter has forgotten its start, to one part in 3,000, after this many time constants.
+# After this many time constants a filter's start value has decayed to one part in 3,000.
 _WARM_UP = 8
 
 
 class Noise:
-    """The streams of noise of one entity, each by its name."""
+    """The named noise streams of one entity."""
 
     def __init__(self, entity_id: str, seed: int) -> None:
         self._entity = entity_id
@@ -31,10 +31,10 @@ class Noise:
         return self._drawn(stream, first, last, uniform=True)
 
     def wander(self, stream: str, first: int, last: int, memory: float) -> Floats:
-        """A Gauss-Markov process of unit variance on the slots [first, last), which forgets in ``memory`` slots.
+        """A Gauss-Markov process of unit variance on the slots [first, last), with a time constant of ``memory`` slots.
 
-        It is the stationary AR(1) process, an Ornstein-Uhlenbeck process at even times. Bitwise the same for the same
-        ``first``; for another one equal to about 0.0003.
+        It is the stationary AR(1) process, an Ornstein-Uhlenbeck process sampled at equal steps. Bitwise equal for
+        the same ``first``; values for another ``first`` differ by about 0.0003.
         """
         warm_up = ceil(_WARM_UP * memory)
         decay = exp(-1.0 / memory)
@@ -53,7 +53,7 @@ class Noise:
 
 
 def smoothed(values: Floats, memory: float) -> Floats:
-    """An exponential mean of the past ``memory`` slots, which begins at the first value."""
+    """An exponential moving average with a time constant of ``memory`` slots, starting at the first value."""
     decay = exp(-1.0 / memory)
     out: Floats = lfilter([1 - decay], [1.0, -decay], values, zi=[decay * values[0]])[0]
     return out

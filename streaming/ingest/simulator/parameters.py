@@ -11,15 +11,15 @@ from dualcast.observations.frames import SourceError
 
 
 class BiddingZoneParameters(Strict):
-    """What a bidding zone is like. Shares are of one; percentages are of the mean load unless said otherwise."""
+    """Parameters of a bidding zone. Shares are fractions; percentages are of the mean load unless stated otherwise."""
 
     mean_load_mw: float = Field(gt=0, description="mean demand in the year 2020")
-    seed: float = Field(1, ge=0, description="another seed is another history")
+    seed: float = Field(1, ge=0, description="seed of all noise")
     growth_percent_per_year: float = Field(0.0, ge=-10, le=10)
 
     household_share: float = Field(0.18, ge=0, description="of the mean demand, by the BDEW profile H0, dynamic")
     commerce_share: float = Field(0.09, ge=0, description="BDEW profile G0")
-    farm_share: float = Field(0.01, ge=0, description="BDEW profile L0; industry has what remains")
+    farm_share: float = Field(0.01, ge=0, description="BDEW profile L0; the rest is industry")
 
     bridge_day_percent: float = Field(6.0, ge=0, description="less on a workday between a holiday and a weekend")
     year_end_percent: float = Field(9.0, ge=0, description="less from 24 December to 1 January")
@@ -30,8 +30,8 @@ class BiddingZoneParameters(Strict):
     cooling_percent_per_kelvin: float = Field(0.5, ge=0, description="more for each kelvin above 21 degrees")
     own_solar_percent: float = Field(5.0, ge=0, description="less at 1000 W/m2: generation behind the meter")
 
-    noise_percent: float = Field(1.85, ge=0, description="standard deviation of what comes and goes within hours")
-    day_noise_percent: float = Field(1.1, ge=0, description="standard deviation of what stays for days")
+    noise_percent: float = Field(1.85, ge=0, description="standard deviation of noise that persists for hours")
+    day_noise_percent: float = Field(1.1, ge=0, description="standard deviation of noise that persists for days")
     fast_noise_percent: float = Field(0.12, ge=0, description="standard deviation from one interval to the next")
     load_glitches_per_year: float = Field(1.0, ge=0, description="meter readings ten times too low, corrected next day")
 
@@ -52,7 +52,7 @@ class BiddingZoneParameters(Strict):
 
     @property
     def industry_share(self) -> float:
-        """What households, commerce and farms leave."""
+        """The share that households, commerce and farms leave."""
         return 1.0 - self.household_share - self.commerce_share - self.farm_share
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Demand by the clock alone: the BDEW's standard load profiles and industry's shifts, from demandlib."""
+"""Load profiles by the calendar: the BDEW's standard profiles and industrial shifts, from demandlib."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ _SHIFTS = {
     "holiday": {"day": 0.72, "night": 0.72},
 }
 _SHIFT_BEGIN, _SHIFT_END = time(6), time(20)
-# Plants do not begin in one minute: three hours, in quarter-hours.
+# Shifts of different plants begin over three hours (in quarter-hours).
 _SHIFT_SPREAD = 12
 
 
 @lru_cache(maxsize=8)
 def year_profiles(year: int, shares: tuple[float, float, float, float]) -> tuple[Floats, Floats]:
-    """The demand of each local quarter-hour of a year, (n,) around 1: as weekdays come, and as if all were Sundays.
+    """The demand of each local quarter-hour of a year, (n,) with mean near 1: by weekday, and if all were Sundays.
 
     ``shares`` of households, commerce, farms and industry add up to 1.
     """
     index = pd.date_range(f"{year}-01-01", f"{year + 1}-01-01", freq="15min", inclusive="left")
-    usual, free = _columns(year, index, []), _columns(year, index, list(pd.unique(index.date)))
+    workday, free = _columns(year, index, []), _columns(year, index, list(pd.unique(index.date)))
     sundays = index.dayofweek == 6
-    level = usual[sundays].mean() / free[sundays].mean()
-    weights = pd.Series(shares, index=usual.columns) / usual.mean()
-    return (usual @ weights).to_numpy(), ((free * level) @ weights).to_numpy()
+    level = workday[sundays].mean() / free[sundays].mean()
+    weights = pd.Series(shares, index=workday.columns) / workday.mean()
+    return (workday @ weights).to_numpy(), ((free * level) @ weights).to_numpy()
 
 
 def _columns(year: int, index: pd.DatetimeIndex, sundays: list[object]) -> pd.DataFrame:
-    """Each profile on the quarter-hours of a year, to its own scale; days in ``sundays`` are taken for Sundays."""
+    """Each profile on the quarter-hours of a year, in its own scale; days in ``sundays`` count as Sundays."""
     with warnings.catch_warnings():  # demandlib turns all warnings of the process into errors
         profiles = ElecSlp(year, holidays=sundays).slp_frame[list(_BDEW)]
     industry = IndustrialLoadProfile(index, holidays=sundays).simple_profile(

@@ -1,6 +1,6 @@
-"""Simulated weather of a zone, by the hour: what comes, and what was forecast the day before.
+"""Simulated hourly weather of a zone: the actual weather, and its forecast of the day before.
 
-The sun comes from pvlib (clear sky: simplified Solis, Ineichen 2008); clouds, warm spells and wind wander.
+Radiation is from pvlib (clear sky: simplified Solis, Ineichen 2008); clouds, warm spells and wind are AR(1) noise.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Weather:
     wind_speed: Floats
 
     def at(self, seconds: Floats, values: Floats) -> Floats:
-        """One of the series at any moments (seconds since 1970), between the middles of the hours."""
+        """A series interpolated between the middles of the hours, at any moments (seconds since 1970)."""
         middles = (self.first + np.arange(len(values)) + 0.5) * 3600.0
         return np.interp(seconds, middles, values)
 
@@ -43,7 +43,7 @@ class Weather:
 def weather(
     entity: Entity, parameters: BiddingZoneParameters, noise: Noise, first: int, last: int
 ) -> tuple[Weather, Weather]:
-    """The weather of the hours [first, last) since 1970: as it comes, and as it was forecast."""
+    """The actual and the forecast weather of the hours [first, last) since 1970."""
     hours = np.arange(first, last)
     clear = _clear_sky(entity, hours)
     mean = _mean_temperature(entity, parameters, hours)

@@ -1,4 +1,4 @@
-"""One simulated bidding zone: everything about it, one local year at a time."""
+"""One simulated bidding zone: all its series, one local year at a time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from streaming.ingest.simulator.weather import Weather, weather
 
 Quantity = Literal["load", "load_forecast", "temperature", "radiation", "wind_speed", "price"]
 HOUR = 3600
-# Buildings remember: the weather of a year begins some days earlier.
+# Buildings respond to past temperatures, so the weather of a year starts some days earlier.
 _HOURS_BEFORE, _HOURS_AFTER = 240, 2
 _DAYS_IN_YEAR = 365.2425
 _GLITCH_HOURS, _GLITCH_SLOTS = 3, 2
@@ -33,8 +33,8 @@ _GLITCH_TOO_HIGH, _GLITCH_TOO_LOW = 10.0, 0.1
 class Simulated:
     """One quantity of one year: the starts of its intervals in seconds since 1970 and its values, (n,) each.
 
-    truth is what is measured, expected what was forecast the day before; NaN where nothing is published. glitched is
-    what a meter first sent where it was wrong, NaN elsewhere.
+    truth is the measured value, expected its forecast of the day before; NaN where nothing is published. glitched is
+    the first, wrong reading of a meter, NaN elsewhere.
     """
 
     step: int
@@ -48,7 +48,7 @@ class SimulatedZone:
     """A bidding zone on a grid of ``step`` seconds; a pure function of its entity and parameters."""
 
     def __init__(self, entity: Entity, step: int) -> None:
-        """Raises SourceError where the entity's parameters are wrong."""
+        """Raises SourceError if the entity's parameters are wrong."""
         self._entity = entity
         self._parameters = BiddingZoneParameters.of(entity)
         self._noise = Noise(entity.id, int(self._parameters.seed))
@@ -57,7 +57,7 @@ class SimulatedZone:
         self.year = lru_cache(maxsize=3)(self._year)
 
     def _year(self, year: int) -> dict[Quantity, Simulated]:
-        """Everything of a local calendar year."""
+        """All series of a local calendar year."""
         begin, end = (int(day_bounds(date(y, 1, 1), self._entity.time_zone)[0].timestamp()) for y in (year, year + 1))
         truth, forecast = weather(
             self._entity, self._parameters, self._noise, begin // HOUR - _HOURS_BEFORE, end // HOUR + _HOURS_AFTER
@@ -82,20 +82,20 @@ class SimulatedZone:
         }
 
     def _as_published(self, expected: Floats, slots: Slots) -> Floats:
-        """The operator's forecast with its rare faults: hours ten times too high, and days that are missing."""
+        """The operator's forecast with rare faults: hours that are ten times too high, and missing days."""
         struck = self._struck("operator glitch", slots, self._parameters.tso_glitches_per_year, _GLITCH_HOURS * HOUR)
         day = self._calendar.local_day(slots)
         missing = self._rare("operator silent", day, self._parameters.tso_missing_days_per_year)
         return np.where(missing, np.nan, np.where(struck, expected * _GLITCH_TOO_HIGH, expected))
 
     def _misread(self, load: Floats, slots: Slots) -> Floats:
-        """What a meter sent where it was wrong, NaN elsewhere."""
+        """The wrong readings of a meter, NaN elsewhere."""
         length = _GLITCH_SLOTS * self._step
         struck = self._struck("meter glitch", slots, self._parameters.load_glitches_per_year, length)
         return np.where(struck, (load * _GLITCH_TOO_LOW).round(1), np.nan)
 
     def _struck(self, stream: str, slots: Slots, per_year: float, length: int) -> NDArray[np.bool_]:
-        """The slots in a rare disturbance of ``length`` seconds, at most one a local day."""
+        """The slots of rare disturbances of ``length`` seconds, at most one per local day."""
         day = self._calendar.local_day(slots)
         begins = self._drawn(f"{stream} at", day) * (86400 - length) // self._step * self._step
         second = self._calendar.local_seconds(slots) - day * 86400
@@ -107,7 +107,7 @@ class SimulatedZone:
         return rare
 
     def _drawn(self, stream: str, day: Slots) -> Floats:
-        """A uniform value for each local day, at each of its slots."""
+        """A uniform random value per local day, at each of its slots."""
         first = int(day.min())
         drawn: Floats = self._noise.uniform(stream, first, int(day.max()) + 1)[day - first]
         return drawn

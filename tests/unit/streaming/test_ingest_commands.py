@@ -42,13 +42,13 @@ def test_window_prints_json() -> None:
         (("history", "--until", "tomorrow"), "Invalid value for '--until'"),
     ],
 )
-def test_mistakes_end_with_status_2_and_a_text(arguments: tuple[str, ...], text: str) -> None:
+def test_wrong_options_exit_with_2_and_a_message(arguments: tuple[str, ...], text: str) -> None:
     result = run(*arguments)
     assert result.exit_code == 2
     assert text in result.output
     assert "Traceback" not in result.output
 
 
-def test_every_command_is_there() -> None:
+def test_all_commands_exist() -> None:
     for command in ("history", "replay", "window"):
         assert run(command, "--help").exit_code == 0

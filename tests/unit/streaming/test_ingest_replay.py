@@ -84,7 +84,7 @@ def fast_clock(until: datetime, speed: float = 36000) -> Clock:
     return Clock(start=START, epoch=datetime.now(UTC), speed=speed, until=until)
 
 
-def test_history_publishes_all_up_to_and_with_the_moment(source: Source, simulated: pd.DataFrame) -> None:
+def test_history_publishes_all_values_until_a_moment_inclusive(source: Source, simulated: pd.DataFrame) -> None:
     sink = Taken()
     steps = list(publish_history(source, sink, START - timedelta(days=200), START))
     expected = simulated[simulated["published_at"] <= pd.Timestamp(START)]
@@ -111,7 +111,9 @@ def test_replay_publishes_the_rest_once_and_in_time(
     assert remembered.until >= LAST
 
 
-def test_replay_goes_on_where_it_was_killed(source: Source, simulated: pd.DataFrame, memory: PublishedFile) -> None:
+def test_a_killed_replay_resumes_at_its_position(
+    source: Source, simulated: pd.DataFrame, memory: PublishedFile
+) -> None:
     clock = fast_clock(LAST)
     half = Taken()
     with Stop() as stop:
@@ -126,7 +128,7 @@ def test_replay_goes_on_where_it_was_killed(source: Source, simulated: pd.DataFr
     pd.testing.assert_frame_equal(pd.concat([half.rows, rest.rows], ignore_index=True), expected.reset_index(drop=True))
 
 
-def test_a_memory_counts_only_for_its_own_source_and_replay(memory: PublishedFile) -> None:
+def test_progress_counts_only_for_its_own_source_and_replay(memory: PublishedFile) -> None:
     clock, hour = fast_clock(LAST), timedelta(hours=1)
     there = Published.by("a", START + hour, clock)
     assert resume_after("a", clock, there, hour) == START + hour
@@ -138,7 +140,7 @@ def test_a_memory_counts_only_for_its_own_source_and_replay(memory: PublishedFil
     assert resume_after("a", wall, Published.by("a", START, wall), hour) == START
 
 
-def test_memory_survives_a_broken_file(tmp_path: Path, memory: PublishedFile) -> None:
+def test_a_damaged_progress_file_is_ignored(tmp_path: Path, memory: PublishedFile) -> None:
     assert memory.read() is None
     memory.write(Published.by("a", START, Clock()))
     assert memory.read() == Published(source="a", until=START)
@@ -169,7 +171,7 @@ def test_messages_are_whole_small_and_in_order(simulated: pd.DataFrame) -> None:
     assert found[0].newest == simulated["published_at"].iloc[:100].max().to_pydatetime()
 
 
-def test_messages_are_what_the_schema_says(simulated: pd.DataFrame) -> None:
+def test_messages_match_the_schema(simulated: pd.DataFrame) -> None:
     schema = fastavro.parse_schema(json.loads(schema_text(Topic.OBSERVATIONS)))
     message = next(messages(simulated, 5))
     buffer = io.BytesIO()
@@ -187,7 +189,7 @@ def test_messages_are_what_the_schema_says(simulated: pd.DataFrame) -> None:
     assert first.published_at == row["published_at"].to_pydatetime()
 
 
-def test_the_default_window_is_the_last_whole_days(source: Source, use_case: UseCase) -> None:
+def test_the_default_window_is_the_last_complete_days(source: Source, use_case: UseCase) -> None:
     extended = Recorded(source.observations(datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)))
     extended.extent = Extent(datetime(2020, 1, 1, tzinfo=UTC), datetime(2022, 6, 2, 8, tzinfo=UTC), LAST)
     found = replay_window(extended, use_case, datetime.now(UTC), 2, None)

@@ -59,7 +59,7 @@ def test_every_record_says_that_it_is_simulated(two_years: pd.DataFrame, use_cas
     assert two_years["valid_time"].dtype == two_years["published_at"].dtype == TIME_DTYPE
 
 
-def test_windows_cut_anywhere_add_up_to_the_whole(two_years: pd.DataFrame, use_case: UseCase) -> None:
+def test_any_split_into_windows_gives_the_same_values(two_years: pd.DataFrame, use_case: UseCase) -> None:
     first = datetime(2021, 12, 27, 3, 7, tzinfo=UTC)
     cuts = [first + k * timedelta(hours=17, minutes=11) for k in range(12)]
     another = open_simulator(use_case)
@@ -68,7 +68,7 @@ def test_windows_cut_anywhere_add_up_to_the_whole(two_years: pd.DataFrame, use_c
     pd.testing.assert_frame_equal(pd.concat(parts, ignore_index=True), whole.reset_index(drop=True))
 
 
-def test_another_seed_or_entity_is_another_history(use_case: UseCase) -> None:
+def test_another_seed_or_entity_gives_other_values(use_case: UseCase) -> None:
     day = START, START + timedelta(days=1)
     entity = use_case.entities[0]
     renamed = use_case.model_copy(update={"entities": (entity, entity.model_copy(update={"id": "ZZ"}))})
@@ -81,7 +81,7 @@ def test_another_seed_or_entity_is_another_history(use_case: UseCase) -> None:
     assert not np.allclose(mine, theirs)
 
 
-def test_what_is_known_when(two_years: pd.DataFrame, use_case: UseCase) -> None:
+def test_publication_times_follow_the_catalogue(two_years: pd.DataFrame, use_case: UseCase) -> None:
     row = two_years[two_years["valid_time"] == pd.Timestamp("2021-07-01T10:00Z")].set_index("variable")
     known = row["published_at"].dt.strftime("%m-%dT%H:%M").to_dict()
     assert known == {
@@ -95,7 +95,7 @@ def test_what_is_known_when(two_years: pd.DataFrame, use_case: UseCase) -> None:
     assert row["resolution"].to_dict() == dict.fromkeys(known, "PT1H") | {"load": "PT15M", "load_forecast_tso": "PT15M"}
 
 
-def test_all_is_valid_but_for_the_glitches(two_years: pd.DataFrame, use_case: UseCase) -> None:
+def test_all_values_are_valid_except_glitches(two_years: pd.DataFrame, use_case: UseCase) -> None:
     texts = {name: two_years[name].to_numpy(dtype=object) for name in ("variable", "resolution", "unit")}
     times = {name: two_years[name].astype("int64").to_numpy() for name in ("valid_time", "published_at")}
     reasons = faults(use_case, Columns(value=two_years["value"].to_numpy(), **texts, **times))
@@ -104,7 +104,7 @@ def test_all_is_valid_but_for_the_glitches(two_years: pd.DataFrame, use_case: Us
     assert 0 < len(bad) < 200
 
 
-def test_no_interval_of_the_load_is_missing_or_double(load: pd.Series, two_years: pd.DataFrame) -> None:
+def test_load_intervals_are_complete_and_unique(load: pd.Series, two_years: pd.DataFrame) -> None:
     assert (np.diff(load.index.asi8) == 900 * 10**9).all()
     assert not two_years.duplicated(["variable", "valid_time", "published_at"]).any()
 
@@ -124,7 +124,7 @@ def test_weeks_days_holidays_and_seasons(load: pd.Series) -> None:
     assert daily["2021-12-27":"2021-12-30"].mean() < 0.95 * daily["2021-12-13":"2021-12-16"].mean()
 
 
-def test_cold_and_heat_cost_load_and_sun_saves_it(use_case: UseCase) -> None:
+def test_load_rises_with_cold_and_heat_and_falls_with_sun(use_case: UseCase) -> None:
     def mean(month: int, **parameters: float) -> float:
         first = datetime(2022, month, 10, tzinfo=UTC)
         found = open_simulator(with_simulation(use_case, **parameters)).observations(first, first + timedelta(days=9))
@@ -137,7 +137,7 @@ def test_cold_and_heat_cost_load_and_sun_saves_it(use_case: UseCase) -> None:
     assert mean(7) < 0.995 * mean(7, own_solar_percent=0.0)
 
 
-def test_weather_looks_like_weather(two_years: pd.DataFrame) -> None:
+def test_weather_is_realistic(two_years: pd.DataFrame) -> None:
     radiation, temperature = series(two_years, "direct_radiation"), series(two_years, "temperature_2m")
     assert radiation[radiation.index.hour.isin([0, 1, 2, 23])].max() == 0
     assert 300 < radiation[(radiation.index.month == 6) & (radiation.index.hour == 13)].mean() < 600
@@ -145,7 +145,7 @@ def test_weather_looks_like_weather(two_years: pd.DataFrame) -> None:
     assert series(two_years, "wind_speed_100m").min() > 0
 
 
-def test_the_forecasts_of_others_err_as_theirs_do(load: pd.Series, two_years: pd.DataFrame, use_case: UseCase) -> None:
+def test_simulated_forecasts_have_realistic_errors(load: pd.Series, two_years: pd.DataFrame, use_case: UseCase) -> None:
     assert use_case.reference is not None
     operator = series(two_years, use_case.reference)
     ratio = (operator / load).dropna()
@@ -195,7 +195,7 @@ def test_delivery_days_are_whole(use_case: UseCase, simulator: Source, day: str)
     assert (temperature.index.date == moment.date()).sum() == expected
 
 
-def test_what_it_cannot_simulate_is_said(use_case: UseCase) -> None:
+def test_variables_that_are_not_simulated_are_noted(use_case: UseCase) -> None:
     rain = use_case.variables["temperature_2m"].model_copy(update={"unit": "mm"})
     more = use_case.model_copy(update={"variables": dict(use_case.variables) | {"rain": rain}})
     assert open_simulator(more).notes == ["not simulated: rain (mm)"]
@@ -221,7 +221,7 @@ def test_other_grids(use_case: UseCase, grid: timedelta) -> None:
     assert 35000 < load["value"].mean() < 80000
 
 
-def test_noise_is_stationary_and_remembers() -> None:
+def test_noise_is_stationary_and_autocorrelated() -> None:
     wander = Noise("X", 1).wander("x", 10**6, 10**6 + 200_000, 20)
     assert abs(wander.std() - 1) < 0.05
     assert abs(np.corrcoef(wander[:-20], wander[20:])[0, 1] - np.exp(-1)) < 0.03

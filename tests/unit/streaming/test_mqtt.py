@@ -79,19 +79,19 @@ def test_a_time_may_be_the_end_of_its_interval(use_case: UseCase) -> None:
         ("scada/DE/load", payload(time=5), "bad_time"),
     ],
 )
-def test_what_cannot_be_read_has_a_reason(mapping: Mapping, topic: str, sent: bytes, reason: str) -> None:
+def test_unreadable_payloads_have_a_reason(mapping: Mapping, topic: str, sent: bytes, reason: str) -> None:
     with pytest.raises(PayloadError) as error:
         mapping.rows(topic, sent, NOW)
     assert error.value.reason == reason
 
 
-def test_seconds_beyond_all_time_are_no_time(use_case: UseCase) -> None:
+def test_times_out_of_range_are_refused(use_case: UseCase) -> None:
     mapping = Mapping(use_case_with(use_case, time_format="seconds"))
     with pytest.raises(PayloadError, match="bad_time"):
         mapping.rows("scada/DE/load", payload(time=1e300), NOW)
 
 
-def test_what_the_broker_sends_again_is_published_once(mapping: Mapping) -> None:
+def test_redelivered_messages_are_published_once(mapping: Mapping) -> None:
     repeats = RepeatFilter()
     (first,) = mapping.rows("scada/DE/load", payload(), NOW)
     again = first | {"published_at": NOW + timedelta(seconds=1)}
@@ -141,6 +141,6 @@ def test_messages_are_acknowledged_once_they_are_published(mapping: Mapping) -> 
     ]
 
 
-def test_a_query_of_another_shape_is_the_users_mistake(use_case: UseCase) -> None:
+def test_a_wrong_query_raises_source_error(use_case: UseCase) -> None:
     with pytest.raises(SourceError, match=r"sources\.mqtt, load of DE: query: colour: Extra inputs"):
         Mapping(use_case_with(use_case, colour="red"))

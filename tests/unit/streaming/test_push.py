@@ -64,7 +64,7 @@ def post(client: TestClient, *observations: Any, **headers: str) -> Any:
     return client.post("/api/v1/observations", json={"observations": list(observations)}, headers=headers)
 
 
-def test_a_batch_is_taken_and_delivered(client: TestClient, delivered: Delivered) -> None:
+def test_a_valid_batch_is_delivered(client: TestClient, delivered: Delivered) -> None:
     earlier = load(
         entity_id="ES", valid_time="2024-05-01T09:00:00Z", resolution="PT1H", published_at="2024-05-01T10:05Z"
     )
@@ -94,7 +94,7 @@ def test_a_batch_is_taken_and_delivered(client: TestClient, delivered: Delivered
         (load(entity_id="W01", variable="orders", unit="MW"), "observation", "wrong_unit"),
     ],
 )
-def test_a_wrong_item_is_named_and_nothing_is_taken(
+def test_an_invalid_observation_is_named_and_the_batch_refused(
     client: TestClient, delivered: Delivered, bad: dict[str, Any], field: str, reason: str
 ) -> None:
     answer = post(client, load(), bad)
@@ -132,14 +132,14 @@ def test_another_type_of_content_is_refused(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "0123456789abcdeF", KEY + " x", "ключ".encode().decode("latin-1")])
-def test_without_the_key_nothing_is_taken(client: TestClient, delivered: Delivered, key: str) -> None:
+def test_a_missing_key_is_refused(client: TestClient, delivered: Delivered, key: str) -> None:
     shown = [(b"X-API-Key", key.encode("latin-1"))]
     answer = client.post("/api/v1/observations", json={"observations": [load()]}, headers=shown)
     assert answer.status_code == 401
     assert not delivered
 
 
-def test_what_is_not_delivered_is_not_taken(client: TestClient, delivered: Delivered) -> None:
+def test_an_undelivered_batch_is_not_accepted(client: TestClient, delivered: Delivered) -> None:
     delivered.fails = True
     answer = post(client, load())
     assert answer.status_code == 503

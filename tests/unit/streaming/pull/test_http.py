@@ -57,14 +57,14 @@ FINE = Response('{"load": 1}')
         Response("", 429, {"Retry-After": "nonsense"}),
     ],
 )
-def test_a_passing_fault_is_waited_for(httpserver: HTTPServer, api: Api, fault: Response) -> None:
+def test_a_transient_fault_is_retried(httpserver: HTTPServer, api: Api, fault: Response) -> None:
     asked = answers(httpserver, fault, fault, FINE)
     assert api.get("load", read) == {"load": 1}
     assert len(asked) == 3
 
 
 @pytest.mark.parametrize("as_date", [False, True])
-def test_the_source_says_how_long_to_wait(
+def test_retry_after_sets_the_wait(
     httpserver: HTTPServer, api: Api, stop: Stop, monkeypatch: pytest.MonkeyPatch, as_date: bool
 ) -> None:
     waits: list[float] = []
@@ -76,14 +76,14 @@ def test_the_source_says_how_long_to_wait(
     assert 95 < waits[0] <= 100
 
 
-def test_a_longer_wait_than_we_have_is_told_at_once(httpserver: HTTPServer, api: Api) -> None:
+def test_a_wait_longer_than_the_policy_fails_at_once(httpserver: HTTPServer, api: Api) -> None:
     asked = answers(httpserver, Response("", 503, {"Retry-After": "3600"}))
     with pytest.raises(UnavailableError, match="retried in 3600 s"):
         api.get("load", read)
     assert len(asked) == 1
 
 
-def test_a_lasting_fault_is_told_without_the_token(httpserver: HTTPServer, api: Api) -> None:
+def test_the_error_of_a_lasting_fault_contains_no_token(httpserver: HTTPServer, api: Api) -> None:
     asked = answers(httpserver, Response("", 502))
     with pytest.raises(UnavailableError, match="status 502") as error:
         api.get("load", read)
@@ -92,7 +92,7 @@ def test_a_lasting_fault_is_told_without_the_token(httpserver: HTTPServer, api: 
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 302])
-def test_a_wrong_question_is_not_repeated(httpserver: HTTPServer, api: Api, status: int) -> None:
+def test_a_refused_request_is_not_repeated(httpserver: HTTPServer, api: Api, status: int) -> None:
     asked = answers(httpserver, Response("no such token", status, {"Location": "http://elsewhere.invalid/"}))
     with pytest.raises(RefusedError, match=f"{status} 'no such token'") as error:
         api.get("load", read)
@@ -100,7 +100,7 @@ def test_a_wrong_question_is_not_repeated(httpserver: HTTPServer, api: Api, stat
     assert "s3cret" not in str(error.value)
 
 
-def test_a_source_that_is_away_is_unavailable(stop: Stop) -> None:
+def test_an_unreachable_source_is_unavailable(stop: Stop) -> None:
     with (
         closing(Api("http://127.0.0.1:9", stop, per_minute=1000, policy=QUICK)) as api,
         pytest.raises(UnavailableError, match="ConnectError"),
@@ -108,7 +108,7 @@ def test_a_source_that_is_away_is_unavailable(stop: Stop) -> None:
         api.get("load", read)
 
 
-def test_no_more_questions_a_minute_than_allowed(httpserver: HTTPServer, stop: Stop) -> None:
+def test_the_rate_limit_per_minute_is_kept(httpserver: HTTPServer, stop: Stop) -> None:
     asked = answers(httpserver, FINE)
     waits: list[float] = []
 

@@ -54,7 +54,7 @@ def ask(
     return new_vintages(use_case, values, sent, "test", now, history=history)
 
 
-def test_history_is_published_as_the_catalogue_says(use_case: UseCase) -> None:
+def test_history_gets_the_publication_times_of_the_catalogue(use_case: UseCase) -> None:
     found = ask(use_case, load(use_case, [10.0, 20.0, None], factor=4), VintagesInMemory({}), history=True)
     assert found["value"].tolist() == [40.0, 80.0]
     assert found["published_at"].tolist() == [START + QUARTER, START + 2 * QUARTER]
@@ -62,14 +62,14 @@ def test_history_is_published_as_the_catalogue_says(use_case: UseCase) -> None:
     assert set(found["resolution"]) == {"PT15M"}
 
 
-def test_history_never_knows_what_is_not_known_yet(use_case: UseCase) -> None:
+def test_history_contains_no_future_publication_times(use_case: UseCase) -> None:
     values = load(use_case, [1.0] * 4 * 48, variable="load_forecast_tso")
     found = ask(use_case, values, VintagesInMemory({}), now=START - timedelta(hours=20), history=True)
     assert (found["published_at"] <= START - timedelta(hours=20)).all()
     assert len(found) == 4 * 48
 
 
-def test_what_was_sent_is_not_sent_again_and_what_is_new_is_published_now(use_case: UseCase) -> None:
+def test_published_values_are_not_repeated_and_new_values_are_published_now(use_case: UseCase) -> None:
     sent = holding(use_case, ask(use_case, load(use_case, [10.0, 20.0]), VintagesInMemory({})))
     again = ask(use_case, load(use_case, [10.0, 20.0]), sent)
     assert again.empty
@@ -96,19 +96,19 @@ def test_a_changed_value_is_a_new_vintage(use_case: UseCase) -> None:
         (None, NOW),
     ],
 )
-def test_the_source_says_when_it_published(use_case: UseCase, stated: datetime | None, taken: datetime) -> None:
+def test_publication_times_of_the_source_are_kept(use_case: UseCase, stated: datetime | None, taken: datetime) -> None:
     sent = VintagesInMemory({("DE", "load"): {micros(START - DAY): (micros(START), 1.0)}})
     found = ask(use_case, load(use_case, [10.0], published=stated), sent)
     assert found["published_at"].tolist() == [taken]
 
 
-def test_a_change_that_claims_to_be_older_than_what_it_changes_is_of_now(use_case: UseCase) -> None:
+def test_a_correction_with_an_older_publication_time_is_published_now(use_case: UseCase) -> None:
     sent = VintagesInMemory({("DE", "load"): {micros(START): (micros(NOW - HOUR), 1.0)}})
     found = ask(use_case, load(use_case, [2.0], published=NOW - 2 * HOUR), sent)
     assert found["published_at"].tolist() == [NOW]
 
 
-def test_an_interval_that_is_not_over_is_not_measured(use_case: UseCase) -> None:
+def test_an_unfinished_interval_is_not_published(use_case: UseCase) -> None:
     found = ask(use_case, load(use_case, [1.0] * 4), VintagesInMemory({}), now=START + timedelta(minutes=44))
     assert found["valid_time"].tolist() == [START, START + QUARTER]
     assert (
@@ -128,21 +128,23 @@ def test_an_interval_that_is_not_over_is_not_measured(use_case: UseCase) -> None
         ([None] * 12, []),
     ],
 )
-def test_five_minutes_become_hours(es_load: UseCase, values: list[float | None], hours: list[float]) -> None:
+def test_five_minute_values_are_aggregated_to_hours(
+    es_load: UseCase, values: list[float | None], hours: list[float]
+) -> None:
     found = ask(es_load, load(es_load, values, MINUTES), VintagesInMemory({}))
     assert found["value"].tolist() == pytest.approx(hours)
     assert found["valid_time"].tolist() == [START + i * HOUR for i in range(len(hours))]
     assert set(found["resolution"]) <= {"PT1H"}
 
 
-def test_a_mean_that_its_last_part_completes_is_a_new_vintage(es_load: UseCase) -> None:
+def test_a_mean_completed_by_its_last_part_is_a_new_vintage(es_load: UseCase) -> None:
     part = [1.0] * 11 + [None, 1.0]
     sent = holding(es_load, ask(es_load, load(es_load, part, MINUTES), VintagesInMemory({})))
     assert ask(es_load, load(es_load, part, MINUTES), sent).empty
     assert ask(es_load, load(es_load, [1.0] * 11 + [13.0], MINUTES), sent)["value"].tolist() == [2.0]
 
 
-def test_steps_that_do_not_fit_are_refused(use_case: UseCase) -> None:
+def test_resolutions_that_do_not_fit_the_grid_are_refused(use_case: UseCase) -> None:
     for minutes in (7, 20):
         with pytest.raises(ValueError, match=f"PT{minutes}M do not fit"):
             ask(use_case, load(use_case, [1.0], timedelta(minutes=minutes)), VintagesInMemory({}))
@@ -199,7 +201,7 @@ def test_a_pull_goes_window_by_window_in_order_of_publication(use_case: UseCase)
 
 
 @pytest.mark.parametrize("fault", [UnavailableError("away"), RefusedError("no"), ValueError("what?")])
-def test_a_series_that_fails_does_not_hold_up_the_others(use_case: UseCase, fault: Exception) -> None:
+def test_a_failed_series_does_not_affect_the_others(use_case: UseCase, fault: Exception) -> None:
     puller, sink = Fake(use_case, fault), Kept()
     (step,) = Pull(use_case, puller, sink, VintagesInMemory({})).run(
         Span(START, START + DAY), lambda: START + DAY, history=True

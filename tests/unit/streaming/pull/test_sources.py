@@ -74,7 +74,7 @@ def test_smard_weeks_with_a_clock_change(
     assert (found["published_at"] == end).all()
 
 
-def test_smard_gaps_come_as_gaps_and_only_the_weeks_that_are_needed_are_asked_for(
+def test_smard_gaps_stay_gaps_and_only_needed_weeks_are_requested(
     httpserver: HTTPServer, use_case: UseCase, settings: Settings, stop: Stop
 ) -> None:
     week = datetime(2022, 3, 20, 23, tzinfo=UTC)
@@ -85,7 +85,7 @@ def test_smard_gaps_come_as_gaps_and_only_the_weeks_that_are_needed_are_asked_fo
     assert len(httpserver.log) == 2
 
 
-def test_smard_json_cut_short_is_no_data(
+def test_truncated_smard_json_is_unavailable(
     httpserver: HTTPServer, use_case: UseCase, settings: Settings, stop: Stop
 ) -> None:
     week = datetime(2022, 3, 20, 23, tzinfo=UTC)
@@ -153,7 +153,7 @@ def test_entsoe_load(httpserver: HTTPServer, use_case: UseCase, settings: Settin
     assert found["value"].tolist() == [10.0, 20.0, 30.0, 40.0, 60.0]
 
 
-def test_entsoe_leaves_out_what_repeats_in_a_stepped_curve_and_what_is_missing_in_another(
+def test_entsoe_omitted_points_repeat_in_a_stepped_curve_and_are_missing_in_others(
     httpserver: HTTPServer, use_case: UseCase, settings: Settings, stop: Stop
 ) -> None:
     part = period("2022-03-26T23:00Z", "2022-03-27T00:00Z", "PT15M", {1: 10.0, 3: 30.0})
@@ -164,7 +164,7 @@ def test_entsoe_leaves_out_what_repeats_in_a_stepped_curve_and_what_is_missing_i
 
 
 @pytest.mark.parametrize("status", [200, 400])
-def test_entsoe_without_data_has_none(
+def test_entsoe_without_data_gives_no_values(
     httpserver: HTTPServer, use_case: UseCase, settings: Settings, stop: Stop, status: int
 ) -> None:
     text = acknowledgement("No matching data found for Data item Actual Total Load [6.1.A]")
@@ -185,7 +185,7 @@ def test_entsoe_without_data_has_none(
         (load_document(FIRST_HOUR.replace("<position>4", "<position>9")), 200, RefusedError, "positions"),
     ],
 )
-def test_entsoe_that_is_wrong_says_so(
+def test_wrong_entsoe_documents_are_refused(
     httpserver: HTTPServer,
     use_case: UseCase,
     settings: Settings,
@@ -302,7 +302,7 @@ def test_open_meteo_weighs_points_and_dates_radiation_by_the_hour_it_fell_in(
     assert request.args["hourly"] == "temperature_2m,direct_radiation,wind_speed_100m"
 
 
-def test_open_meteo_asks_the_archive_for_what_is_old(httpserver: HTTPServer, use_case: UseCase, stop: Stop) -> None:
+def test_open_meteo_requests_old_days_from_the_archive(httpserver: HTTPServer, use_case: UseCase, stop: Stop) -> None:
     for path in ("/history/forecast", "/api/forecast"):
         httpserver.expect_request(path).respond_with_json([place(10.0)] * 5)
     now = START + 90 * DAY
@@ -320,7 +320,7 @@ def test_open_meteo_in_another_unit_is_refused(httpserver: HTTPServer, use_case:
         pulled(OpenMeteoPuller(use_case, replayed(START), stop, QUICK), START, START + DAY)
 
 
-def test_open_meteo_says_why_it_refuses(httpserver: HTTPServer, use_case: UseCase, stop: Stop) -> None:
+def test_open_meteo_refusals_have_a_reason(httpserver: HTTPServer, use_case: UseCase, stop: Stop) -> None:
     reason = {"error": True, "reason": "Latitude must be in range of -90 to 90"}
     httpserver.expect_request("/api/forecast").respond_with_json(reason, 400)
     with pytest.raises(RefusedError, match="Latitude must be in range"):
@@ -331,7 +331,7 @@ def test_open_meteo_says_why_it_refuses(httpserver: HTTPServer, use_case: UseCas
 
 
 @pytest.mark.parametrize("token", ["ENTSOE", "ESIOS"])
-def test_a_missing_token_is_the_users_mistake(
+def test_a_missing_token_raises_source_error(
     monkeypatch: pytest.MonkeyPatch, es_load: UseCase, settings: Settings, stop: Stop, token: str
 ) -> None:
     monkeypatch.delenv(f"DUALCAST_{token}_TOKEN")
@@ -339,23 +339,19 @@ def test_a_missing_token_is_the_users_mistake(
         open_puller(token.lower(), es_load, settings, stop)
 
 
-def test_a_query_that_the_source_does_not_know_is_the_users_mistake(
-    es_load: UseCase, settings: Settings, stop: Stop
-) -> None:
+def test_an_unknown_query_raises_source_error(es_load: UseCase, settings: Settings, stop: Stop) -> None:
     wrong = es_load.sources["esios"][0].model_copy(update={"query": {"indicador": 1293}})
     changed = es_load.model_copy(update={"sources": {"esios": (wrong,)}})
     with pytest.raises(SourceError, match=r"sources\.esios, load of ES: query: indicator: Field required"):
         open_puller("esios", changed, settings, stop)
 
 
-def test_a_source_that_the_use_case_lacks_is_the_users_mistake(
-    es_load: UseCase, settings: Settings, stop: Stop
-) -> None:
+def test_a_source_without_series_raises_source_error(es_load: UseCase, settings: Settings, stop: Stop) -> None:
     with pytest.raises(SourceError, match="has no series of 'smard' in its 'sources'; it has: esios"):
         open_puller("smard", es_load, settings, stop)
 
 
-def test_every_use_case_asks_for_what_its_sources_have(settings: Settings, stop: Stop) -> None:
+def test_the_queries_of_every_use_case_are_valid(settings: Settings, stop: Stop) -> None:
     batches = []
     for use_case in load_catalogue(ROOT / "use_cases").values():
         for name in use_case.sources:
