@@ -1,4 +1,4 @@
-"""New observations against the rules: what is refused, what is kept, and that order and repetition do not matter."""
+"""Cleaning: which observations are refused and kept, whatever their order and repetition."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def bronze(use_case: UseCase, entity: Entity) -> pd.DataFrame:
     return as_bronze(entity.id, history(use_case, entity, "2022-03-01", 16))
 
 
-def test_sound_observations_are_kept_as_they_are(use_case: UseCase, bronze: pd.DataFrame) -> None:
+def test_valid_observations_are_kept_unchanged(use_case: UseCase, bronze: pd.DataFrame) -> None:
     kept = clean(use_case, bronze, nothing(), (), NOW)
     assert (kept["reason"] == "").all()
     pd.testing.assert_frame_equal(kept[STORED].reset_index(drop=True), bronze[STORED].reset_index(drop=True))
@@ -62,7 +62,7 @@ def test_the_first_of_two_equal_vintages_counts(use_case: UseCase, bronze: pd.Da
     assert kept["value"].tolist() == target["value"].tolist()
 
 
-def test_a_coarse_interval_becomes_several_of_the_grid(use_case: UseCase, bronze: pd.DataFrame) -> None:
+def test_a_coarse_mean_holds_for_each_of_its_slots(use_case: UseCase, bronze: pd.DataFrame) -> None:
     mean = bronze[bronze["variable"] == "temperature_2m"].head(1).assign(resolution="PT1H")
     kept = clean(use_case, mean, nothing(), (), NOW)
     assert (kept["valid_time"] - mean["valid_time"].iloc[0]).tolist() == [
@@ -71,14 +71,14 @@ def test_a_coarse_interval_becomes_several_of_the_grid(use_case: UseCase, bronze
     assert kept["value"].tolist() == mean["value"].tolist() * 4
 
 
-def test_the_sum_of_a_coarse_interval_is_shared_out(use_case: UseCase, bronze: pd.DataFrame) -> None:
+def test_the_sum_of_a_coarse_interval_is_divided_among_its_slots(use_case: UseCase, bronze: pd.DataFrame) -> None:
     summed = use_case.variables["temperature_2m"].model_copy(update={"aggregate": "sum"})
     case = use_case.model_copy(update={"variables": {**use_case.variables, "temperature_2m": summed}})
     hour = bronze[bronze["variable"] == "temperature_2m"].head(1).assign(resolution="PT1H", value=8.0)
     assert clean(case, hour, nothing(), (), NOW)["value"].tolist() == [2.0] * 4
 
 
-def test_a_tenfold_value_is_refused_and_is_no_yardstick_for_the_next_week(
+def test_a_tenfold_value_is_refused_and_not_compared_with_the_next_week(
     use_case: UseCase, bronze: pd.DataFrame
 ) -> None:
     target = bronze[bronze["variable"] == use_case.target].reset_index(drop=True)
@@ -101,23 +101,23 @@ def test_a_tenfold_value_is_refused_and_is_no_yardstick_for_the_next_week(
         ({"value": -1.0}, "out_of_bounds"),
     ],
 )
-def test_a_fault_has_its_reason(
+def test_each_fault_is_reported_with_its_reason(
     use_case: UseCase, bronze: pd.DataFrame, change: dict[str, object], reason: str
 ) -> None:
     one = bronze[bronze["variable"] == use_case.target].head(1).assign(**change)
     assert clean(use_case, one, nothing(), (), NOW)["reason"].tolist() == [reason]
 
 
-def test_what_another_use_case_knows_is_neither_kept_nor_refused(use_case: UseCase, bronze: pd.DataFrame) -> None:
+def test_variables_of_other_use_cases_are_neither_kept_nor_refused(use_case: UseCase, bronze: pd.DataFrame) -> None:
     assert clean(use_case, bronze.head(1).assign(variable="pressure"), nothing(), {"pressure"}, NOW).empty
 
 
 @settings(max_examples=40, deadline=None)
 @given(factors=st.lists(st.sampled_from([1.0, 1.0, 1.7, 0.45, 1.3]), min_size=6, max_size=6), cut=st.integers(0, 6))
-def test_verdicts_are_those_of_a_stream_that_judges_one_by_one(
+def test_verdicts_equal_those_of_validating_one_value_at_a_time(
     use_case: UseCase, factors: list[float], cut: int
 ) -> None:
-    """Six weeks of one slot: a value is judged by the newest accepted one a week before, however the weeks are cut."""
+    """Six weeks of one slot: each value is compared with the newest accepted one a week before, for any cut."""
     times = pd.date_range("2022-03-01", periods=6, freq="7D", tz="UTC").as_unit("us")
     values = 50000 * np.cumprod(factors)
     rows = as_bronze(

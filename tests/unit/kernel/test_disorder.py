@@ -1,4 +1,4 @@
-"""Features from a stream out of order: late, revised, missing and repeated values, and rows that the clock makes."""
+"""Intraday features from late, revised, missing and repeated values, and rows made by the clock."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Made:
 
 
 class Stream:
-    """An entity's state, what it was sent in order, and the rows that it made."""
+    """The state of an entity and the observations applied to it."""
 
     def __init__(self, use_case: UseCase, plan: IntradayPlan) -> None:
         self.use_case, self.plan, self.state = use_case, plan, IntradayState(plan)
@@ -63,7 +63,7 @@ def made_of(rows: Rows, plan: IntradayPlan) -> list[Made]:
 
 
 def assert_as_known(use_case: UseCase, entity: Entity, sent: list[pd.DataFrame], rows: list[Made]) -> None:
-    """Each row is what the plain function makes of what was published by its as_of."""
+    """Each row equals the plain function's, from what was published by its as_of."""
     keys = pd.DataFrame(
         {
             "valid_time": pd.to_datetime([r.origin * STEP for r in rows], unit="us", utc=True),
@@ -92,7 +92,7 @@ Begin = Callable[[], Stream]
 
 @pytest.fixture(scope="module")
 def begun(use_case: UseCase, plan: IntradayPlan, past: pd.DataFrame) -> tuple[bytes, Made]:
-    """The saved state of a stream that was sent the past, and the last row that it made."""
+    """The stored state after the past, and the last row."""
     stream = Stream(use_case, plan)
     rows = stream.send(past)
     return stream.state.to_bytes(), rows[-1]
@@ -100,7 +100,7 @@ def begun(use_case: UseCase, plan: IntradayPlan, past: pd.DataFrame) -> tuple[by
 
 @pytest.fixture
 def begin(use_case: UseCase, plan: IntradayPlan, past: pd.DataFrame, begun: tuple[bytes, Made]) -> Begin:
-    """Makes streams that were sent the past."""
+    """Makes streams whose state holds the past."""
 
     def made() -> Stream:
         stream = Stream(use_case, plan)
@@ -128,7 +128,7 @@ def one(
     return like.assign(valid_time=valid_time, published_at=published_at, value=value)
 
 
-def test_a_revision_that_the_newest_row_sees_makes_it_anew_and_any_other_makes_none(
+def test_only_a_revision_that_the_newest_row_reads_makes_that_row_again(
     use_case: UseCase, entity: Entity, stream: Stream, past: pd.DataFrame
 ) -> None:
     now = end_of(use_case, past)
@@ -164,10 +164,10 @@ def test_a_late_value_of_an_old_publication_still_makes_a_newer_row(
     assert after.features["load_back_3"] == [target["value"].iloc[-3]]
 
 
-def test_values_of_one_publication_make_rows_that_follow_each_other(
+def test_values_published_at_one_moment_make_rows_with_increasing_as_of(
     use_case: UseCase, entity: Entity, plan: IntradayPlan, past: pd.DataFrame
 ) -> None:
-    """As where a source is asked once an hour: in one message or in several, and in the plain function."""
+    """A source that publishes hourly: the rows from one message, from several and from the plain function are equal."""
     some = past[past["valid_time"] >= end_of(use_case, past) - pd.Timedelta(days=2)]
     hourly = in_canonical_order(use_case, some.assign(published_at=some["published_at"].dt.ceil("h")))
     whole = Stream(use_case, plan).send(hourly)
@@ -196,7 +196,7 @@ def test_the_clock_makes_the_row_of_a_missing_value(
     assert_as_known(use_case, entity, stream.sent, [first, second])
 
 
-def test_what_comes_late_is_shown_in_the_row_that_the_clock_made(
+def test_a_late_value_replaces_the_row_that_the_clock_made(
     use_case: UseCase, entity: Entity, stream: Stream, past: pd.DataFrame
 ) -> None:
     now = end_of(use_case, past)
@@ -209,14 +209,14 @@ def test_what_comes_late_is_shown_in_the_row_that_the_clock_made(
     assert_as_known(use_case, entity, stream.sent, [own, shown])
 
 
-def test_the_clock_is_silent_where_nothing_is_known(use_case: UseCase, plan: IntradayPlan, stream: Stream) -> None:
+def test_the_clock_makes_no_row_without_known_values(use_case: UseCase, plan: IntradayPlan, stream: Stream) -> None:
     assert Stream(use_case, plan).clock(pd.Timestamp("2022-03-20T00:00Z")) == []
     assert stream.clock(pd.Timestamp("2022-05-20T00:00Z")) == []
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_whatever_the_order_every_row_is_what_was_known_at_its_time(
+def test_every_row_holds_what_was_known_at_its_as_of_in_any_order_of_arrival(
     use_case: UseCase,
     entity: Entity,
     plan: IntradayPlan,
@@ -225,7 +225,7 @@ def test_whatever_the_order_every_row_is_what_was_known_at_its_time(
     begun: tuple[bytes, Made],
     data: st.DataObject,
 ) -> None:
-    """Late, revised, repeated and missing values, with the clock and without it, and a restart in between."""
+    """Late, revised, repeated and missing values, with and without the clock, and with restarts."""
     clocked, alone = begin(), begin()
     rows, own = [begun[1]], [begun[1]]
     now = end_of(use_case, past)

@@ -34,7 +34,7 @@ def window(entity: Entity) -> Window:
     return Window(values, frozenset({"load"}), start, origin, target, LOOKBACK, HOUR, SlotCalendar(entity, HOUR))
 
 
-def test_a_change_of_means_is_that_of_equal_spans(window: Window) -> None:
+def test_a_change_of_means_compares_spans_of_equal_length(window: Window) -> None:
     assert mean_change(window, "load", DAY, timedelta(days=7)).item() == pytest.approx(168)
 
 
@@ -50,7 +50,7 @@ def test_the_typical_error_compares_with_days_of_the_same_type(window: Window) -
     assert typical_error(window, "load", DAY, count=2).item() == pytest.approx(60)
 
 
-def test_the_typical_error_is_that_of_same_day_type_and_sees_no_target(window: Window) -> None:
+def test_the_typical_error_is_that_of_same_day_type_and_reads_no_target(window: Window) -> None:
     window.values["load"][-24:] = 1e9
     assert typical_error(window, "load", DAY, count=1).item() == pytest.approx(24)
     assert same_day_type(window, "load", count=1)[0, 0] == window.values["load"][-48]
@@ -67,13 +67,13 @@ def test_a_rise_compares_with_the_same_local_time_also_after_the_clock_changed(e
     assert mean_rise(window, "load", timedelta(hours=6), 2 * DAY).item() == pytest.approx(47)
 
 
-def test_a_rise_is_unknown_where_most_of_the_time_is(window: Window) -> None:
+def test_a_rise_is_unknown_where_most_values_are(window: Window) -> None:
     window.values["load"][-24 - 3 : -24] = np.nan
     assert mean_rise(window, "load", timedelta(hours=6), DAY).item() == pytest.approx(24)
     assert np.isnan(mean_rise(window, "load", timedelta(hours=4), DAY).item())
 
 
-def test_a_slope_is_that_of_forecasts_around_the_target_and_sees_nothing_measured(window: Window) -> None:
+def test_a_slope_at_the_target_reads_forecasts_and_no_measured_values(window: Window) -> None:
     np.testing.assert_array_equal(slope(window, "forecast", -2), np.full((1, 24), -2.0))
     assert slope(window, "forecast", 1)[0, :-1].tolist() == [1.0] * 23
     assert np.isnan(slope(window, "load", 1)).all()
@@ -85,22 +85,22 @@ def test_a_slope_of_an_earlier_day_is_measured_around_the_same_hour(window: Wind
     assert np.isnan(slope(window, "load", 2, days=1))[0].tolist() == [False] * 22 + [True] * 2
 
 
-def test_the_typical_error_is_unknown_where_half_of_the_time_is(window: Window) -> None:
+def test_the_typical_error_is_unknown_where_half_of_the_values_are(window: Window) -> None:
     window.values["load"][-24 - 13 : -24] = np.nan
     assert np.isnan(typical_error(window, "load", DAY, count=1).item())
 
 
-def test_a_corrected_forecast_is_free_of_its_usual_error(window: Window) -> None:
+def test_a_corrected_forecast_is_free_of_its_mean_error(window: Window) -> None:
     truth = window.target - window.start
     np.testing.assert_allclose(corrected(window, "forecast", "load", days=3), truth)
 
 
-def test_a_moved_lag_follows_what_others_expect(window: Window) -> None:
+def test_a_moved_lag_adds_the_change_that_others_forecast(window: Window) -> None:
     truth = window.target - window.start
     np.testing.assert_allclose(moved_lag(window, "load", "forecast", timedelta(days=7)), truth)
 
 
-def test_an_error_of_earlier_days_is_that_of_the_same_hour(window: Window) -> None:
+def test_an_error_of_earlier_days_is_taken_at_the_same_hour(window: Window) -> None:
     np.testing.assert_allclose(error_lag(window, "forecast", "load", timedelta(days=7)), 10.0)
     # yesterday is not measured yet where the origin lies before it
     assert np.isnan(error_lag(window, "forecast", "load", timedelta(0))).all()
@@ -112,7 +112,7 @@ def test_a_day_mean_of_earlier_days_is_one_number(window: Window) -> None:
     np.testing.assert_allclose(today - last_week, 168.0)
 
 
-def test_a_smoothed_value_lags_behind_a_ramp_and_is_unknown_without_half_of_its_memory(window: Window) -> None:
+def test_a_smoothed_value_lags_behind_a_ramp_and_needs_half_of_its_weight(window: Window) -> None:
     behind = window.at("forecast", window.target) - smoothed(window, "forecast", timedelta(hours=12))
     # the mean age of weights that halve every 12 hours is 12 / ln 2, less half an hour
     np.testing.assert_allclose(behind, 12 / np.log(2), atol=2.5)
@@ -120,7 +120,7 @@ def test_a_smoothed_value_lags_behind_a_ramp_and_is_unknown_without_half_of_its_
     assert np.isnan(smoothed(window, "forecast", timedelta(hours=48))).all()
 
 
-def test_degrees_count_on_one_side_of_the_base(window: Window) -> None:
+def test_degrees_are_counted_on_one_side_of_the_base(window: Window) -> None:
     value = window.at("forecast", window.target)
     base = float(value[0, 12])
     assert degrees_below(window, "forecast", base)[0, 12:].max() == 0
@@ -142,7 +142,7 @@ def days(entity: Entity) -> Window:
     return Window(values, frozenset({"sales"}), start, origin, target, 70, 86400, SlotCalendar(entity, 86400))
 
 
-def test_the_same_plan_is_looked_for_on_the_same_weekday(days: Window) -> None:
+def test_the_same_plan_is_searched_on_the_same_weekday(days: Window) -> None:
     # the target's week has no plan, as the weeks 14 and 28 days before it
     found = same_plan(days, "sales", "plan", count=2, within=70, every=7)
     np.testing.assert_allclose(found[0], 70 + np.arange(7) - 21)
@@ -150,14 +150,14 @@ def test_the_same_plan_is_looked_for_on_the_same_weekday(days: Window) -> None:
     assert any_day[0, 0] == pytest.approx(np.arange(56, 63).mean())
 
 
-def test_a_plan_is_seen_on_both_sides_of_the_target_and_sales_on_one(days: Window) -> None:
+def test_plans_are_read_after_the_target_and_sales_only_before_the_origin(days: Window) -> None:
     assert near(days, "plan", days=7)[0].tolist() == [1] * 7
     assert planned(days, "plan", first=1, last=7)[0].tolist() == [1, 2, 3, 4, 5, 6, 7]
     assert np.isnan(near(days, "sales", days=0)).all()
     assert near(days, "sales", days=-14)[0, 0] == 56
 
 
-def test_a_plan_has_been_running_for_so_many_days(days: Window) -> None:
+def test_the_run_length_of_a_plan_is_counted_in_days(days: Window) -> None:
     assert run_length(days, "plan", within=4)[0].tolist() == [0, 1, 2, 3, 4, 4, 4]
 
 

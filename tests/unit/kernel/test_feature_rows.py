@@ -20,7 +20,7 @@ STEP = timedelta(minutes=15)
 
 
 @given(rows=st.integers(1, 30), horizons=st.integers(1, 30), form=st.sampled_from(["origin", "target", "slot"]))
-def test_what_is_packed_comes_out_again(rows: int, horizons: int, form: str) -> None:
+def test_unpacking_returns_the_packed_values(rows: int, horizons: int, form: str) -> None:
     values: dict[str, Floats] = {
         "origin": np.random.default_rng(1).normal(size=(rows, 1)),
         "target": np.random.default_rng(1).normal(size=(rows, horizons)),
@@ -32,7 +32,7 @@ def test_what_is_packed_comes_out_again(rows: int, horizons: int, form: str) -> 
         assert flat.size == rows + horizons - 1
 
 
-def test_equal_numbers_that_are_no_views_of_one_sequence_are_written_row_by_row() -> None:
+def test_equal_values_that_are_not_views_of_one_sequence_are_stored_row_by_row() -> None:
     assert packed(np.ones((3, 4))).size == 12
 
 
@@ -42,7 +42,7 @@ def record(features: dict[str, list[float]]) -> dict[str, Any]:
     return first.to_record() | {"horizons": 2, "more": more}
 
 
-def test_rows_of_one_message_are_rows_like_any_other() -> None:
+def test_rows_of_one_message_equal_single_rows() -> None:
     rows = FeatureRows.from_record(record({"level": [1.0, 2.0, 3.0], "holiday": [0.0, 1.0, 0.0, 1.0]}))
     assert [(r.valid_time, r.as_of) for r in rows.one_by_one()] == [(NOW + k * STEP,) * 2 for k in range(3)]
     assert [r.features for r in rows.one_by_one()] == [
@@ -53,11 +53,11 @@ def test_rows_of_one_message_are_rows_like_any_other() -> None:
     assert [r.as_of for r in rows.one_by_one(NOW + STEP)] == [NOW + STEP, NOW + 2 * STEP]
 
 
-def test_another_record_is_no_feature_row() -> None:
+def test_another_record_is_refused() -> None:
     with pytest.raises(ValueError, match="'more' is missing"):
         FeatureRows.from_record({"entity_id": "DE", "observations": []})
 
 
-def test_a_number_of_values_that_fits_no_form_is_refused() -> None:
+def test_a_wrong_number_of_values_is_refused() -> None:
     with pytest.raises(ValueError, match="5 values in 3 rows of 2 horizons"):
         FeatureRows.from_record(record({"level": [0.0] * 5}))

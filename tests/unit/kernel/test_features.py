@@ -1,4 +1,4 @@
-"""Features from history: right numbers, right local times, and nothing from the future."""
+"""Features from history: correct values and local times, and no later publications."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_values_measured_after_the_cutoff_are_unknown(
 
 
 @pytest.mark.parametrize("day", DAYS)
-def test_what_is_published_after_the_cutoff_changes_nothing_day_ahead(
+def test_day_ahead_features_ignore_later_publications(
     use_case: UseCase, entity: Entity, observations: pd.DataFrame, day: date
 ) -> None:
     cutoff = pd.Timestamp(use_case.cutoff(entity, day))
@@ -58,7 +58,7 @@ def test_what_is_published_after_the_cutoff_changes_nothing_day_ahead(
     pd.testing.assert_frame_equal(clean, spoiled, check_exact=True)
 
 
-def test_what_is_published_before_the_cutoff_does_change_features(
+def test_day_ahead_features_use_publications_before_the_cutoff(
     use_case: UseCase, entity: Entity, observations: pd.DataFrame
 ) -> None:
     cutoff = pd.Timestamp(use_case.cutoff(entity, DAYS[0]))
@@ -67,7 +67,7 @@ def test_what_is_published_before_the_cutoff_does_change_features(
     assert not clean["load_newest"].equals(spoiled["load_newest"])
 
 
-def test_what_is_published_later_changes_nothing_intraday(
+def test_intraday_features_ignore_later_publications(
     use_case: UseCase, entity: Entity, observations: pd.DataFrame
 ) -> None:
     moment = pd.Timestamp("2022-03-27T03:00Z")

@@ -27,7 +27,7 @@ QUARTER = 900
     ],
 )
 @pytest.mark.parametrize("year", [2001, 2011, 2022, 2050])
-def test_every_quarter_of_a_year_has_the_offset_of_its_zone(entity: Entity, zone: str, year: int) -> None:
+def test_every_quarter_hour_of_a_year_has_the_offset_of_its_zone(entity: Entity, zone: str, year: int) -> None:
     begin = int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) // QUARTER
     slots = begin + np.arange(366 * 96)
     offsets = SlotCalendar(entity.model_copy(update={"time_zone": zone}), QUARTER).utc_offset(slots)

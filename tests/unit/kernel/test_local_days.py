@@ -1,4 +1,4 @@
-"""A grid of days is one of local days: numbered, published, cleaned and turned into features over both switch days."""
+"""Daily grids are grids of local days: numbers, publication, cleaning and features over both clock changes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_each_local_day_has_its_number(first: int, zone: str) -> None:
 
 
 @pytest.mark.parametrize(("day", "hours"), [(date(2022, 3, 27), 23), (date(2022, 10, 30), 25), (date(2022, 5, 1), 24)])
-def test_a_local_day_ends_when_its_clock_says(day: date, hours: int) -> None:
+def test_a_local_day_ends_at_the_next_local_midnight(day: date, hours: int) -> None:
     (start,) = delivery_slots(day, "Europe/Berlin", DAY).to_pydatetime()
     assert interval_end(start, DAY, "Europe/Berlin") == start + timedelta(hours=hours)
 
@@ -61,7 +61,7 @@ def test_a_curve_holds_seven_local_days(warehouses: UseCase, site: Entity, sunda
 
 
 @pytest.mark.parametrize("sunday", SUNDAYS)
-def test_features_know_the_same_weekday_over_a_switch(
+def test_lags_keep_the_weekday_over_a_clock_change(
     warehouses: UseCase, site: Entity, observations: pd.DataFrame, sunday: date
 ) -> None:
     days = [sunday + timedelta(days=k) for k in (1, 8)]
@@ -79,7 +79,7 @@ def test_features_know_the_same_weekday_over_a_switch(
 
 
 @pytest.mark.parametrize("sunday", SUNDAYS)
-def test_what_is_published_after_the_cutoff_changes_nothing(
+def test_daily_features_ignore_later_publications(
     warehouses: UseCase, site: Entity, observations: pd.DataFrame, sunday: date
 ) -> None:
     cutoff = pd.Timestamp(warehouses.cutoff(site, sunday + DAY))
@@ -90,7 +90,7 @@ def test_what_is_published_after_the_cutoff_changes_nothing(
     pd.testing.assert_frame_equal(clean_rows, spoiled, check_exact=True)
 
 
-def test_many_days_at_once_give_what_each_gives_alone(
+def test_computing_many_days_at_once_equals_computing_each_alone(
     warehouses: UseCase, site: Entity, observations: pd.DataFrame
 ) -> None:
     days = [date(2022, 3, 14) + timedelta(days=k) for k in range(20)]
@@ -99,7 +99,7 @@ def test_many_days_at_once_give_what_each_gives_alone(
     pd.testing.assert_frame_equal(whole, pd.concat(alone, ignore_index=True), check_exact=True)
 
 
-def test_cleaning_keeps_days_of_23_and_25_hours_and_judges_by_the_weekday_before(
+def test_cleaning_keeps_days_of_23_and_25_hours_and_compares_with_the_same_weekday(
     warehouses: UseCase, site: Entity, observations: pd.DataFrame
 ) -> None:
     bounds = warehouses.variables["orders"].bounds.model_copy(update={"relative_to": "orders", "ratio": (0.3, 3.0)})

@@ -30,13 +30,15 @@ RULES = st.one_of(
 
 
 @given(RULES, st.lists(AROUND_SWITCHES, min_size=1, max_size=20), STEPS, ZONES)
-def test_equals_the_scalar_rule(rule: Publication, times: list[datetime], step: timedelta, zone: str) -> None:
+def test_the_vectorised_rule_equals_the_scalar_rule(
+    rule: Publication, times: list[datetime], step: timedelta, zone: str
+) -> None:
     found = published_at(rule, pd.DatetimeIndex(times), step, zone)
     assert list(found) == [rule.published_at(moment, step, zone) for moment in times]
 
 
 @given(RULES, AROUND_SWITCHES, STEPS, ZONES)
-def test_the_range_of_valid_times_misses_nothing(
+def test_the_range_of_valid_times_contains_all_publications(
     rule: Publication, moment: datetime, step: timedelta, zone: str
 ) -> None:
     known = rule.published_at(moment, step, zone)

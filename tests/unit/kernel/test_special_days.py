@@ -60,7 +60,7 @@ def test_a_holiday_of_few_people_is_an_ordinary_day() -> None:
     assert code(date(2022, 6, 16), many) == FIRST_NAMED
 
 
-def test_kinds_that_are_appended_leave_the_other_codes_alone() -> None:
+def test_appended_kinds_do_not_change_other_codes() -> None:
     more = GERMANY.model_copy(update={"kinds": (*KINDS, "Good Friday")})
     old, new = special_day_codes(GERMANY), special_day_codes(more)
     assert set(new[old != new]) == {FIRST_NAMED + len(KINDS)}
@@ -82,10 +82,10 @@ def test_codes_are_shared_and_cannot_be_changed() -> None:
     ("day", "share"),
     [(date(2022, 7, 4), 0.0), (date(2022, 7, 20), 0.4), (date(2022, 8, 10), 1.0), (date(2022, 9, 5), 0.6)],
 )
-def test_school_holidays_are_those_of_the_people_of_each_state(day: date, share: float) -> None:
+def test_school_holidays_are_weighted_by_the_population_of_each_state(day: date, share: float) -> None:
     assert school_holiday_shares(GERMANY)[day_number(day) - day_number(date(2000, 1, 1))] == pytest.approx(share)
 
 
-def test_school_holidays_that_nobody_has_set_yet_are_unknown() -> None:
+def test_school_holidays_that_are_not_published_yet_are_unknown() -> None:
     assert np.isnan(school_holiday_shares(GERMANY)[-366:]).all()
     assert np.isnan(school_holiday_shares(HolidayCalendar(country="ES"))).all()

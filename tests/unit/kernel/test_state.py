@@ -1,4 +1,4 @@
-"""Features from a stream: the same as from history, however the stream is cut, and right under disorder."""
+"""Intraday features from a stream: equal to those from history, for any cuts, with late and revised values."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def equal(a: dict[str, Floats], b: dict[str, Floats]) -> bool:
     return all(np.array_equal(a[name], b[name], equal_nan=True) for name in a)
 
 
-def test_the_stream_gives_what_history_gives(
+def test_the_stream_equals_history(
     use_case: UseCase, entity: Entity, plan: IntradayPlan, observations: pd.DataFrame
 ) -> None:
     since = pd.Timestamp("2022-03-26T12:00Z").to_pydatetime()
@@ -55,7 +55,7 @@ def test_the_stream_gives_what_history_gives(
         np.testing.assert_array_equal(tail[name], expected, err_msg=name)
 
 
-def test_the_stream_gives_what_history_gives_by_the_hour_in_spain() -> None:
+def test_the_stream_equals_history_on_an_hourly_grid() -> None:
     spain = load_use_case("es_load", ROOT / "use_cases")
     (entity,) = spain.entities
     observations = history(spain, entity, "2022-03-15", 15)
@@ -70,7 +70,7 @@ def test_the_stream_gives_what_history_gives_by_the_hour_in_spain() -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(cuts=st.lists(st.integers(1, 8000), max_size=40))
-def test_how_the_stream_is_cut_changes_nothing(
+def test_rows_do_not_depend_on_how_the_stream_is_cut(
     use_case: UseCase, plan: IntradayPlan, observations: pd.DataFrame, cuts: list[int]
 ) -> None:
     whole, _ = run(use_case, plan, [observations])
@@ -79,7 +79,7 @@ def test_how_the_stream_is_cut_changes_nothing(
     assert equal(whole, run(use_case, plan, pieces)[0])
 
 
-def test_duplicates_do_nothing(use_case: UseCase, plan: IntradayPlan, observations: pd.DataFrame) -> None:
+def test_duplicates_have_no_effect(use_case: UseCase, plan: IntradayPlan, observations: pd.DataFrame) -> None:
     state = IntradayState(plan)
     state.apply(as_update(use_case, plan, observations))
     rows, refused = state.apply(as_update(use_case, plan, observations.tail(500)))
@@ -87,7 +87,7 @@ def test_duplicates_do_nothing(use_case: UseCase, plan: IntradayPlan, observatio
     assert refused == []
 
 
-def test_a_late_value_makes_the_newest_row_anew(
+def test_a_late_value_makes_the_newest_row_again(
     use_case: UseCase, plan: IntradayPlan, observations: pd.DataFrame
 ) -> None:
     target = observations[observations["variable"] == use_case.target]
@@ -149,7 +149,7 @@ def test_a_gap_yields_missing_features(use_case: UseCase, plan: IntradayPlan, ob
     assert np.isfinite(columns["load_newest"][first_after]).all()
 
 
-def test_the_state_survives_as_bytes(use_case: UseCase, plan: IntradayPlan, observations: pd.DataFrame) -> None:
+def test_the_state_is_restored_from_bytes(use_case: UseCase, plan: IntradayPlan, observations: pd.DataFrame) -> None:
     half = len(observations) // 2
     state = IntradayState(plan)
     state.apply(as_update(use_case, plan, observations[:half]))

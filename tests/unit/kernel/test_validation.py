@@ -1,4 +1,4 @@
-"""Every kind of bad observation has its reason, and a sound one has none."""
+"""Each fault of an observation has a reason; a valid observation has none."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def test_reasons(use_case: UseCase, changes: dict[str, Any], reason: str) -> Non
     assert faults(use_case, one(**changes)).tolist() == [reason]
 
 
-def test_what_claims_to_be_published_after_now_is_refused(use_case: UseCase) -> None:
+def test_a_publication_in_the_future_is_refused(use_case: UseCase) -> None:
     now = micros(START)
     assert faults(use_case, one(published_at=now + 3600 * 1_000_000), now).tolist() == ["future_dated"]
 
 
-def test_implausible_needs_a_known_yardstick() -> None:
+def test_a_value_is_implausible_only_where_last_weeks_is_known() -> None:
     bounds = Bounds(relative_to="load", ratio=(0.5, 1.6))
     value, yardstick = np.array([10.0, 10.0, 10.0, 10.0]), np.array([10.0, 100.0, 1.0, np.nan])
     assert implausible(bounds, value, yardstick).tolist() == [False, True, True, False]

@@ -39,14 +39,14 @@ def moved(variable: str, by: int) -> Feature:
         lambda seen: seen.mean("load", seen.target - HORIZONS, 6),  # asks for the origin, which is against the rule
     ],
 )
-def test_by_slot_gives_what_each_origin_sees(entity: Entity, of: Feature) -> None:
+def test_by_slot_equals_the_result_for_each_origin(entity: Entity, of: Feature) -> None:
     origins = START + 100 + np.arange(ORIGINS)[:, np.newaxis]
     together = window(entity, origins).by_slot(of)
     alone = [of(window(entity, origin[np.newaxis])) for origin in origins]
     np.testing.assert_array_equal(together, np.concatenate(alone))
 
 
-def test_it_is_worked_out_once_a_slot_and_only_where_that_saves_work(entity: Entity) -> None:
+def test_by_slot_computes_each_slot_once_where_that_saves_work(entity: Entity) -> None:
     sizes: list[int] = []
 
     def of(seen: Window) -> Floats:
@@ -60,7 +60,7 @@ def test_it_is_worked_out_once_a_slot_and_only_where_that_saves_work(entity: Ent
 
 
 @pytest.mark.parametrize(("widths", "calls"), [([1, 3, 6, 12], 2), ([12, 2], 1), ([7, 8], 2)])
-def test_means_before_the_origin_share_what_they_are_of(entity: Entity, widths: list[int], calls: int) -> None:
+def test_means_before_the_origin_share_their_series(entity: Entity, widths: list[int], calls: int) -> None:
     asked: list[Window] = []
 
     def of(past: Window) -> Floats:
