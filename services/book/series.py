@@ -29,9 +29,8 @@ class SeriesBook:
 
     def __init__(self, catalogue: Mapping[str, UseCase], clock: Clock, keep: timedelta = timedelta(days=14)) -> None:
         self._clock = clock
-        self._cases = {
-            name: CaseSeries(use_case, keep + YARDSTICK_AGE, clock.now()) for name, use_case in catalogue.items()
-        }
+        self._keep = keep + YARDSTICK_AGE
+        self._cases = {name: CaseSeries(use_case, self._keep, clock.now()) for name, use_case in catalogue.items()}
         self._lock = Lock()
         self.version = 0
 
@@ -45,6 +44,10 @@ class SeriesBook:
                     simulated = np.concatenate([message.simulated() for message in mine])
                     if len(rows) and case.take(rows, columns, simulated, now):
                         self.version += 1
+
+    def covered_since(self, now: datetime) -> datetime:
+        """The moment from which on every observation is in memory, once the feed has caught up."""
+        return now - self._keep
 
     def simulated(self, entity_id: str) -> bool:
         """Whether an entity's newest observations came from a simulator."""

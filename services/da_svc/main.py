@@ -46,12 +46,7 @@ def dependencies(settings: Settings) -> DayAheadDeps:
     circuits, store = Circuits(), open_store(settings)
     span = intraday_span(catalogue.values(), _INTRADAY_BYTES)
     curves, series = CurveBook(catalogue, span), SeriesBook(catalogue, settings.clock)
-    feeds: list[Feed[Any]] = [
-        Feed(topic, TopicReader[dict[str, Any]](settings, topic, Decoder.record), one_by_one(curves.add_record))
-        for topic in (Topic.FORECASTS_DAY_AHEAD, Topic.FORECASTS_INTRADAY)
-    ]
-    observations = TopicReader(settings, Topic.OBSERVATIONS, Decoder.columns)
-    feeds.append(Feed(Topic.OBSERVATIONS, observations, together(series.add)))
+    feeds = _feeds(settings, curves, series)
     return DayAheadDeps(
         settings=settings,
         catalogue=catalogue,
@@ -63,6 +58,23 @@ def dependencies(settings: Settings) -> DayAheadDeps:
         feeds=feeds,
         background=[*feeds, warming(store, catalogue, curves, settings.clock), freezing(lambda: caught_up(feeds))],
     )
+
+
+def _feeds(settings: Settings, curves: CurveBook, series: SeriesBook) -> list[Feed[Any]]:
+    """What is older than the memory reaches is not read. The messages of a replay are written at any time."""
+    now = settings.clock.now()
+    intraday, observed = curves.covered_since("intraday", now), series.covered_since(now)
+    live = not settings.clock.is_replay
+    day_ahead_reader = TopicReader[dict[str, Any]](settings, Topic.FORECASTS_DAY_AHEAD, Decoder.record)
+    intraday_reader = TopicReader[dict[str, Any]](
+        settings, Topic.FORECASTS_INTRADAY, Decoder.record, since=intraday if live else None
+    )
+    observations = TopicReader(settings, Topic.OBSERVATIONS, Decoder.columns, since=observed if live else None)
+    return [
+        Feed(Topic.FORECASTS_DAY_AHEAD, day_ahead_reader, one_by_one(curves.add_record)),
+        Feed(Topic.FORECASTS_INTRADAY, intraday_reader, one_by_one(curves.add_record)),
+        Feed(Topic.OBSERVATIONS, observations, together(series.add)),
+    ]
 
 
 def _measure(deps: DayAheadDeps) -> None:
