@@ -1,7 +1,7 @@
 """Garbage collection of a service: the objects of its start are left out of all later collections.
 
-A full collection visits every object of the heap and stops all threads meanwhile. Most objects of a service are there
-from the start on (modules, schemas, routes, models), so that visiting them again finds nothing.
+A full collection visits every object of the heap, and no thread runs until it ends. Most objects of a service exist
+from its start (modules, schemas, routes, models) and are never garbage.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import structlog
 from services.background import Worker
 
 _POLL_SECONDS = 0.2
-# Requests make some hundred objects each, nearly all without cycles: young collections can be rarer than by default.
+# A request makes some hundred objects, nearly all without cycles: young collections can be rarer than by default.
 _YOUNG_OBJECTS = 10_000
 _log = structlog.get_logger(__name__)
 

@@ -1,1 +1,1 @@
-"""What a service keeps in memory: curves, recent observations, errors so far, and the feeds that fill them."""
+"""Published curves and recent observations in memory, the feeds that fill them, and the errors computed from them."""

@@ -28,6 +28,7 @@ class CaseSeries:
     def __init__(self, use_case: UseCase, keep: timedelta, now: datetime) -> None:
         self.use_case = use_case
         self._keep = keep
+        self._week = max(YARDSTICK_AGE // use_case.grid, 1)
         self._rows = {entity.id: row for row, entity in enumerate(use_case.entities)}
         self._grids = [Grid(use_case.grid, entity.time_zone) for entity in use_case.entities]
         self._codes = {name: code for code, name in enumerate(use_case.variables)}
@@ -51,14 +52,14 @@ class CaseSeries:
 
     def take(self, rows: Ints, columns: Columns, simulated: Flags, now: datetime) -> bool:
         """Take observations, (n,), of entities of one time zone, in the order of arrival; whether any was stored."""
-        zone = self.use_case.entities[rows[0]]
+        entity = self.use_case.entities[rows[0]]
         codes = self._codes_of(columns)
         readable = np.flatnonzero(_readable(columns) & (codes != _UNKNOWN))
-        ends = interval_ends(columns.valid_time[readable], columns.spans[readable], zone.time_zone)
+        ends = interval_ends(columns.valid_time[readable], columns.spans[readable], entity.time_zone)
         np.maximum.at(self._ends, (rows[readable], codes[readable]), ends)
         kept = readable[np.isin(codes[readable], self._kept) & (ends > micros(now - self._keep))]
         self._simulated[rows[kept]] = simulated[kept]
-        found = sound_on_grid(self.use_case, zone, columns.take(kept), now)
+        found = sound_on_grid(self.use_case, entity, columns.take(kept), now)
         source = kept[found.source]
         for ring in self._rings.values():
             ring.advance(self._oldest(now))
@@ -92,7 +93,7 @@ class CaseSeries:
 
     def _store(self, rows: Ints, codes: Ints, slots: Slots, values: Floats, published: Micros) -> bool:
         """Put values into the rings, a week at a time, so that each finds the value of the week before."""
-        weeks = (slots - slots.min(initial=0)) // (YARDSTICK_AGE // self.use_case.grid)
+        weeks = slots // self._week
         stored = False
         for week in np.unique(weeks):
             for name, ring in self._rings.items():
@@ -111,7 +112,7 @@ class CaseSeries:
         ring = None if bounds.relative_to is None else self._rings.get(bounds.relative_to)
         if ring is None:
             return np.zeros(len(rows), dtype=bool)
-        return implausible(bounds, values, ring.at(rows, slots - YARDSTICK_AGE // self.use_case.grid))
+        return implausible(bounds, values, ring.at(rows, slots - self._week))
 
     def _ranks(self, variable: str, row: int, slots: Slots, published: Micros) -> Micros:
         """What orders vintages: the newest counts.

@@ -18,12 +18,12 @@ from dualcast.timegrid import DAY, local_date
 from services.book.tracks import Track, TrackMaker
 
 _KEPT_DAYS = 40
-# A day's curve is made once, and again where an input came late or an operator requests it.
+# A day's curve is made once, and again if an input arrives late or an operator requests it.
 _KEPT_ISSUES = 8
-# Of the kept days the last are tomorrow and those that a longer curve adds.
+# The kept days include tomorrow and, for curves of several days, those after it.
 _COVERED_DAY_AHEAD = timedelta(days=35)
 _LONGEST_INTRADAY, _SHORTEST_INTRADAY = timedelta(days=14), timedelta(hours=12)
-# What a curve takes besides its values, measured.
+# What a curve takes in memory besides its values, about.
 _TRACK_BYTES = 400
 
 

@@ -1,4 +1,4 @@
-"""Errors so far: what both paths said against what came true, and the reference over the same intervals."""
+"""Errors of the curves in memory against actuals, and of the reference forecast over the same intervals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from services.book.curves import CurveBook
 from services.book.series import SeriesBook
 from services.book.tracks import Track
 
-# The reference is compared where it is known for nearly all of the intervals, or not at all.
+# The error of the reference is computed only where it is known for nearly all of the intervals.
 _COMPARABLE = 0.95
 _LEADS = tuple(timedelta(hours=h) for h in (1, 2, 4, 6, 12, 24))
 
@@ -48,7 +48,7 @@ class PathErrors:
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Forecasts and what came true: all (n,)."""
+    """Forecasts, actuals and the reference of some intervals, all (n,)."""
 
     low: Floats
     median: Floats
@@ -58,21 +58,21 @@ class _Pairs:
 
 
 class Scores:
-    """Errors of each entity, computed anew only when curves or observations changed."""
+    """Errors of each entity, cached until a curve or an observation arrives."""
 
     def __init__(self, curves: CurveBook, series: SeriesBook) -> None:
         self._curves = curves
         self._series = series
-        self._known: dict[tuple[str, str], tuple[tuple[int, int], PathErrors]] = {}
+        self._cached: dict[tuple[str, str], tuple[tuple[int, int], PathErrors]] = {}
 
     def errors(self, use_case: UseCase, entity_id: str) -> PathErrors:
-        """The errors of both paths over what is in memory: the last two weeks."""
+        """The errors of both paths over the curves and actuals in memory: at most the last two weeks."""
         key, version = (use_case.use_case, entity_id), (self._curves.version, self._series.version)
-        held = self._known.get(key)
+        held = self._cached.get(key)
         if held is not None and held[0] == version:
             return held[1]
         found = PathErrors(day_ahead=self._day_ahead(use_case, entity_id), intraday=self._intraday(use_case, entity_id))
-        self._known[key] = version, found
+        self._cached[key] = version, found
         return found
 
     def _day_ahead(self, use_case: UseCase, entity_id: str) -> Errors | None:

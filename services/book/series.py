@@ -21,10 +21,10 @@ _FIELDS = [field.name for field in fields(Columns)]
 
 
 class SeriesBook:
-    """Recent target and reference values on each use case's grid. Safe to share between threads.
+    """Target and reference values of the last weeks on each use case's grid. Safe to share between threads.
 
-    Recent goes by the clock. The target's newest vintage counts. Of the reference the newest vintage counts that was
-    published before the interval began, so that a forecast revised afterwards is not compared with ours.
+    The window of time follows the clock. Of the target the newest vintage is used; of the reference the newest that
+    was published by the start of its interval, so that our forecasts are not compared with later revisions.
     """
 
     def __init__(self, catalogue: Mapping[str, UseCase], clock: Clock, keep: timedelta = timedelta(days=14)) -> None:
@@ -35,7 +35,7 @@ class SeriesBook:
         self.version = 0
 
     def add(self, messages: Sequence[ObservationMessage]) -> None:
-        """Take messages of ``observations.v1`` in their order; observations that break a rule are left out."""
+        """Store messages of ``observations.v1``, in the order of arrival; invalid observations are left out."""
         now = self._clock.now()
         with self._lock:
             for case in self._cases.values():

@@ -1,4 +1,4 @@
-"""Warm at start: memory is filled from the store, so that there is something to serve while Kafka is away."""
+"""Fills the curves in memory from the store at start, so that the service has curves while Kafka is unavailable."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _log = structlog.get_logger(__name__)
 
 
 def warming(store: Engine, catalogue: Mapping[str, UseCase], curves: CurveBook, clock: Clock) -> Worker:
-    """The thread that does it, once the store answers. What the feeds bring, before or after, is not replaced."""
+    """The thread that fills them as soon as the store is available. Curves that came by a feed are not replaced."""
     return Worker("warming", partial(_warm, store, catalogue, curves, clock))
 
 
@@ -33,8 +33,8 @@ def _warm(
                 for path in use_case.paths:
                     span = Span(use_case.use_case, path, curves.covered_since(path, clock.now()))
                     _take(store, span, curves, stop)
-        except (StoreUnavailableError, DBAPIError) as error:  # a store that is not migrated yet has no table
-            _log.warning("memory not warmed", error=str(error)[:200])
+        except (StoreUnavailableError, DBAPIError) as error:  # without migrations there is no table yet
+            _log.warning("curves not read from the store", error=str(error)[:200])
             stop.wait(_RETRY_SECONDS)
         else:
             return
@@ -47,7 +47,7 @@ def _take(store: Engine, span: Span, curves: CurveBook, stop: threading.Event) -
             return
         try:
             curves.add(forecast, only_newer=True)
-        except (LookupError, ValueError):  # of an entity that is no longer in the catalogue
+        except (LookupError, ValueError):  # the entity is no longer in the catalogue
             refused += 1
     if refused:
         _log.warning("stored curves refused", use_case=span.use_case, path=span.path, curves=refused)
