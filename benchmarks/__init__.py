@@ -1,1 +1,1 @@
-"""Speed as ratios: each program measures both sides in one run. ``make bench`` runs them all."""
+"""Benchmarks. Each program measures a component and its peer in one run and reports the ratio; see ``make bench``."""

@@ -1,4 +1,4 @@
-"""Run every benchmark, or those that are named, and enter what was measured in ``benchmarks/results.md``."""
+"""Run every benchmark, or those that are named, and write the results to ``benchmarks/results.md``."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ MEASURES = {
     "services": services.measure,
     "startup": startup.measure,
 }
-# half an hour: by name alone
+# takes half an hour: runs only if it is named
 LONG = {"endurance": endurance.measure}
 RESULTS = Path(__file__).parent / "results.md"
 
 
 def main() -> None:
-    """Measure, print and keep; what is not measured anew stays as it was."""
+    """Measure, print, and replace the sections of what was measured."""
     console = Console()
     machine = f"Python {platform.python_version()}, {os.cpu_count()} cores"
     for name in track(sys.argv[1:] or list(MEASURES), "measuring", console=console):

@@ -1,8 +1,8 @@
 """Germany's day-ahead path in its full size: training, and the time from the start of a run to the curve in da-svc.
 
-Six simulated years are learned. A cold run is ``dualcast run day-ahead`` from the start of its process; a warm one is
-what the daemon does at a cutoff, in a Spark session that has made a day's curves before. Each finds a day of new
-observations on Kafka. The ratios are to the seconds that a desk would wait at most.
+The model is trained on six simulated years. A cold run is ``dualcast run day-ahead`` from the start of its process; a
+warm run is that of the daemon at a cutoff, in a Spark session that has made a day's curves before. Each reads a day of
+new observations from Kafka. The ratios are to the target times.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from batch.engine.session import spark_session
 from batch.runs.day_ahead import DayAheadJob
 from benchmarks.embedded import USE_CASES, embedded
 from benchmarks.results import Row
-from benchmarks.serving import until_it_answers
+from benchmarks.serving import wait_until_ready
 from dualcast.adapters.kafka.topics import create_topics
 from dualcast.catalogue import UseCase, load_use_case
 from dualcast.steps import Steps
@@ -37,16 +37,16 @@ def measure() -> list[Row]:
     use_case = load_use_case("de_load", USE_CASES)
     days = _newest_days(use_case, 3)
     cutoffs = [use_case.cutoff(use_case.entities[0], day) for day in days]
-    learned = cutoffs[_COLD] - timedelta(days=1)
+    trained_until = cutoffs[_COLD] - timedelta(days=1)
     with embedded() as stack:
         settings = stack.start("kafka", "registry", "redis", "mlflow")
         create_topics(settings)
-        _publish(learned - timedelta(days=use_case.day_ahead.training_days), learned)
-        _dualcast("run", "history", "--until", learned.isoformat())
-        until = learned.replace(tzinfo=None).isoformat()
+        _publish(trained_until - timedelta(days=use_case.day_ahead.training_days), trained_until)
+        _dualcast("run", "history", "--until", trained_until.isoformat())
+        until = trained_until.replace(tzinfo=None).isoformat()
         trained = json.loads(_dualcast("train", "day-ahead", "--until", until, "--json"))
         url = f"{stack.start('da-svc').da_svc}/api/v1/forecasts/day-ahead/{use_case.entities[0].id}"
-        _publish(learned, cutoffs[_COLD])
+        _publish(trained_until, cutoffs[_COLD])
         cold = _seconds(url, days[_COLD], lambda day: _dualcast("run", "day-ahead", *_only(day)))
         job = DayAheadJob(spark_session(settings), settings, use_case, Steps(Console(stderr=True)))
         for number in (_WARM_UP, _WARM):
@@ -62,7 +62,7 @@ def measure() -> list[Row]:
 
 
 def _newest_days(use_case: UseCase, count: int) -> list[date]:
-    """The newest delivery days whose cutoff has come, in order."""
+    """The newest delivery days whose cutoff has passed, in order."""
     now, entity = datetime.now(UTC), use_case.entities[0]
     tomorrow = local_date(now, entity.time_zone) + timedelta(days=1)
     newest = tomorrow if use_case.cutoff(entity, tomorrow) <= now else tomorrow - timedelta(days=1)
@@ -74,7 +74,7 @@ def _dualcast(*arguments: str) -> str:
 
 
 def _publish(after: datetime, until: datetime) -> None:
-    """Put on Kafka what the simulator publishes in some time."""
+    """Publish the simulated observations of a period on Kafka."""
     _dualcast("stream", "history", "--start", after.isoformat(), "--until", until.isoformat())
 
 
@@ -83,8 +83,8 @@ def _only(day: date) -> tuple[str, str]:
 
 
 def _seconds(url: str, day: date, run: Callable[[date], object]) -> float:
-    """From the start of a run to its curve in da-svc."""
+    """Seconds from the start of a run until da-svc serves its curve."""
     begin = time.perf_counter()
     run(day)
-    until_it_answers(f"{url}?delivery_date={day.isoformat()}")
+    wait_until_ready(f"{url}?delivery_date={day.isoformat()}")
     return time.perf_counter() - begin

@@ -1,4 +1,4 @@
-"""The embedded stack in a folder that goes away, for benchmarks that need real servers."""
+"""The embedded stack in a temporary folder, for benchmarks that need real servers."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _CONSOLE = Console(stderr=True)
 
 @dataclass(frozen=True)
 class Embedded:
-    """A stack, in which components can be started one after the other."""
+    """A stack whose components are started one after another."""
 
     state: StateDir
 
     def start(self, *components: str) -> Settings:
-        """Start components and wait until they are well; the settings with their addresses."""
+        """Start components and wait until they are healthy; return the settings with their addresses."""
         stack.start(self.state, components, console=_CONSOLE)
         return load_settings()
 
     def pid(self, component: str) -> int:
-        """The process of a component that runs."""
+        """The process id of a running component."""
         return int(self.state.live_status().components[component].pid or 0)
 
 
 @contextmanager
 def embedded(use_cases: Path = USE_CASES) -> Iterator[Embedded]:
-    """A stack of which nothing runs yet. This process and those it starts find it; all is gone afterwards."""
+    """A stack without running components, set in the environment of this process; removed afterwards."""
     with TemporaryDirectory(prefix="dualcast-bench-") as folder:
         state, before = StateDir(Path(folder)), dict(os.environ)
         os.environ |= {"DUALCAST_STATE_DIR": folder, "DUALCAST_USE_CASES": str(use_cases)}

@@ -1,6 +1,6 @@
 """Both services under steady load for half an hour: whether memory stays flat and the 99th percentile low.
 
-Not among the measures of a plain ``make bench``, for its length: ``make bench ARGS=endurance``.
+A plain ``make bench`` leaves it out because of its length: ``make bench ARGS=endurance``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.results import Row
 from benchmarks.serving import World, world
 
 _SECONDS = 1800
-# By then caches, pools and the interpreter's arenas have their size.
+# By then caches, pools and the memory allocator have reached their size.
 _WARM_SECONDS = 300
 _SAMPLE_SECONDS = 10.0
 # 200 requests a second for each service.

@@ -1,4 +1,4 @@
-"""The Flink job of the intraday path on simulated bidding zones, and what it costs to catch up with their history.
+"""The Flink job of the intraday path on simulated bidding zones, and the cost of catching up with their history.
 
 CPU time is that of the job's processes.
 """
@@ -43,10 +43,10 @@ Messages = Sequence[tuple[str, bytes]]
 
 @dataclass(frozen=True)
 class Cost:
-    """What it took a job to write its rows.
+    """What a job needed to write its rows.
 
-    wall and cpu are the seconds since its first message, and ``share`` the part of all that they were for; start is the
-    seconds of its processors until then.
+    wall and cpu: seconds since its first message; share: the part of all rows that was written in them;
+    start: CPU seconds before the first message.
     """
 
     wall: float
@@ -58,7 +58,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class _Sample:
-    """What a job has done by a moment: seconds of its processors, and messages on the topic of features."""
+    """The state of a job at a moment: its CPU seconds, and the number of messages on the features topic."""
 
     at: float
     cpu: float
@@ -75,7 +75,7 @@ def zones(count: int) -> Iterator[tuple[Embedded, Settings, UseCase]]:
 
 
 def for_each_zone(settings: Settings, use_case: UseCase, observations: pd.DataFrame) -> list[tuple[str, bytes]]:
-    """The observations of one zone as big messages, for every zone in turn."""
+    """The observations of one zone as large messages, repeated for every zone."""
     codec = Encoder(settings, Topic.OBSERVATIONS)
     parts = list(messages(observations, MOST_IN_HISTORY))
     found = [(e.id, codec.encode(type(part)(e.id, part.columns))) for part in parts for e in use_case.entities]
@@ -84,18 +84,18 @@ def for_each_zone(settings: Settings, use_case: UseCase, observations: pd.DataFr
 
 
 def send(settings: Settings, sent: Messages) -> None:
-    """Put messages on the observations' topic. Raises RuntimeError where the broker does not take them."""
+    """Publish messages on the observations topic. Raises RuntimeError if the broker does not accept them in time."""
     producer = Producer(connection(settings) | {"compression.type": "lz4", "message.max.bytes": 2**23})
     for key, value in sent:
         producer.produce(Topic.OBSERVATIONS.value, value, key)
         producer.poll(0)
     if producer.flush(60):
-        raise RuntimeError("the broker did not take the history")
+        raise RuntimeError("the broker did not accept the history in time")
 
 
 @contextmanager
 def job(command: Sequence[str]) -> Iterator[psutil.Process]:
-    """A job, killed afterwards."""
+    """Run a job and kill it afterwards."""
     log = Path(os.environ["DUALCAST_STATE_DIR"]) / "job.log"
     with log.open("ab") as output:
         started = psutil.Popen(command, stdout=output, stderr=output)
@@ -110,11 +110,11 @@ def job(command: Sequence[str]) -> Iterator[psutil.Process]:
 def catch_up(
     settings: Settings, running: psutil.Process, expected: int, rows_in: Callable[[bytes], int] | None = None
 ) -> Cost:
-    """What it costs a job to write about so many rows; ``rows_in`` says how many a message has.
+    """Wait until a job has written about so many rows, and return the cost; ``rows_in`` counts the rows of a message.
 
-    Raises RuntimeError where it does not get there.
+    Raises RuntimeError if it does not write them in time.
     """
-    # what is committed moves by the checkpoint, every ten seconds
+    # committed messages appear only with each checkpoint, every ten seconds
     reading = {"group.id": str(uuid4()), "isolation.level": "read_uncommitted", "enable.partition.eof": True}
     consumer = Consumer(connection(settings) | reading)
     admin = AdminClient(connection(settings))
@@ -144,7 +144,7 @@ def _rows_in(settings: Settings) -> Callable[[bytes], int]:
 
 
 def _values(consumer: Consumer, starts: Mapping[int, int]) -> Iterator[bytes]:
-    """All messages of the topic of features behind some offsets."""
+    """The values of all messages on the features topic from some offsets on."""
     consumer.assign([TopicPartition(Topic.FEATURES_INTRADAY.value, p, start) for p, start in starts.items()])
     behind = set(starts)
     while behind:
@@ -158,7 +158,7 @@ def _values(consumer: Consumer, starts: Mapping[int, int]) -> Iterator[bytes]:
 
 
 def _is_quiet(samples: Sequence[_Sample]) -> bool:
-    """Whether nothing has come for a while."""
+    """Whether no message has arrived for some seconds."""
     quiet = [s for s in samples if s.at > samples[-1].at - _QUIET_SECONDS]
     return len(quiet) < len(samples) and quiet[0].messages == samples[-1].messages
 

@@ -1,6 +1,6 @@
-"""Streaming features: a chunk of values at once beside one at a time.
+"""Streaming features: chunks of values compared with one value at a time.
 
-Both sides work on the same synthetic history in one process, in turn; the median of several rounds counts.
+Both process the same synthetic history in one process, in turn; the median of several rounds is reported.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def measure() -> list[Row]:
 
 
 def _history(plan: IntradayPlan) -> Update:
-    """Target values only, a quarter-hour apart."""
+    """Target values only, one for each quarter-hour."""
     count = _DAYS * 96
     first = micros(datetime(2022, 1, 1, tzinfo=UTC)) // (plan.features.step * 10**6)
     slot = first + np.arange(count)

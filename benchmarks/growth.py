@@ -1,8 +1,8 @@
-"""What 10 and 100 times the series cost, in Silver, Gold, training, inference and streaming; and mlforecast beside it.
+"""The cost of 10 and 100 times as many series in Silver, Gold, training, inference and streaming; and mlforecast.
 
-Each stage runs its real job on a lake of its own, or on a stack of its own; the ratio is to the same stage with the
-fewest series. What streaming costs is the time of its processors, with its start. mlforecast
-learns from and forecasts the most series, in memory and without vintages; the ratio is ours to its, features included.
+Each stage runs its real job on a lake or stack of its own; the ratio is to the same stage with the fewest series. The
+cost of streaming is its CPU time, start included. mlforecast is trained on and forecasts the largest number of series,
+in memory and without vintages; the ratio is our time, features included, to its time.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ def measure() -> list[Row]:
     ours = found[_TIMES[-1]]
     beside = [
         Row(
-            f"mlforecast {peer.version} learns from {len(most.entities):,} series",
+            f"mlforecast {peer.version} is trained on {len(most.entities):,} series",
             peer.fit,
             "s",
             _ratio(ours, peer.fit),
         ),
-        Row("mlforecast: forecasting them", peer.predict, "s", ours["inference"] / peer.predict),
+        Row("mlforecast forecasts them", peer.predict, "s", ours["inference"] / peer.predict),
     ]
     batch = [
         Row(f"{stage}, {_FEWEST * times:,} series", seconds, "s", seconds / found[1][stage])
@@ -73,7 +73,7 @@ def measure() -> list[Row]:
 
 
 def _ratio(ours: dict[str, float], seconds: float) -> float:
-    """Our features and training to a peer's."""
+    """The ratio of our time for features and training to that of a peer."""
     return (ours["Gold"] + ours["training"]) / seconds
 
 
@@ -104,7 +104,7 @@ def _stages(series: int) -> dict[str, float]:
 
 
 def _streamed(series: int) -> float:
-    """Seconds of the Flink job's processors for a week of so many bidding zones, from its start."""
+    """CPU seconds of the Flink job for a week of so many bidding zones, start included."""
     with feature_job.zones(series) as (_, settings, use_case):
         one = use_case.model_copy(update={"entities": use_case.entities[:1]})
         observations = open_source(one, None, None).observations(_STREAM_FIRST, _STREAM_FIRST + _STREAMED)
@@ -124,7 +124,7 @@ def _train(settings: Settings, use_case: UseCase) -> ForecastModel:
 
 
 def _write_bronze(spark: SparkSession, settings: Settings, use_case: UseCase) -> None:
-    """All observations as one message, as if ``batch.lake.bronze`` had taken it in; every Python worker starts, too."""
+    """All observations as one message, as ``batch.lake.bronze`` writes them; this also starts every Python worker."""
     path = f"{settings.state_dir}/observations.parquet"
     observations(use_case, _FIRST, _DAYS).to_parquet(path, coerce_timestamps="us")
     rows = spark.read.parquet(path).withColumn("ingested_at", F.current_timestamp())

@@ -1,4 +1,4 @@
-"""The feature job with nothing in it: its source, keys and sink around a function that hands each message on."""
+"""The feature job without features: its source, keys and sink around a function that returns each message."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from streaming.job import java, pipeline, runtime
 
 
 class Identity(KeyedProcessFunction):  # type: ignore[misc]
-    """Messages in, the same messages out."""
+    """Returns each message unchanged."""
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
         """One message."""

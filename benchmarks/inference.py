@@ -1,8 +1,8 @@
 """Batch inference: 52 warehouses and their items, 2.5 million predictions from Gold to the lake's forecasts.
 
-The peer is LightGBM's own predict, on all cores, of the same trees on the same matrix. Both sides run in one program,
-in turn. What is measured are the steps of ``batch.forecasts.inference`` but for registry, gate and topic: read Gold,
-forecast whole curves in Spark's workers, measure what the gate judges, and write the curves as rows.
+The peer is LightGBM's own predict, on all cores, of the same trees on the same matrix. Both run in one program, in
+turn. Measured are the steps of ``batch.forecasts.inference`` without registry, gate and topic: read Gold, forecast
+whole curves in Spark's workers, compute the gate's statistics, and write the curves as rows.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _FILES = 16
 def measure() -> list[Row]:
     """Predictions per second of batch inference, and of LightGBM alone."""
     use_case = warehouses(_SERIES)
-    model = learned(use_case)
+    model = trained_model(use_case)
     with empty_lake() as (spark, settings):
         folder = settings.state_dir / "model"
         save_model(model, folder)
@@ -60,7 +60,7 @@ def measure() -> list[Row]:
     ]
 
 
-def learned(use_case: UseCase) -> ForecastModel:
+def trained_model(use_case: UseCase) -> ForecastModel:
     """The use case's forecaster, trained on some of its series."""
     some = use_case.model_copy(update={"entities": use_case.entities[:_LEARNED_SERIES]})
     days = [_DAY - timedelta(days=7 * weeks) for weeks in range(1, 40)]
@@ -100,12 +100,12 @@ def infer(
 
 @dataclass(frozen=True)
 class _FromFolder(Inference):
-    """Inference by a model that no registry knows."""
+    """Inference by a model that is not in a registry."""
 
     folder: Path = field(kw_only=True)
 
     def champion(self) -> RegisteredModel:
-        """The model, in a worker."""
+        """The model in a worker process."""
         return RegisteredModel("model_da", self.model_version, "champion", "run", _loaded(self.folder))
 
 
@@ -115,13 +115,13 @@ def _loaded(folder: Path) -> ForecastModel:
 
 
 def _seconds_alone(model: ForecastModel, folder: Path, gold: Sequence[Path]) -> float:
-    """Seconds that LightGBM takes for all trees of the model on the same rows, which are in memory already."""
+    """Seconds that LightGBM needs for all trees of the model on the same rows, which are in memory."""
     ensembles = [lgb.Booster(model_file=file) for file in sorted(folder.glob("**/*trees.txt"))]
     seconds = 0.0
     for file in gold:
         values = model.assembler.from_frame(pd.read_parquet(file)).values[:, 0]
         for trees in ensembles:
-            # the trees on what the ridges leave see their prediction, too: any column of its kind stands for it
+            # trees on the residuals of the ridges also read the ridges' prediction: any column of floats replaces it
             matrix = np.column_stack([values, values[:, : trees.num_feature() - values.shape[1]]])
             begin = perf_counter()
             trees.predict(matrix, num_threads=os.cpu_count())

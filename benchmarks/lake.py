@@ -17,7 +17,7 @@ from infra.local.java import artifacts
 
 @contextmanager
 def empty_lake() -> Iterator[tuple[SparkSession, Settings]]:
-    """Spark on both cores, and settings whose lake is empty; all is gone afterwards."""
+    """Spark on both cores, and settings with an empty lake; both are removed afterwards."""
     artifacts.ensure({"spark"}, Console(stderr=True))
     with TemporaryDirectory(prefix="dualcast-bench-") as folder:
         settings = Settings(

@@ -1,7 +1,7 @@
-"""Load on HTTP services: by wrk, and by callers that ask one service and hand its answer to the next.
+"""Load on HTTP services: by wrk, and by clients that pass the response of one service to the next.
 
-Requests per second of the wall drift with whatever else the machine does; requests per second of CPU that the serving
-processes spend say what one free core would serve.
+Requests per second of wall time depend on the load of the machine; requests per second of CPU time of the serving
+processes show what one free core would serve.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class NoLoadToolError(RuntimeError):
 
 @dataclass(frozen=True)
 class Load:
-    """What a service answered: requests per second of the wall and of its CPU, and latencies in milliseconds."""
+    """Requests per second of wall time and of CPU time, and latencies in milliseconds."""
 
     rate: float
     rate_of_cpu: float
@@ -60,13 +60,13 @@ def flood(url: str | Sequence[str], pids: Sequence[int], connections: int, secon
         text = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=True).stdout
         spent = _cpu_seconds(pids) - before
     if "Non-2xx" in text or "Socket errors" in text:
-        raise RuntimeError(f"{urls[0]} did not always answer:\n{text}")
+        raise RuntimeError(f"{urls[0]} did not always respond with 200:\n{text}")
     count = int(_found(r"(\d+) requests in", text)[1])
     return Load(float(_found(r"Requests/sec:\s+([\d.]+)", text)[1]), count / spent, _ms(text, 50), _ms(text, 99))
 
 
 def _script(urls: Sequence[str], pause_ms: int) -> str:
-    """What wrk does besides: pauses, and the addresses in turn."""
+    """A Lua script for wrk: pauses between requests, and several addresses in turn."""
     pause = f"function delay() return math.random(0, {2 * pause_ms}) end\n" if pause_ms else ""
     if len(urls) == 1:
         return pause
@@ -80,7 +80,7 @@ end
 
 
 def in_turn(call: Callable[[], None], pids: Sequence[int], callers: int, seconds: float) -> Load:
-    """So many callers, each of which calls again and again."""
+    """Several clients in threads, each of which repeats a call."""
     before, begin = _cpu_seconds(pids), perf_counter()
 
     def one(_: int) -> list[float]:
@@ -99,7 +99,7 @@ def in_turn(call: Callable[[], None], pids: Sequence[int], callers: int, seconds
 
 
 def _cpu_seconds(pids: Sequence[int]) -> float:
-    """CPU of some processes and all below them."""
+    """CPU seconds of some processes and their children."""
     trees = [tree for pid in pids for tree in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True))]
     return sum(sum(process.cpu_times()[:2]) for process in trees)
 
@@ -112,5 +112,5 @@ def _ms(text: str, percentile: int) -> float:
 def _found(pattern: str, text: str) -> re.Match[str]:
     found = re.search(pattern, text)
     if found is None:
-        raise RuntimeError(f"wrk said:\n{text}")
+        raise RuntimeError(f"unexpected output of wrk:\n{text}")
     return found

@@ -1,4 +1,4 @@
-"""The peer of the batch path: Nixtla's mlforecast on the same series, in an environment that is made for the run."""
+"""The peer of the batch path: Nixtla's mlforecast on the same series, in an environment that is created for the run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SECONDS = 1800
 
 @dataclass(frozen=True)
 class Peer:
-    """Seconds that mlforecast took to learn, and to forecast the next days of every series."""
+    """Seconds that mlforecast needed to fit, and to forecast the next days of every series."""
 
     fit: float
     predict: float

@@ -19,7 +19,7 @@ from mlforecast.lag_transforms import RollingMean
 def main() -> None:
     """Fit on all series, predict the next days of each."""
     series, horizon = pd.read_parquet(sys.argv[1]), int(sys.argv[2])
-    # the size of the ensembles that the use case's forecaster grows
+    # as many trees as the use case's forecaster has
     trees = LGBMRegressor(n_estimators=250, learning_rate=0.1, num_leaves=63, colsample_bytree=0.5, verbosity=-1)
     means = {1: [RollingMean(7), RollingMean(14), RollingMean(42), RollingMean(112)]}
     forecaster = MLForecast(

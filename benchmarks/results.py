@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """A figure, its unit, and its ratio to the peer that was measured in the same run."""
+    """A figure, its unit, and its ratio to the peer measured in the same run, or to a target."""
 
     name: str
     value: float
@@ -25,7 +25,7 @@ def table(rows: Iterable[Row]) -> str:
 
 
 def entered(page: str, name: str, text: str) -> str:
-    """The page of results with a section in place of the one of that name, or at its end."""
+    """The page of results with one section replaced, or added at the end."""
     head, *sections = re.split(r"^## ", page, flags=re.MULTILINE)
     kept = {section.split("\n", 1)[0]: section.split("\n", 1)[1].strip() for section in sections}
     kept[name] = text.strip()

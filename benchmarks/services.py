@@ -1,9 +1,9 @@
-"""Both services beside what one would use in their place, and beside what they cannot be faster than.
+"""Both services compared with their peers and with an upper limit of their speed.
 
-id-svc scores afresh at each request. Its peers are ``feast serve`` and ``mlflow models serve``, called in turn for the
-same features and model; its limit is a bare loop of one pipelined Redis read and the model's own predict. The limit of
-da-svc is a FastAPI route that returns the same bytes. Sides are measured in turn, and the median of
-some rounds counts.
+id-svc scores at each request, for one entity and for 100 in turn, whose history is on Kafka. Its peers are
+``feast serve`` and ``mlflow models serve``, called in turn for the same features and model; its limit is a bare loop of
+one pipelined Redis read and the model's own predict. The limit of da-svc is a FastAPI route that returns the same
+bytes. All are measured in turn, and the median of several rounds is reported.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ENTITIES, _HISTORY = 100, timedelta(days=16)
 _CONNECTIONS = 8
 _SECONDS = 4
 _ROUNDS = 3
-# 200 requests a second: so many connections, each of which pauses this long after an answer.
+# 200 requests a second: so many connections, each of which pauses this long after a response.
 _STEADY_CONNECTIONS, _PAUSE_MS = 40, 197
 _BARE_READS = 500
 
@@ -110,7 +110,7 @@ def _day_ahead(found: World) -> list[Row]:
 
 
 def _bare_loop(found: World) -> float:
-    """Loops per second of CPU: the row's hash read as Feast stores it, and the model's predict of it as it was read."""
+    """Loops per CPU second of reading a row as Feast stores it and of the model's predict on it."""
     store = OnlineFeatures(found.settings, found.use_case.use_case)
     inputs = found.model.assembler.from_rows([row for row in store.read(found.entity_ids[:1]).values() if row])
     begin = process_time()

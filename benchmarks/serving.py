@@ -1,4 +1,4 @@
-"""What the services are measured on: the real stack with a model, an entity's newest features and a day's curve."""
+"""The stack that the services are measured on: a model, and the newest features and a day's curve of each entity."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _LEVEL = 50_000.0
 
 @dataclass(frozen=True)
 class World:
-    """Servers that run, and what they hold; pids of the two services."""
+    """Running servers, the use case and model that they serve, and the process ids of the two services."""
 
     settings: Settings
     use_case: UseCase
@@ -66,17 +66,17 @@ class World:
 
 @contextmanager
 def world(entities: int = 1, history: timedelta = timedelta(0)) -> Iterator[World]:
-    """Kafka, registry, Redis, MLflow and both services, which can answer, for some zones with their history.
+    """Kafka, registry, Redis, MLflow and both services, ready to serve, for some zones with their history.
 
-    All is removed afterwards.
+    All are stopped and removed afterwards.
     """
     with use_case_folder(entities) as folder, embedded(folder) as stack:
         use_case = load_zones(folder)
-        model = learned(use_case)
+        model = trained_model(use_case)
         settings = stack.start("kafka", "registry", "redis", "mlflow")
         create_topics(settings)
         name = model_name(use_case.use_case, "intraday")
-        publish_made_up_model(settings, use_case, model, name)
+        register_model(settings, use_case, model, name)
         apply_definitions(settings, use_case.use_case)
         OnlineFeatures(settings, use_case.use_case).write([_newest_row(use_case, e) for e in use_case.entities])
         publish_curves(settings, use_case)
@@ -91,7 +91,7 @@ def world(entities: int = 1, history: timedelta = timedelta(0)) -> Iterator[Worl
         yield World(settings, use_case, model, name, pids)
 
 
-def learned(use_case: UseCase) -> ForecastModel:
+def trained_model(use_case: UseCase) -> ForecastModel:
     """The use case's intraday forecaster in its real size, trained on made-up rows of its first entity."""
     use_case = use_case.model_copy(update={"entities": use_case.entities[:1]})
     rng = np.random.default_rng(1)
@@ -109,9 +109,9 @@ def learned(use_case: UseCase) -> ForecastModel:
 
 @contextmanager
 def process(command: Sequence[str], log: Path, ready: str, **environment: str) -> Iterator[int]:
-    """A server of our own, which answers at ``ready``; its pid. Ended afterwards. Raises as ``until_it_answers``.
+    """A server, stopped afterwards; its process id as soon as ``ready`` responds. Raises as ``wait_until_ready``.
 
-    It has a session of its own, as the stack's have: Linux shares a busy machine out by session.
+    It has a session of its own, as those of the stack: Linux divides CPU time by session.
     """
     with log.open("wb") as out:
         started = subprocess.Popen(
@@ -123,7 +123,7 @@ def process(command: Sequence[str], log: Path, ready: str, **environment: str) -
             start_new_session=True,
         )
         try:
-            until_it_answers(ready, lambda: log.read_text()[-2000:] if started.poll() is not None else "")
+            wait_until_ready(ready, lambda: log.read_text()[-2000:] if started.poll() is not None else "")
             yield started.pid
         finally:
             started.terminate()
@@ -132,7 +132,7 @@ def process(command: Sequence[str], log: Path, ready: str, **environment: str) -
 
 @contextmanager
 def peers(found: World) -> Iterator[tuple[Callable[[], None], list[int]]]:
-    """``feast serve`` and ``mlflow models serve``: a call that asks the one and hands its answer to the other."""
+    """``feast serve`` and ``mlflow models serve``: a call that passes the features of one to the other."""
     with TemporaryDirectory(prefix="dualcast-bench-") as folder, ExitStack() as ends:
         repository, ports = Path(folder), [free_port(), free_port()]
         described = repo_config(found.settings, found.use_case.use_case).model_dump(mode="json", by_alias=True)
@@ -162,8 +162,8 @@ def peers(found: World) -> Iterator[tuple[Callable[[], None], list[int]]]:
         yield _in_turn(found, client, ports), pids
 
 
-def until_it_answers(url: str, last_words: Callable[[], str] = lambda: "") -> None:
-    """Wait for a server. Raises TimeoutError, or RuntimeError with the last words of one that has ended."""
+def wait_until_ready(url: str, last_output: Callable[[], str] = lambda: "") -> None:
+    """Wait until a server responds. Raises TimeoutError, or RuntimeError with the last output if it has exited."""
     until = time.monotonic() + _UP_SECONDS
     while time.monotonic() < until:
         try:
@@ -171,10 +171,10 @@ def until_it_answers(url: str, last_words: Callable[[], str] = lambda: "") -> No
                 return
         except httpx2.TransportError:
             pass
-        if words := last_words():
-            raise RuntimeError(f"the server of {url} has ended:\n{words}")
+        if words := last_output():
+            raise RuntimeError(f"the server of {url} has exited:\n{words}")
         time.sleep(0.3)
-    raise TimeoutError(f"{url} did not answer within {_UP_SECONDS:.0f} s")
+    raise TimeoutError(f"{url} did not respond within {_UP_SECONDS:.0f} s")
 
 
 def _in_turn(found: World, client: httpx2.Client, ports: Sequence[int]) -> Callable[[], None]:
@@ -202,7 +202,7 @@ def _in_turn(found: World, client: httpx2.Client, ports: Sequence[int]) -> Calla
 
 
 def _features(use_case: UseCase, count: int, rng: np.random.Generator) -> dict[str, Floats]:
-    """Made-up rows: levels around one, codes of two kinds; (count, 1) or (count, horizons)."""
+    """Random features: levels around one, codes of two kinds; (count, 1) or (count, horizons)."""
     plan, horizons = FeaturePlan.of(use_case, "intraday"), use_case.part("intraday").horizons
     out = {}
     for name in plan.names:
@@ -220,8 +220,8 @@ def _newest_row(use_case: UseCase, entity: Entity) -> FeatureRow:
     return FeatureRow(use_case.use_case, entity.id, origin, now, feature_set(use_case), features)
 
 
-def publish_made_up_model(settings: Settings, use_case: UseCase, model: ForecastModel, name: str) -> None:
-    """Make a model of made-up rows the champion of a name."""
+def register_model(settings: Settings, use_case: UseCase, model: ForecastModel, name: str) -> None:
+    """Register a model and make it the champion."""
     row = _newest_row(use_case, use_case.entities[0])
     example = pd.DataFrame(
         {"entity_id": [row.entity_id], "valid_time": [row.valid_time.replace(tzinfo=None)]}
@@ -271,7 +271,7 @@ def _day_ahead_curve(use_case: UseCase, entity: Entity) -> Forecast:
 
 
 def free_port() -> int:
-    """A port on which nothing listens now."""
+    """A free port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])

@@ -15,7 +15,7 @@ import psutil
 
 from benchmarks.embedded import Embedded, embedded
 from benchmarks.results import Row
-from benchmarks.serving import learned, publish_curves, publish_made_up_model
+from benchmarks.serving import publish_curves, register_model, trained_model
 from benchmarks.zones import load_zones, send_history, use_case_folder
 from dualcast.adapters.feature_store import apply_definitions
 from dualcast.adapters.kafka.topics import create_topics
@@ -34,7 +34,7 @@ def measure() -> list[Row]:
         use_case = load_zones(folder)
         settings = stack.start("kafka", "registry", "redis", "mlflow")
         create_topics(settings)
-        publish_made_up_model(settings, use_case, learned(use_case), model_name(use_case.use_case, "intraday"))
+        register_model(settings, use_case, trained_model(use_case), model_name(use_case.use_case, "intraday"))
         apply_definitions(settings, use_case.use_case)
         publish_curves(settings, use_case)
         send_history(settings, use_case, _HISTORY)

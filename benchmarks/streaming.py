@@ -1,7 +1,7 @@
-"""The Flink job on the embedded stack: how fast it catches up with years, and how soon a live value is a forecast.
+"""The Flink job on the embedded stack: its speed on years of history, and the time from a live value to its forecast.
 
-Five bidding zones of simulated values. The peer in backfill is the same job around a function that hands each message
-on; that of a live value is a message read straight from the broker.
+Five bidding zones of simulated values. The peer in backfill is the same job around a function that returns each
+message; that of a live value is a message read directly from the broker.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmarks import feature_job
 from benchmarks.embedded import Embedded
 from benchmarks.feature_job import IDENTITY, OURS, Cost, Messages
 from benchmarks.results import Row
-from benchmarks.serving import learned, publish_made_up_model, until_it_answers
+from benchmarks.serving import register_model, trained_model, wait_until_ready
 from dualcast.adapters.feature_store import OnlineFeatures, apply_definitions
 from dualcast.adapters.kafka.connection import connection
 from dualcast.adapters.kafka.wire.decoder import Decoder
@@ -95,15 +95,15 @@ def _history(settings: Settings, use_case: UseCase) -> _History:
 
 
 def _serve(stack: Embedded, use_case: UseCase) -> None:
-    """Let id-svc publish, with a champion."""
+    """Start id-svc with a champion, so that it publishes curves."""
     settings = stack.start("mlflow")
-    publish_made_up_model(settings, use_case, learned(use_case), model_name(use_case.use_case, "intraday"))
+    register_model(settings, use_case, trained_model(use_case), model_name(use_case.use_case, "intraday"))
     apply_definitions(settings, use_case.use_case)
-    until_it_answers(f"{stack.start('id-svc').id_svc}/health/ready")
+    wait_until_ready(f"{stack.start('id-svc').id_svc}/health/ready")
 
 
 def _live(settings: Settings, use_case: UseCase, newest: pd.DataFrame) -> tuple[_Latency, _Latency]:
-    """From when a value is sent to when its row can be read, and to when its forecast is on its topic."""
+    """Latency from sending a value until its row can be read, and until its forecast is on its topic."""
     online, forecasts = OnlineFeatures(settings, use_case.use_case), Decoder(settings, Topic.FORECASTS_INTRADAY)
     until_row, until_forecast = [], []
     with _producer(settings) as producer, _tail(settings, Topic.FORECASTS_INTRADAY) as consumer:
@@ -113,7 +113,7 @@ def _live(settings: Settings, use_case: UseCase, newest: pd.DataFrame) -> tuple[
             producer.poll(0)
             while (row := online.read([entity_id])[entity_id]) is None or row.as_of < published_at:
                 if time.perf_counter() - begin > _PATIENCE_SECONDS:
-                    raise RuntimeError("a live value made no row")
+                    raise RuntimeError("no row was made of a live value")
                 time.sleep(_LOOK_SECONDS)
             until_row.append(time.perf_counter() - begin)
             while forecasts.record(_next(consumer))["newest_input_at"] < published_at:
@@ -123,7 +123,7 @@ def _live(settings: Settings, use_case: UseCase, newest: pd.DataFrame) -> tuple[
 
 
 def _through_broker(settings: Settings, newest: pd.DataFrame) -> _Latency:
-    """From when a message is sent to when a consumer has it."""
+    """Latency from sending a message until a consumer has it."""
     seconds = []
     with _producer(settings) as producer, _tail(settings, Topic.DEAD_LETTERS) as consumer:
         for _, key, value in _revisions(settings, newest):
@@ -136,7 +136,7 @@ def _through_broker(settings: Settings, newest: pd.DataFrame) -> _Latency:
 
 
 def _revisions(settings: Settings, newest: pd.DataFrame) -> Iterator[tuple[datetime, str, bytes]]:
-    """The newest value revised again and again: when it was published, which is now, key and message."""
+    """Revisions of the newest value, one after another: time of publication (now), key and message."""
     codec, dtype = Encoder(settings, Topic.OBSERVATIONS), newest["published_at"].dtype
     for number in range(1, _EVENTS + 1):
         time.sleep(_PAUSE_SECONDS)
@@ -148,7 +148,7 @@ def _revisions(settings: Settings, newest: pd.DataFrame) -> Iterator[tuple[datet
 
 @contextmanager
 def _producer(settings: Settings) -> Iterator[Producer]:
-    """Sends each message at once."""
+    """A producer that sends each message immediately."""
     producer = Producer(connection(settings) | {"linger.ms": 0})
     yield producer
     producer.flush(_PATIENCE_SECONDS)
@@ -156,7 +156,7 @@ def _producer(settings: Settings) -> Iterator[Producer]:
 
 @contextmanager
 def _tail(settings: Settings, topic: Topic) -> Iterator[Consumer]:
-    """What is written to a topic from now on."""
+    """A consumer of the messages that are written to a topic from now on."""
     consumer = Consumer(connection(settings) | {"group.id": str(uuid4())})
     ends = ends_of(AdminClient(connection(settings)), topic)
     consumer.assign([TopicPartition(topic.value, p, end) for p, end in ends.items()])
@@ -170,7 +170,7 @@ def _next(consumer: Consumer) -> bytes:
     message = consumer.poll(_PATIENCE_SECONDS)
     value = message.value() if message is not None else None
     if value is None:
-        raise RuntimeError(f"nothing came within {_PATIENCE_SECONDS:.0f} s")
+        raise RuntimeError(f"no message arrived within {_PATIENCE_SECONDS:.0f} s")
     return bytes(value)
 
 

@@ -1,4 +1,4 @@
-"""Made-up warehouses for the benchmarks: as many series as wanted, under the rules of ``use_cases/warehouses.yaml``."""
+"""Synthetic warehouses for the benchmarks: any number of series, under the rules of ``use_cases/warehouses.yaml``."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def gold_rows(use_case: UseCase, entity_ids: Sequence[str], days: Sequence[date]
 
 
 def observations(use_case: UseCase, first: date, days: int) -> pd.DataFrame:
-    """What all series sold on some days, and their plans, in the columns of Bronze."""
+    """The orders and plans of all series on some days, in the columns of Bronze."""
     numbers = (np.datetime64(first, "D") + np.arange(days)).astype(np.int64)
     weekday = (numbers + 3) % 7
     zone = use_case.entities[0].time_zone

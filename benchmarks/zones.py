@@ -1,4 +1,4 @@
-"""Simulated bidding zones for the benchmarks: as many as wanted, under the rules of ``use_cases/de_load.yaml``."""
+"""Simulated bidding zones for the benchmarks: any number, under the rules of ``use_cases/de_load.yaml``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def use_case_folder(count: int) -> Iterator[Path]:
     with TemporaryDirectory(prefix="dualcast-bench-") as folder:
         definition = read_document(USE_CASES / f"{_NAME}.yaml")
         definition["entities"] = [definition["entities"][0] | {"id": f"Z{number:04d}"} for number in range(count)]
-        for name in ("replay", "sources"):  # they name the one zone
+        for name in ("replay", "sources"):  # they name the zone of the original
             definition.pop(name, None)
         (Path(folder) / f"{_NAME}.yaml").write_text(yaml.safe_dump(definition), encoding="utf-8")
         yield Path(folder)
@@ -44,7 +44,7 @@ def load_zones(folder: Path) -> UseCase:
 
 
 def send_history(settings: Settings, use_case: UseCase, span: timedelta) -> int:
-    """Publish the simulated observations of all zones up to now, in messages as a backfill has them; their number.
+    """Publish the simulated observations of all zones up to now in large messages, as a backfill does; their number.
 
     All zones have the values of the first: its messages are encoded once and sent again under the other ids.
     """
