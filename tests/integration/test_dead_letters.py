@@ -36,7 +36,7 @@ def listed(*arguments: str) -> list[dict[str, object]]:
 
 @pytest.fixture(scope="module")
 def value(stack: Settings) -> Iterator[bytes]:
-    """An observation of an entity that nobody knows."""
+    """An observation of an unknown entity."""
     codec = Encoder(stack, Topic.OBSERVATIONS)
     observation = Observation("load", NOON, "PT15M", 1.5, "MW", NOON + timedelta(minutes=15), "test")
     yield codec.encode(ObservationBatch("XX", [observation]))

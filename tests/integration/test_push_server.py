@@ -1,4 +1,4 @@
-"""Observations over HTTP to the real topic: taken only once the broker has them, and refused while it is away."""
+"""Observations over HTTP to the real topic: accepted once the broker acknowledges, refused while it is unavailable."""
 
 from __future__ import annotations
 

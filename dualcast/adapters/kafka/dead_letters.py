@@ -23,10 +23,10 @@ class Refused(NamedTuple):
 
 
 def dead_letter(message: Refused, reason: str, detail: str, component: str, at: datetime) -> DeadLetter:
-    """The dead letter of a message. A key or value of more than LARGEST_BYTES is left out, and the detail says so."""
-    for name, part in (("key", message.key), ("value", message.value)):
-        if part is not None and len(part) > LARGEST_BYTES:
-            detail = f"{detail[: _LONGEST_DETAIL // 2]} (the {name} of {len(part)} bytes is too large to be kept)"
-    kept = [part if part is None or len(part) <= LARGEST_BYTES else None for part in (message.key, message.value)]
+    """The dead letter of a message. A key or value over LARGEST_BYTES is left out, its size is in the detail."""
+    parts = {"key": message.key, "value": message.value}
+    large = {name: len(part) for name, part in parts.items() if part is not None and len(part) > LARGEST_BYTES}
+    notes = "".join(f" (the {name} of {size} bytes is too large to be kept)" for name, size in large.items())
+    kept = [None if name in large else part for name, part in parts.items()]
     where = message.topic, message.partition, message.offset
-    return DeadLetter(reason, detail[:_LONGEST_DETAIL], component, *where, at, *kept)
+    return DeadLetter(reason, detail[: _LONGEST_DETAIL - len(notes)] + notes, component, *where, at, *kept)

@@ -1,4 +1,4 @@
-"""The simulated zone: the same however it is asked for, shaped like a real one, and honest about what it is."""
+"""The simulated zone: reproducible, realistic, and marked as simulated."""
 
 from __future__ import annotations
 

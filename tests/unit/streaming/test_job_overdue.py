@@ -29,7 +29,7 @@ def late(use_case: UseCase, monkeypatch: pytest.MonkeyPatch) -> tuple[Overdue, l
 
 
 def test_a_value_is_overdue_ten_seconds_after_its_slot(late: tuple[Overdue, list[float]]) -> None:
-    """The catalogue says that it is known at once."""
+    """By the catalogue it is published at once."""
     made, _ = late
     assert made.origin(standing(NOON + timedelta(seconds=9))) == micros(NOON) // SLOT - 1
     assert made.origin(standing(NOON + timedelta(seconds=10))) == micros(NOON) // SLOT

@@ -1,4 +1,4 @@
-"""What telemetry says: topics name entities, fields give values and times, and the rest is told apart by its reason."""
+"""Telemetry over MQTT: topics name entities, fields give values and times, and unusable messages have a reason."""
 
 from __future__ import annotations
 

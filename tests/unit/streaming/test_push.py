@@ -28,7 +28,7 @@ class Delivered(list[ObservationBatch]):
 
     def __call__(self, batches: Sequence[ObservationBatch]) -> None:
         if self.fails:
-            raise NotDeliveredError("the broker is away")
+            raise NotDeliveredError("the broker is unavailable")
         self.extend(batches)
 
 
@@ -144,7 +144,7 @@ def test_an_undelivered_batch_is_not_accepted(client: TestClient, delivered: Del
     answer = post(client, load())
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "5"
-    assert "broker is away" not in answer.text
+    assert "broker is unavailable" not in answer.text
 
 
 def test_the_document_describes_the_body(client: TestClient) -> None:

@@ -1,4 +1,4 @@
-"""Asking an API: passing faults pass, lasting ones are told without secrets, and nobody is asked too often."""
+"""Requests to an API: transient faults are retried, errors contain no secrets, and rate limits are kept."""
 
 from __future__ import annotations
 

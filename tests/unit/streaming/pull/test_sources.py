@@ -1,4 +1,4 @@
-"""Each source's real format, on ordinary days and on those of 23 and 25 hours, and what it says when it has nothing."""
+"""The real format of each source on days of 23, 24 and 25 hours, and its responses without data."""
 
 from __future__ import annotations
 
