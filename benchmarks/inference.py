@@ -22,8 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
-from batch.forecasts.frames import store_curves
-from batch.forecasts.inference import Inference, computed, facts_of
+from batch.forecasts.inference import Inference, compute_curves, quality_facts
+from batch.forecasts.stored_curves import store_curves
 from batch.lake.gold_day_ahead import gold_schema
 from benchmarks.lake import empty_lake
 from benchmarks.results import Row
@@ -89,8 +89,8 @@ def infer(
     begin = perf_counter()
     wanted = sorted((entity.id, day) for entity in use_case.entities for day in days)
     inference = _FromFolder(settings, use_case, "1", wanted, folder=model)
-    curves = computed(spark, inference).persist()
-    facts_of(curves)
+    curves = compute_curves(spark, inference).persist()
+    quality_facts(curves)
     target = lake_paths(settings).forecasts("day-ahead", use_case.use_case)
     store_curves(curves, use_case.day_ahead.quantiles, target)
     curves.unpersist()

@@ -1,7 +1,7 @@
-"""Batch inference, day-ahead: makes curves from Gold rows with the champion, for the lake and Kafka.
+"""Day-ahead batch inference: the champion's curves for Gold rows, to the lake and to Kafka.
 
-A curve is judged, stored and then published, unless it is on the topic already. Curves that are on the topic but not in
-the lake are stored, so that a run completes an interrupted one.
+A curve is checked by the quality gates, stored and then published, unless it is on the topic already. A curve that is
+on the topic and missing in the lake is stored. So the next run completes a run that was interrupted anywhere.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from pyspark.serializers import CPickleSerializer
 from pyspark.sql import DataFrame, SparkSession
 
 from batch.engine.conditions import matches_any
-from batch.forecasts.frames import ENCODED, encoded_day_ahead, store_curves
-from batch.forecasts.published import CurveKey, PublishedCurves
-from batch.forecasts.track_record import found_factors, past_curves
+from batch.forecasts.published_curves import CurveKey, PublishedCurves
+from batch.forecasts.stored_curves import ENCODED, encoded_day_ahead, store_curves
+from batch.forecasts.track_record import curves_with_actuals, factors_of_curves
 from batch.forecasts.worker_models import registered
 from batch.quality.curve_facts import ARROW_FACTS, FACTS, curve_facts, with_width_ratio
 from batch.quality.gates import Gates
@@ -42,30 +42,30 @@ from models.prediction.interval_factors import Factors
 
 _log = structlog.get_logger(__name__)
 _SOURCE = "batch.forecasts.inference"
-# Curves per task: enough for fast predictions, and few enough for memory.
-_SHARE = 30_000
+# Curves in one task: many are predicted faster together, and all of a task are in memory at once.
+_CURVES_PER_TASK = 30_000
 
 
 @dataclass(frozen=True)
-class Inferred:
-    """The outcome of the requested curves, by entity and delivery day."""
+class InferenceResult:
+    """The outcome of the wanted curves, each an entity and its delivery day."""
 
     published: int
     already_published: int
     refused: Mapping[Key, tuple[str, ...]]
-    without: frozenset[Key]
+    without_data: frozenset[Key]
     model_version: str
 
     def __str__(self) -> str:
         parts = [f"{self.published:,} published by model {self.model_version}"]
         parts += [f"{self.already_published:,} were already"] if self.already_published else []
         parts += [f"{len(self.refused):,} refused"] if self.refused else []
-        return ", ".join([*parts, f"{len(self.without):,} without data"] if self.without else parts)
+        return ", ".join([*parts, f"{len(self.without_data):,} without data"] if self.without_data else parts)
 
 
 @dataclass(frozen=True)
 class Inference:
-    """Forecasts the requested curves in a Spark worker, in order."""
+    """The inputs of the wanted curves, pickled and sent to the workers."""
 
     settings: Settings
     use_case: UseCase
@@ -74,23 +74,23 @@ class Inference:
     factors: Factors = field(default_factory=dict)
 
     def champion(self) -> RegisteredModel:
-        """The model, loaded in the worker."""
+        """The model, loaded once in each worker."""
         return registered(self.settings, model_name(self.use_case.use_case, "day-ahead"), self.model_version)
 
-    def shares(self) -> Iterator[Self]:
-        """Split by curves; each part has only its entities and factors."""
+    def tasks(self) -> Iterator[Self]:
+        """The same in parts of the wanted curves, each with only the entities and factors of its curves."""
         factors: dict[str, dict[tuple[str, datetime], Floats]] = defaultdict(dict)
         for key, of_curve in self.factors.items():
             factors[key[0]][key] = of_curve
-        for begin in range(0, len(self.wanted), _SHARE):
-            wanted = self.wanted[begin : begin + _SHARE]
+        for begin in range(0, len(self.wanted), _CURVES_PER_TASK):
+            wanted = self.wanted[begin : begin + _CURVES_PER_TASK]
             ids = dict.fromkeys(entity_id for entity_id, _ in wanted)
             few = self.use_case.model_copy(update={"entities": tuple(map(self.use_case.entity, ids))})
             theirs = {key: found for entity_id in ids for key, found in factors[entity_id].items()}
             yield replace(self, use_case=few, wanted=wanted, factors=theirs)
 
     def curves(self) -> Iterator[pa.RecordBatch]:
-        """The requested curves, encoded, and their facts."""
+        """The wanted curves, encoded, with their quality facts."""
         rows = gold_curves(self.settings, self.use_case.use_case, self.wanted)
         for made in self._made(rows) if len(rows) else ():
             curves = encoded_day_ahead(made)
@@ -100,7 +100,7 @@ class Inference:
             )
 
     def _made(self, rows: pd.DataFrame) -> Iterator[DayAheadCurves]:
-        """The curves of some rows, predicted at once; one by one if one of them cannot be predicted."""
+        """The curves of some rows, predicted together; one by one where one of them cannot be predicted."""
         for (simulated, version), alike in rows.groupby(["simulated", "data_version"]):
             make = partial(
                 day_ahead_curves,
@@ -121,7 +121,7 @@ class Inference:
 
 
 def _publish(batches: Iterator[pa.RecordBatch], settings: Settings) -> Iterator[pa.RecordBatch]:
-    """Publish encoded curves; yields the number acknowledged of each batch."""
+    """Send encoded curves to Kafka; returns the number of acknowledged curves of each batch."""
     for batch in batches:
         now = settings.clock.now()
         with RecordProducer(settings, _SOURCE) as producer:
@@ -130,10 +130,10 @@ def _publish(batches: Iterator[pa.RecordBatch], settings: Settings) -> Iterator[
         yield pa.RecordBatch.from_pydict({"sent": [batch.num_rows]})
 
 
-def infer(gates: Gates, wanted: Collection[tuple[str, date]], published: PublishedCurves) -> Inferred:
-    """Make, judge, store and publish curves, each an entity and a delivery day whose rows are in Gold.
+def infer(gates: Gates, wanted: Collection[tuple[str, date]], published: PublishedCurves) -> InferenceResult:
+    """Compute, check, store and publish curves, each an entity and a delivery day whose rows are in Gold.
 
-    A curve that the gate refuses is quarantined; this does not affect the others.
+    A curve that a quality gate refuses goes to quarantine.
     Raises UnknownModelError where there is no champion, RegistryAwayError, UnreachableError.
     """
     settings, use_case = gates.settings, gates.use_case
@@ -147,24 +147,26 @@ def infer(gates: Gates, wanted: Collection[tuple[str, date]], published: Publish
     _store_missing(gates.spark, inference, published, done)
     missing = set(curve_of_key) - done
     if not missing:
-        return Inferred(0, len(done), {}, frozenset(), version)
-    past = past_curves(gates.spark, settings, use_case, min(cutoff for _, cutoff, _ in curve_of_key))
+        return InferenceResult(0, len(done), {}, frozenset(), version)
+    past = curves_with_actuals(gates.spark, settings, use_case, min(cutoff for _, cutoff, _ in curve_of_key))
     if past is not None:
-        factors = found_factors(past, inference.champion, use_case, [key[:2] for key in missing])
+        factors = factors_of_curves(past, inference.champion, use_case, [key[:2] for key in missing])
         inference = replace(inference, factors=factors)
     inference = replace(inference, wanted=sorted(curve_of_key[key] for key in missing))
-    curves = computed(gates.spark, inference).persist()
+    curves = compute_curves(gates.spark, inference).persist()
     try:
-        verdict, made = _passed_on(gates, inference, curves)
+        verdict, made = _publish_accepted(gates, inference, curves)
     finally:
         curves.unpersist()
     without = {curve_of_key[key] for key in missing if key[:2] not in made} - verdict.refused.keys()
-    return Inferred(len(made), len(done), verdict.refused, frozenset(without), version)
+    return InferenceResult(len(made), len(done), verdict.refused, frozenset(without), version)
 
 
-def _passed_on(gates: Gates, inference: Inference, curves: DataFrame) -> tuple[Verdict, set[tuple[str, datetime]]]:
-    """Judge curves, store and publish those that pass; return the verdict, and entity_id and issued_at of those."""
-    facts = facts_of(curves)
+def _publish_accepted(
+    gates: Gates, inference: Inference, curves: DataFrame
+) -> tuple[Verdict, set[tuple[str, datetime]]]:
+    """Check curves, store and publish the accepted; return the verdict, and entity_id and issued_at of the accepted."""
+    facts = quality_facts(curves)
     verdict = gates.curves(with_width_ratio(facts, gates.settings, gates.use_case))
     refused = matches_any([(str(e), day) for e, day in verdict.refused], "delivery_day")
     if verdict.refused:
@@ -178,27 +180,27 @@ def _passed_on(gates: Gates, inference: Inference, curves: DataFrame) -> tuple[V
     return verdict, made
 
 
-def computed(spark: SparkSession, inference: Inference) -> DataFrame:
-    """Encoded curves with their facts, made in parts of the requested curves.
+def compute_curves(spark: SparkSession, inference: Inference) -> DataFrame:
+    """Encoded curves with their facts, computed in tasks.
 
-    Workers read Gold themselves: curves need no shuffle, and only results pass through Spark. A worker unpickles only
-    its own parts: with all of 357,200 entities in each worker, a run took 73 s instead of 62, since Spark collects
-    Python's garbage after every task.
+    Workers read Gold themselves, so that no rows are shuffled and only results pass through Spark. A worker unpickles
+    only its own tasks: with all 357,200 entities in each worker a run took 73 s instead of 62 s, because Spark runs
+    Python's garbage collection after every task.
     """
     pickler = CPickleSerializer()
-    pickled = [pickler.dumps(share) for share in inference.shares()]
+    pickled = [pickler.dumps(task) for task in inference.tasks()]
     shipped = spark.sparkContext.broadcast(pickled)
 
     def in_worker(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            for share in batch["id"].to_pylist():
-                yield from pickler.loads(shipped.value[share]).curves()
+            for number in batch["id"].to_pylist():
+                yield from pickler.loads(shipped.value[number]).curves()
 
     return spark.range(0, len(pickled), 1, len(pickled)).mapInArrow(in_worker, f"{ENCODED}, {FACTS}")
 
 
-def facts_of(curves: DataFrame) -> pd.DataFrame:
-    """The facts of curves, on the driver: entity_id, issued_at, and the columns of ``curve_facts``."""
+def quality_facts(curves: DataFrame) -> pd.DataFrame:
+    """The facts that the gates check, on the driver: entity_id, issued_at and the columns of ``curve_facts``."""
     return curves.drop("curve").toArrow().to_pandas()
 
 
@@ -216,12 +218,12 @@ def _store(curves: DataFrame, inference: Inference) -> None:
 def _store_missing(
     spark: SparkSession, inference: Inference, published: PublishedCurves, done: Collection[CurveKey]
 ) -> None:
-    """Store curves that are on the topic but not in the lake."""
+    """Store the curves that are on the topic and missing in the lake."""
     if not done:
         return
     stored = forecast_rows(inference.settings, inference.use_case.use_case, "day-ahead")
-    there = set(zip(stored["entity_id"], stored["issued_at"], strict=True))
-    missing = [key for key in done if key[:2] not in there]
+    in_lake = set(zip(stored["entity_id"], stored["issued_at"], strict=True))
+    missing = [key for key in done if key[:2] not in in_lake]
     if missing:
         batch = encoded_curves(published.curves(missing)).to_pylist()
         rows = [(curve["entity_id"], curve["issued_at"], curve["curve"]) for curve in batch]

@@ -1,8 +1,8 @@
-"""Factors of the widths of intraday intervals from each local midnight: a small table in the lake, which id-svc reads.
+"""Interval factors of intraday curves from each local midnight on, in a small table of the lake that id-svc reads.
 
-Day-ahead curves get their factors where they are made. Intraday curves are made in a service without months of stored
-curves, so their factors are computed here, with the functions and data of a backtest: published curves, with their
-factors, and the actuals known at that midnight.
+The factors of day-ahead curves are computed with the curves. Intraday curves are computed in a service that does not
+hold months of curves, so their factors are computed here, with the functions of the backtest: from the published
+curves, with the factors that those had, and the actuals that were known at that midnight.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from models.intervals.adaptive import record_length
 from models.prediction.curve import raw_model
 from models.prediction.interval_factors import interval_factors
 
-_FOUND = "model_version string, entity_id string, horizon int, level double, factor double"
+_SPARK_SCHEMA = "model_version string, entity_id string, horizon int, level double, factor double"
 _SCHEMA = pa.schema(
     [
         ("model_version", pa.string()),
@@ -48,10 +48,10 @@ _SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Adapting:
-    """Computes the factors of an entity in a Spark worker.
+class FactorTask:
+    """The inputs of the factors of an entity, pickled and sent to the workers.
 
-    ``models`` are the aliases of versions; ``load`` loads them in a worker.
+    ``models`` are aliases by model version; ``load`` loads a model in a worker.
     """
 
     settings: Settings
@@ -60,8 +60,8 @@ class Adapting:
     models: Mapping[str, Alias]
     load: Callable[[Settings, str, str, Alias], RegisteredModel] = registered
 
-    def found(self, points: pa.Table, target: pa.Table) -> pa.Table:
-        """The factors of an entity for each model, of its published points with their scale and the target's values."""
+    def factors(self, points: pa.Table, target: pa.Table) -> pa.Table:
+        """The factors of an entity for each model, from its published points with their scale and the actuals."""
         if not points.num_rows:
             return _SCHEMA.empty_table()
         past = with_actuals(self.use_case, "intraday", points.to_pandas(), target.to_pandas(), self.as_of)
@@ -77,7 +77,7 @@ class Adapting:
 
 def _table(model: RegisteredModel, entity_id: str, factors: Floats) -> pa.Table:
     """The factors of an entity (H, levels) as rows."""
-    horizon, level = (place.ravel() for place in np.indices(factors.shape))
+    horizon, level = (index.ravel() for index in np.indices(factors.shape))
     levels = np.array(raw_model(model).levels)
     columns = {
         "model_version": pa.repeat(model.version, factors.size),
@@ -89,22 +89,21 @@ def _table(model: RegisteredModel, entity_id: str, factors: Floats) -> pa.Table:
     return pa.table([columns[name] for name in _SCHEMA.names], schema=_SCHEMA)
 
 
-def adapt_intervals(spark: SparkSession, settings: Settings, use_case: UseCase) -> int:
-    """Write missing factors of each entity's newest midnight; return the number of entities with new ones.
+def update_interval_factors(spark: SparkSession, settings: Settings, use_case: UseCase) -> int:
+    """Write the missing factors of each entity's newest local midnight; return the number of entities with new ones.
 
-    Factors are computed for each model with an alias. Needs Silver and the archived stream.
-    Raises RegistryAwayError.
+    There are factors for the model of each alias. Reads Silver and the archived curves. Raises RegistryAwayError.
     """
     written = 0
     if not exists(lake_paths(settings).forecasts("intraday", use_case.use_case)):
         return written
     name = model_name(use_case.use_case, "intraday")
     versions = {current_version(settings, name, alias): alias for alias in ALIASES}
-    for as_of, entities in midnights(use_case, settings.clock.now()).items():
+    for as_of, entities in entities_by_midnight(use_case, settings.clock.now()).items():
         files = {version: factors_file(settings, use_case.use_case, as_of, version) for version in versions if version}
         models = {version: versions[version] for version, file in files.items() if not exists(file)}
-        adapting = Adapting(settings, use_case, as_of, models)
-        rows = _factors(spark, adapting, entities) if models else _SCHEMA.empty_table()
+        task = FactorTask(settings, use_case, as_of, models)
+        rows = _factors(spark, task, entities) if models else _SCHEMA.empty_table()
         for version in models:
             mine = rows.filter(pc.equal(rows["model_version"], version)).drop_columns("model_version")
             if mine.num_rows:
@@ -113,17 +112,17 @@ def adapt_intervals(spark: SparkSession, settings: Settings, use_case: UseCase) 
     return written
 
 
-def midnights(use_case: UseCase, now: datetime) -> Mapping[datetime, list[str]]:
-    """The start of the current local day, with the entities of each."""
+def entities_by_midnight(use_case: UseCase, now: datetime) -> Mapping[datetime, list[str]]:
+    """The entities by the beginning of their local day, UTC."""
     entities: dict[datetime, list[str]] = defaultdict(list)
     for entity in use_case.entities:
         entities[day_bounds(local_date(now, entity.time_zone), entity.time_zone)[0]].append(entity.id)
     return entities
 
 
-def _factors(spark: SparkSession, adapting: Adapting, entities: list[str]) -> pa.Table:
-    """The factors of some entities, entity by entity."""
-    settings, use_case, as_of = adapting.settings, adapting.use_case, adapting.as_of
+def _factors(spark: SparkSession, task: FactorTask, entities: list[str]) -> pa.Table:
+    """The factors of some entities, computed by entity."""
+    settings, use_case, as_of = task.settings, task.use_case, task.as_of
     points = _points(spark, settings, use_case, as_of)
     if points is None:
         return _SCHEMA.empty_table()
@@ -138,19 +137,19 @@ def _factors(spark: SparkSession, adapting: Adapting, entities: list[str]) -> pa
     )
     gathered = points.where(mine).groupBy("entity_id").cogroup(target.groupBy("entity_id"))
     found = gathered.applyInArrow(
-        lambda points, target: adapting.found(points, target),  # noqa: PLW0108 -- Spark counts a method's self
-        _FOUND,
+        lambda points, target: task.factors(points, target),  # noqa: PLW0108 -- Spark counts a method's self
+        _SPARK_SCHEMA,
     )
     return found.toArrow().cast(_SCHEMA)
 
 
 def _points(spark: SparkSession, settings: Settings, use_case: UseCase, before: datetime) -> DataFrame | None:
-    """Curves published by the use case's own models, with the scale of their rows."""
+    """The published points of the use case's own models, with the scale of the feature row of each curve."""
     stored, part = stored_points(spark, settings, use_case, "intraday", before), use_case.part("intraday")
     if stored is None:
         return None
     quantiles = [quantile_column(level) for level in part.quantiles]
-    # fallback curves are not the model's
+    # A shifted day-ahead curve has another model name. Its errors are not those of the intraday model.
     ours = stored.where(F.col("model_name") == model_name(use_case.use_case, "intraday"))
     points = ours.select("entity_id", "issued_at", "valid_time", *quantiles)
     if part.scale is None:
@@ -161,7 +160,7 @@ def _points(spark: SparkSession, settings: Settings, use_case: UseCase, before: 
     schema = f"entity_id string, valid_time timestamp, as_of timestamp, `{part.scale}` double, month string"
     rows = spark.read.schema(schema).parquet(table)
     rows = rows.where(F.col("month") >= f"{before - record_length('intraday'):%Y-%m}")
-    # of rows of one moment, the curve was made from the newest origin
+    # Of several rows with the same as_of, the curve was computed from the newest.
     scales = rows.groupBy("entity_id", F.col("as_of").alias("issued_at")).agg(
         F.max_by(part.scale, "valid_time").alias(part.scale)
     )

@@ -10,12 +10,12 @@ from dualcast.settings import Settings
 
 
 class StaleModelError(RuntimeError):
-    """An alias changed during a run; the run must be repeated."""
+    """An alias was moved to another version during a run. The run must be started again."""
 
 
 @cache
 def registered(settings: Settings, name: str, version: str, alias: Alias = CHAMPION) -> RegisteredModel:
-    """The model of an alias, loaded once in each worker. Raises StaleModelError where it is another version by now."""
+    """The model of an alias, loaded once in each worker. Raises StaleModelError where it is another version now."""
     model = load(settings, name, alias)
     if model.version != version:
         raise StaleModelError(f"{name}: the {alias} is version {model.version} now, not {version}; run again")

@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 -- Spark's own convention
 
 from batch.engine.incremental import drain, kafka_stream
-from batch.forecasts.frames import ENCODED, store_curves
+from batch.forecasts.stored_curves import ENCODED, store_curves
 from batch.lake.gold_intraday import archive_features
 from batch.runs.day_ahead import DayAheadJob
 from dualcast.adapters.feature_store import apply_definitions
@@ -68,9 +68,9 @@ def archive_stream(job: DayAheadJob) -> None:
             apply_definitions(job.settings, job.use_case.use_case)
             report(f"definitions of {job.use_case.use_case} applied")
         with job.steps.step("intraday intervals") as report:
-            from batch.forecasts.interval_factors import adapt_intervals  # noqa: PLC0415 -- workers do not need models to decode
+            from batch.forecasts.interval_factors import update_interval_factors  # noqa: PLC0415 -- workers do not need models to decode
 
-            report(f"new factors of {adapt_intervals(job.spark, job.settings, job.use_case):,} entities")
+            report(f"new factors of {update_interval_factors(job.spark, job.settings, job.use_case):,} entities")
 
 
 def archive_curves(spark: SparkSession, settings: Settings, use_case: UseCase) -> int:

@@ -15,7 +15,7 @@ import stamina
 import structlog
 from pyspark.errors import PySparkException
 
-from batch.forecasts.published import CurveKey
+from batch.forecasts.published_curves import CurveKey
 from batch.runs.day_ahead import DayAheadJob
 from dualcast.adapters.kafka.connection import OUTAGES, DeliveryError
 from dualcast.adapters.kafka.consumer import GroupConsumer

@@ -10,8 +10,8 @@ from itertools import groupby
 
 from pyspark.sql import SparkSession
 
-from batch.forecasts.inference import Inferred, infer
-from batch.forecasts.published import PublishedCurves
+from batch.forecasts.inference import InferenceResult, infer
+from batch.forecasts.published_curves import PublishedCurves
 from batch.lake.bronze import ingest as ingest_bronze
 from batch.lake.gold_day_ahead import build_day_ahead, delivery_days
 from batch.lake.silver import refine
@@ -124,7 +124,7 @@ class DayAheadJob:
             report(str(verdict))
         return {(*key, day): f"silver: {', '.join(why)}" for key, why in verdict.refused.items() for day in days}
 
-    def _curves_of(self, days: Sequence[date], refused: Mapping[Key, str]) -> tuple[Inferred, list[Missing]]:
+    def _curves_of(self, days: Sequence[date], refused: Mapping[Key, str]) -> tuple[InferenceResult, list[Missing]]:
         """Make the curves of days of a month that are not refused already; also return the missing curves."""
         unfinished = _DAYS_TO_COMPLETE + self.use_case.day_ahead.days - 1
         before = [days[0] - timedelta(days=back) for back in range(unfinished, 0, -1)]
@@ -135,7 +135,7 @@ class DayAheadJob:
             inferred = infer(self.gates, [key for key in wanted if key not in why], self.published)
             report(str(inferred))
         why |= {key: f"curve: {', '.join(reasons)}" for key, reasons in inferred.refused.items()}
-        why |= dict.fromkeys(inferred.without, "no data, or no data for its scale")
+        why |= dict.fromkeys(inferred.without_data, "no data, or no data for its scale")
         return inferred, [Missing(*key, why[key]) for key in wanted if key in why]
 
     def _gold(self, days: Sequence[date]) -> Verdict:

@@ -45,7 +45,7 @@ def forecast_frame(forecasts: Sequence[Forecast], levels: Sequence[float] | None
     Raises ValueError where there is no curve, or where one has a level that is not among ``levels``.
     """
     if not forecasts:
-        raise ValueError("no forecasts, no table")
+        raise ValueError("there are no forecasts")
     found = union_of_levels(f.quantile_levels for f in forecasts)
     levels = found if levels is None else levels
     if others := sorted(set(found) - set(levels)):

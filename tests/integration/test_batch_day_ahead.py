@@ -18,7 +18,7 @@ from confluent_kafka import Producer
 from rich.console import Console
 
 from batch.engine.session import spark_session
-from batch.forecasts.published import PublishedCurves
+from batch.forecasts.published_curves import PublishedCurves
 from batch.runs.day_ahead import DayAheadJob
 from batch.runs.outcome import SOME_MISSING
 from dualcast.adapters.kafka.readers import published, published_forecasts

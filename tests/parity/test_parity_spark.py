@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from batch.engine.session import spark_session
-from batch.forecasts.interval_factors import adapt_intervals
+from batch.forecasts.interval_factors import update_interval_factors
 from batch.lake.gold_day_ahead import build_day_ahead
 from batch.runs.archive import archive_stream
 from batch.runs.day_ahead import DayAheadJob
@@ -153,7 +153,7 @@ def test_intervals_follow_the_published_record_as_the_plain_functions_do(
     assert (expected[:, [0, 2]] != 1).all()
     found = factor_rows(settings, use_case.use_case, midnight, model.version)
     np.testing.assert_array_equal(found["factor"].to_numpy().reshape(expected.shape), expected)
-    assert adapt_intervals(job.spark, settings, use_case) == 0, "they were made already"
+    assert update_interval_factors(job.spark, settings, use_case) == 0, "they were made already"
 
 
 def test_rows_as_served_show_no_skew_but_for_the_one_that_is_wrong(

@@ -10,7 +10,7 @@ from typing import Self, cast
 
 import pytest
 
-from batch.forecasts.published import CurveKey
+from batch.forecasts.published_curves import CurveKey
 from batch.runs.daemon import cutoffs, first_day, follow
 from batch.runs.day_ahead import DayAheadJob
 from batch.runs.outcome import Outcome

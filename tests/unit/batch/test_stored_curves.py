@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from batch.forecasts.frames import write_curves
+from batch.forecasts.stored_curves import write_curves
 from dualcast.adapters.lake import forecast_rows, lake_paths
 from dualcast.curves.arrow import encoded_curves
 from dualcast.curves.forecast import Forecast

@@ -38,19 +38,19 @@ def forecast(entity_id: str = "DE") -> Forecast:
     )
 
 
-def test_an_encoded_curve_is_the_same_curve() -> None:
+def test_an_encoded_curve_decodes_to_the_same_curve() -> None:
     encoded = encoded_curves([forecast()]).to_pylist()
     assert (encoded[0]["entity_id"], encoded[0]["issued_at"]) == ("DE", ISSUED)
     assert decoded_curve(encoded[0]["curve"]) == forecast()
 
 
-def test_rows_are_those_of_the_forecast_without_what_is_in_the_path() -> None:
+def test_rows_are_those_of_the_frame_without_the_partitions() -> None:
     rows = row_table(encoded_curves([forecast("DE"), forecast("FR")]), LEVELS).to_pandas()
     expected = pd.concat([forecast_frame([forecast(e)]).drop(columns=["use_case", "path"]) for e in ("DE", "FR")])
     pd.testing.assert_frame_equal(rows, expected.reset_index(drop=True))
 
 
-def test_a_curve_of_other_quantiles_has_no_value_where_the_catalogue_has_one_more() -> None:
+def test_a_level_that_a_curve_lacks_is_null() -> None:
     points = [replace(p, values=p.values[1:]) for p in forecast("FR").points]
     other = replace(forecast("FR"), quantile_levels=LEVELS[1:], points=points)
     rows = row_table(encoded_curves([forecast("DE"), other, forecast("NL")]), LEVELS).to_pandas()
@@ -60,6 +60,6 @@ def test_a_curve_of_other_quantiles_has_no_value_where_the_catalogue_has_one_mor
     assert rows.loc[~of_other, ["q10", "q50", "q90"]].to_numpy().tolist() == [p.values for p in forecast().points] * 2
 
 
-def test_no_curves_make_no_rows_of_the_same_columns() -> None:
+def test_no_curves_give_an_empty_table_with_the_same_schema() -> None:
     assert encoded_curves([]).num_rows == 0
     assert row_table(encoded_curves([]), LEVELS).schema == row_schema(LEVELS)

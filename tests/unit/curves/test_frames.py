@@ -41,6 +41,6 @@ def test_given_levels_are_the_columns_of_every_frame() -> None:
         forecast_frame([CURVE], [0.5])
 
 
-def test_no_curves_make_no_frame() -> None:
-    with pytest.raises(ValueError, match="no forecasts"):
+def test_no_curves_raise() -> None:
+    with pytest.raises(ValueError, match="there are no forecasts"):
         forecast_frame([])

@@ -85,10 +85,10 @@ def found_live(
     scales = rows.assign(issued_at=rows["event_timestamp"])[["entity_id", "issued_at", scale]]
     points = forecast_frame(curves)[["entity_id", "issued_at", "valid_time", "q10", "q50", "q90"]]
     target = observations[["entity_id", "variable", "valid_time", "published_at", "value"]]
-    adapting = batch.Adapting(
+    task = batch.FactorTask(
         Settings(_env_file=None), use_case, midnight, {model.version: model.alias}, lambda *_: model
     )
-    return adapting.found(pa.Table.from_pandas(points.merge(scales)), pa.Table.from_pandas(target))
+    return task.factors(pa.Table.from_pandas(points.merge(scales)), pa.Table.from_pandas(target))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from batch.forecasts.frames import encoded_day_ahead
+from batch.forecasts.stored_curves import encoded_day_ahead
 from dualcast.catalogue import UseCase, load_use_case
 from dualcast.curves.arrow import decoded_curve, encoded_curves, row_table
 from dualcast.curves.forecast import Forecast

@@ -11,13 +11,13 @@ from dualcast.curves.forecast import Forecast
 from dualcast.records import Topic
 from dualcast.settings import Settings
 
-# The key of a curve in a use case: entity, issued_at, model version.
+# The key of a curve within a use case: entity, issued_at, model version.
 CurveKey = tuple[str, datetime, str]
 _POLL_SECONDS = 0.5
 
 
 class PublishedCurves:
-    """The keys of a use case's curves on a topic. Each call reads only new messages."""
+    """The keys of a use case's curves on a topic. Each call reads only the messages since the last one."""
 
     def __init__(self, settings: Settings, topic: Topic, use_case: str) -> None:
         self._settings = settings
@@ -27,7 +27,7 @@ class PublishedCurves:
         self._keys: set[CurveKey] = set()
 
     def keys(self) -> set[CurveKey]:
-        """The keys of all curves on the topic now. Raises UnreachableError."""
+        """The keys of all curves that are on the topic now. Raises UnreachableError."""
         with self._reader as reader:
             while not reader.caught_up:
                 for record in reader.poll(_POLL_SECONDS):
@@ -36,7 +36,7 @@ class PublishedCurves:
         return self._keys
 
     def curves(self, wanted: Collection[CurveKey]) -> Iterator[Forecast]:
-        """Published curves by key; reads the whole topic. Raises UnreachableError."""
+        """The wanted curves as they were published, each once. Reads the whole topic. Raises UnreachableError."""
         left = set(wanted)
         for forecast in published_forecasts(self._settings, self._topic) if left else ():
             key = forecast.entity_id, forecast.issued_at, forecast.model_version

@@ -1,4 +1,4 @@
-"""Forecasts in the lake: curves as rows, by issue date (UTC); storing a curve again replaces it."""
+"""Stored forecasts in the lake: curves as rows, by issue date (UTC). Storing a curve again replaces its rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dualcast.curves.quantiles import quantile_columns, quantile_level, union_of
 from dualcast.timegrid import iso_duration, micros
 
 if TYPE_CHECKING:
-    # jobs without forecasts need not load it
+    # jobs that make no forecasts do not import models
     from models.prediction.day_ahead import DayAheadCurves
 
 _PARTITION = "issue_date"
