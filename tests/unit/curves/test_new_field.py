@@ -46,7 +46,7 @@ from dualcast.curves.forecast import Forecast, Point
 from dualcast.curves.frames import forecast_frame
 from dualcast.records import Topic, schema_text
 from services.api.encoding import columns_of, forecast_body
-from services.api.schemas import DayAheadForecast
+from services.api.schemas.curves import DayAheadForecast
 
 now = datetime(2022, 5, 2, 9, tzinfo=UTC)
 old = dict(
