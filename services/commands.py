@@ -43,16 +43,16 @@ def serve_id() -> None:
 
 @app.command()
 def export(
-    path: Annotated[Literal["day-ahead", "intraday"], typer.Option(help="Whose curves")],
+    path: Annotated[Literal["day-ahead", "intraday"], typer.Option(help="The path of the curves")],
     out: Annotated[Path, typer.Option(help="File to write: .parquet or .csv", dir_okay=False)],
-    use_case: Annotated[str | None, typer.Option(help="The use case; DUALCAST_USE_CASE unless given")] = None,
+    use_case: Annotated[str | None, typer.Option(help="The use case; default: DUALCAST_USE_CASE")] = None,
     actuals: Annotated[
-        Path | None, typer.Option(help="Write what came true, and the reference, to this file", dir_okay=False)
+        Path | None, typer.Option(help="Also write actuals and the reference to this file", dir_okay=False)
     ] = None,
 ) -> None:
-    """Write all curves that were published, one row a point, to a file.
+    """Write all published curves to a file, one row for each interval.
 
-    With --actuals also what came true for them: the target in its newest vintage and the reference, on the path's grid.
+    --actuals writes the target in its newest vintage and the reference, on the grid of the path.
     """
     from dualcast.adapters.kafka import readers as forecast_store  # noqa: PLC0415 - slow, and of no use to other commands
     from dualcast.adapters.kafka.connection import UnreachableError  # noqa: PLC0415 - as above
@@ -76,7 +76,7 @@ def export(
 
 
 def _start(run: Callable[[], None]) -> None:
-    """Serve; where the settings or the store forbid it, end with the reason and 1."""
+    """Serve. If the settings or the store do not permit it, print the reason and exit with 1."""
     from dualcast.adapters.store.migrate import UnmigratedStoreError  # noqa: PLC0415 - slow, as above
     from services.access.settings import WeakSecretError  # noqa: PLC0415 - as above
 

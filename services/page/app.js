@@ -1,4 +1,4 @@
-// Asks da-svc for its status every second and a half, fetches only the curves that changed, and draws.
+// Polls the status of da-svc every 1.5 seconds, fetches the curves that changed, and draws them.
 
 import { drawDayAhead, drawIntraday, palette } from "./charts.js";
 import { byId, describeCharts, showBanner, showClock, showErrors, showFeeds, showHeader, showPaths, showTiles } from "./view.js";
@@ -9,7 +9,7 @@ const HOUR = 3600e3;
 const api = "/api/v1";
 const query = new URLSearchParams(location.search);
 const chosen = { useCase: query.get("use_case"), entity: query.get("entity") };
-const fetched = new Map(); // address without its moving parts -> {mark, body}
+const fetched = new Map(); // name of a request -> {version, body}
 let status = null;
 let shown = null;
 let receivedAt = 0;
@@ -27,9 +27,9 @@ async function get(path) {
   return answer.json();
 }
 
-// A curve that was issued does not change: it is asked for again only under another mark.
-async function once(name, mark, path) {
-  if (fetched.get(name)?.mark !== mark) fetched.set(name, { mark, body: await get(path) });
+// An issued curve does not change: it is fetched again only if its version differs.
+async function once(name, version, path) {
+  if (fetched.get(name)?.version !== version) fetched.set(name, { version, body: await get(path) });
   return fetched.get(name).body;
 }
 
@@ -41,7 +41,7 @@ function address(kind, entity, parameters) {
   return `${api}/${kind}/${encodeURIComponent(entity.entity_id)}?${new URLSearchParams({ use_case: status.use_case.use_case, ...parameters })}`;
 }
 
-// As a list, which is empty rather than a problem where there was none yet.
+// A list request: it returns an empty list, not a problem, if there was no curve yet.
 function hourBefore(entity) {
   const asOf = new Date(Date.parse(entity.intraday.issued_at) - HOUR).toISOString();
   const wanted = { use_case: status.use_case.use_case, entity_id: entity.entity_id, as_of: asOf, include_confidence: "false" };
@@ -103,7 +103,7 @@ function fillPickers() {
   fill(byId("entity"), status.entities.map((e) => [e.entity_id, `${e.title} (${e.entity_id})`]), entityOf(status).entity_id);
 }
 
-// Between two answers the clock goes on by itself, as fast as the replay does.
+// Between two polls the clock advances at the speed of the replay.
 function tick() {
   if (!status) return;
   const clock = status.clock;
@@ -123,7 +123,7 @@ async function poll() {
     document.body.dataset.state = "shown";
   } catch (error) {
     if (error instanceof KeyNeeded) byId("key-form").hidden = false;
-    else showBanner(status ? "The service does not answer; what is shown may be old." : `The service does not answer yet: ${error.message}`);
+    else showBanner(status ? "The service does not respond; the values shown may be outdated." : `The service does not respond yet: ${error.message}`);
   }
   timer = setTimeout(poll, document.hidden ? 4 * POLL_MS : POLL_MS);
 }

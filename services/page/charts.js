@@ -1,4 +1,4 @@
-// The two charts. Times are shown by the wall clock that the entity's zone has now, so that the axis never folds.
+// The two charts. Times are shown by the wall clock that the entity's zone has now, so that the axis is monotonic.
 
 import { MEDIAN, offsetName, quantity, resolutionMs, shownLevels, zoneOffset } from "./format.js";
 
@@ -35,7 +35,7 @@ function axisOf(model, from, to) {
   return { from, to, offset, shown: (ms) => new Date(ms + offset).toISOString().slice(0, -1) };
 }
 
-// Curves of days that follow each other become one, so that the band has no gap at midnight.
+// Curves of consecutive days are joined, so that the interval has no gap at midnight.
 function joined(curves) {
   const runs = [];
   for (const curve of curves) {
@@ -47,7 +47,7 @@ function joined(curves) {
   return runs;
 }
 
-// Values belong to intervals: they are drawn at the middles, where the mean of an interval lies.
+// Values are means of intervals and are drawn at their midpoints.
 function points(items, stepMs, axis, value) {
   const x = [], y = [];
   for (const item of items) {
@@ -72,7 +72,7 @@ function band(curve, interval, axis, color, fill, name) {
   ];
 }
 
-// What a curve said that a newer one has replaced.
+// A curve that a newer one has replaced.
 function medianLine(curve, axis, color, name) {
   const median = points(curve.points, resolutionMs(curve.resolution), axis, (p) => p.quantiles[MEDIAN]);
   return { ...median, mode: "lines", name, text: median.y.map(quantity), opacity: 0.6, line: { color, width: 1.4, dash: "dot" }, hovertemplate: `${name} %{text}<extra></extra>` };
@@ -90,7 +90,7 @@ const actualLine = (history, axis, colors) =>
 const referenceLine = (history, axis, colors) =>
   line(history, axis, "reference", { name: "Reference", line: { color: colors.reference, width: 1.6, dash: "dash" } });
 
-// The range of values moves in coarse steps, so that the picture does not tremble with every new value.
+// The axis range changes in coarse steps, so that the chart does not move with every new value.
 function valueRange(traces, held) {
   let low = Infinity, high = -Infinity;
   for (const trace of traces) {

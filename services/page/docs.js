@@ -1,4 +1,4 @@
-// The OpenAPI document as a page on which every operation can be tried.
+// The OpenAPI document as a page with a form for each operation.
 
 const byId = (id) => document.getElementById(id);
 

@@ -1,4 +1,4 @@
-// Numbers, times and names as the desk reads them: in the entity's own time zone.
+// Formats of numbers, times and names. Times are in the zone of the entity.
 
 export const MEDIAN = "0.5";
 
@@ -6,6 +6,11 @@ export const MEDIAN = "0.5";
 export function shownLevels(curve, interval) {
   const [low, high] = interval[curve.path].map(String);
   return [low, MEDIAN, high];
+}
+
+// The name of an interval by its nominal coverage, such as "80% interval".
+export function intervalName(levels) {
+  return levels ? `${Math.round(100 * (levels[1] - levels[0]))}% interval` : "Interval";
 }
 
 export function titled(name) {

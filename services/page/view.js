@@ -1,6 +1,6 @@
-// Everything on the page that is text: tiles, errors, what serves, feeds.
+// The text on the page: tiles, errors, current curves, feeds.
 
-import { MEDIAN, age, clockTime, dayAndTime, horizon, longDay, percent, quantity, resolutionMs, shownLevels, timeOfDay, titled } from "./format.js";
+import { MEDIAN, age, clockTime, dayAndTime, horizon, intervalName, longDay, percent, quantity, resolutionMs, shownLevels, timeOfDay, titled } from "./format.js";
 
 export const byId = (id) => document.getElementById(id);
 
@@ -14,11 +14,12 @@ export function showHeader(status, entity) {
   const pace = byId("pace");
   const speed = status.clock.speed;
   const rate = `Replay ×${speed.toLocaleString("en-GB", { maximumFractionDigits: speed < 10 ? 1 : 0 })}`;
-  setText(pace, !status.clock.replay ? "Live" : status.clock.running ? rate : `${rate}, standing`);
+  setText(pace, !status.clock.replay ? "Live" : status.clock.running ? rate : `${rate}, paused`);
   pace.classList.toggle("running", status.clock.running);
   const reference = status.use_case.reference;
   for (const element of document.querySelectorAll(".with-reference")) element.hidden = reference === null;
   for (const element of document.querySelectorAll(".reference-name")) setText(element, reference === null ? "" : titled(reference));
+  for (const element of document.querySelectorAll(".interval-name")) setText(element, intervalName(status.use_case.interval[element.dataset.path]));
 }
 
 export function showClock(ms, zone) {
@@ -111,7 +112,7 @@ function cell(text, className, strong = false) {
 
 function emptyRow() {
   const row = document.createElement("tr");
-  const only = cell("Nothing that was forecast has come true yet", "muted");
+  const only = cell("No actuals for the forecasts yet", "muted");
   only.colSpan = 6;
   row.append(only);
   return row;

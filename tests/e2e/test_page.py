@@ -119,7 +119,7 @@ def test_with_keys_the_page_asks_for_one(browser: Browser, address: str, deps: D
         key = access_world.key(store)
         deps.access = access_world.access(store)
     page.goto(address)
-    page.get_by_label("This service asks for a key").fill(key)
+    page.get_by_label("This service requires a key").fill(key)
     page.keyboard.press("Enter")
     expect(page.locator("#tile-error")).to_have_text("1.00%")
     expect(page.locator("#key-form")).to_be_hidden()

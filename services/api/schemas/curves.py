@@ -67,15 +67,15 @@ else:
 
 
 class CurveInfo(CurveFacts):
-    """What both kinds of forecast say."""
+    """The members of a day-ahead and of an intraday curve."""
 
     points: list[PointInfo]
     input_age_seconds: float = Field(description="age of the newest input now, by the service's clock")
-    fallback: str | None = Field(description="the fallback that made or found this curve; null where none was needed")
+    fallback: str | None = Field(description="the fallback that made or found this curve; null if none was needed")
 
 
 class DayAheadForecast(CurveInfo):
-    """Every interval of a delivery day."""
+    """The curve of a delivery day."""
 
     model_config = ConfigDict(
         json_schema_extra={"example": _TRACE | {"delivery_date": "2022-05-03", "stale": False, "path": "day_ahead"}}
@@ -90,12 +90,12 @@ class InputInfo(BaseModel):
     """One variable that the features of a curve read."""
 
     variable: str
-    known_until: datetime | None = Field(description="end of its newest interval; null where nothing was heard of it")
-    age_seconds: float | None = Field(description="how long ago that was; negative where it is a forecast's future")
+    known_until: datetime | None = Field(description="end of its newest known interval; null if none is known")
+    age_seconds: float | None = Field(description="seconds since then; negative for a forecast of the future")
 
 
 class IntradayForecast(CurveInfo):
-    """The coming hours."""
+    """The curve of the coming hours."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -113,7 +113,7 @@ class IntradayForecast(CurveInfo):
     )
 
     path: Literal["intraday"]
-    inputs: list[InputInfo] = Field([], description="of a curve that was scored on request: how old each input is")
+    inputs: list[InputInfo] = Field([], description="the age of each input, of curves scored on request")
 
 
 class DayAheadForecasts(BaseModel):
@@ -125,7 +125,7 @@ class DayAheadForecasts(BaseModel):
 
 
 class IntradayForecasts(BaseModel):
-    """As above, for the coming hours."""
+    """Intraday curves of several entities, and the problems of those that have none."""
 
     forecasts: list[IntradayForecast]
     problems: list[Problem]
@@ -133,13 +133,13 @@ class IntradayForecasts(BaseModel):
 
 
 class IssuedPoint(PointInfo):
-    """One interval, and what came true."""
+    """One interval with its actual value."""
 
-    actual: float | None = Field(description="null where that is not known yet")
+    actual: float | None = Field(description="the actual value; null if it is not known yet")
 
 
 class IssuedForecast(CurveFacts):
-    """A curve as it was issued, beside what came true."""
+    """A curve as it was issued, with actuals."""
 
     points: list[IssuedPoint]
 
@@ -152,7 +152,7 @@ class IssuedForecasts(BaseModel):
 
 
 class HistoryPoint(BaseModel):
-    """What came true and what others forecast for one interval."""
+    """The actual value and the reference of one interval."""
 
     valid_time: datetime
     actual: float | None

@@ -12,7 +12,7 @@ from services.api.schemas.curves import ModelInfo
 
 
 class Errors(BaseModel):
-    """How good a path was so far, over the intervals that came true."""
+    """Errors of one path so far, over the intervals with known actuals."""
 
     points: int = Field(description="intervals that were compared")
     mape: float = Field(description="mean absolute percentage error of the median, %")
@@ -56,7 +56,7 @@ class DayAheadState(CurveState):
 
 
 class EntityStatus(BaseModel):
-    """One entity."""
+    """The state of one entity."""
 
     entity_id: str
     title: str
@@ -70,7 +70,7 @@ class EntityStatus(BaseModel):
 
 
 class FeedStatus(BaseModel):
-    """One topic that the service follows."""
+    """One topic that the service reads."""
 
     topic: str
     state: Literal["connecting", "reading", "following", "unreachable"]
@@ -80,14 +80,14 @@ class FeedStatus(BaseModel):
 
 
 class CircuitStatus(BaseModel):
-    """A server that is asked while a caller waits."""
+    """A server that is called during requests."""
 
     server: Literal["redis", "store", "registry"]
-    failed: bool = Field(description="it did not answer when it was last asked; after some seconds it is asked again")
+    failed: bool = Field(description="whether the last call failed; the next one follows after some seconds")
 
 
 class ClockStatus(BaseModel):
-    """The clock that everything here goes by."""
+    """The clock of the service: wall time or a replay."""
 
     now: datetime
     replay: bool
@@ -98,7 +98,7 @@ class ClockStatus(BaseModel):
 
 
 class UseCaseStatus(BaseModel):
-    """What a use case is about."""
+    """The names and the unit of a use case."""
 
     use_case: str
     title: str
@@ -111,7 +111,7 @@ class UseCaseStatus(BaseModel):
 
 
 class DayAheadStatus(BaseModel):
-    """The state of both paths as da-svc sees it."""
+    """The state of both paths, by da-svc."""
 
     clock: ClockStatus
     use_case: UseCaseStatus
@@ -131,13 +131,13 @@ class LoadedModel(BaseModel):
 
 
 class RefusedModel(LoadedModel):
-    """A version that an alias stands for and that cannot serve: the one before it does."""
+    """A version that has an alias but cannot serve; the version before it continues to serve."""
 
     reason: str
 
 
 class IntradayEntityStatus(BaseModel):
-    """One entity, as id-svc sees it."""
+    """The state of one entity, by id-svc."""
 
     entity_id: str
     published_until: datetime | None = Field(description="issued_at of the newest published curve")
@@ -145,7 +145,7 @@ class IntradayEntityStatus(BaseModel):
 
 
 class IntradayStatus(BaseModel):
-    """The state of the intraday path."""
+    """The state of the intraday path, by id-svc."""
 
     clock: ClockStatus
     use_case: UseCaseStatus
@@ -159,7 +159,7 @@ class IntradayStatus(BaseModel):
 
 
 class Health(BaseModel):
-    """Whether the service can answer."""
+    """Whether the service can return forecasts."""
 
     ready: bool
-    missing: list[str] = Field(description="what is not there, in words; some may be missing while it is ready")
+    missing: list[str] = Field(description="each missing part as a sentence; a ready service may lack some")
