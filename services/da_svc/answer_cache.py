@@ -20,7 +20,7 @@ from dualcast.timegrid import Clock
 from services.access.call import current, note_answer
 from services.api.answers import Answered, curve_response
 from services.api.deps import ServiceDeps
-from services.api.params import CurveKey, CurveQuery, DayAheadQuery
+from services.api.queries import CurveKey, CurveQuery, DayAheadQuery
 from services.book.curves import CurveBook
 from services.http.problems import ProblemError
 

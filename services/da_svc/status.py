@@ -11,6 +11,7 @@ from dualcast.curves.forecast import Forecast
 from dualcast.timegrid import iso_duration
 from services.api.answers import age_seconds
 from services.api.lookup import visible_entities, visible_use_cases
+from services.api.routes.status import circuit_status, clock_status, feed_status, use_case_status
 from services.api.schemas.curves import ModelInfo
 from services.api.schemas.status import (
     CurveState,
@@ -21,7 +22,6 @@ from services.api.schemas.status import (
     Errors,
     HorizonErrors,
 )
-from services.api.status import circuit_status, clock_status, feed_status, use_case_status
 from services.book.scores import PathErrors
 from services.da_svc.deps import DayAheadDeps
 from services.da_svc.selection import is_stale

@@ -23,7 +23,7 @@ from services.access.control import check_access, check_again
 from services.api.deps import Deps, ServiceDeps
 from services.api.encoding import WHOLE
 from services.api.lookup import find_entity, find_use_case
-from services.api.params import EntitiesQuery, UseCaseQuery
+from services.api.queries import EntitiesQuery, UseCaseQuery
 from services.book.curves import CurveBook, StoredCurve
 from services.http.formats import with_fields
 from services.http.problems import ProblemError

@@ -19,7 +19,8 @@ from services.api.answers import LIST_RESPONSES, list_headers
 from services.api.deps import Deps, ServiceDeps
 from services.api.encoding import Shape, columns_of, cut, forecast_body
 from services.api.lookup import find
-from services.api.params import Accept, EntityId, FormQuery, PageQuery, PathName, WindowQuery
+from services.api.params import Accept, EntityId, PathName
+from services.api.queries import FormQuery, PageQuery, WindowQuery
 from services.api.schemas.curves import IssuedForecasts
 from services.book.archive import Issues
 from services.book.tracks import Track

@@ -19,7 +19,7 @@ from dualcast.curves.forecast import Forecast
 from dualcast.timegrid import local_date
 from services.api.answers import Answered
 from services.api.encoding import EncodedCurve, Shape
-from services.api.params import ISO_DURATION, parse_duration, points_within
+from services.api.queries import ISO_DURATION, parse_duration, points_within
 from services.http.formats import MEDIA_TYPES, to_json
 from services.http.problems import Problem, ProblemError, problem_of
 

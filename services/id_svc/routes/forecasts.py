@@ -24,9 +24,9 @@ from services.api.application import api_router
 from services.api.lookup import find_entity, visible_entities, visible_use_cases
 from services.api.params import IntradayRequest, IntradaysRequest, RequestedUseCase
 from services.api.routes import events, issued
+from services.api.routes.status import circuit_status, clock_status, feed_status, use_case_status
 from services.api.schemas.curves import IntradayForecast, IntradayForecasts
 from services.api.schemas.status import IntradayEntityStatus, IntradayStatus
-from services.api.status import circuit_status, clock_status, feed_status, use_case_status
 from services.book.curves import CurveBook
 from services.http.problems import ProblemError, documented
 from services.id_svc.deps import Deps, IntradayDeps

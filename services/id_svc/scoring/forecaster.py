@@ -189,8 +189,8 @@ class IntradayForecaster:
         for one, forecast in zip(pending, made, strict=True):
             if isinstance(forecast, Exception):
                 one.failures.append(str(forecast))
-                continue
-            self._take(one, step, forecast)
+            else:
+                self._take(one, step, forecast)
 
     def _log_scored(self, one: _Pending) -> None:
         """Log a curve that was scored on request. Curves scored on arrival are on the topics."""
@@ -208,8 +208,8 @@ class IntradayForecaster:
     def _last_stored(self, one: _Pending) -> Forecast | None:
         use_case = one.request.use_case
         stored = self._curves.intraday(use_case.use_case, one.request.entity.id)
-        first = floor(one.issued_at, use_case.part("intraday").resolution)
         forecast = None if stored is None else stored.forecast
+        first = floor(one.issued_at, use_case.part("intraday").resolution)
         ahead = [p for p in forecast.points if p.valid_time >= first] if forecast is not None else []
         if forecast is None or not ahead:
             one.failures.append("no stored curve reaches the coming interval")
@@ -218,14 +218,14 @@ class IntradayForecaster:
 
     def _take(self, one: _Pending, step: str, forecast: Forecast) -> None:
         """Set the result: the curve with the reasons why it is degraded and the fallback that made it."""
-        use_case, request = one.request.use_case, one.request
+        request = one.request
         fallback = None if step in (CHAMPION, request.model) else step
         reasons = without_fallback(forecast.degraded_reasons)
         scored = step not in (SHIFTED_DAY_AHEAD, LAST_STORED)
         if scored:
             reasons += [*one.overdue, *(f"{OVERRIDDEN}{name}" for name in request.features)]
         if fallback is not None:
-            self._fallbacks.add(1, {"use_case": use_case.use_case, "fallback": fallback})
+            self._fallbacks.add(1, {"use_case": request.use_case.use_case, "fallback": fallback})
             reasons += [fallback_reason(fallback), *one.failures]
         simulated = forecast.simulated or self._series.simulated(request.entity.id)
         named = replace(forecast, degraded=bool(reasons), degraded_reasons=reasons, simulated=simulated)
