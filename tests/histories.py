@@ -42,7 +42,7 @@ def history(use_case: UseCase, entity: Entity, start: str, days: int, seed: int 
 
 
 def in_canonical_order(use_case: UseCase, observations: pd.DataFrame) -> pd.DataFrame:
-    """By publication, the target last among equals, so that its arrival sees all that was published with it."""
+    """By publication, the target last among equals, so that its row includes all values published with it."""
     return (
         observations.assign(last=observations["variable"] == use_case.target)
         .sort_values(["published_at", "last", "variable", "valid_time"], kind="stable")

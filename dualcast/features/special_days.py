@@ -11,9 +11,8 @@ from functools import lru_cache
 
 import holidays as holidays_library
 import numpy as np
-from numpy.typing import NDArray
 
-from dualcast.arrays import Floats
+from dualcast.arrays import Floats, Slots
 
 Shares = tuple[tuple[str, float], ...]
 ORDINARY, OTHER_HOLIDAY, BRIDGE, DAY_AFTER, DAY_BEFORE, SATURDAY_AFTER, PERIOD_WEEKEND = range(7)
@@ -24,20 +23,30 @@ _NOTICED, _OFF = 0.1, 0.5
 _LANGUAGE = "en_US"
 
 
-def special_days(
-    country: str, subdivisions: Shares, kinds: Sequence[str], shares: Floats, first: date
-) -> NDArray[np.int64]:
+def special_days(country: str, subdivisions: Shares, kinds: Sequence[str], shares: Floats, first: date) -> Slots:
     """The code of each day from ``first`` on, a first of January; ``shares`` (days,): who has a holiday.
 
     Raises ValueError where a kind is neither a holiday of the country nor a date.
     """
     weekday = (np.arange(len(shares)) + first.weekday()) % 7
+    code = _unnamed_kinds(weekday, shares)
+    named = _named_days(country, subdivisions, first.year, len(shares))
+    for number, kind in enumerate(kinds, FIRST_NAMED):
+        if kind in named:
+            code[named[kind]] = number
+        else:
+            _mark_dates(code, kind, number, weekday, first)
+    return code
+
+
+def _unnamed_kinds(weekday: Slots, shares: Floats) -> Slots:
+    """The codes that every calendar has: holidays, and days around holidays and weekends."""
     off = (weekday >= 5) | (shares >= _OFF)
     # the day before the first and the one after the last count as working days
     before, after = np.append(False, off[:-1]), np.append(off[1:], False)
     holiday = (shares >= _OFF) & (weekday < 5)
     holiday_before, holiday_after = np.append(False, holiday[:-1]), np.append(holiday[1:], False)
-    code = np.select(
+    code: Slots = np.select(
         [
             shares >= _OFF,
             (weekday == 5) & holiday_before,
@@ -49,16 +58,10 @@ def special_days(
         [OTHER_HOLIDAY, SATURDAY_AFTER, ORDINARY, BRIDGE, DAY_AFTER, DAY_BEFORE],
         default=ORDINARY,
     )
-    named = _named_days(country, subdivisions, first.year, len(shares))
-    for number, kind in enumerate(kinds, FIRST_NAMED):
-        if kind in named:
-            code[named[kind]] = number
-        else:
-            _mark_dates(code, kind, number, weekday, first)
     return code
 
 
-def _mark_dates(code: NDArray[np.int64], kind: str, number: int, weekday: NDArray[np.int64], first: date) -> None:
+def _mark_dates(code: Slots, kind: str, number: int, weekday: Slots, first: date) -> None:
     """Set the code of a date (MM-DD) or a period (MM-DD..MM-DD) in every year; of a period, except on holidays."""
     begin, _, end = kind.partition("..")
     try:
@@ -83,7 +86,7 @@ def _of_year(year: int, text: str) -> date:
 
 
 @lru_cache(maxsize=64)
-def _named_days(country: str, subdivisions: Shares, first_year: int, days: int) -> dict[str, NDArray[np.int64]]:
+def _named_days(country: str, subdivisions: Shares, first_year: int, days: int) -> dict[str, Slots]:
     """English name of a holiday -> its days, counted from the start of ``first_year``; not those of small regions."""
     first = date(first_year, 1, 1)
     years = range(first_year, (first + timedelta(days=days - 1)).year + 1)

@@ -22,17 +22,17 @@ def actuals(use_case: UseCase, entity: Entity, vintages: Mapping[str, Vintages],
     """Values of an entity at a resolution: valid_time (UTC), then a column for each variable of ``vintages``.
 
     ``vintages`` hold the vintages on the use case's grid. Of the reference, vintages published after their interval
-    began do not count. NaN where a part of an interval is unknown or implausible; intervals without any value are left
+    began are ignored. NaN where a part of an interval is unknown or implausible; intervals without any value are left
     out.
     """
     grid = Grid(use_case.grid, entity.time_zone)
-    held = {name: _counting(use_case, grid, name, one) for name, one in vintages.items()}
-    slots = np.concatenate([one.slot for one in held.values()])
+    held = {name: _newest(use_case, grid, name, of_name) for name, of_name in vintages.items()}
+    slots = np.concatenate([newest.slot for newest in held.values()])
     ratio = resolution // use_case.grid
     if not len(slots):
         return pd.DataFrame({"valid_time": grid.starts(slots)} | {name: np.empty(0) for name in held})
     first, last = int(slots.min()) // ratio, int(slots.max()) // ratio
-    fine = {name: _dense(h.slot, h.value, first * ratio, (last + 1) * ratio) for name, h in held.items()}
+    fine = {n: _dense(newest.slot, newest.value, first * ratio, (last + 1) * ratio) for n, newest in held.items()}
     fine = {name: _plausible(use_case, name, fine) for name in fine}
     whole = {name: coarsen(values, ratio, use_case.variables[name].aggregate) for name, values in fine.items()}
     starts = Grid(resolution, entity.time_zone).starts(np.arange(first, last + 1))
@@ -43,7 +43,7 @@ def actuals(use_case: UseCase, entity: Entity, vintages: Mapping[str, Vintages],
 def sound_vintages(
     use_case: UseCase, entity: Entity, messages: Iterable[Columns], variables: Collection[str]
 ) -> dict[str, Vintages]:
-    """The sound vintages of some variables on the use case's grid, from an entity's messages in order of arrival."""
+    """The valid vintages of some variables on the use case's grid, from an entity's messages in order of arrival."""
     found: dict[str, list[tuple[Micros, Slots, Floats]]] = {name: [] for name in variables}
     for message in messages:
         placed = sound_on_grid(use_case, entity, message)
@@ -79,15 +79,15 @@ def _dense(slot: Slots, value: Floats, begin: int, end: int) -> Floats:
     return values
 
 
-def _counting(use_case: UseCase, grid: Grid, name: str, one: Vintages) -> Vintages:
-    """The newest vintages that count as actuals or, of the reference, as a forecast made in time."""
+def _newest(use_case: UseCase, grid: Grid, name: str, vintages: Vintages) -> Vintages:
+    """The newest vintage of each slot; of the reference, the newest published before its interval began."""
     if name == use_case.reference:
-        one = one.take(counts_as_reference(one.published, grid.starts_at(one.slot)))
-    return one.newest()
+        vintages = vintages.take(counts_as_reference(vintages.published, grid.starts_at(vintages.slot)))
+    return vintages.newest()
 
 
 def _plausible(use_case: UseCase, name: str, fine: Mapping[str, Floats]) -> Floats:
-    """The values of a variable on the grid, NaN where they stray too far from those a week before."""
+    """The values of a variable on the grid, NaN where they are out of proportion to those a week before."""
     bounds, week = use_case.variables[name].bounds, YARDSTICK_AGE // use_case.grid
     yardstick = fine.get(bounds.relative_to or "")
     if yardstick is None:

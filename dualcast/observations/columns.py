@@ -47,7 +47,7 @@ class Columns:
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame) -> Self:
-        """The columns of a frame whose times know their zone."""
+        """The observations of a frame whose times are timezone-aware."""
         return cls(
             variable=frame["variable"].to_numpy(dtype=object),
             valid_time=micros_of(frame["valid_time"]),

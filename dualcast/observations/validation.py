@@ -24,7 +24,7 @@ OUT_OF_BOUNDS = "out_of_bounds"
 FUTURE_DATED = "future_dated"
 BAD_TIME = "bad_time"
 IMPLAUSIBLE = "implausible"
-# Not a fault: the variable belongs to other use cases of the entity alone, which judge it themselves.
+# Not a fault: only other use cases of the entity have this variable, and they validate it.
 OF_OTHER_USE_CASE = "of_other_use_case"
 
 # The faults of one variable's observations, in the order of the checks; the first that applies is reported.

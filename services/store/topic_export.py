@@ -1,4 +1,4 @@
-"""Everything that was published, as one file: all curves of a path, and what came true for them."""
+"""One file of all published curves of a path, and one of the actuals for them."""
 
 from __future__ import annotations
 
