@@ -14,7 +14,7 @@ from models.backtest.rows import RowMaker
 
 _TIME = pa.timestamp("us", "UTC")
 _LIST = pa.list_(pa.float64())
-_READ = ["entity_id", "variable", "valid_time", "resolution", "value", "published_at"]
+_READ = ["entity_id", "variable", "valid_time", "resolution", "value", "unit", "published_at"]
 _SPARK_TYPES = {
     pa.string(): "string",
     _TIME: "timestamp",
