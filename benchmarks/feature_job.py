@@ -17,11 +17,11 @@ from uuid import uuid4
 import pandas as pd
 import psutil
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from benchmarks.embedded import Embedded, embedded
 from benchmarks.zones import load_zones, use_case_folder
 from dualcast.adapters.kafka.connection import connection
+from dualcast.adapters.kafka.offsets import Offsets
 from dualcast.adapters.kafka.topics import create_topics
 from dualcast.adapters.kafka.wire.decoder import Decoder
 from dualcast.adapters.kafka.wire.encoder import Encoder
@@ -30,7 +30,6 @@ from dualcast.records import Topic
 from dualcast.settings import Settings
 from streaming.ingest.messages import messages
 from streaming.ingest.replay import MOST_IN_HISTORY
-from streaming.job.caught_up import ends_of
 
 OURS = [str(Path(sys.executable).with_name("dualcast")), "stream", "features"]
 IDENTITY = [sys.executable, "-m", "benchmarks.identity_program"]
@@ -117,14 +116,14 @@ def catch_up(
     # committed messages appear only with each checkpoint, every ten seconds
     reading = {"group.id": str(uuid4()), "isolation.level": "read_uncommitted", "enable.partition.eof": True}
     consumer = Consumer(connection(settings) | reading)
-    admin = AdminClient(connection(settings))
-    before = ends_of(admin, Topic.FEATURES_INTRADAY)
+    offsets = Offsets(settings)
+    before = offsets.ends(Topic.FEATURES_INTRADAY)
     samples: list[_Sample] = []
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while not _is_quiet(samples):
         if time.monotonic() > deadline or not running.is_running():
             raise RuntimeError(f"the job did not catch up: {samples[-1:]}")
-        messages = sum(ends_of(admin, Topic.FEATURES_INTRADAY).values()) - sum(before.values())
+        messages = sum(offsets.ends(Topic.FEATURES_INTRADAY).values()) - sum(before.values())
         sample = _Sample(time.monotonic(), _cpu_seconds(running), messages)
         if sample.messages:
             samples.append(sample)

@@ -16,7 +16,6 @@ from uuid import uuid4
 import numpy as np
 import pandas as pd
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from benchmarks import feature_job
 from benchmarks.embedded import Embedded
@@ -25,6 +24,7 @@ from benchmarks.results import Row
 from benchmarks.serving import register_model, trained_model, wait_until_ready
 from dualcast.adapters.feature_store import OnlineFeatures, apply_definitions
 from dualcast.adapters.kafka.connection import connection
+from dualcast.adapters.kafka.offsets import Offsets
 from dualcast.adapters.kafka.wire.decoder import Decoder
 from dualcast.adapters.kafka.wire.encoder import Encoder
 from dualcast.catalogue import UseCase
@@ -34,7 +34,6 @@ from dualcast.settings import Settings
 from dualcast.timegrid import floor
 from streaming.ingest.messages import messages
 from streaming.ingest.sources import open_source
-from streaming.job.caught_up import ends_of
 
 _ZONES, _YEARS = 5, 4
 _EVENTS, _PAUSE_SECONDS = 400, 0.05
@@ -158,7 +157,7 @@ def _producer(settings: Settings) -> Iterator[Producer]:
 def _tail(settings: Settings, topic: Topic) -> Iterator[Consumer]:
     """A consumer of the messages that are written to a topic from now on."""
     consumer = Consumer(connection(settings) | {"group.id": str(uuid4())})
-    ends = ends_of(AdminClient(connection(settings)), topic)
+    ends = Offsets(settings).ends(topic)
     consumer.assign([TopicPartition(topic.value, p, end) for p, end in ends.items()])
     try:
         yield consumer

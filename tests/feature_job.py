@@ -13,14 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
-from confluent_kafka.admin import AdminClient
 
+from dualcast.adapters.kafka.offsets import Offsets
 from dualcast.adapters.kafka.producer import RecordProducer
 from dualcast.adapters.kafka.readers import published
 from dualcast.features.rows import FeatureRows
 from dualcast.records import FeatureRow, Observation, ObservationBatch, Topic
 from dualcast.settings import Settings
-from streaming.job.caught_up import ends_of
 
 PATIENCE_SECONDS = 240
 _DUALCAST = Path(sys.executable).with_name("dualcast")
@@ -108,4 +107,4 @@ def dead_letters(settings: Settings) -> Sequence[dict[str, object]]:
 
 def written(settings: Settings, topic: Topic) -> int:
     """How many messages were written to a topic, with those of a transaction that is still open."""
-    return sum(ends_of(AdminClient({"bootstrap.servers": settings.kafka}), topic).values())
+    return sum(Offsets(settings).ends(topic).values())

@@ -17,14 +17,12 @@ class NotReadyError(RuntimeError):
 
 def kafka(address: str) -> None:
     """A broker answers a metadata request."""
-    from confluent_kafka import KafkaException  # noqa: PLC0415 - slow, and needed by the supervisor alone
-    from confluent_kafka.admin import AdminClient  # noqa: PLC0415
+    from dualcast.adapters.kafka.health import request_metadata  # noqa: PLC0415 - slow, and used by the supervisor alone
 
-    client = AdminClient({"bootstrap.servers": address, "log_level": 0, "socket.timeout.ms": 3000})
     try:
-        client.list_topics(timeout=_TIMEOUT_SECONDS)
-    except KafkaException as error:
-        raise NotReadyError(str(error.args[0])) from error
+        request_metadata(address, _TIMEOUT_SECONDS)
+    except ConnectionError as error:
+        raise NotReadyError(str(error)) from error
 
 
 def redis(address: str) -> None:

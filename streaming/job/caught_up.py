@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from time import monotonic, sleep
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
-
 from dualcast.adapters.feature_store import OnlineFeatures
-from dualcast.adapters.kafka.connection import connection
+from dualcast.adapters.kafka.connection import OUTAGES
+from dualcast.adapters.kafka.offsets import Offsets
 from dualcast.catalogue import UseCase
 from dualcast.records import Topic
 from dualcast.settings import Settings
@@ -20,9 +17,6 @@ from dualcast.timegrid import floor
 from streaming.job.checkpoints import job_name
 
 _POLL_SECONDS = 0.5
-_REQUEST_SECONDS = 15.0
-
-Offsets = dict[int, int]
 
 
 class NotCaughtUpError(RuntimeError):
@@ -52,26 +46,24 @@ def wait(
     than ``tolerance`` older than ``until``, because newer values are missing. ``report`` receives how many
     messages were read and their total. Raises NotCaughtUpError after ``timeout`` seconds.
     """
-    admin = AdminClient(connection(settings))
     deadline = monotonic() + timeout
     observations = settings.names.topic(Topic.OBSERVATIONS)
-    ends = ends_of(admin, observations)
-    total = sum(ends.values())
-    # reads the group's offsets without joining it; the admin client crashed for a group that did not exist yet
-    with closing(Consumer(connection(settings) | {"group.id": job_name(settings, use_case)})) as group:
+    with Offsets.of_group(settings, job_name(settings, use_case)) as offsets:
+        ends = offsets.ends(observations)
+        total = sum(ends.values())
 
         def all_read() -> bool:
-            report(read := _read(group, observations, ends), total)
+            report(read := offsets.read_before(observations, ends), total)
             return read >= total
 
         _until(all_read, deadline, f"not all of {total} messages are read; does `dualcast stream features` run?")
-    features = settings.names.topic(Topic.FEATURES_INTRADAY)
-    written = ends_of(admin, features)
-    _until(
-        lambda: all(end >= written[p] for p, end in ends_of(admin, features, committed=True).items()),
-        deadline,
-        "the observations are read, but their feature rows are not committed",
-    )
+        features = settings.names.topic(Topic.FEATURES_INTRADAY)
+        written = offsets.ends(features)
+        _until(
+            lambda: all(end >= written[p] for p, end in offsets.ends(features, committed=True).items()),
+            deadline,
+            "the observations are read, but their feature rows are not committed",
+        )
     return _lags(settings, use_case, floor(until, use_case.part("intraday").resolution) - tolerance)
 
 
@@ -82,26 +74,10 @@ def _until(condition: Callable[[], bool], deadline: float, otherwise: str) -> No
         try:
             if condition():
                 return
-        except KafkaException as error:
-            trouble = f" ({error.args[0]})"
+        except OUTAGES as error:
+            trouble = f" ({error})"
         sleep(_POLL_SECONDS)
     raise NotCaughtUpError(f"timed out: {otherwise}{trouble}")
-
-
-def ends_of(admin: AdminClient, topic: str, *, committed: bool = False) -> Offsets:
-    """The end of each partition: of all records, or of those before the first transaction that is still open."""
-    partitions = admin.list_topics(topic, timeout=_REQUEST_SECONDS).topics[topic].partitions
-    isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
-    asked = {TopicPartition(topic, p): OffsetSpec.latest() for p in partitions}
-    found = admin.list_offsets(asked, isolation_level=isolation, request_timeout=_REQUEST_SECONDS)
-    return {where.partition: future.result(_REQUEST_SECONDS).offset for where, future in found.items()}
-
-
-def _read(group: Consumer, topic: str, ends: Offsets) -> int:
-    """How many messages of a topic before ``ends`` a consumer's group has committed as read."""
-    where = [TopicPartition(topic, p) for p in ends]
-    found = group.committed(where, timeout=_REQUEST_SECONDS)
-    return sum(min(max(p.offset, 0), ends[p.partition]) for p in found)
 
 
 def _lags(settings: Settings, use_case: UseCase, needed: datetime) -> list[Lag]:

@@ -12,12 +12,12 @@ from typing import Any
 
 import stamina
 import structlog
-from confluent_kafka.admin import AdminClient
 from py4j.protocol import Py4JError
 from pyflink.common import Configuration, JobClient, JobStatus
 from pyflink.datastream import StreamExecutionEnvironment
 
-from dualcast.adapters.kafka.connection import OUTAGES, connection
+from dualcast.adapters.kafka.connection import OUTAGES
+from dualcast.adapters.kafka.offsets import delete_group
 from dualcast.adapters.kafka.topics import create_topics
 from dualcast.catalogue import UseCase
 from dualcast.settings import Settings
@@ -26,7 +26,6 @@ from streaming.job.function import IntradayFeatures
 
 _LOOPBACK = "127.0.0.1"
 _POLL_SECONDS = 2.0
-_TIMEOUT_SECONDS = 30.0
 _PATIENCE_SECONDS = 60.0
 _SAVING_SECONDS, _SAVING_POLL_SECONDS = 8.0, 0.05
 _log = structlog.get_logger(__name__)
@@ -125,15 +124,7 @@ def _resume(settings: Settings, use_case: UseCase, configuration: Configuration)
         configuration.set_string("execution.state-recovery.path", found.as_uri())
         return
     _log.info("no checkpoint for these features: reading all observations from the beginning", folder=str(folder))
-    _delete_group(settings, checkpoints.job_name(settings, use_case))
-
-
-def _delete_group(settings: Settings, group: str) -> None:
-    """Delete the committed offsets of the group, which ``caught_up`` reads as the job's progress."""
-    admin = AdminClient(connection(settings))
-    known = admin.list_consumer_groups(request_timeout=_TIMEOUT_SECONDS).result(_TIMEOUT_SECONDS)
-    if group in {g.group_id for g in known.valid}:
-        admin.delete_consumer_groups([group], request_timeout=_TIMEOUT_SECONDS)[group].result(_TIMEOUT_SECONDS)
+    delete_group(settings, checkpoints.job_name(settings, use_case))
 
 
 def _watch(client: JobClient, stop: Event) -> None:
