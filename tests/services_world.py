@@ -21,8 +21,8 @@ from dualcast.observations.columns import Columns
 from dualcast.records import Observation, ObservationBatch
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock, floor, iso_duration
-from services.book.curves import CurveBook
-from services.book.series import SeriesBook
+from services.book.curves import CurveCache
+from services.book.series import SeriesCache
 from services.da_svc.deps import DayAheadDeps
 
 USE_CASES = Path(__file__).parents[1] / "use_cases"
@@ -135,7 +135,7 @@ def settings(clock: Clock, **more: Any) -> Settings:
 def da_deps(clock: Clock | None = None, known: Mapping[str, UseCase] | None = None) -> DayAheadDeps:
     """da-svc with empty books."""
     clock, found = clock or frozen(), known or catalogue()
-    return DayAheadDeps(settings(clock), found, CurveBook(found), SeriesBook(found, clock))
+    return DayAheadDeps(settings(clock), found, CurveCache(found), SeriesCache(found, clock))
 
 
 def fill(deps: DayAheadDeps, now: datetime = NOW, days: int = 3) -> None:

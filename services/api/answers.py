@@ -21,7 +21,7 @@ from services.api.deps import ServiceDeps
 from services.api.encoding import EncodedCurve, Shape, columns_of, cut
 from services.api.params import CurvesRequest
 from services.book.archive import ArchiveUnavailableError, Issues, NoCurveError
-from services.book.curves import CurveBook
+from services.book.curves import CurveCache
 from services.http.formats import MEDIA_TYPES, table_body, to_json, with_fields
 from services.http.problems import ProblemError, problem_of
 
@@ -109,7 +109,7 @@ def curves_response(
 
 
 async def published_curves_response(
-    request: Request, deps: ServiceDeps, wanted: CurvesRequest, select: Callable[[str, CurveBook], Answered]
+    request: Request, deps: ServiceDeps, wanted: CurvesRequest, select: Callable[[str, CurveCache], Answered]
 ) -> Response:
     """The curves that ``select`` finds for each entity, in memory or in the archive."""
     found = await select_all(deps, [partial(select, name) for name in wanted.names])
@@ -118,7 +118,7 @@ async def published_curves_response(
 
 
 async def select_all(
-    deps: ServiceDeps, selections: Sequence[Callable[[CurveBook], T | ProblemError]]
+    deps: ServiceDeps, selections: Sequence[Callable[[CurveCache], T | ProblemError]]
 ) -> list[T | ProblemError]:
     """The result of each selection from memory or the archive, or the problem that it raised, in order."""
     found = await deps.archive.select_all(deps.curves, [partial(_attempt, selection) for selection in selections])
@@ -162,7 +162,7 @@ def list_headers(request: Request, next_cursor: str | None) -> dict[str, str]:
 
 
 def published_intraday(
-    deps: ServiceDeps, use_case: UseCase, entity: Entity, as_of: datetime | None, curves: CurveBook
+    deps: ServiceDeps, use_case: UseCase, entity: Entity, as_of: datetime | None, curves: CurveCache
 ) -> Answered:
     """The newest published intraday curve, or the one that was the newest at ``as_of``.
 
@@ -193,7 +193,7 @@ def next_row_at(use_case: UseCase, entity: Entity, origin: datetime) -> datetime
     )
 
 
-def _attempt(selection: Callable[[CurveBook], T | ProblemError], curves: CurveBook) -> T | ProblemError:
+def _attempt(selection: Callable[[CurveCache], T | ProblemError], curves: CurveCache) -> T | ProblemError:
     try:
         return selection(curves)
     except ProblemError as error:

@@ -17,9 +17,9 @@ from services.access.control import Access
 from services.api.encoding import EncodedCurves
 from services.background import Background
 from services.book.archive import Archive, Level
-from services.book.curves import CurveBook
+from services.book.curves import CurveCache
 from services.book.feeds import Feed
-from services.book.series import SeriesBook
+from services.book.series import SeriesCache
 from services.circuits import Circuits
 
 
@@ -29,8 +29,8 @@ class ServiceDeps(ABC):
 
     settings: Settings
     catalogue: Mapping[str, UseCase]
-    curves: CurveBook
-    series: SeriesBook
+    curves: CurveCache
+    series: SeriesCache
     access: Access = field(default_factory=Access.everybody, kw_only=True)
     circuits: Circuits = field(default_factory=Circuits, kw_only=True)
     archive_levels: Sequence[Level] = field(default=(), kw_only=True)

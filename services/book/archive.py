@@ -25,7 +25,7 @@ from dualcast.adapters.store.redis_curves import RedisCurves
 from dualcast.catalogue import Path_, UseCase
 from dualcast.curves.forecast import Forecast
 from dualcast.namespace import NO_NAMESPACE, Namespace
-from services.book.curves import CurveBook
+from services.book.curves import CurveCache
 from services.circuits import Circuits, Server
 
 # Redis has shorter timeouts of its own, of which one read may take several.
@@ -104,13 +104,13 @@ class Archive:
         self._circuits = circuits
         self._levels = levels
         self._pools = {level.server: ThreadPoolExecutor(_THREADS, level.server) for level in levels}
-        self._loading: dict[tuple[Issues, ...], asyncio.Task[CurveBook]] = {}
+        self._loading: dict[tuple[Issues, ...], asyncio.Task[CurveCache]] = {}
         self.reads: Counter[tuple[str, str]] = Counter()
         metrics.get_meter(__name__).create_observable_counter(
             "dualcast.cache.reads", [self._observe], description="reads of published curves, by level and outcome"
         )
 
-    async def select(self, memory: CurveBook, selection: Callable[[CurveBook], T]) -> T:
+    async def select(self, memory: CurveCache, selection: Callable[[CurveCache], T]) -> T:
         """The result of ``selection`` on memory or, after a NoCurveError, on archived curves.
 
         Raises what ``selection`` raises, and ArchiveUnavailableError.
@@ -124,7 +124,7 @@ class Archive:
         return found
 
     async def select_all(
-        self, memory: CurveBook, selections: Sequence[Callable[[CurveBook], T]]
+        self, memory: CurveCache, selections: Sequence[Callable[[CurveCache], T]]
     ) -> list[T | NoCurveError | ArchiveUnavailableError]:
         """The results of several selections, in order. Archived curves of all of them are read together.
 
@@ -142,7 +142,7 @@ class Archive:
             return [error if i in missed else result for i, result in enumerate(found)]
         return [_attempt(selections[i], book) if i in missed else result for i, result in enumerate(found)]
 
-    async def book(self, wanted: Sequence[Issues]) -> CurveBook:
+    async def book(self, wanted: Sequence[Issues]) -> CurveCache:
         """A book of the curves that were issued on some days. Equal concurrent calls share one read.
 
         Raises ArchiveUnavailableError.
@@ -154,7 +154,7 @@ class Archive:
             loading.add_done_callback(lambda _: self._loading.pop(key, None))
         return await asyncio.shield(loading)  # a cancelled request must not cancel the read of the others
 
-    async def _load(self, wanted: tuple[Issues, ...]) -> CurveBook:
+    async def _load(self, wanted: tuple[Issues, ...]) -> CurveCache:
         missing = {day for issues in wanted for day in issues.days()}
         curves: list[Forecast] = []
         failed = False
@@ -194,15 +194,15 @@ class Archive:
         ]
 
 
-def _attempt(selection: Callable[[CurveBook], T], curves: CurveBook) -> T | NoCurveError:
+def _attempt(selection: Callable[[CurveCache], T], curves: CurveCache) -> T | NoCurveError:
     try:
         return selection(curves)
     except NoCurveError as error:
         return error
 
 
-def _book_of(catalogue: Mapping[str, UseCase], curves: Sequence[Forecast]) -> CurveBook:
-    book = CurveBook(catalogue)
+def _book_of(catalogue: Mapping[str, UseCase], curves: Sequence[Forecast]) -> CurveCache:
+    book = CurveCache(catalogue)
     for curve in curves:
         try:
             book.add(curve)

@@ -71,7 +71,7 @@ def intraday_span(use_cases: Iterable[UseCase], most_bytes: int) -> timedelta:
     return min(max(span, _SHORTEST_INTRADAY), _LONGEST_INTRADAY)
 
 
-class CurveBook:
+class CurveCache:
     """Published curves by use case and entity. Safe to share between threads.
 
     ``intraday_span`` is how long intraday curves are kept (see the function of this name).

@@ -14,8 +14,8 @@ from dualcast.catalogue import Path_, UseCase
 from dualcast.metrics import coverage, mae, mape
 from dualcast.observations.columns import MICRO
 from dualcast.timegrid import floor, micros
-from services.book.curves import CurveBook
-from services.book.series import SeriesBook
+from services.book.curves import CurveCache
+from services.book.series import SeriesCache
 from services.book.tracks import Track
 
 # The error of the reference is computed only where it is known for nearly all of the intervals.
@@ -60,7 +60,7 @@ class _Pairs:
 class Scores:
     """Errors of each entity, cached until a curve or an observation arrives."""
 
-    def __init__(self, curves: CurveBook, series: SeriesBook) -> None:
+    def __init__(self, curves: CurveCache, series: SeriesCache) -> None:
         self._curves = curves
         self._series = series
         self._cached: dict[tuple[str, str], tuple[tuple[int, int], PathErrors]] = {}

@@ -20,7 +20,7 @@ from services.book.case_series import CaseSeries
 _FIELDS = [field.name for field in fields(Columns)]
 
 
-class SeriesBook:
+class SeriesCache:
     """Target and reference values of the last weeks on each use case's grid. Safe to share between threads.
 
     The window of time follows the clock. Of the target the newest vintage is used; of the reference the newest that

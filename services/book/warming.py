@@ -13,19 +13,19 @@ from dualcast.adapters.store.forecasts import Span, read_curves
 from dualcast.catalogue import UseCase
 from dualcast.timegrid import Clock
 from services.background import Worker
-from services.book.curves import CurveBook
+from services.book.curves import CurveCache
 
 _RETRY_SECONDS = 5.0
 _log = structlog.get_logger(__name__)
 
 
-def warming(store: Engine, catalogue: Mapping[str, UseCase], curves: CurveBook, clock: Clock) -> Worker:
+def warming(store: Engine, catalogue: Mapping[str, UseCase], curves: CurveCache, clock: Clock) -> Worker:
     """The thread that fills them as soon as the store is available. Curves that came by a feed are not replaced."""
     return Worker("warming", partial(_warm, store, catalogue, curves, clock))
 
 
 def _warm(
-    store: Engine, catalogue: Mapping[str, UseCase], curves: CurveBook, clock: Clock, stop: threading.Event
+    store: Engine, catalogue: Mapping[str, UseCase], curves: CurveCache, clock: Clock, stop: threading.Event
 ) -> None:
     while not stop.is_set():
         try:
@@ -40,7 +40,7 @@ def _warm(
             return
 
 
-def _take(store: Engine, span: Span, curves: CurveBook, stop: threading.Event) -> None:
+def _take(store: Engine, span: Span, curves: CurveCache, stop: threading.Event) -> None:
     refused = 0
     for forecast in read_curves(store, span):
         if stop.is_set():

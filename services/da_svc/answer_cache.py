@@ -21,7 +21,7 @@ from services.access.call import current, note_answer
 from services.api.answers import Answered, curve_response
 from services.api.deps import ServiceDeps
 from services.api.queries import CurveKey, CurveQuery, DayAheadQuery
-from services.book.curves import CurveBook
+from services.book.curves import CurveCache
 from services.http.problems import ProblemError
 
 _MAX_ANSWERS = 4096
@@ -35,7 +35,7 @@ _ROUTES: dict[str, tuple[Path_, CurveQuery]] = {
 class AnswerCache:
     """Answers by the key of their curve. Belongs to one event loop."""
 
-    def __init__(self, curves: CurveBook, clock: Clock) -> None:
+    def __init__(self, curves: CurveCache, clock: Clock) -> None:
         self._curves = curves
         self._clock = clock
         self._version = -1

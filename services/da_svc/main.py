@@ -18,9 +18,9 @@ from services.access.control import Access
 from services.api import application
 from services.api.answers import age_seconds
 from services.book.archive import levels_of
-from services.book.curves import CurveBook, intraday_span
+from services.book.curves import CurveCache, intraday_span
 from services.book.feeds import Feed, caught_up, one_by_one, together
-from services.book.series import SeriesBook
+from services.book.series import SeriesCache
 from services.book.warming import warming
 from services.circuits import Circuits
 from services.da_svc.app import build_app
@@ -45,7 +45,7 @@ def dependencies(settings: Settings) -> DayAheadDeps:
     catalogue = load_catalogue(settings.use_cases)
     circuits, store = Circuits(), open_store(settings)
     span = intraday_span(catalogue.values(), _INTRADAY_BYTES)
-    curves, series = CurveBook(catalogue, span), SeriesBook(catalogue, settings.clock)
+    curves, series = CurveCache(catalogue, span), SeriesCache(catalogue, settings.clock)
     feeds = _feeds(settings, curves, series)
     return DayAheadDeps(
         settings=settings,
@@ -60,7 +60,7 @@ def dependencies(settings: Settings) -> DayAheadDeps:
     )
 
 
-def _feeds(settings: Settings, curves: CurveBook, series: SeriesBook) -> list[Feed[Any]]:
+def _feeds(settings: Settings, curves: CurveCache, series: SeriesCache) -> list[Feed[Any]]:
     """What is older than the memory reaches is not read. The messages of a replay are written at any time."""
     now = settings.clock.now()
     intraday, observed = curves.covered_since("intraday", now), series.covered_since(now)

@@ -23,7 +23,7 @@ from services.api.routes.predict import (
     predicted_batch,
 )
 from services.api.schemas.curves import DayAheadForecast
-from services.book.curves import CurveBook
+from services.book.curves import CurveCache
 from services.da_svc.deps import DayAheadDeps, Deps
 from services.da_svc.selection import select
 from services.http.problems import ProblemError, documented
@@ -48,7 +48,7 @@ async def predict_batch(request: Request, deps: Deps, batch: PredictBatch) -> Re
 
 def published_day_ahead(
     deps: DayAheadDeps,
-    curves: CurveBook,
+    curves: CurveCache,
     use_case: UseCase,
     entity: Entity,
     delivery_date: date | None = None,
@@ -73,7 +73,7 @@ async def _results(deps: DayAheadDeps, requests: Sequence[PredictRequest]) -> li
     return await select_all(deps, [partial(_part, deps, request) for request in requests])
 
 
-def _part(deps: DayAheadDeps, request: PredictRequest, curves: CurveBook) -> bytes:
+def _part(deps: DayAheadDeps, request: PredictRequest, curves: CurveCache) -> bytes:
     use_case, entity = find(deps, request.use_case, request.entity_id)
     if request.features:
         raise ProblemError(422, "invalid-request", "features: day-ahead curves are made at the cutoff; use id-svc")

@@ -40,7 +40,7 @@ from services.api.schemas.curves import (
     IntradayForecasts,
 )
 from services.api.schemas.status import DayAheadStatus
-from services.book.curves import CurveBook
+from services.book.curves import CurveCache
 from services.da_svc import published
 from services.da_svc.deps import DayAheadDeps, Deps
 from services.da_svc.published import published_day_ahead
@@ -57,7 +57,7 @@ router.include_router(events.router)
 async def day_ahead_of_many(request: Request, deps: Deps, wanted: DayAheadsRequest) -> Response:
     """The curves of several entities, each as the path of one entity returns it."""
 
-    def select(name: str, curves: CurveBook) -> Answered:
+    def select(name: str, curves: CurveCache) -> Answered:
         entity = find_entity(wanted.use_case, name)
         return published_day_ahead(deps, curves, wanted.use_case, entity, wanted.delivery_date, wanted.as_of)
 
@@ -76,7 +76,7 @@ async def day_ahead(deps: Deps, wanted: DayAheadRequest) -> Response:
     Without a date, the newest curve; if a newer one is overdue, the last stored curve with `stale` true.
     """
 
-    def select(curves: CurveBook) -> Answered:
+    def select(curves: CurveCache) -> Answered:
         return published_day_ahead(
             deps, curves, wanted.use_case, wanted.entity, wanted.key.delivery_date, wanted.key.as_of
         )
@@ -88,7 +88,7 @@ async def day_ahead(deps: Deps, wanted: DayAheadRequest) -> Response:
 async def intraday_of_many(request: Request, deps: Deps, wanted: IntradaysRequest) -> Response:
     """The intraday curves of several entities, each as the path of one entity returns it."""
 
-    def select(name: str, curves: CurveBook) -> Answered:
+    def select(name: str, curves: CurveCache) -> Answered:
         return published_intraday(deps, wanted.use_case, find_entity(wanted.use_case, name), wanted.as_of, curves)
 
     return await published_curves_response(request, deps, wanted, select)
@@ -103,7 +103,7 @@ async def intraday_of_many(request: Request, deps: Deps, wanted: IntradaysReques
 async def intraday(deps: Deps, wanted: IntradayRequest) -> Response:
     """The newest published intraday curve. id-svc computes one on request."""
 
-    def select(curves: CurveBook) -> Answered:
+    def select(curves: CurveCache) -> Answered:
         return published_intraday(deps, wanted.use_case, wanted.entity, wanted.key.as_of, curves)
 
     return await _published_response(deps, wanted, select)
@@ -132,12 +132,12 @@ async def status(deps: Deps, use_case: RequestedUseCase) -> DayAheadStatus:
 
 
 async def _published_response(
-    deps: DayAheadDeps, wanted: CurveRequest, select: Callable[[CurveBook], Answered]
+    deps: DayAheadDeps, wanted: CurveRequest, select: Callable[[CurveCache], Answered]
 ) -> Response:
     """A published curve. The answer is cached if the curve is in memory."""
     version = deps.curves.version
 
-    def selection(curves: CurveBook) -> Answered:
+    def selection(curves: CurveCache) -> Answered:
         answered = select(curves)
         if curves is deps.curves:
             deps.answers.put(wanted.key, answered, version)

@@ -9,7 +9,7 @@ from dualcast.catalogue import Entity, UseCase
 from dualcast.curves.fallbacks import LAST_STORED
 from dualcast.timegrid import Clock, day_bounds, local_date
 from services.book.archive import Issues, NoCurveError
-from services.book.curves import CurveBook, StoredCurve
+from services.book.curves import CurveCache, StoredCurve
 from services.http.problems import ProblemError
 
 # The time that the job may take after the cutoff. In a replay, a minute of wall time is longer by the clock.
@@ -30,7 +30,7 @@ class Selected:
 
 
 def select(
-    curves: CurveBook,
+    curves: CurveCache,
     use_case: UseCase,
     entity: Entity,
     clock: Clock,
@@ -76,7 +76,7 @@ def _next(use_case: UseCase, entity: Entity, curve: StoredCurve) -> datetime:
     return use_case.cutoff(entity, curve.delivery_day + timedelta(days=1))
 
 
-def _newest(curves: CurveBook, use_case: UseCase, entity: Entity, clock: Clock) -> Selected:
+def _newest(curves: CurveCache, use_case: UseCase, entity: Entity, clock: Clock) -> Selected:
     days = curves.days(use_case.use_case, entity.id)
     now = clock.now()
     known = [curve for curve in days if curve.issued_at <= now] or days

@@ -15,9 +15,9 @@ from models.prediction.intraday import prove_intraday
 from services.access.control import Access
 from services.api import application
 from services.book.archive import levels_of
-from services.book.curves import CurveBook, intraday_span
+from services.book.curves import CurveCache, intraday_span
 from services.book.feeds import Feed, caught_up, one_by_one, together
-from services.book.series import SeriesBook
+from services.book.series import SeriesCache
 from services.book.warming import warming
 from services.circuits import Circuits
 from services.heap import freezing
@@ -49,7 +49,7 @@ def dependencies(settings: Settings) -> IntradayDeps:
     catalogue = {n: u for n, u in load_catalogue(settings.use_cases).items() if "intraday" in u.paths}
     circuits, store = Circuits(), open_store(settings)
     span = intraday_span(catalogue.values(), _INTRADAY_BYTES)
-    curves, series = CurveBook(catalogue, span), SeriesBook(catalogue, settings.clock)
+    curves, series = CurveCache(catalogue, span), SeriesCache(catalogue, settings.clock)
     model_cache = ModelCache(MlflowModels(settings, circuits), catalogue, prove_intraday)
     features = {name: RedisFeatures(settings, name, circuits) for name in catalogue}
     ages, log, intervals = (

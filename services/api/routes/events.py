@@ -24,7 +24,7 @@ from services.api.deps import Deps, ServiceDeps
 from services.api.encoding import WHOLE
 from services.api.lookup import find_entity, find_use_case
 from services.api.queries import EntitiesQuery, UseCaseQuery
-from services.book.curves import CurveBook, StoredCurve
+from services.book.curves import CurveCache, StoredCurve
 from services.http.formats import with_fields
 from services.http.problems import ProblemError
 
@@ -44,7 +44,7 @@ class Subscription:
         self._loop = asyncio.get_running_loop()
 
     @contextmanager
-    def open(self, curves: CurveBook) -> Iterator[None]:
+    def open(self, curves: CurveCache) -> Iterator[None]:
         """Collect curves, beginning with the newest of each entity."""
         use_case, path, entity_ids = self._wanted
         stop = curves.listen(self._on_curve)

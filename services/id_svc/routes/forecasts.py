@@ -27,7 +27,7 @@ from services.api.routes import events, issued
 from services.api.routes.status import circuit_status, clock_status, feed_status, use_case_status
 from services.api.schemas.curves import IntradayForecast, IntradayForecasts
 from services.api.schemas.status import IntradayEntityStatus, IntradayStatus
-from services.book.curves import CurveBook
+from services.book.curves import CurveCache
 from services.http.problems import ProblemError, documented
 from services.id_svc.deps import Deps, IntradayDeps
 from services.id_svc.routes import predict
@@ -46,7 +46,7 @@ async def intraday_of_many(request: Request, deps: Deps, wanted: IntradaysReques
     use_case, as_of = wanted.use_case, wanted.as_of
     if as_of is not None:
 
-        def select(name: str, curves: CurveBook) -> Answered:
+        def select(name: str, curves: CurveCache) -> Answered:
             return published_intraday(deps, use_case, find_entity(use_case, name), as_of, curves)
 
         return await published_curves_response(request, deps, wanted, select)

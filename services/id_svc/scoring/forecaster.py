@@ -24,8 +24,8 @@ from dualcast.curves.fallbacks import (
 from dualcast.curves.forecast import Forecast
 from dualcast.records import FeatureRow
 from dualcast.timegrid import Clock, floor
-from services.book.curves import CurveBook
-from services.book.series import SeriesBook
+from services.book.curves import CurveCache
+from services.book.series import SeriesCache
 from services.id_svc.ports import Features, Log, Score
 from services.id_svc.scoring.freshness import InputAges, Inputs
 from services.id_svc.scoring.model_cache import CHAMPION, PREVIOUS, ModelCache
@@ -90,8 +90,8 @@ class IntradayForecaster:
         features: Mapping[str, Features],
         model_cache: ModelCache,
         score: Score,
-        curves: CurveBook,
-        series: SeriesBook,
+        curves: CurveCache,
+        series: SeriesCache,
         clock: Clock,
         ages: InputAges,
         log: Log | None = None,

@@ -8,7 +8,7 @@ from datetime import datetime
 from dualcast.catalogue import Entity, UseCase
 from dualcast.features.plan import FeaturePlan
 from dualcast.records import FeatureRow
-from services.book.series import SeriesBook
+from services.book.series import SeriesCache
 
 STALE_INPUT = "stale_input:"
 
@@ -19,7 +19,7 @@ Inputs = Mapping[str, datetime | None]
 class InputAges:
     """The newest known interval of each input, and the inputs that are overdue."""
 
-    def __init__(self, catalogue: Mapping[str, UseCase], series: SeriesBook) -> None:
+    def __init__(self, catalogue: Mapping[str, UseCase], series: SeriesCache) -> None:
         self._series = series
         self._variables = {name: FeaturePlan.of(u, "intraday").variables for name, u in catalogue.items()}
 

@@ -11,18 +11,18 @@ from dualcast.curves.forecast import Forecast, Point
 from dualcast.timegrid import floor, from_micros, iso_duration, local_date, micros
 from models.prediction.curve import MISSING_QUANTILE, missing_quantiles
 from models.prediction.shifted_day_ahead import DayAheadQuantiles, intraday_step, recent_times, shifted
-from services.book.curves import CurveBook
-from services.book.series import SeriesBook
+from services.book.curves import CurveCache
+from services.book.series import SeriesCache
 
 
-def can_shift(curves: CurveBook, use_case: UseCase, entity: Entity, now: datetime) -> bool:
+def can_shift(curves: CurveCache, use_case: UseCase, entity: Entity, now: datetime) -> bool:
     """Whether a day-ahead curve covers the next interval."""
     day = local_date(_next_interval(use_case, now), entity.time_zone)
     return curves.day_ahead(use_case.use_case, entity.id, day, as_of=now) is not None
 
 
 def shifted_day_ahead(
-    curves: CurveBook, series: SeriesBook, use_case: UseCase, entity: Entity, issued_at: datetime
+    curves: CurveCache, series: SeriesCache, use_case: UseCase, entity: Entity, issued_at: datetime
 ) -> Forecast | None:
     """An intraday curve from the day-ahead ones; None where they do not cover the next interval."""
     stored = [c for c in curves.days(use_case.use_case, entity.id) if c.issued_at <= issued_at]

@@ -15,8 +15,8 @@ from dualcast.curves.forecast import Forecast
 from dualcast.records import FeatureRow
 from dualcast.timegrid import Clock
 from services.api.schemas.curves import IntradayForecast
-from services.book.curves import CurveBook
-from services.book.series import SeriesBook
+from services.book.curves import CurveCache
+from services.book.series import SeriesCache
 from services.id_svc.app import build_app
 from services.id_svc.deps import IntradayDeps
 from services.id_svc.scoring.forecaster import IntradayForecaster
@@ -116,8 +116,8 @@ class Desk:
 
     models: FakeModels
     features: FakeFeatures
-    curves: CurveBook
-    series: SeriesBook
+    curves: CurveCache
+    series: SeriesCache
     model_cache: ModelCache
     forecaster: IntradayForecaster
     app: FastAPI
@@ -138,7 +138,7 @@ class Desk:
 
 def desk_of(known: Mapping[str, UseCase], clock: Clock | None = None) -> Desk:
     clock = clock or world.frozen(world.NOW + timedelta(minutes=5))
-    curves, series = CurveBook(known), SeriesBook(known, clock)
+    curves, series = CurveCache(known), SeriesCache(known, clock)
     models = FakeModels(
         {"champion": FakeModel("model_id_de_load", "2"), "previous": FakeModel("model_id_de_load", "1")}
     )

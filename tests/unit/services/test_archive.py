@@ -27,7 +27,7 @@ from dualcast.curves.forecast import Forecast
 from services import circuits
 from services.api.schemas.curves import DayAheadForecast, IssuedForecasts
 from services.book.archive import Days, Issues, Level, NoCurveError, levels_of
-from services.book.curves import CurveBook
+from services.book.curves import CurveCache
 from services.book.warming import warming
 from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
@@ -288,7 +288,7 @@ def test_a_day_is_looked_for_in_every_curve_that_may_hold_it(name: str, zone: st
     entity = use_case.entities[0].model_copy(update={"time_zone": zone})
     for day in (date(2022, 1, 1), date(2022, 3, 27), date(2022, 10, 30)):
         with pytest.raises(NoCurveError) as missed:
-            select(CurveBook({name: use_case}), use_case, entity, world.frozen(datetime(2023, 1, 1, tzinfo=UTC)), day)
+            select(CurveCache({name: use_case}), use_case, entity, world.frozen(datetime(2023, 1, 1, tzinfo=UTC)), day)
         looked_for = {d.day for d in missed.value.issues.days()}
         firsts = [day - timedelta(days=back) for back in range(use_case.day_ahead.days)]
         assert {use_case.cutoff(entity, first).date() for first in firsts} <= looked_for

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from services.book.curves import CurveBook, intraday_span
+from services.book.curves import CurveCache, intraday_span
 from services.book.tracks import TrackMaker
 from services.heap import freezing
 from tests import services_world as world
@@ -40,7 +40,7 @@ def test_intraday_curves_are_kept_as_long_as_memory_allows(entities: int, days: 
 
 
 def test_older_intraday_curves_than_the_span_are_dropped() -> None:
-    curves = CurveBook(world.catalogue(), timedelta(hours=2))
+    curves = CurveCache(world.catalogue(), timedelta(hours=2))
     for quarters in range(20):
         curves.add(world.intraday(world.NOW + quarters * timedelta(minutes=15)))
     newest = world.NOW + 19 * timedelta(minutes=15)

@@ -15,7 +15,7 @@ from dualcast.curves.forecast import Point
 from dualcast.records import ObservationBatch
 from dualcast.timegrid import Clock
 from services.api.schemas.curves import DayAheadForecast, History, IntradayForecast
-from services.book.curves import CurveBook, StoredCurve
+from services.book.curves import CurveCache, StoredCurve
 from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
 from tests import services_world as world
@@ -278,7 +278,7 @@ def test_openapi_documents_problems_and_shows_examples(deps: DayAheadDeps) -> No
 def test_a_day_within_a_longer_curve_is_answered_by_the_newest_that_holds_it() -> None:
     warehouses = load_use_case("warehouses", ROOT / "use_cases")
     site = warehouses.entities[0]
-    book = CurveBook({"warehouses": warehouses})
+    book = CurveCache({"warehouses": warehouses})
     for first in (date(2022, 3, 21), date(2022, 3, 23)):
         points = [Point(t, [1.0, 2.0, 3.0]) for t in warehouses.delivery_times(site, first)]
         names: dict[str, Any] = {"use_case": "warehouses", "entity_id": site.id, "resolution": "P1D"}

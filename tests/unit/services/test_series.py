@@ -15,7 +15,7 @@ from pydantic import PrivateAttr
 from dualcast.catalogue import UseCase, load_use_case
 from dualcast.records import Observation, ObservationBatch
 from dualcast.timegrid import Clock, Grid, from_micros, interval_end, iso_duration, micros
-from services.book.series import SeriesBook
+from services.book.series import SeriesCache
 from tests import services_world as world
 
 NOW = world.NOW
@@ -39,7 +39,7 @@ class MovedByHand(Clock):
 
 
 class Dictionary:
-    """Slot -> vintage in a dictionary: what ``SeriesBook`` has to hold of one entity of a grid without local days."""
+    """Slot -> vintage in a dictionary: what ``SeriesCache`` has to hold of one entity of a grid without local days."""
 
     def __init__(self, use_case: UseCase) -> None:
         self._use_case = use_case
@@ -99,7 +99,7 @@ observed = st.builds(
 )
 
 
-def add(series: SeriesBook, *observations: Observation, entity_id: str = "DE") -> None:
+def add(series: SeriesCache, *observations: Observation, entity_id: str = "DE") -> None:
     """Pass observations as one message."""
     series.add([world.message(ObservationBatch(entity_id, list(observations)).to_record())])
 
@@ -110,7 +110,7 @@ def test_series_hold_what_a_dictionary_of_vintages_holds(
     observations: list[Observation], messages: int, aggregate: str
 ) -> None:
     use_case, clock = _use_case(aggregate), world.frozen(NOW + timedelta(days=1))
-    series, plain = SeriesBook({"de_load": use_case}, clock), Dictionary(use_case)
+    series, plain = SeriesCache({"de_load": use_case}, clock), Dictionary(use_case)
     in_order = sorted(observations, key=lambda o: o.published_at)
     for part in range(messages):
         add(series, *in_order[part * 60 // messages : (part + 1) * 60 // messages])
@@ -129,7 +129,7 @@ def test_series_hold_what_a_dictionary_of_vintages_holds(
     assert series.newest_end(use_case, "DE") == (max(loads) + use_case.grid if loads else None)
 
 
-def values(series: SeriesBook, variable: str, *moments: datetime, entity_id: str = "DE") -> list[float]:
+def values(series: SeriesCache, variable: str, *moments: datetime, entity_id: str = "DE") -> list[float]:
     """The quarter-hours that begin at some moments."""
     times = np.array([micros(moment) for moment in moments])
     step = timedelta(minutes=15)
@@ -137,7 +137,7 @@ def values(series: SeriesBook, variable: str, *moments: datetime, entity_id: str
 
 
 def test_a_value_far_from_last_weeks_is_left_out_also_when_both_come_in_one_message() -> None:
-    series = SeriesBook(world.catalogue(), world.frozen())
+    series = SeriesCache(world.catalogue(), world.frozen())
     weeks = [NOW - timedelta(days=days, hours=1) for days in (14, 7, 0)]
     loads = [50_000.0, 120_000.0, 51_000.0]  # the second is above twice the first
     add(
@@ -151,7 +151,7 @@ def test_a_value_far_from_last_weeks_is_left_out_also_when_both_come_in_one_mess
 
 
 def test_the_reference_is_the_newest_that_was_published_before_its_interval_began() -> None:
-    series = SeriesBook(world.catalogue(), world.frozen())
+    series = SeriesCache(world.catalogue(), world.frozen())
     slot = NOW - timedelta(hours=1)
     for value, age in ((41_000.0, -30), (42_000.0, 60), (43_000.0, 30), (44_000.0, -5)):
         add(series, world.observation("load_forecast_tso", slot, value, slot - timedelta(minutes=age)))
@@ -159,7 +159,7 @@ def test_the_reference_is_the_newest_that_was_published_before_its_interval_bega
 
 
 def test_of_references_that_were_all_published_too_late_the_oldest_counts() -> None:
-    series = SeriesBook(world.catalogue(), world.frozen())
+    series = SeriesCache(world.catalogue(), world.frozen())
     slot = NOW - timedelta(hours=1)
     for value, late in ((41_000.0, 30), (42_000.0, 10), (43_000.0, 50)):
         add(series, world.observation("load_forecast_tso", slot, value, slot + timedelta(minutes=late)))
@@ -168,7 +168,7 @@ def test_of_references_that_were_all_published_too_late_the_oldest_counts() -> N
 
 def test_the_window_moves_with_the_clock() -> None:
     clock = MovedByHand()
-    series = SeriesBook(world.catalogue(), clock)
+    series = SeriesCache(world.catalogue(), clock)
     old, new = NOW - timedelta(days=20), NOW - timedelta(days=1)
     for moment in (old, new):
         add(series, world.observation("load", moment, 50_000.0, moment + timedelta(minutes=15)))
@@ -186,7 +186,7 @@ def test_the_window_moves_with_the_clock() -> None:
 
 def test_what_is_not_an_interval_or_of_another_entity_changes_nothing() -> None:
     use_case = world.catalogue()["de_load"]
-    series = SeriesBook(world.catalogue(), world.frozen())
+    series = SeriesCache(world.catalogue(), world.frozen())
     slot = NOW - timedelta(hours=1)
     good = world.observation("load", slot, 50_000.0, slot + timedelta(minutes=15))
     bad = [
@@ -214,7 +214,7 @@ def test_a_measured_day_ends_at_local_midnight(day: str, hours: int) -> None:
     start = datetime.fromisoformat(day).replace(tzinfo=ZoneInfo(entity.time_zone)).astimezone(UTC)
     end = start + timedelta(hours=hours)
     assert interval_end(start, use_case.grid, entity.time_zone) == end
-    series = SeriesBook({use_case.use_case: use_case}, world.frozen(end + timedelta(hours=12)))
+    series = SeriesCache({use_case.use_case: use_case}, world.frozen(end + timedelta(hours=12)))
     add(series, Observation("orders", start, "P1D", 100.0, use_case.unit, end, "test"), entity_id=entity.id)
     assert series.newest_end(use_case, entity.id) == end
     assert series.known_until(use_case, entity.id, "orders") == end
@@ -230,7 +230,7 @@ def test_local_days_are_kept_and_end_at_local_midnight_also_where_clocks_change(
     number = (switch - date(1970, 1, 1)).days
     starts = [from_micros(int(t)) for t in grid.starts_at(np.arange(number - 8, number + 1))]
     end = interval_end(starts[-1], use_case.grid, zone)
-    series = SeriesBook({"warehouses": use_case}, world.frozen(end + timedelta(hours=3)))
+    series = SeriesCache({"warehouses": use_case}, world.frozen(end + timedelta(hours=3)))
     for orders, start in enumerate(starts):
         published = interval_end(start, use_case.grid, zone) + timedelta(minutes=30)
         observation = world.observation(
@@ -248,7 +248,7 @@ def test_local_days_are_kept_and_end_at_local_midnight_also_where_clocks_change(
 def test_entities_of_one_poll_are_kept_apart() -> None:
     known = world.catalogue()["de_load"]
     entities = tuple(known.entities[0].model_copy(update={"id": f"Z{n}"}) for n in range(3))
-    series = SeriesBook({"de_load": known.model_copy(update={"entities": entities})}, world.frozen())
+    series = SeriesCache({"de_load": known.model_copy(update={"entities": entities})}, world.frozen())
     slot = NOW - timedelta(hours=1)
     messages = [
         ObservationBatch(f"Z{n}", [world.observation("load", slot, 50_000.0 + n, NOW, simulated=n == 1)])
