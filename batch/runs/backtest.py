@@ -101,11 +101,18 @@ def backtest(  # noqa: PLR0913, PLR0917 -- each is an option of the command
             case = case.model_copy(update={"replay": load_mapping(mapping)})
         case = what_if(case, path, None if cutoff is None else cutoff.time(), without or [])
         request = BacktestRequest(case, path, first.date(), last.date(), refit, tuple(sorted(without or [])), every)
-        with _progress() as say:
+        with _progress() as report_progress:
             done = run_backtest(
-                request, data, out, report, settings.clock.now, say, _each_entity(settings, case), fallbacks=fallbacks
+                request,
+                data,
+                out,
+                report,
+                settings.clock.now,
+                report_progress,
+                _each_entity(settings, case),
+                fallbacks=fallbacks,
             )
-    told = log_to_mlflow(settings, request, done, report)
+    logged = log_to_mlflow(settings, request, done, report)
     if as_json:
         typer.echo(json.dumps(done.findings.as_dict(), indent=1))
     else:
@@ -114,8 +121,8 @@ def backtest(  # noqa: PLR0913, PLR0917 -- each is an option of the command
         Console().print(score_table({ALL: done.findings.overall, **done.findings.groups[by]}, by, unit, interval))
         if done.findings.answers:
             Console().print(score_table(done.findings.answers, "answer", unit, interval))
-    said = f"forecasts: {out}, report: {report}" + (", and in MLflow" if told else "")
-    Console(stderr=True).print(said, highlight=False, soft_wrap=True)
+    text = f"forecasts: {out}, report: {report}" + (", and in MLflow" if logged else "")
+    Console(stderr=True).print(text, highlight=False, soft_wrap=True)
 
 
 def _each_entity(settings: Settings, case: UseCase) -> EachEntity:
@@ -147,10 +154,10 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("starting", total=None)
 
-        def say(step: str, done: int, total: int) -> None:
+        def report_progress(step: str, done: int, total: int) -> None:
             bar.update(task, description=step, completed=done, total=total)
 
-        yield say
+        yield report_progress
 
 
 @contextmanager

@@ -35,7 +35,7 @@ _ENVIRONMENT = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
-# How MLflow says that there is no such model or alias.
+# MLflow's error codes of a missing model or alias.
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 # What a model's environment needs; the versions are those of the platform's lock.
 _REQUIREMENTS = ["dualcast[models]"]
@@ -46,7 +46,7 @@ class RegistryAwayError(ConnectionError):
 
 
 class UnknownModelError(LookupError):
-    """The registry has no such model; the text says how to make one."""
+    """The registry has no such model. The message names the command that trains one."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The command tells a mistake in a sentence and ends with status 2; a run that is right ends with figures."""
+"""``dualcast backtest`` prints scores, and reports errors in one line with status 2."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Feast is told: fields from the catalogue, the same settings in the YAML, and training rows as of their time."""
+"""Feast: fields of the catalogue, the same configuration in the YAML file, and training rows as of their time."""
 
 from __future__ import annotations
 
@@ -70,13 +70,13 @@ def test_a_feature_must_not_have_the_name_of_a_field(use_case: UseCase) -> None:
 
 
 def test_the_feast_command_line_has_the_same_configuration() -> None:
-    told = yaml.safe_load((ROOT / "feature_repo" / "feature_store.yaml").read_text())
-    config = repo_config(Settings(), told["project"])
-    assert (ROOT / "feature_repo" / told["registry"]["path"]).resolve().name == f"{Settings().use_case}.db"
-    assert told["registry"]["cache_ttl_seconds"] == config.registry.cache_ttl_seconds
-    assert told["offline_store"]["type"] == config.offline_store.type
-    assert told["online_store"]["connection_string"] == config.online_store.connection_string
-    assert told["entity_key_serialization_version"] == config.entity_key_serialization_version
+    written = yaml.safe_load((ROOT / "feature_repo" / "feature_store.yaml").read_text())
+    config = repo_config(Settings(), written["project"])
+    assert (ROOT / "feature_repo" / written["registry"]["path"]).resolve().name == f"{Settings().use_case}.db"
+    assert written["registry"]["cache_ttl_seconds"] == config.registry.cache_ttl_seconds
+    assert written["offline_store"]["type"] == config.offline_store.type
+    assert written["online_store"]["connection_string"] == config.online_store.connection_string
+    assert written["entity_key_serialization_version"] == config.entity_key_serialization_version
 
 
 def test_a_password_and_tls_reach_redis() -> None:

@@ -73,12 +73,12 @@ class NoWaiting:
 
 @dataclass
 class FakeJob:
-    """Notes which days it is asked for; ``there`` is what was published before."""
+    """Records the requested days; ``there`` are the curves published before."""
 
     settings: Settings
     use_case: UseCase
     there: set[CurveKey]
-    asked: list[date] = field(default_factory=list)
+    requested: list[date] = field(default_factory=list)
 
     @property
     def published(self) -> SimpleNamespace:
@@ -91,7 +91,7 @@ class FakeJob:
     def ingest(self) -> None: ...
 
     def curves(self, days: list[date]) -> Outcome:
-        self.asked += days
+        self.requested += days
         return Outcome(self.use_case.use_case, days, "1", 1, 0, [], "")
 
 
@@ -107,4 +107,4 @@ def test_a_cutoff_is_skipped_only_if_every_entity_has_its_curve(
     there.add((entity.id, use_case.cutoff(entity, days[1]), "1"))
     job = FakeJob(Settings(clock=clock), case, there)
     follow(cast("DayAheadJob", job))
-    assert job.asked == days[1:]
+    assert job.requested == days[1:]

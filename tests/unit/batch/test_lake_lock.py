@@ -25,7 +25,7 @@ with lake_lock(load_settings(), lambda: print("waits", flush=True)):
 
 
 class Writer:
-    """A process that holds the lock until it is told to go on."""
+    """A process that holds the lock until ``finish``."""
 
     def __init__(self, **environment: str) -> None:
         pipe = subprocess.PIPE

@@ -1,4 +1,4 @@
-"""Which delivery days a run is asked for, and which it can make by now."""
+"""The delivery days of the options, and the curves that can be made now."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_each_entity_has_its_own_cutoff(use_case: UseCase, entity: Entity) -> No
 def test_the_summary_lists_missing_curves_and_the_seconds_of_steps() -> None:
     outcome = Outcome("de_load", [DAY], "7", 3, 1, [Missing("DE", DAY, "silver: out_of_bounds")], "page.html")
     assert outcome.exit_status == SOME_MISSING
-    said = outcome.as_json([Step("spark", 5.0, "4.2.0"), Step("gold", 2.5, "24 rows")])
-    assert said["missing"] == [{"entity_id": "DE", "delivery_day": "2022-06-03", "reason": "silver: out_of_bounds"}]
-    assert (said["published"], said["already_published"], said["seconds"]) == (3, 1, 7.5)
-    assert said["steps"][1] == {"name": "gold", "seconds": 2.5, "said": "24 rows"}
+    summary = outcome.as_json([Step("spark", 5.0, "4.2.0"), Step("gold", 2.5, "24 rows")])
+    assert summary["missing"] == [{"entity_id": "DE", "delivery_day": "2022-06-03", "reason": "silver: out_of_bounds"}]
+    assert (summary["published"], summary["already_published"], summary["seconds"]) == (3, 1, 7.5)
+    assert summary["steps"][1] == {"name": "gold", "seconds": 2.5, "said": "24 rows"}
