@@ -16,8 +16,9 @@ from dualcast.console import AsJson, UseCaseName, configured, exit_on
 from dualcast.settings import load_settings
 from dualcast.steps import Steps
 from dualcast.timegrid import as_utc
+from models.evaluation.files import FaultyForecastsError, read_actuals, read_forecasts
 from models.evaluation.score_table import score_table
-from models.evaluation.scoring import FaultyForecastsError, read_actuals, read_forecasts, scores_by_group
+from models.evaluation.scoring import scores_by_group
 from models.forecasters.registry import ForecasterError
 from models.training.fitting import TooFewExamplesError
 
@@ -25,9 +26,7 @@ app = typer.Typer(no_args_is_help=True, help="Train and score models.")
 training = typer.Typer(no_args_is_help=True, help="Train a model from the feature store and publish it as champion.")
 app.add_typer(training, name="train")
 
-_Until = Annotated[
-    datetime | None, typer.Option(help="Learn from what was known then (UTC); default: now, by the clock")
-]
+_Until = Annotated[datetime | None, typer.Option(help="Train on what was known then (UTC); default: now, by the clock")]
 _ERRORS: tuple[type[Exception], ...] = (
     ConnectionError,
     FileNotFoundError,
@@ -54,7 +53,7 @@ def train_intraday(use_case: UseCaseName = None, until: _Until = None, as_json: 
 def score(
     forecasts: Annotated[list[Path], typer.Option(exists=True, help="Forecast files or folders, Parquet or CSV")],
     actuals: Annotated[
-        list[Path], typer.Option(exists=True, help="What came true: valid_time and one column a variable")
+        list[Path], typer.Option(exists=True, help="Actuals: valid_time and one column for each variable")
     ],
     use_case: UseCaseName = None,
     path: Annotated[Path_, typer.Option(help="day-ahead: by local hour; intraday: by horizon")] = "day-ahead",

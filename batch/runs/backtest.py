@@ -21,8 +21,9 @@ from dualcast.observations.frames import SourceError
 from dualcast.settings import Settings, load_settings
 from models.backtest.forecast_file import OtherBacktestError
 from models.backtest.request import BacktestRequest, BacktestRequestError, what_if
+from models.evaluation.files import FaultyForecastsError
 from models.evaluation.score_table import score_table
-from models.evaluation.scoring import ALL, FaultyForecastsError
+from models.evaluation.scoring import ALL
 from models.forecasters.registry import ForecasterError
 from models.training.fitting import TooFewExamplesError
 
@@ -114,13 +115,13 @@ def backtest(  # noqa: PLR0913, PLR0917 -- each is an option of the command
             )
     logged = log_to_mlflow(settings, request, done, report)
     if as_json:
-        typer.echo(json.dumps(done.findings.as_dict(), indent=1))
+        typer.echo(json.dumps(done.summary.as_dict(), indent=1))
     else:
         by = "month" if path == "day-ahead" else "horizon"
         unit, interval = case.unit, case.part(path).interval
-        Console().print(score_table({ALL: done.findings.overall, **done.findings.groups[by]}, by, unit, interval))
-        if done.findings.answers:
-            Console().print(score_table(done.findings.answers, "answer", unit, interval))
+        Console().print(score_table({ALL: done.summary.overall, **done.summary.groups[by]}, by, unit, interval))
+        if done.summary.answers:
+            Console().print(score_table(done.summary.answers, "answer", unit, interval))
     text = f"forecasts: {out}, report: {report}" + (", and in MLflow" if logged else "")
     Console(stderr=True).print(text, highlight=False, soft_wrap=True)
 

@@ -14,7 +14,7 @@ from dualcast.curves.forecast import Forecast
 from dualcast.curves.frames import forecast_frame
 from dualcast.lifecycle.registered_model import CHAMPION, RegisteredModel, model_name
 from models.backtest.forecast_file import ForecastFile
-from models.backtest.history import History
+from models.backtest.history import FileHistory
 from models.backtest.past_forecasts import PastForecasts
 from models.backtest.request import BacktestRequest, Fold
 from models.backtest.rows import EachEntity, RowMaker, one_by_one, with_targets
@@ -37,7 +37,7 @@ class Folds:
     def __init__(
         self,
         request: BacktestRequest,
-        history: History,
+        history: FileHistory,
         each_entity: EachEntity = one_by_one,
         *,
         keep_models: bool = False,
@@ -124,7 +124,7 @@ def forecasts_by_day(
 
 
 def _of_day(
-    request: BacktestRequest, history: History, rows: pd.DataFrame, model: RegisteredModel, factors: Factors
+    request: BacktestRequest, history: FileHistory, rows: pd.DataFrame, model: RegisteredModel, factors: Factors
 ) -> list[Forecast]:
     """All curves of some rows of one day, or none. Raises NoPredictionError."""
     if request.path == "day-ahead":

@@ -1,7 +1,7 @@
-"""The forecast file of a backtest: whole folds only, replaced at once, and proof of what it was made with.
+"""The forecast file of a backtest: complete folds, replaced atomically, with the facts it was made with.
 
-Parquet in the long form that ``dualcast score`` reads; the schema's metadata say what was asked and which folds are
-done, so that the file alone is enough to go on from.
+Parquet in the long form that ``dualcast score`` reads. The schema's metadata hold the facts of the request and the
+complete folds, so that an interrupted backtest can continue from the file alone.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _KEY = b"dualcast.backtest"
 
 
 class OtherBacktestError(ValueError):
-    """The file is there and belongs to another backtest. The text says what differs."""
+    """The file exists and belongs to another backtest. The message names the differences."""
 
 
 class ForecastFile:
-    """Forecasts by fold; a process that ends at any moment leaves the folds that were done."""
+    """Forecasts by fold; a process that is killed leaves the complete folds."""
 
     def __init__(self, path: Path, facts: Mapping[str, str]) -> None:
-        """Open or begin the file. Raises OtherBacktestError where it was made with other facts."""
+        """Open or create the file. Raises OtherBacktestError where it was made with other facts."""
         self.path = path
         self._facts = dict(facts)
         self._folds: dict[str, pa.Table] = {}
@@ -35,11 +35,11 @@ class ForecastFile:
 
     @property
     def done(self) -> list[str]:
-        """The names of the folds that are there."""
+        """The names of the folds in the file."""
         return list(self._folds)
 
     def add(self, fold: str, forecasts: pd.DataFrame) -> None:
-        """Write the file with one more fold, in place of the one without it."""
+        """Replace the file by one with a further fold."""
         table = pa.Table.from_pandas(forecasts, preserve_index=False).replace_schema_metadata(None)
         self._folds[fold] = table
         stored = {"facts": self._facts, "folds": {name: part.num_rows for name, part in self._folds.items()}}
@@ -52,17 +52,17 @@ class ForecastFile:
         unfinished.replace(self.path)
 
     def frame(self) -> pd.DataFrame:
-        """All forecasts that are there."""
+        """All forecasts in the file."""
         return pa.concat_tables(self._folds.values()).to_pandas() if self._folds else pd.DataFrame()
 
     def _read(self) -> dict[str, pa.Table]:
         try:
             table = pq.read_table(self.path)
         except (pa.ArrowInvalid, OSError) as error:
-            raise OtherBacktestError(f"{self.path} is there and is no forecast file: {error}") from error
+            raise OtherBacktestError(f"{self.path} exists and is not a forecast file: {error}") from error
         metadata = table.schema.metadata or {}
         if _KEY not in metadata:
-            raise OtherBacktestError(f"{self.path} is there and was not made by a backtest: choose another --out")
+            raise OtherBacktestError(f"{self.path} exists and was not made by a backtest: choose another --out")
         stored = json.loads(metadata[_KEY])
         self._compare(stored["facts"])
         table, folds, begin = table.replace_schema_metadata(None), {}, 0
@@ -75,5 +75,5 @@ class ForecastFile:
         names = dict.fromkeys([*made_with, *self._facts])
         other = [n for n in names if made_with.get(n) != self._facts.get(n)]
         if other:
-            said = "; ".join(f"{n} was {made_with.get(n, 'none')}, is {self._facts.get(n, 'none')}" for n in other)
-            raise OtherBacktestError(f"{self.path} belongs to another backtest: {said}. Choose another --out")
+            text = "; ".join(f"{n} was {made_with.get(n, 'none')}, is {self._facts.get(n, 'none')}" for n in other)
+            raise OtherBacktestError(f"{self.path} belongs to another backtest: {text}. Choose another --out")

@@ -1,4 +1,4 @@
-"""The file that a backtest replays: judged as Silver judges it, with every vintage, and what came true in the end."""
+"""The file that a backtest replays: validated as in Silver, with every vintage, and its actuals."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _NOTHING_STORED = {
 
 
 @dataclass(frozen=True)
-class History:
-    """The sound observations of a file, in order of publication.
+class FileHistory:
+    """The valid observations of a file, in order of publication.
 
-    arrivals: as they came, with their own resolution, which the stream takes
+    arrivals: at their own resolution, as the stream takes them
     on_grid: the same on the use case's grid, as Silver has them
-    refused: reason -> how many were not taken; data_version: fingerprint of the file
+    refused: reason -> number of refused observations; data_version: fingerprint of the file
     """
 
     arrivals: pd.DataFrame
@@ -42,7 +42,7 @@ class History:
     data_version: str
 
     def actuals(self, use_case: UseCase) -> pd.DataFrame:
-        """What is known at the end: entity_id, valid_time, the target and the reference where there is one."""
+        """The newest vintages: entity_id, valid_time, the target and the reference where there is one."""
         present = set(self.on_grid["variable"])
         wanted = [name for name in (use_case.target, use_case.reference) if name is not None and name in present]
         frames = []
@@ -54,21 +54,21 @@ class History:
         return pd.concat(frames, ignore_index=True)
 
     def check_window(self, use_case: UseCase, first: date, last: date) -> None:
-        """Refuse a window that the file does not cover. Raises SourceError, which says what it has."""
+        """Raise SourceError where the file does not cover a window."""
         target = self.on_grid[self.on_grid["variable"] == use_case.target]
         if target.empty:
-            raise SourceError(f"the file has no sound value of {use_case.target}, which is to be forecast")
+            raise SourceError(f"the file has no valid value of {use_case.target}, which is to be forecast")
         begin, end = target["valid_time"].min(), target["valid_time"].max() + use_case.grid
         zone = use_case.entities[0].time_zone
         if day_bounds(first, zone)[0] <= begin or day_bounds(last, zone)[1] > end:
             raise SourceError(
                 f"the window {first} to {last} lies outside the file, whose {use_case.target} is from"
-                f" {begin:%Y-%m-%d %H:%M}Z to {end:%Y-%m-%d %H:%M}Z; history before the window is needed to learn from"
+                f" {begin:%Y-%m-%d %H:%M}Z to {end:%Y-%m-%d %H:%M}Z; training needs history before the window"
             )
 
 
-def read_history(path: Path, use_case: UseCase) -> History:
-    """Read a file as the use case's ``replay`` maps it, and judge it. Raises SourceError."""
+def read_history(path: Path, use_case: UseCase) -> FileHistory:
+    """Read and validate a file as the use case's ``replay`` maps it. Raises SourceError."""
     source = FileSource(path, use_case, use_case.replay)
     first, last = source.extent.first, source.extent.last
     assert first is not None
@@ -76,12 +76,12 @@ def read_history(path: Path, use_case: UseCase) -> History:
     came = source.observations(first, last + timedelta(microseconds=1)).reset_index(drop=True)
     arrived = came.assign(partition=0, offset=came.index, position=0)
     stored = pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in _NOTHING_STORED.items()})
-    # a file is looked at from its end: nothing in it is of the future
+    # validated as of the end of the file: nothing in it is in the future
     judged = pd.concat([clean(use_case, part, stored, (), last) for _, part in arrived.groupby("entity_id", sort=True)])
     bad = judged[judged["reason"] != ""]
     refused = pd.MultiIndex.from_frame(bad[_KEY])
     on_grid = judged.loc[judged["reason"] == "", [*_KEY, "value"]]
-    return History(
+    return FileHistory(
         arrivals=came[~pd.MultiIndex.from_frame(came[_KEY]).isin(refused)],
         on_grid=on_grid.sort_values(["published_at", "variable", "valid_time"], kind="stable", ignore_index=True),
         refused={str(reason): int(count) for reason, count in bad["reason"].value_counts().items()},

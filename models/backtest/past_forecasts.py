@@ -1,4 +1,4 @@
-"""What a backtest has said so far and what was known to have come true: what the intervals of the next day follow."""
+"""The forecasts of a backtest so far and their actuals, from which the next day's intervals are scaled."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from dualcast.curves.forecast import Forecast
 from dualcast.curves.frames import forecast_frame
 from dualcast.lifecycle.registered_model import RegisteredModel
 from dualcast.timegrid import day_bounds, micros
-from models.backtest.history import History
+from models.backtest.history import FileHistory
 from models.backtest.request import BacktestRequest
 from models.evaluation.actuals import with_actuals
 from models.intervals.adaptive import one_an_hour, record_length
 from models.prediction.interval_factors import Factors, interval_factors
 
-# By what a published point finds the row that it was made from.
+# Columns that identify the row a published point was made from.
 _KEY = {"day-ahead": ["entity_id", "issued_at", "valid_time"], "intraday": ["entity_id", "issued_at"]}
 
 
 class PastForecasts:
     """The curves of a backtest, oldest first, as ``interval_factors`` takes them."""
 
-    def __init__(self, request: BacktestRequest, history: History, rows: pd.DataFrame, stored: pd.DataFrame) -> None:
+    def __init__(
+        self, request: BacktestRequest, history: FileHistory, rows: pd.DataFrame, stored: pd.DataFrame
+    ) -> None:
         """``rows`` hold the scale of every interval; ``stored`` are the forecasts of folds that were done before."""
         self._request = request
         scale = request.use_case.part(request.path).scale
@@ -38,13 +40,13 @@ class PastForecasts:
         self._days = [stored] if len(stored) else []
 
     def add(self, forecasts: Sequence[Forecast]) -> None:
-        """Enter the curves of one more day."""
+        """Add the curves of a further day."""
         if forecasts:
             made = forecast_frame(forecasts)
             self._days.append(made if self._request.path == "day-ahead" else one_an_hour(made))
 
     def factors(self, model: RegisteredModel, rows: pd.DataFrame) -> Factors:
-        """How wide the intervals of the curves of some rows are to be."""
+        """The interval factors of the curves of some rows."""
         if not self._days:
             return {}
         curves = self._curves(rows)
@@ -52,7 +54,7 @@ class PastForecasts:
         return interval_factors(model, self._request.use_case, past, curves)
 
     def _curves(self, rows: pd.DataFrame) -> list[tuple[str, datetime]]:
-        """Entities, and as of when the curves of their rows of one day get their width: the cutoff, or midnight."""
+        """Entities with the moment of their factors, for rows of one day: the cutoff, or midnight intraday."""
         if self._request.path == "day-ahead":
             heads = rows[["entity_id", "event_timestamp"]].drop_duplicates()
             cutoffs = pd.DatetimeIndex(heads["event_timestamp"]).to_pydatetime()
@@ -65,7 +67,7 @@ class PastForecasts:
         return day_bounds(day, self._request.use_case.entity(entity_id).time_zone)[0]
 
     def _past(self, cutoff: datetime) -> pd.DataFrame:
-        """The curves that are still remembered, with scale and actual in the vintage known before ``cutoff``."""
+        """The curves within the record, with scale and actual in the vintage known before ``cutoff``."""
         begin = cutoff - record_length(self._request.path)
         curves = pd.concat(self._days, ignore_index=True)
         recent = curves[curves["issued_at"] >= begin].reset_index(drop=True)

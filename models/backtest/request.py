@@ -1,4 +1,4 @@
-"""What a backtest asks: a use case, perhaps changed, a path, a window of days, how often the model is fitted anew."""
+"""The request of a backtest: a use case, perhaps changed, a path, a window of days, and how often to refit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _REFIT = re.compile(r"P(?=\d)(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?")
 
 
 class BacktestRequestError(ValueError):
-    """A backtest cannot be asked this way."""
+    """The request is invalid."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Fold:
 
     @property
     def name(self) -> str:
-        """The first day: what the fold, and its model's version, are known by."""
+        """The first day, which names the fold and the version of its model."""
         return self.first.isoformat()
 
 
@@ -37,9 +37,9 @@ class Fold:
 class BacktestRequest:
     """A backtest of the local days [first, last].
 
-    use_case: as it is to be, ``what_if`` applied; refit: an ISO 8601 duration of days or longer
-    without: the variables that were taken from the use case
-    every: a curve is made, and learned from, every so many days, counted from ``first``
+    use_case: with ``what_if`` applied; refit: an ISO 8601 duration of days or longer
+    without: the variables that were removed from the use case
+    every: curves are made, for forecasts and training, every so many days from ``first``
     """
 
     use_case: UseCase
@@ -55,10 +55,10 @@ class BacktestRequest:
             raise BacktestRequestError(f"the window ends on {self.last}, before it begins on {self.first}")
         refit_length(self.refit)
         if self.every < 1 or (self.every > 1 and self.path == "intraday"):
-            raise BacktestRequestError("--every is a number of days from 1 on, of the day-ahead path")
+            raise BacktestRequestError("--every is a number of days, at least 1, and more only for the day-ahead path")
 
     def folds(self) -> list[Fold]:
-        """The window, cut where the model is fitted anew."""
+        """The window, divided where the model is refitted."""
         length, starts = refit_length(self.refit), [self.first]
         while (following := (pd.Timestamp(self.first) + length * len(starts)).date()) <= self.last:
             starts.append(following)
@@ -73,14 +73,14 @@ class BacktestRequest:
         return min(day_bounds(fold.first, entity.time_zone)[0] for entity in entities)
 
     def days(self) -> list[date]:
-        """Every day that a row is needed of: those of the window, and those that the first model learns from."""
+        """Every day with rows: those of the window and those that the first model is trained on."""
         part = self.use_case.part(self.path)
         before = part.training_days // self.every * self.every
         begin = self.first - timedelta(days=before)
         return [begin + timedelta(days=i) for i in range(0, (self.last - begin).days + 1, self.every)]
 
     def facts(self) -> dict[str, str]:
-        """What a forecast file must have been made with to be gone on with."""
+        """The facts that must agree for a forecast file to be continued."""
         definition = self.use_case.model_dump_json(exclude={"replay"})
         return {
             "use case": self.use_case.use_case,
@@ -106,7 +106,7 @@ def refit_length(text: str) -> pd.DateOffset:
     numbers = [int(n or 0) for n in found.groups()] if found else []
     if not any(numbers):
         raise BacktestRequestError(
-            f"--refit {text!r} is no ISO 8601 duration of days or longer, such as P3M, P1M or P7D"
+            f"--refit {text!r} is not an ISO 8601 duration of days or longer, such as P3M, P1M or P7D"
         )
     return pd.DateOffset(**dict(zip(("years", "months", "weeks", "days"), numbers, strict=True)))
 
@@ -118,7 +118,7 @@ def what_if(use_case: UseCase, path: Path_, cutoff: time | None, without: Sequen
     if cutoff is not None:
         if path != "day-ahead":
             raise BacktestRequestError(
-                "--cutoff is of the day-ahead path: an intraday forecast is made as each value comes"
+                "--cutoff applies to the day-ahead path: intraday forecasts are made as each value arrives"
             )
         changes["cutoff"] = cutoff
     for variable in without:

@@ -20,13 +20,13 @@ from dualcast.observations.columns import Columns
 from dualcast.timegrid import day_bounds
 from models.evaluation.actuals import actual_values
 
-# The stream's first rows lack what lies further back: let it run for so long before the first day.
+# The first rows of the stream lack older values: it starts so long before the first day.
 _WARM_UP = timedelta(days=14)
 
 
 @dataclass(frozen=True)
 class RowMaker:
-    """Makes the feature rows of some local days, one entity at a time; holds nothing that cannot be sent to a worker.
+    """Makes the feature rows of some local days, one entity at a time; can be pickled for a worker.
 
     Rows have entity_id, valid_time (of the delivery interval; intraday: the origin), event_timestamp (the cutoff; the
     moment the origin's value became known), delivery_day (local; intraday: the origin's) and the features: floats, and
@@ -38,7 +38,7 @@ class RowMaker:
     days: tuple[date, ...]
 
     def __call__(self, entity_id: str, observations: pd.DataFrame) -> pd.DataFrame:
-        """The rows of one entity, from what the file has of it."""
+        """The rows of one entity, from its observations."""
         entity = self.use_case.entity(entity_id)
         if self.path == "day-ahead":
             rows = day_ahead_features(self.use_case, entity, observations, self.days)
@@ -70,7 +70,7 @@ def one_by_one(maker: RowMaker, observations: pd.DataFrame) -> pd.DataFrame:
 def with_targets(
     use_case: UseCase, path: Path_, rows: pd.DataFrame, on_grid: pd.DataFrame, until: datetime
 ) -> pd.DataFrame:
-    """Rows with the column ``target_column(path)``: what had come true, in the vintage known before ``until``."""
+    """Rows with the column ``target_column(path)``: actuals in the vintage known before ``until``."""
     horizons = use_case.part("intraday").horizons if path == "intraday" else 1
     actual = actual_values(use_case, rows, on_grid, until, use_case.part(path).resolution, horizons)
     return rows.assign(**{target_column(path): actual[:, 0] if path == "day-ahead" else list(actual)})

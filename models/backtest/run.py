@@ -1,4 +1,4 @@
-"""A whole backtest: read the file, forecast what the forecast file lacks, score, write the report, tell MLflow."""
+"""A whole backtest: read the file, forecast the missing folds, score, write the report, log to MLflow."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from dualcast.timegrid import iso_duration
 from models.backtest.fallbacks import FallbackForecasts
 from models.backtest.folds import Folds, Progress, forecast_folds
 from models.backtest.forecast_file import ForecastFile
-from models.backtest.history import History, read_history
+from models.backtest.history import FileHistory, read_history
 from models.backtest.report.page import Subject, render
 from models.backtest.request import BacktestRequest, BacktestRequestError, refit_length
 from models.backtest.rows import EachEntity, one_by_one
 from models.backtest.summary import Summary, summarise
-from models.evaluation.scoring import FaultyForecastsError
+from models.evaluation.files import FaultyForecastsError
 from models.prediction.code_version import code_version
 
 _log = structlog.get_logger(__name__)
@@ -29,9 +29,9 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class BacktestRun:
-    """A backtest that is done."""
+    """The result of a backtest, and the facts it was made with."""
 
-    findings: Summary
+    summary: Summary
     facts: dict[str, str]
 
 
@@ -69,34 +69,36 @@ def run_backtest(
         raise FaultyForecastsError("no day of the window can be forecast: does the file have gaps there?")
     others = dict(FallbackForecasts(folds, file, facts, progress).frames()) if fallbacks else {}
     progress("scoring", len(file.done), len(file.done))
-    findings = summarise(request.use_case, request.path, file.frame(), history.actuals(request.use_case), others)
+    summary = summarise(request.use_case, request.path, file.frame(), history.actuals(request.use_case), others)
     subject = _subject(request, history, facts, data, now())
     unfinished = report.with_name(f".{report.name}.unfinished")
-    unfinished.write_text(render(subject, findings), encoding="utf-8")
+    unfinished.write_text(render(subject, summary), encoding="utf-8")
     unfinished.replace(report)
-    return BacktestRun(findings, facts)
+    return BacktestRun(summary, facts)
 
 
 def log_to_mlflow(settings: Settings, request: BacktestRequest, done: BacktestRun, report: Path) -> bool:
-    """Log the figures and the report where an MLflow is configured; whether that was done. It is never needed."""
+    """Log scores and report to MLflow where one is configured; return whether that succeeded."""
     if "mlflow" not in settings.model_fields_set:
         return False
-    overall = {k: v for k, v in done.findings.overall.as_dict().items() if v is not None}
+    overall = {k: v for k, v in done.summary.overall.as_dict().items() if v is not None}
     quarters = {
-        f"coverage_{name.replace(' ', '_').lower()}": found.inside for name, found in done.findings.calibration.items()
+        f"coverage_{name.replace(' ', '_').lower()}": found.inside for name, found in done.summary.calibration.items()
     }
     name = f"backtest {request.path} {request.first} to {request.last}"
     params = {key.replace(" ", "_"): value for key, value in done.facts.items()}
     try:
         record(settings, request.use_case.use_case, name, params, overall | quarters, [report])
     except RegistryAwayError as error:
-        _log.warning("MLflow was not told", error=str(error))
+        _log.warning("backtest not logged to MLflow", error=str(error))
         return False
     return True
 
 
-def _subject(request: BacktestRequest, history: History, facts: dict[str, str], data: Path, now: datetime) -> Subject:
-    """What the report says of how it was made."""
+def _subject(
+    request: BacktestRequest, history: FileHistory, facts: dict[str, str], data: Path, now: datetime
+) -> Subject:
+    """The title of the report, and how it was made."""
     use_case = request.use_case
     part = use_case.part(request.path)
     refused = ", ".join(f"{count:,} {reason}" for reason, count in history.refused.items())
@@ -112,8 +114,8 @@ def _subject(request: BacktestRequest, history: History, facts: dict[str, str], 
             "values refused": refused or "none",
             "entities": ", ".join(sorted(history.on_grid["entity_id"].unique())),
             "forecaster": part.forecaster.name,
-            "parameters": ", ".join(f"{k}: {v}" for k, v in part.forecaster.params.items()) or "the forecaster's own",
-            "learns from": f"{part.training_days} days",
+            "parameters": ", ".join(f"{k}: {v}" for k, v in part.forecaster.params.items()) or "defaults",
+            "training window": f"{part.training_days} days",
             "features": ", ".join(part.features),
             "report made": f"{now:%Y-%m-%d %H:%M} UTC",
         },
@@ -121,18 +123,18 @@ def _subject(request: BacktestRequest, history: History, facts: dict[str, str], 
 
 
 def _rhythm(use_case: UseCase, request: BacktestRequest) -> str:
-    """What is forecast when, and how often a model is fitted."""
+    """When forecasts are made for which intervals, and how often a model is fitted."""
     if request.path == "day-ahead":
         made = f"tomorrow by {_words(use_case.day_ahead.resolution)}, made at {use_case.day_ahead.cutoff:%H:%M}"
     else:
         part = use_case.part("intraday")
-        made = f"{part.horizons} intervals ahead by {_words(part.resolution)}, made as each value came"
+        made = f"{part.horizons} intervals ahead by {_words(part.resolution)}, made when each value arrived"
     length = refit_length(request.refit).kwds
     every = " and ".join(f"{count} {unit}" for unit, count in length.items() if count)
-    return f"{made}; fitted anew every {every} on earlier days only, every input as known at the time"
+    return f"{made}; refitted every {every} on earlier days only, with inputs as known at the time"
 
 
 def _words(step: timedelta) -> str:
-    """A resolution as people say it."""
+    """A resolution in words."""
     names = {timedelta(minutes=15): "quarter-hour", timedelta(hours=1): "hour", timedelta(days=1): "day"}
     return names.get(step, iso_duration(step))

@@ -15,13 +15,15 @@ from dualcast.observations.aggregation import coarsen
 from dualcast.observations.columns import micros_of
 from dualcast.observations.vintages import Replay
 from dualcast.timegrid import Grid
-from models.backtest.history import History
+from models.backtest.history import FileHistory
 from models.prediction.shifted_day_ahead import DayAheadQuantiles, intraday_step, recent_times, shifted
 
 _MICROSECOND = timedelta(microseconds=1)
 
 
-def shifted_frame(use_case: UseCase, history: History, day_ahead: pd.DataFrame, wanted: pd.DataFrame) -> pd.DataFrame:
+def shifted_frame(
+    use_case: UseCase, history: FileHistory, day_ahead: pd.DataFrame, wanted: pd.DataFrame
+) -> pd.DataFrame:
     """For each wanted intraday curve the leading points that the day-ahead curves cover, in the same long form."""
     parts = []
     for entity_id, mine in wanted.groupby("entity_id", sort=True):

@@ -1,4 +1,4 @@
-"""What a backtest found: scores by all that an operator asks for, calibration by quarter, and the worst days."""
+"""The summary of a backtest: scores by group, calibration by quarter, and the worst days."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from dualcast.curves.quantiles import quantile_columns
 from dualcast.features.holidays import SATURDAY, SUNDAY, WORKDAY, SlotCalendar
 from dualcast.lifecycle.registered_model import CHAMPION
 from dualcast.metrics import coverage
-from models.evaluation.scoring import POINT, Errors, Score, by_group, horizons, join_actuals, score
+from models.evaluation.joining import horizons, join_actuals
+from models.evaluation.scoring import POINT, Errors, Score, by_group, score
 
 _HOUR = 3600
 _DAY_TYPES = ("workday", "bridge day", "Saturday", "Sunday or holiday")
@@ -48,10 +49,11 @@ class WorstDay:
 
 @dataclass(frozen=True)
 class Summary:
-    """Scores and more, ready to be shown.
+    """All figures of the report.
 
-    unscored: how many forecasts have no sound actual
-    comparison: ours, the reference and the naive forecast, each on all it has, and ours where the reference is known
+    unscored: the number of forecasts without a valid actual
+    comparison: errors of our, the reference and the naive forecast, each where it is known, and of ours where the
+        reference is known
     groups: heading -> name of the group -> score
     answers: champion or fallback -> score, where fallbacks were scored
     """
@@ -83,13 +85,13 @@ def summarise(
     actuals: pd.DataFrame,
     fallbacks: Mapping[str, pd.DataFrame] | None = None,
 ) -> Summary:
-    """Score forecasts in every way, and those of the ``fallbacks`` beside them.
+    """Score forecasts by all groups, and the forecasts of the ``fallbacks`` beside them.
 
-    Raises FaultyForecastsError where no forecast meets an actual.
+    Raises FaultyForecastsError where no forecast has an actual.
     """
     met = join_actuals(use_case, path, forecasts, actuals)
     met = met.assign(day_type=_day_types(use_case, met))
-    # an intraday forecast of the last evening reaches into the next day, and still belongs to the evening
+    # an intraday forecast is grouped by the day it was issued on
     made_for = met["local"] if path == "day-ahead" else met["local"] - (met["valid_time"] - met["issued_at"])
     quarters = made_for.dt.year.astype(str) + " Q" + made_for.dt.quarter.astype(str)
     groups = {
@@ -100,7 +102,7 @@ def summarise(
         "day type": met["day_type"],
         "entity": met["entity_id"],
     }
-    single = {"days ahead", "local hour", "entity"}  # of which one group says nothing that is not said already
+    single = {"days ahead", "local hour", "entity"}  # a single group would repeat the overall score
     found = {h: by_group(met, k) for h, k in groups.items() if k is not None and (h not in single or k.nunique() > 1)}
     found["day type"] = {name: found["day type"][name] for name in _DAY_TYPES if name in found["day type"]}
     overall = score(met)
@@ -146,7 +148,7 @@ def _share(holds: NDArray[np.bool_]) -> float:
 
 
 def _days_ahead(use_case: UseCase, met: pd.DataFrame) -> pd.Series:
-    """How many local days after its issue each forecast is for, as text that sorts."""
+    """The local days between issue and target of each forecast, as text that sorts."""
     ahead = pd.Series("", index=met.index)
     for entity_id, mine in met.groupby("entity_id"):
         zone = use_case.entity(str(entity_id)).time_zone
@@ -156,7 +158,7 @@ def _days_ahead(use_case: UseCase, met: pd.DataFrame) -> pd.Series:
 
 
 def _day_types(use_case: UseCase, met: pd.DataFrame) -> pd.Series:
-    """The kind of each forecast's local day; a bridge day is a workday between two days that are none."""
+    """The kind of each forecast's local day; a bridge day is a workday between two days off."""
     kinds = pd.Series("", index=met.index)
     for entity_id, local in met.groupby("entity_id")["local"]:
         days = local.dt.normalize()

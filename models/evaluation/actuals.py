@@ -1,4 +1,4 @@
-"""What came true, as it was known at a moment: of rows that are learned from, and of points that were published."""
+"""Actuals in the vintage that was known at a moment, for training rows and for published points."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dualcast.observations.actuals import target_values
 def with_actuals(
     use_case: UseCase, path: Path_, points: pd.DataFrame, observations: pd.DataFrame, cutoff: datetime
 ) -> pd.DataFrame:
-    """Published points with the column ``actual``: what had come true, in the vintage known before ``cutoff``."""
+    """Published points with the column ``actual``, in the vintage known before ``cutoff``."""
     points = points.reset_index(drop=True)
     known = actual_values(use_case, points, observations, cutoff, use_case.part(path).resolution)
     return points.assign(actual=known[:, 0])

@@ -1,9 +1,9 @@
-"""``blend``: ridge regressions by the hour and boosted trees, with and without the forecast of others, weighed.
+"""``blend``: the average of ridge regressions and boosted trees, with and without the reference forecast.
 
-Linear members carry the level of the day, trees the exceptions; one kind of trees works on what the ridge leaves. How
-much each counts is learned from days that none of them saw: the forecast of others is excellent in one country and poor
-in another. Members that know it stand beside members that do not, so that its absence costs accuracy and no curve;
-members without any optional input answer where nothing else can.
+Ridges, one for each time of day, predict the level, and trees the exceptions; one kind of trees is fitted on the
+residuals of the ridge. The weights are fitted on days that no member was trained on, since the reference forecast is
+excellent in one country and poor in another. Some members know it and others do not, so that its absence costs accuracy
+and no curve. Members without any optional input predict where no other can.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from models.learners.feature_sets import FeatureSet, feature_sets, mostly_known
 from models.learners.linear import GroupedRidge
 from models.learners.trees import Growth, Matrix, TreeParams, Trees, grow
 
-# Few and fast: as accurate as three times as many slower ones, within what another seed changes.
+# As accurate as three times as many trees with a lower learning rate, within the variation of the seed.
 _TREES = TreeParams(rounds=100, learning_rate=0.15, feature_fraction=0.3, max_bin=63)
 _RESIDUAL_TREES = _TREES.model_copy(update={"learning_rate": 0.1, "num_leaves": 15, "min_data_in_leaf": 40})
-# The learners of a member, in the order in which they speak.
+# The learners of a member, in the order of its predictions.
 KINDS = ("ridge", "trees", "residual_trees")
 
 
@@ -41,9 +41,9 @@ class BlendParams(BaseModel):
     residual_trees: TreeParams = _RESIDUAL_TREES
     weights: dict[str, float] = Field(
         {"ridge": 1.0, "trees": 0.5, "residual_trees": 1.0},
-        description="weight of each kind of learner until weights are learned",
+        description="weight of each kind of learner until weights are fitted",
     )
-    caution: float = Field(30.0, ge=0, description="how much learned weights are drawn towards those above")
+    weight_shrinkage: float = Field(30.0, ge=0, description="how strongly weights are shrunk to those above")
 
 
 class Member:
@@ -59,7 +59,7 @@ class Member:
         self._residual_trees = Trees(params.residual_trees)
 
     def fit_ridge(self, inputs: ModelInputs, target: Floats) -> list[Growth]:
-        """Learn the ridge from rows where all that this member needs is known; return the trees still to grow."""
+        """Fit the ridge on rows where all needed features are known; return the trees still to be fitted."""
         usable = self.features.usable(self._layout, inputs)
         target = np.where(usable, target, np.nan)
         self._ridge.fit(inputs, target)
@@ -69,14 +69,14 @@ class Member:
             Growth(self._residual_trees, self._with_base(inputs, base), (target - base).ravel()),
         ]
 
-    def say(self, inputs: ModelInputs) -> Floats:
-        """What each kind of learner predicts, (kinds, n, H); NaN where an input is missing that this member needs."""
+    def predict(self, inputs: ModelInputs) -> Floats:
+        """Predictions of each kind of learner, (kinds, n, H); NaN where a needed feature is missing."""
         base = self._ridge.predict(inputs)
         shape = base.shape
         trees = self._trees.predict(self._matrix(inputs)).reshape(shape)
         residual = self._residual_trees.predict(self._with_base(inputs, base)).reshape(shape)
-        said = np.stack([base, trees, base + residual])
-        return np.where(self.features.usable(self._layout, inputs), said, np.nan)
+        found = np.stack([base, trees, base + residual])
+        return np.where(self.features.usable(self._layout, inputs), found, np.nan)
 
     def save(self, folder: Path) -> None:
         """Write all learners."""
@@ -102,7 +102,7 @@ class Member:
 
 @forecaster("blend")
 class Blend:
-    """The weighted mean of members that know different things."""
+    """The weighted mean of members with different feature sets."""
 
     def __init__(self, layout: Layout, params: dict[str, Any]) -> None:
         self._layout = layout
@@ -111,44 +111,46 @@ class Blend:
         self._weights: dict[str, float] = {}
 
     def fit(self, inputs: ModelInputs, target: Floats, threads: int, weights: Weights | None = None) -> None:
-        """Learn every member; weights of other members than these are not used."""
+        """Fit every member; weights of other members than these are not used."""
         layout, params = self._layout, self._params
         self._members = [
             Member(layout, params, features, mostly_known(layout, inputs, features, params.most_unknown))
             for features in feature_sets(layout, inputs)
         ]
         grow([growth for member in self._members for growth in member.fit_ridge(inputs, target)], threads)
-        usual = self._usual_weights()
-        self._weights = dict(weights) if weights is not None and set(weights) == set(usual) else usual
+        initial = self._initial_weights()
+        self._weights = dict(weights) if weights is not None and set(weights) == set(initial) else initial
 
     def weigh(self, inputs: ModelInputs, target: Floats) -> Weights:
-        """Weights that would have been best on rows that the members have not seen, drawn towards the usual ones."""
-        usual = self._usual_weights()
-        said = self._say(inputs, fallback=False).reshape(len(usual), -1).T
-        learned = convex_weights(said, target.ravel(), np.array(list(usual.values())), self._params.caution)
-        self._weights = dict(zip(usual, learned.tolist(), strict=True))
+        """Fit weights on rows that the members were not trained on, shrunk towards the initial ones."""
+        initial = self._initial_weights()
+        predictions = self._predictions(inputs, fallback=False).reshape(len(initial), -1).T
+        found = convex_weights(
+            predictions, target.ravel(), np.array(list(initial.values())), self._params.weight_shrinkage
+        )
+        self._weights = dict(zip(initial, found.tolist(), strict=True))
         return self._weights
 
     def predict(self, inputs: ModelInputs) -> Floats:
-        """The mean of what can say something; fallback members only where no other can."""
-        out = known_mean(self._say(inputs, fallback=False), np.array(list(self._weights.values())))
+        """The mean of the known predictions; fallback members count only where no other predicts."""
+        out = known_mean(self._predictions(inputs, fallback=False), np.array(list(self._weights.values())))
         if np.isnan(out).any() and any(m.features.fallback for m in self._members):
             kinds = np.array([self._params.weights.get(kind, 0.0) for kind in KINDS])
-            out = np.where(np.isnan(out), known_mean(self._say(inputs, fallback=True), kinds), out)
+            out = np.where(np.isnan(out), known_mean(self._predictions(inputs, fallback=True), kinds), out)
         return out
 
-    def _say(self, inputs: ModelInputs, *, fallback: bool) -> Floats:
-        """What the learners of the usual members, or of the fallback ones, predict: (learners, n, H)."""
-        return np.concatenate([m.say(inputs) for m in self._members if m.features.fallback == fallback])
+    def _predictions(self, inputs: ModelInputs, *, fallback: bool) -> Floats:
+        """Predictions of the learners of the regular or of the fallback members, (learners, n, H)."""
+        return np.concatenate([m.predict(inputs) for m in self._members if m.features.fallback == fallback])
 
-    def _usual_weights(self) -> dict[str, float]:
-        """The weight of each learner of the usual members before anything is known of them; their sum is 1."""
-        usual = [m.features.name for m in self._members if not m.features.fallback]
-        given = {f"{name}.{kind}": self._params.weights.get(kind, 0.0) for name in usual for kind in KINDS}
+    def _initial_weights(self) -> dict[str, float]:
+        """The weight of each learner of the regular members before weights are fitted; their sum is 1."""
+        regular = [m.features.name for m in self._members if not m.features.fallback]
+        given = {f"{name}.{kind}": self._params.weights.get(kind, 0.0) for name in regular for kind in KINDS}
         return {name: weight / sum(given.values()) for name, weight in given.items()}
 
     def save(self, folder: Path) -> None:
-        """Write members, which features each of them knows, and the weights."""
+        """Write members, their features, and the weights."""
         members = [{"features": vars(m.features), "linear": m.linear} for m in self._members]
         index = {"members": members, "weights": self._weights}
         (folder / "blend.json").write_text(json.dumps(index), encoding="utf-8")

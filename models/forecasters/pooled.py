@@ -1,7 +1,7 @@
-"""``pooled``: many entities that behave alike: a ridge regression for each, and trees that learn from all of them.
+"""``pooled``, for many similar entities: a ridge regression for each, and trees that are fitted on all of them.
 
-The ridge knows what is particular to its entity, the trees what is common and rare, such as the week before Easter. One
-ensemble works on what the ridges leave, one on the target itself.
+The ridge fits what is particular to its entity, the trees what is common and rare, such as the week before Easter. One
+ensemble is fitted on the residuals of the ridges, one on the target itself.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class PooledParams(BaseModel):
     most_unknown: float = Field(0.2, gt=0, le=1)
     trees: TreeParams = _TREES
     residual_trees: TreeParams = _TREES
-    trees_share: float = Field(0.3, ge=0, le=1, description="weight of the trees that do without the ridges")
+    trees_share: float = Field(0.3, ge=0, le=1, description="weight of the trees that are fitted on the target itself")
 
 
 @forecaster("pooled")
@@ -49,8 +49,8 @@ class Pooled:
         self._ridge = GroupedRidge(layout, self._linear, self._params.alpha)
 
     def fit(self, inputs: ModelInputs, target: Floats, threads: int, weights: Weights | None = None) -> None:  # noqa: ARG002
-        """Learn the ridges, then both kinds of trees."""
-        self._enter(known_features(self._layout, inputs, self._params.most_unknown))
+        """Fit the ridges, then both kinds of trees."""
+        self._create(known_features(self._layout, inputs, self._params.most_unknown))
         self._ridge.fit(inputs, target)
         base = self._ridge.fitted
         grow(
@@ -62,11 +62,11 @@ class Pooled:
         )
 
     def weigh(self, inputs: ModelInputs, target: Floats) -> Weights:  # noqa: ARG002 -- the share is a parameter
-        """Nothing is weighed."""
+        """No weights are fitted."""
         return {}
 
     def predict(self, inputs: ModelInputs) -> Floats:
-        """(n, H) predictions; the trees' alone where the ridges know too little."""
+        """(n, H) predictions; those of the trees on the target where too little is known for the ridges."""
         base = self._ridge.predict(inputs)
         trees = self._trees.predict(self._matrix(inputs)).reshape(base.shape)
         residual = self._residual_trees.predict(self._with_base(inputs, base)).reshape(base.shape)
@@ -74,7 +74,7 @@ class Pooled:
         return known_mean(np.stack([trees, base + residual]), np.array([share, 1 - share]))
 
     def save(self, folder: Path) -> None:
-        """Write ridges, trees, and what the ridges know."""
+        """Write ridges, trees, and the features of the ridges."""
         (folder / "pooled.json").write_text(json.dumps({"linear": self._linear}), encoding="utf-8")
         self._ridge.save(folder / "ridge.npz")
         self._trees.save(folder / "trees.txt")
@@ -83,12 +83,12 @@ class Pooled:
     def load(self, folder: Path) -> None:
         """Read what ``save`` wrote."""
         index = json.loads((folder / "pooled.json").read_text(encoding="utf-8"))
-        self._enter(tuple(index["linear"]))
+        self._create(tuple(index["linear"]))
         self._ridge.load(folder / "ridge.npz")
         self._trees.load(folder / "trees.txt")
         self._residual_trees.load(folder / "residual_trees.txt")
 
-    def _enter(self, linear: tuple[str, ...]) -> None:
+    def _create(self, linear: tuple[str, ...]) -> None:
         self._linear = linear
         self._ridge = GroupedRidge(self._layout, linear, self._params.alpha)
 

@@ -1,4 +1,4 @@
-"""What a forecaster is, and how one is found by name.
+"""The interface of a forecaster, and the registry of forecasters by name.
 
 To add one: write ``models/forecasters/<name>.py`` with a class under ``@forecaster``, and name it in the YAML.
 """
@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from dualcast.arrays import Floats
 from models.inputs import Layout, ModelInputs
 
-# Part of a forecaster -> how much it counts; empty where there is nothing to weigh.
+# Member of a forecaster -> its weight; empty where weights are not fitted.
 Weights = Mapping[str, float]
 
 
@@ -27,16 +27,16 @@ class Forecaster(Protocol):
     """Predicts the target divided by the scale: one value for each row and horizon, (n, H)."""
 
     def fit(self, inputs: ModelInputs, target: Floats, threads: int, weights: Weights | None = None) -> None:
-        """Learn from inputs and targets (n, H), NaN where unknown; ``weights`` are those of a twin, see ``weigh``."""
+        """Fit on inputs and targets (n, H), NaN where unknown; ``weights`` were found by ``weigh`` of another fit."""
 
     def weigh(self, inputs: ModelInputs, target: Floats) -> Weights:
-        """How much each part should count, judged on rows that ``fit`` never saw; used from now on."""
+        """Fit the weights of the members on rows that ``fit`` was not given; use and return them."""
 
     def predict(self, inputs: ModelInputs) -> Floats:
-        """(n, H) predictions; NaN where nothing can be said."""
+        """(n, H) predictions; NaN where too little is known."""
 
     def save(self, folder: Path) -> None:
-        """Write all that was learned into a folder."""
+        """Write the fitted state into a folder."""
 
     def load(self, folder: Path) -> None:
         """Read what ``save`` wrote."""
@@ -47,20 +47,20 @@ _MAKERS: dict[str, Maker] = {}
 
 
 def forecaster(name: str) -> Callable[[Maker], Maker]:
-    """Enter a forecaster under the name of its file."""
+    """Register a forecaster under the name of its file."""
 
-    def enter(maker: Maker) -> Maker:
+    def register(maker: Maker) -> Maker:
         _MAKERS[name] = maker
         return maker
 
-    return enter
+    return register
 
 
 def make_forecaster(name: str, layout: Layout, params: dict[str, Any]) -> Forecaster:
-    """A forecaster that has learned nothing yet. Raises ForecasterError."""
+    """A new forecaster, not fitted. Raises ForecasterError."""
     if name not in _MAKERS:
         if not name.isidentifier():
-            raise ForecasterError(f"{name!r} is no name of a forecaster")
+            raise ForecasterError(f"{name!r} is not a name of a forecaster")
         try:
             importlib.import_module(f"models.forecasters.{name}")
         except ModuleNotFoundError as error:

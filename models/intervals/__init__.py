@@ -1,1 +1,1 @@
-"""Prediction intervals: conformal offsets, and factors that follow the published record."""
+"""Prediction intervals: conformal offsets, and factors that adapt them to recent errors."""

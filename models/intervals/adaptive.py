@@ -1,9 +1,9 @@
-"""Intervals that follow the errors: wider or narrower than calibrated, as the last weeks of published curves ask.
+"""Intervals that adapt to recent errors: factors that scale the calibrated offsets.
 
-Seasons and crises change how far off a forecast is. Each interval of a model is scaled by a factor of its entity,
-horizon and level: a quantile of the errors of the last weeks, at a level that is itself moved by how often actuals fell
-outside (adaptive conformal inference: Gibbs and Candes, 2021). It is a pure function of published forecasts and of what
-came true, so there is no state to lose.
+Errors change with seasons and crises. Each interval of a model is scaled by a factor of its entity, horizon and level:
+a quantile of the errors of the last weeks, at a level that is itself moved by how often actuals fell outside (adaptive
+conformal inference: Gibbs and Candès, 2021). Factors are a pure function of published forecasts and actuals, so that
+no state can be lost.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from dualcast.curves.quantiles import quantile_column
 from models.inputs import Assembler, Layout
 from models.intervals.conformal import ConformalIntervals
 
-# Of intraday curves one an hour is looked at: those between are nearly its copies.
+# One intraday curve an hour is used: those between hardly differ.
 _CURVES_A_DAY = 24
 _HOUR = "1h"
-# How far the level and the factor may go.
+# Limits of the tail, as a multiple of its nominal share, and of the factor.
 _LEVEL_RANGE = (0.2, 3.0)
 _FACTOR_RANGE = (0.3, 4.0)
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast intervals follow: errors of ``shape_days`` shape them, misses of ``level_days`` move the level.
+    """How fast intervals adapt: to errors of the last ``shape_days``, and to misses of the last ``level_days``.
 
     With a record of fewer than ``fewest_days``, intervals stay as they were calibrated.
     """
@@ -45,13 +45,13 @@ class Pace:
 
 
 DAY_AHEAD = Pace(shape_days=60, level_days=120, gain=0.05, fewest_days=20)
-# many curves a day say the same sooner
+# intraday paths have many curves a day, so that fewer days are enough
 INTRADAY = Pace(shape_days=28, level_days=56, gain=0.1, fewest_days=10)
 _PACES = {"day-ahead": DAY_AHEAD, "intraday": INTRADAY}
 
 
 def record_length(path: Path_) -> timedelta:
-    """How far back curves are looked at."""
+    """How far back published curves are used."""
     return timedelta(days=_PACES[path].level_days + 2)
 
 
@@ -104,11 +104,11 @@ def _error_record(
     # the clock of the target itself is that of the first target of a curve that begins there
     clock = assembler.clock(past["entity_id"], past["valid_time"])[:, 0]
     return ErrorRecord(
-        age=_placed(past["age"].to_numpy(dtype=np.int64), place, shape, -1),
-        error=_placed((actual - published[:, intervals.levels.index(MEDIAN)]) / scale, place, shape, np.nan),
-        offset=_placed(intervals.offsets_at(horizon, clock), place, shape, 0.0),
-        published=_placed(np.isfinite(published), place, shape, False),
-        missed=_placed(missed, place, shape, False),
+        age=_arranged(past["age"].to_numpy(dtype=np.int64), place, shape, -1),
+        error=_arranged((actual - published[:, intervals.levels.index(MEDIAN)]) / scale, place, shape, np.nan),
+        offset=_arranged(intervals.offsets_at(horizon, clock), place, shape, 0.0),
+        published=_arranged(np.isfinite(published), place, shape, False),
+        missed=_arranged(missed, place, shape, False),
         per_day=min(intervals.slots_per_day, _CURVES_A_DAY) if layout.path == "intraday" else intervals.slots_per_day,
         pace=_PACES[layout.path],
     )
@@ -120,8 +120,8 @@ def one_an_hour(curves: pd.DataFrame) -> pd.DataFrame:
     return curves[curves["issued_at"] == curves.groupby(["entity_id", hour])["issued_at"].transform("min")]
 
 
-def _placed(values: NDArray[Any], place: tuple[Ints, Ints], shape: tuple[int, int], nothing: Any) -> NDArray[Any]:
-    """Rows (m, ...) at their places in an array of (entities, points, ...)."""
+def _arranged(values: NDArray[Any], place: tuple[Ints, Ints], shape: tuple[int, int], nothing: Any) -> NDArray[Any]:
+    """Values (m, ...) at their places in an array (rows, points, ...), ``nothing`` elsewhere."""
     out = np.full((*shape, *values.shape[1:]), nothing, dtype=values.dtype)
     out[place] = values
     return out
@@ -181,7 +181,7 @@ class ErrorRecord:
 
 
 def _row_quantiles(values: Floats, level: Floats) -> Floats:
-    """The quantile of each row at its own level, the upper neighbour, NaN left out; 1 where a row has nothing."""
+    """The quantile of each row at its own level, rounded up, without NaN; 1 where a row has no value."""
     ordered = np.sort(values, axis=1)
     count = np.isfinite(values).sum(axis=1)
     index = np.clip(np.ceil(level * count).astype(np.int64) - 1, 0, np.maximum(count - 1, 0))

@@ -1,4 +1,4 @@
-"""Intervals by split conformal prediction: quantiles of residuals that the forecaster had on days it had not seen.
+"""Intervals by split conformal prediction: quantiles of residuals on days that the forecaster was not trained on.
 
 Residuals are taken in units of the scale, separately for each horizon and part of the day (Vovk et al., 2005; Lei et
 al., 2018). The median is the point forecast itself, and quantiles cannot cross.
@@ -15,7 +15,7 @@ import numpy as np
 from dualcast.arrays import Floats, Ints
 from dualcast.catalogue import MEDIAN
 
-# A group with fewer residuals than this takes those of all parts of the day.
+# A part of the day with fewer residuals uses those of the whole day.
 _ENOUGH = 40
 
 
@@ -31,8 +31,8 @@ class ConformalIntervals:
     def fit(cls, residuals: Floats, clock: Ints, levels: Sequence[float], slots_per_day: int, parts: int) -> Self:
         """From residuals (n, H) in units of the scale, NaN where unknown, at slots of the day (n, H).
 
-        A part of the day pools the residuals of its neighbours, so that a season of days is enough. Raises ValueError
-        where a horizon has no residual at all.
+        A part of the day shares the residuals of the parts before and after it, so that a season of days is enough.
+        Raises ValueError where a horizon has no residual at all.
         """
         parts = min(parts, slots_per_day)
         part = clock * parts // slots_per_day
@@ -50,9 +50,9 @@ class ConformalIntervals:
         return cls(levels, slots_per_day, offsets)
 
     def apply(self, point: Floats, scale: Floats, clock: Ints, factors: Floats | None = None) -> Floats:
-        """Point forecasts (n, H) in the unit of the target as quantiles (n, H, levels) that rise with the level.
+        """Point forecasts (n, H) in the unit of the target as quantiles (n, H, levels), ascending.
 
-        ``factors`` (n, 1 or H, levels) widen or narrow them.
+        ``factors`` (n, 1 or H, levels) scale the offsets.
         """
         offsets = self.offsets(clock) * scale[:, np.newaxis, np.newaxis]
         if factors is not None:
@@ -62,7 +62,7 @@ class ConformalIntervals:
 
     @property
     def horizons(self) -> int:
-        """How many horizons there are."""
+        """The number of horizons."""
         return len(self._offsets)
 
     def offsets(self, clock: Ints) -> Floats:
@@ -86,7 +86,7 @@ class ConformalIntervals:
 
 
 def _quantile(residuals: Floats, level: float) -> float:
-    """The conformal quantile: from the outer neighbour, and on the outer side of the point forecast."""
+    """The conformal quantile: rounded outwards, and never on the inner side of the point forecast."""
     if level == MEDIAN:
         return 0.0
     if level < MEDIAN:

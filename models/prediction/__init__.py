@@ -1,1 +1,1 @@
-"""From feature rows and a registered model to forecasts: what the batch job and the services call, by path."""
+"""Prediction: the model, how it is stored, and the curves that are made with it."""

@@ -1,4 +1,4 @@
-"""The commit that runs, which every model and forecast carries."""
+"""The commit of the running code, which every model and forecast records."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dualcast import __version__
 
 @cache
 def code_version() -> str:
-    """The commit that runs: DUALCAST_CODE_VERSION where set, else git's, else the package's version."""
+    """The commit of the running code: DUALCAST_CODE_VERSION where set, else git's, else the package's version."""
     given = os.environ.get("DUALCAST_CODE_VERSION")
     if given:
         return given

@@ -1,4 +1,4 @@
-"""What curves of both paths share: a model's quantiles become a Forecast, or there is a reason why not."""
+"""Common parts of both paths: a model's quantiles become a Forecast, or the reason why not is given."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ MISSING_QUANTILE = "missing_quantile:"
 
 
 class NoPredictionError(ValueError):
-    """The model has nothing to say: the level of the series is unknown, or every target has passed."""
+    """The model cannot predict: the level of the series is unknown, or every target has begun."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What distinguishes one curve: quantiles are (points, levels)."""
+    """What differs between curves of one model; quantiles are (points, levels)."""
 
     entity_id: str
     issued_at: datetime
@@ -40,7 +40,7 @@ class Curve:
     simulated: bool
 
     def forecast(self, model: RegisteredModel, use_case: UseCase, path: Path_) -> Forecast:
-        """The same with all that says where it comes from. Raises NoPredictionError where the level is unknown."""
+        """The curve with its provenance. Raises NoPredictionError where a quantile is unknown."""
         if not np.isfinite(self.quantiles).all():
             raise no_level(model, self.entity_id)
         reasons = distinct(self.reasons)
@@ -66,12 +66,12 @@ class Curve:
 
 
 def raw_model(model: RegisteredModel) -> ForecastModel:
-    """Our model behind a registered one."""
+    """The forecast model of a registered model."""
     return cast("ForecastModel", model.raw)
 
 
 def bounded(use_case: UseCase, quantiles: Floats) -> Floats:
-    """Quantiles within what the target can be."""
+    """Quantiles clipped to the bounds of the target."""
     bounds = use_case.variables[use_case.target].bounds
     return np.clip(quantiles, bounds.min, bounds.max) if (bounds.min, bounds.max) != (None, None) else quantiles
 
@@ -88,7 +88,7 @@ def missing_quantiles(use_case: UseCase, path: Path_, levels: Collection[float])
 
 
 def no_level(model: RegisteredModel, entity_id: str) -> NoPredictionError:
-    """What to raise where the level of an entity is unknown."""
+    """The error to raise where the level of an entity's series is unknown."""
     return NoPredictionError(f"{model.name} {model.version} cannot forecast {entity_id}: its level is unknown")
 
 

@@ -1,4 +1,4 @@
-"""Day-ahead curves from Gold's rows and a registered model: many entities and delivery days at once."""
+"""Day-ahead curves of many entities and delivery days at once, from Gold rows and a registered model."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from models.prediction.model import ForecastModel
 
 @dataclass(frozen=True)
 class DayAheadCurves:
-    """Curves of many entities and delivery days as columns, one behind the other; ``forecasts`` are the same curves.
+    """n curves as columns, concatenated; ``forecasts`` returns the same curves as objects.
 
-    What each curve says once has n entries: entity_id, issued_at and newest_input_at (UTC), why it is degraded, and in
-    ``ends`` the row behind its last point. valid_time (points,) is UTC, quantiles are (points, levels).
+    One entry a curve: entity_id, issued_at and newest_input_at (UTC), reasons why it is degraded, and ``ends``, the row
+    after its last point. One row a point: valid_time (points,), UTC, and quantiles (points, levels).
     """
 
     model: RegisteredModel
@@ -50,19 +50,19 @@ class DayAheadCurves:
 
     @property
     def levels(self) -> tuple[float, ...]:
-        """The quantile levels, rising."""
+        """The quantile levels, ascending."""
         return raw_model(self.model).levels
 
     @property
     def code_version(self) -> str:
-        """The commit that made them."""
+        """The commit of the code that made them."""
         return code_version()
 
     def __len__(self) -> int:
         return len(self.entity_id)
 
     def forecasts(self) -> Iterator[Forecast]:
-        """One object for each curve, in order."""
+        """The curves as objects, in order."""
         times, begin = self.valid_time.to_pydatetime().tolist(), 0
         for i, end in enumerate(self.ends.tolist()):
             curve = Curve(
@@ -89,9 +89,9 @@ def day_ahead_curves(
     reasons: Sequence[str] = (),
     factors: Factors | None = None,
 ) -> DayAheadCurves:
-    """The curves of many entities and delivery days, each issued at its cutoff; predicted at once.
+    """Predict the curves of many entities and delivery days at once; each is issued at its cutoff.
 
-    ``factors`` widen or narrow the intervals of each curve: see ``interval_factors``.
+    ``factors`` scale the intervals of each curve: see ``interval_factors``.
 
     ``rows`` are Gold's: entity_id, delivery_day, valid_time, the features and, where known, newest_input_at.
     ``reasons`` are the caller's reasons why the curves are degraded. Raises FeatureMismatchError, and NoPredictionError
@@ -99,16 +99,16 @@ def day_ahead_curves(
     """
     raw = raw_model(model)
     for entity_id in rows["entity_id"].unique():
-        raw.assembler.enter(use_case.entity(entity_id))
+        raw.assembler.add_entity(use_case.entity(entity_id))
     rows = rows.sort_values(["entity_id", "delivery_day", "valid_time"], kind="stable", ignore_index=True)
     inputs = raw.assembler.from_frame(rows)
     times, heads = pd.DatetimeIndex(rows["valid_time"]), _heads(rows)
     cutoffs = _cutoffs(use_case, times, heads)
     widths = _row_factors(raw, heads, cutoffs, factors)
     quantiles = bounded(use_case, raw.quantiles(inputs, widths)[:, 0])
-    unsaid = np.flatnonzero(~np.isfinite(quantiles).all(axis=1))
-    if len(unsaid):
-        raise no_level(model, rows["entity_id"].iloc[unsaid[0]])
+    unknown = np.flatnonzero(~np.isfinite(quantiles).all(axis=1))
+    if len(unknown):
+        raise no_level(model, rows["entity_id"].iloc[unknown[0]])
     begins = heads["begin"].to_numpy()
     missing = {v: np.logical_or.reduceat(where, begins) for v, where in raw.missing(inputs).items() if len(begins)}
     why = [*version_reasons(model, use_case, "day-ahead"), *reasons]
@@ -138,7 +138,7 @@ def _heads(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cutoffs(use_case: UseCase, times: pd.DatetimeIndex, heads: pd.DataFrame) -> list[datetime]:
-    """When each curve is issued, worked out once for all entities of a zone.
+    """When each curve is issued, computed once for all entities of a time zone.
 
     Raises NoPredictionError for the first curve whose rows are not all of its intervals.
     """
@@ -163,13 +163,13 @@ def _row_factors(
     """The factors of each row, (n, H, levels)."""
     if not factors:
         return None
-    usual = np.ones((raw.layout.horizons, len(raw.levels)))
-    of_curves = [factors.get(key, usual) for key in zip(heads["entity_id"], cutoffs, strict=True)]
+    unscaled = np.ones((raw.layout.horizons, len(raw.levels)))
+    of_curves = [factors.get(key, unscaled) for key in zip(heads["entity_id"], cutoffs, strict=True)]
     return np.repeat(np.array(of_curves), heads["end"] - heads["begin"], axis=0)
 
 
 def _newest_inputs(rows: pd.DataFrame, begins: Ints) -> list[datetime] | None:
-    """published_at of the newest value that each curve knew, where that is given."""
+    """published_at of the newest input of each curve; None where the rows do not have it."""
     if "newest_input_at" not in rows or rows.empty:
         return None
     known = pd.DatetimeIndex(rows["newest_input_at"]).as_unit("us").asi8

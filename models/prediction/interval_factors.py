@@ -1,4 +1,4 @@
-"""How wide the intervals of a curve are to be, by how often earlier ones held."""
+"""Factors that scale the intervals of curves, from the errors of earlier curves."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ from models.intervals.adaptive import entity_factors, one_an_hour
 from models.prediction.curve import raw_model
 from models.prediction.model import ForecastModel
 
-# Entity and cutoff, or another moment -> what the offsets of its horizons and levels are multiplied with, (H, levels).
+# Entity and cutoff, or another moment -> factors of the offsets of its horizons and levels, (H, levels).
 Factors = Mapping[tuple[str, datetime], Floats]
-# The same of intraday curves: entity -> the moment from which on, until the next one, its factors hold.
+# The same for intraday curves: entity -> moment -> factors, which hold until the next moment.
 IntradayFactors = Mapping[str, Mapping[datetime, Floats]]
 
 
 def interval_factors(
     model: RegisteredModel, use_case: UseCase, past: pd.DataFrame, curves: Iterable[tuple[str, datetime]]
 ) -> Factors:
-    """How wide the intervals of some curves are to be, by what was known of earlier ones at the cutoff of each.
+    """The factors of some curves, each an entity and its cutoff, from the actuals known at the cutoff.
 
-    Intraday the factors of a moment hold until the next is worked out: once a day is enough.
+    Intraday, the factors of a moment are used until the next moment: once a day is enough.
 
-    ``past`` are published points of the last ``adaptive.memory``: entity_id, issued_at, valid_time, the quantiles as
-    published, the feature that is the scale, and actual (NaN where unknown). Curves of a short record are left out.
+    ``past`` are published points of the ``adaptive.record_length`` before: entity_id, issued_at, valid_time, the
+    quantiles as published, the feature that is the scale, and actual (NaN where unknown). Entities with a short record
+    are left out.
     """
     raw = raw_model(model)
     past = _with_horizon(use_case, raw, past)
     by_cutoff: dict[datetime, list[str]] = {}
     for entity_id, cutoff in curves:
-        raw.assembler.enter(use_case.entity(entity_id))
+        raw.assembler.add_entity(use_case.entity(entity_id))
         by_cutoff.setdefault(cutoff, []).append(entity_id)
     out: dict[tuple[str, datetime], Floats] = {}
     for cutoff, entities in by_cutoff.items():
@@ -56,7 +57,7 @@ def in_force(
 
 
 def _with_horizon(use_case: UseCase, raw: ForecastModel, past: pd.DataFrame) -> pd.DataFrame:
-    """Published points with the place in their curve; intraday of one curve an hour."""
+    """Published points with their place in the curve; intraday, of one curve an hour."""
     if raw.layout.path == "day-ahead":
         return past.assign(horizon=0)
     past, step = one_an_hour(past), pd.Timedelta(use_case.part("intraday").resolution)

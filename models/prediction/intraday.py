@@ -1,4 +1,4 @@
-"""Intraday curves from rows of the stream or of Gold and a registered model: many origins at once."""
+"""Intraday curves of many origins at once, from rows of the stream or of Gold and a registered model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OTHER_FEATURE_SET = "other_feature_set"
 
 @dataclass(frozen=True)
 class _Origin:
-    """Where an intraday curve begins, what it knew, when it is issued, and why it is degraded."""
+    """The beginning of a curve, the time of its newest input, when it is issued, and why it is degraded."""
 
     entity_id: str
     valid_time: datetime
@@ -42,7 +42,7 @@ def intraday_forecast(
 ) -> Forecast:
     """The curve from one row of the stream: see ``intraday_curves``. Raises FeatureMismatchError, NoPredictionError."""
     (made,) = intraday_curves(model, use_case, [row], [issued_at], reasons=reasons)
-    return _said(made)
+    return _or_raise(made)
 
 
 def intraday_curves(
@@ -54,17 +54,17 @@ def intraday_curves(
     reasons: Sequence[str] = (),
     factors: IntradayFactors | None = None,
 ) -> list[Forecast | NoPredictionError]:
-    """The curve from each row of the stream, or why there is none; predicted at once.
+    """Predict the curve of each row of the stream at once, or return the error why there is none.
 
     Targets that began before a curve is issued are left out. The data version is the row's feature set and time, and
-    the moment of the ``factors`` that its intervals have, where there are any: see ``intraday_forecasts``.
-    ``reasons`` say why the caller thinks that the curves are degraded. Raises FeatureMismatchError.
+    the moment of the ``factors`` that scale its intervals, where there are any: see ``intraday_forecasts``.
+    ``reasons`` are the caller's reasons why the curves are degraded. Raises FeatureMismatchError.
     """
     if not rows:
         return []
     raw = raw_model(model)
     for entity_id in {row.entity_id for row in rows}:
-        raw.assembler.enter(use_case.entity(entity_id))
+        raw.assembler.add_entity(use_case.entity(entity_id))
     origins = []
     for row, moment in zip(rows, issued_at, strict=True):
         since, widths = in_force(factors, row.entity_id, row.valid_time)
@@ -91,24 +91,24 @@ def intraday_forecasts(
     data_version: str,
     factors: IntradayFactors | None = None,
 ) -> Iterator[Forecast]:
-    """The curves of many origins, each issued when its row became known; predicted at once.
+    """Predict the curves of many origins at once; each is issued when its row became known.
 
-    ``factors`` widen or narrow the intervals, those of the newest moment that is not after the origin: see
+    Of the ``factors``, which scale the intervals, those of the newest moment not after the origin are used: see
     ``interval_factors``.
 
     ``rows`` are Gold's: entity_id, valid_time (the origin), event_timestamp and the features of the model's own set.
-    Raises FeatureMismatchError, and NoPredictionError for the first curve of which nothing can be said.
+    Raises FeatureMismatchError, and NoPredictionError for the first curve that cannot be predicted.
     """
     raw = raw_model(model)
     for entity_id in rows["entity_id"].unique():
-        raw.assembler.enter(use_case.entity(entity_id))
+        raw.assembler.add_entity(use_case.entity(entity_id))
     heads = zip(rows["entity_id"], _moments(rows["valid_time"]), _moments(rows["event_timestamp"]), strict=True)
     origins = [
         _Origin(entity_id, origin, known_at, known_at, data_version, (), in_force(factors, entity_id, origin)[1])
         for entity_id, origin, known_at in heads
     ]
     inputs = raw.assembler.from_frame(rows)
-    return map(_said, _intraday(model, use_case, origins, inputs, version_reasons(model, use_case, "intraday")))
+    return map(_or_raise, _intraday(model, use_case, origins, inputs, version_reasons(model, use_case, "intraday")))
 
 
 def prove_intraday(model: RegisteredModel, use_case: UseCase) -> None:
@@ -125,7 +125,7 @@ def prove_intraday(model: RegisteredModel, use_case: UseCase) -> None:
         raise NoPredictionError(f"{model.name} {model.version} does not make {part.horizons} points")
 
 
-def _said(made: Forecast | NoPredictionError) -> Forecast:
+def _or_raise(made: Forecast | NoPredictionError) -> Forecast:
     if isinstance(made, NoPredictionError):
         raise made
     return made
@@ -138,7 +138,7 @@ def _intraday(
     inputs: ModelInputs,
     reasons: Sequence[str],
 ) -> Iterator[Forecast | NoPredictionError]:
-    """The curve of each origin, without the targets that began before it was issued, or why there is none."""
+    """The curve of each origin, without targets that began before it was issued, or the error why there is none."""
     raw, part = raw_model(model), use_case.part("intraday")
     quantiles = bounded(use_case, raw.quantiles(inputs, _origin_factors(raw, origins)))
     missing = raw.missing(inputs)
@@ -170,8 +170,8 @@ def _origin_factors(raw: ForecastModel, origins: Sequence[_Origin]) -> Floats | 
     """The factors of each origin, (n, H, levels)."""
     if all(origin.factors is None for origin in origins):
         return None
-    usual = np.ones((raw.layout.horizons, len(raw.levels)))
-    return np.array([usual if origin.factors is None else origin.factors for origin in origins])
+    unscaled = np.ones((raw.layout.horizons, len(raw.levels)))
+    return np.array([unscaled if origin.factors is None else origin.factors for origin in origins])
 
 
 def _moments(times: pd.Series) -> list[datetime]:

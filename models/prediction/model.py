@@ -19,9 +19,10 @@ from models.intervals.conformal import ConformalIntervals
 
 @dataclass(frozen=True)
 class ForecastModel:
-    """What serves: from inputs to quantiles.
+    """A fitted forecaster with its prediction intervals.
 
-    known: the features that training rows ever knew; feature_set: fingerprint of the definitions they were made by
+    known: the features that were known in some training row
+    feature_set: fingerprint of the definitions of the features
     """
 
     layout: Layout
@@ -44,11 +45,11 @@ class ForecastModel:
 
     @property
     def levels(self) -> tuple[float, ...]:
-        """The quantile levels, rising."""
+        """The quantile levels, ascending."""
         return self.intervals.levels
 
     def quantiles(self, inputs: ModelInputs, factors: Floats | None = None) -> Floats:
-        """(n, H, levels) in the unit of the target; 0 where nothing can happen, NaN where nothing can be said.
+        """Quantiles (n, H, levels) in the unit of the target; 0 where the target is 0 by plan, NaN where unknown.
 
         ``factors`` (n, 1 or H, levels) widen or narrow the intervals: see ``adaptive``.
         """
@@ -58,7 +59,7 @@ class ForecastModel:
         return quantiles
 
     def missing(self, inputs: ModelInputs) -> dict[str, NDArray[np.bool_]]:
-        """Optional variable, or the reference -> which rows (n,) lack it at a target though training had it."""
+        """Optional variable, or the reference -> the rows (n,) that lack it at some target though training knew it."""
         watched = dict.fromkeys(v for v in (self.layout.reference, *self.layout.optional) if v is not None)
         out = {}
         for variable in watched:

@@ -1,4 +1,4 @@
-"""From examples to a model: hold out the newest days, measure and calibrate on them, then learn from everything."""
+"""Fitting: hold out the newest days, score and calibrate on them, then fit the final model on all examples."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from models.prediction.model import ForecastModel
 # Days held out: long enough for a quantile in every part of the day, short enough to be recent. At most this share.
 _HELD_OUT = {"day-ahead": timedelta(days=120), "intraday": timedelta(days=42)}
 _MOST_HELD_OUT = 0.25
-# Parts of the day that have intervals of their own.
+# The number of parts of the day with intervals of their own.
 _PARTS = {"day-ahead": 24, "intraday": 8}
 _FEWEST_EXAMPLES = 50
 _KINDS_OF_DAYS = {"workday": WORKDAY, "saturday": SATURDAY, "sunday_or_holiday": SUNDAY}
 
 
 class TooFewExamplesError(ValueError):
-    """There is too little history to learn from."""
+    """There is too little history to train on."""
 
 
 @dataclass(frozen=True)
 class Examples:
-    """What forecasters learn from: n rows, their valid_time (n,), and what came true (n, H), NaN where unknown."""
+    """Training examples: n rows, their valid_time (n,), and the actuals (n, H), NaN where unknown."""
 
     inputs: ModelInputs
     valid_time: NDArray[np.datetime64]
@@ -66,7 +66,7 @@ class Examples:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A model that learned from everything, and what its twin reached on the newest days, which it had not seen."""
+    """A model fitted on all examples, and the scores on the held-out days of one that was fitted without them."""
 
     model: ForecastModel
     metrics: dict[str, float]
@@ -79,9 +79,9 @@ def fit_model(use_case: UseCase, path: Path_, layout: Layout, examples: Examples
     part = use_case.part(path)
     cut = _cut(examples, path)
     before, newest = examples.take(slice(None, cut)), examples.take(slice(cut, None))
-    # targets of the last origins before the cut lie in the held-out days; a day between keeps them apart
+    # targets of the last origins before the cut lie in the held-out days: a gap of one day separates them
     gap = int(np.searchsorted(before.valid_time, before.valid_time[-1] - np.timedelta64(1, "D")))
-    trial = _learn(use_case, path, layout, before.take(slice(None, max(gap, 1))), threads)
+    trial = _fitted(use_case, path, layout, before.take(slice(None, max(gap, 1))), threads)
     weights = trial.weigh(newest.inputs, newest.target)
     residuals = newest.target - trial.predict(newest.inputs)
     intervals = _intervals(layout, newest.inputs, residuals, part.quantiles)
@@ -90,13 +90,13 @@ def fit_model(use_case: UseCase, path: Path_, layout: Layout, examples: Examples
         entities=use_case.entities,
         name=part.forecaster.name,
         params=part.forecaster.params,
-        forecaster=_learn(use_case, path, layout, examples, threads, weights),
+        forecaster=_fitted(use_case, path, layout, examples, threads, weights),
         intervals=intervals,
         known=known_features(layout, examples.inputs),
         feature_set=feature_set(use_case) if path == "intraday" else "",
     )
-    figures = _figures(layout, newest, residuals, part)
-    return Fitted(model, figures, len(examples.inputs), len(newest.inputs))
+    scores = _scores(layout, newest, residuals, part)
+    return Fitted(model, scores, len(examples.inputs), len(newest.inputs))
 
 
 def _cut(examples: Examples, path: Path_) -> int:
@@ -109,7 +109,7 @@ def _cut(examples: Examples, path: Path_) -> int:
     return int(np.searchsorted(examples.valid_time, last - held_out))
 
 
-def _learn(
+def _fitted(
     use_case: UseCase, path: Path_, layout: Layout, examples: Examples, threads: int, weights: Weights | None = None
 ) -> Forecaster:
     spec = use_case.part(path).forecaster
@@ -122,7 +122,7 @@ def _intervals(layout: Layout, inputs: ModelInputs, residuals: Floats, levels: S
     return ConformalIntervals.fit(residuals, inputs.clock, levels, layout.slots_per_day, _PARTS[layout.path])
 
 
-def _figures(layout: Layout, newest: Examples, residuals: Floats, part: QuantileLevels) -> dict[str, float]:
+def _scores(layout: Layout, newest: Examples, residuals: Floats, part: QuantileLevels) -> dict[str, float]:
     """Errors on the held-out days; coverage and pinball on their second half, with intervals of the first."""
     point = newest.actual - residuals * newest.inputs.scale[:, np.newaxis]
     half = len(newest.inputs) // 2
@@ -138,7 +138,7 @@ def _figures(layout: Layout, newest: Examples, residuals: Floats, part: Quantile
 
 
 def _groups(layout: Layout, newest: Examples) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """Which targets (n, H) are looked at together: by step or time of day, by month, by kind of day."""
+    """Groups of targets (n, H) that are scored: by step or time of day, by month, by kind of day."""
     shape = newest.actual.shape
     if layout.path == "intraday":
         steps = np.broadcast_to(np.arange(layout.horizons), shape)
@@ -154,7 +154,7 @@ def _groups(layout: Layout, newest: Examples) -> Iterator[tuple[str, NDArray[np.
 
 
 def _reference_errors(layout: Layout, newest: Examples) -> dict[str, float]:
-    """The same errors of the reference forecast, where the model sees it at the target."""
+    """The errors of the reference forecast, where it is a feature at the target."""
     assert layout.reference is not None
     out: dict[str, float] = {}
     for name in layout.at_target[layout.reference][:1]:

@@ -1,4 +1,4 @@
-"""Training of one path of a use case: rows from the feature store, a model to the registry as champion."""
+"""Training of one path of a use case: read rows from the feature store, fit, and register the model as champion."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from models.prediction.code_version import code_version
 from models.training.fitting import Examples, Fitted, TooFewExamplesError, fit_model
 from models.training.publishing import publish_model
 
-# Rows that show, in the registry, what the model reads.
+# The number of rows in the registry's input example.
 _EXAMPLE_ROWS = 3
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training run left in the registry."""
+    """A registered model and how it was trained."""
 
     name: str
     version: str
@@ -66,7 +66,7 @@ def train(settings: Settings, use_case: UseCase, path: Path_, until: datetime, s
 
 
 def known_by(use_case: UseCase, path: Path_, keys: pd.DataFrame, until: datetime) -> pd.DataFrame:
-    """The rows of the training window, with the targets that were published by ``until``; later ones become unknown."""
+    """The rows of the training window; targets that were published after ``until`` become unknown."""
     part = use_case.part(path)
     horizons = use_case.part("intraday").horizons if path == "intraday" else 1
     newest = pd.Timestamp(until)
@@ -87,7 +87,7 @@ def _run(
 ) -> Run:
     model = fitted.model
     example = example[["entity_id", "valid_time", *model.features]].reset_index(drop=True)
-    # MLflow's schemas know naive times; they are UTC here as everywhere
+    # MLflow schemas have naive times only; these are UTC
     readable = example.assign(valid_time=example["valid_time"].dt.tz_convert(None))
     return Run(
         experiment=use_case.use_case,
@@ -116,7 +116,7 @@ def _run(
 
 
 def _fingerprint(versions: pd.Series) -> str:
-    """The data versions of all rows as one short text: the version itself where there is only one."""
+    """The data versions of all rows as one short text; a single version is returned as it is."""
     found = sorted({str(v) for v in versions})
     if len(found) == 1:
         return found[0]

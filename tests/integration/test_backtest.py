@@ -21,11 +21,11 @@ from batch.engine.session import spark_session
 from batch.runs.backtest_rows import SparkRows
 from dualcast.catalogue import Entity, Path_, UseCase, load_use_case, read_document
 from dualcast.settings import Settings
-from models.backtest.history import History, read_history
+from models.backtest.history import FileHistory, read_history
 from models.backtest.request import BacktestRequest
 from models.backtest.rows import RowMaker, one_by_one
 from models.backtest.run import log_to_mlflow, run_backtest
-from models.evaluation.scoring import read_forecasts
+from models.evaluation.files import read_forecasts
 from tests.conftest import ROOT
 from tests.histories import history
 
@@ -68,12 +68,12 @@ def case(folder: Path) -> UseCase:
 
 
 @pytest.fixture(scope="module")
-def found(folder: Path, case: UseCase) -> History:
+def found(folder: Path, case: UseCase) -> FileHistory:
     return read_history(folder / "data.parquet", case)
 
 
 @pytest.mark.parametrize("path", ["day-ahead", "intraday"])
-def test_spark_makes_the_same_rows(spark: SparkSession, case: UseCase, found: History, path: Path_) -> None:
+def test_spark_makes_the_same_rows(spark: SparkSession, case: UseCase, found: FileHistory, path: Path_) -> None:
     days = tuple(date(2022, 2, 10) + timedelta(days=i) for i in range(5))
     maker = RowMaker(case, path, days)
     observations = found.on_grid if path == "day-ahead" else found.arrivals
@@ -97,7 +97,7 @@ def test_mlflow_gets_figures_and_report(stack: Settings, case: UseCase, folder: 
     experiment = client.get_experiment_by_name("two_zones")
     assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id], "attributes.run_name LIKE '%2022-02-20 to 2022-02-24'")
-    assert run.data.metrics["mape"] == pytest.approx(done.findings.overall.mape, abs=1e-4)
+    assert run.data.metrics["mape"] == pytest.approx(done.summary.overall.mape, abs=1e-4)
     assert run.data.params["data"] == done.facts["data"]
     (artifact,) = client.list_artifacts(run.info.run_id)
     read_back = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/{artifact.path}")

@@ -31,7 +31,7 @@ _CAPTIONS = {
 
 @dataclass(frozen=True)
 class Subject:
-    """What the report is about: names and the facts under which it was made, as they are shown."""
+    """Title, unit and provenance of a report, as shown."""
 
     title: str
     subtitle: str
@@ -51,28 +51,28 @@ class Subject:
         return 100 * (self.interval[1] - self.interval[0])
 
 
-def render(subject: Subject, findings: Summary) -> str:
+def render(subject: Subject, summary: Summary) -> str:
     """The whole page."""
     template = Template((files("models.backtest.report") / "page.html").read_text(encoding="utf-8"))
     sections = [
-        _overall(subject, findings),
-        *([_answers(subject, findings)] if findings.answers else []),
-        _calibration(subject, findings),
-        *(_group(subject, heading, found) for heading, found in findings.groups.items()),
-        _worst(subject, findings),
+        _overall(subject, summary),
+        *([_answers(subject, summary)] if summary.answers else []),
+        _calibration(subject, summary),
+        *(_group(subject, heading, found) for heading, found in summary.groups.items()),
+        _worst(subject, summary),
         _facts(subject),
     ]
     return template.substitute(
         title=escape(subject.title),
         subtitle=escape(subject.subtitle),
-        tiles="".join(_tiles(subject, findings)),
+        tiles="".join(_tiles(subject, summary)),
         sections="\n".join(sections),
     )
 
 
-def _tiles(subject: Subject, findings: Summary) -> Iterable[str]:
-    s = findings.overall
-    # where actuals come near zero, their percentages say nothing
+def _tiles(subject: Subject, summary: Summary) -> Iterable[str]:
+    s = summary.overall
+    # MAPE is meaningless where actuals are near zero
     relative = s.mape is not None and s.wape is not None and s.mape < 1.5 * s.wape
     if relative:
         yield _tile(_percent(s.mape), "mean absolute error (MAPE)")
@@ -96,24 +96,24 @@ def _tile(value: str, text: str, tone: str = "") -> str:
     return f'<div class="tile"><b class="{tone}">{escape(value)}</b><span class="muted">{escape(text)}</span></div>'
 
 
-def _overall(subject: Subject, findings: Summary) -> str:
+def _overall(subject: Subject, summary: Summary) -> str:
     header = ["", "n", "MAPE %", "WAPE %", *(f"{m} {subject.unit}" for m in ("MAE", "RMSE", "bias"))]
-    rows = [[name, *_error_cells(errors)] for name, errors in findings.comparison.items()]
-    s = findings.overall
+    rows = [[name, *_error_cells(errors)] for name, errors in summary.comparison.items()]
+    s = summary.overall
     rows = [[*row, "-", "-"] for row in rows]
     rows[0][-2:] = [number(s.pinball), _one(s.coverage)]
     header += [f"pinball {subject.unit}", f"{subject.interval_name} %"]
     text = "Each on all intervals where it and the actual are known. Bias: forecast less actual."
-    if findings.unscored:
-        text += f" {findings.unscored:,} forecasts have no sound actual and are not scored."
+    if summary.unscored:
+        text += f" {summary.unscored:,} forecasts have no sound actual and are not scored."
     return _section("Overall", text, _table(header, rows))
 
 
-def _answers(subject: Subject, findings: Summary) -> str:
+def _answers(subject: Subject, summary: Summary) -> str:
     header = ["answer", "n", "MAPE %", f"MAE {subject.unit}", f"pinball {subject.unit}", f"{subject.interval_name} %"]
     rows = [
         [name, f"{s.n:,}", _two(s.mape), number(s.mae), number(s.pinball), _one(s.coverage)]
-        for name, s in findings.answers.items()
+        for name, s in summary.answers.items()
     ]
     text = (
         "The errors of the champion, and those of each fallback if it had answered instead. previous_version: the model"
@@ -122,8 +122,8 @@ def _answers(subject: Subject, findings: Summary) -> str:
     return _section("Errors by answer used", text, _table(header, rows))
 
 
-def _calibration(subject: Subject, findings: Summary) -> str:
-    found = findings.calibration
+def _calibration(subject: Subject, summary: Summary) -> str:
+    found = summary.calibration
     levels = list(next(iter(found.values())).below)
     below = [f"below {level} %" for level in levels]
     header = ["quarter", "n", f"{subject.interval_name} %", *below, f"mean width {subject.unit}"]
@@ -157,9 +157,9 @@ def _group(subject: Subject, heading: str, found: Mapping[str, Score]) -> str:
     return _section(_CAPTIONS[heading], text, _pair(plot, _table(header, rows)))
 
 
-def _worst(subject: Subject, findings: Summary) -> str:
-    days = "".join(_worst_day(subject, worst) for worst in findings.worst)
-    text = f"The {len(findings.worst)} days with the largest mean absolute error, worst first; days are local."
+def _worst(subject: Subject, summary: Summary) -> str:
+    days = "".join(_worst_day(subject, worst) for worst in summary.worst)
+    text = f"The {len(summary.worst)} days with the largest mean absolute error, worst first; days are local."
     key = _key(("forecast", "actual", *(["reference"] if subject.reference else [])), subject.interval_name)
     return _section("Worst days", text, f'{key}<div class="days">{days}</div>')
 

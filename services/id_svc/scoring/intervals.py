@@ -1,7 +1,7 @@
-"""How wide the intervals of curves are to be: factors from the lake, where the batch path writes them once a day.
+"""Interval factors from the lake, where the batch path writes them once a day.
 
-Without them, before the record of published curves is long enough or where the lake is away from the start, intervals
-are as they were calibrated.
+Without factors, intervals stay as calibrated: before the record of published curves is long enough, or where the lake
+is unavailable from the start.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from models.prediction.intraday import intraday_curves
 from services.background import Worker
 
 _POLL_SECONDS = 10.0
-# Rows that arrive late are of a day that had the factors before the newest.
+# Late rows need the factors that were in force on their day.
 _KEPT = timedelta(days=2)
 _log = structlog.get_logger(__name__)
 
 
 class IntervalFactorCache:
-    """Holds the newest factors of each model in memory, and makes curves with them."""
+    """Holds the newest factors of each model in memory, and predicts curves with them."""
 
     def __init__(self, settings: Settings, catalogue: Mapping[str, UseCase]) -> None:
         self._settings = settings
         self._catalogue = catalogue
-        # use case, the moment from which on they hold and model version -> entity -> (H, levels)
+        # use case, beginning of validity and model version -> entity -> (H, levels)
         self._held: dict[tuple[str, datetime, str], dict[str, Floats]] = {}
         # the same by use case and model version
         self._factors: Mapping[tuple[str, str], IntradayFactors] = {}
         self._worker = Worker("intervals", self._poll)
 
     def start(self) -> None:
-        """Begin to follow the lake."""
+        """Start polling the lake."""
         self._worker.start()
 
     def stop(self) -> None:
-        """Stop following it."""
+        """Stop polling."""
         self._worker.stop()
 
     def curves(
@@ -59,16 +59,16 @@ class IntervalFactorCache:
         return intraday_curves(model, use_case, rows, issued_at, factors=factors)
 
     def refresh(self) -> None:
-        """Read what is new, and forget what is old. Raises OSError."""
-        there = {key for use_case in self._catalogue for key in self._there(use_case)}
-        for key in sorted(there - self._held.keys()):  # a file never changes
+        """Read new factors and drop old ones. Raises OSError."""
+        stored = {key for use_case in self._catalogue for key in self._stored(use_case)}
+        for key in sorted(stored - self._held.keys()):  # a file never changes
             self._held[key] = _factors(factor_rows(self._settings, *key))
             _log.info("intervals", use_case=key[0], since=key[1].isoformat(), model=key[2])
-        self._held = {key: found for key, found in self._held.items() if key in there}
+        self._held = {key: found for key, found in self._held.items() if key in stored}
         self._factors = _by_model(self._held)
 
-    def _there(self, use_case: str) -> Iterator[tuple[str, datetime, str]]:
-        """What the lake has of the newest moment that has come, and of those shortly before it."""
+    def _stored(self, use_case: str) -> Iterator[tuple[str, datetime, str]]:
+        """The factors in the lake of the newest moment up to now, and of those shortly before it."""
         known = [m for m in moments_of_factors(self._settings, use_case) if m <= self._settings.clock.now()]
         for moment in known:
             if moment > known[-1] - _KEPT:
@@ -80,7 +80,7 @@ class IntervalFactorCache:
             try:
                 self.refresh()
             except OSError as error:
-                _log.warning("lake away, intervals stay as they are", error=str(error)[:200])
+                _log.warning("lake unavailable, intervals stay as they are", error=str(error)[:200])
             stop.wait(_POLL_SECONDS)
 
 

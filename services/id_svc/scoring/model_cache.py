@@ -1,4 +1,4 @@
-"""The models in memory: each use case's champion, previous version and challenger, exchanged when an alias moves."""
+"""The models in memory: each use case's champion, previous version and challenger, replaced when an alias moves."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ _log = structlog.get_logger(__name__)
 
 
 class ModelCache:
-    """Holds what serves now.
+    """Holds the models that serve.
 
-    A new version takes over only after it was loaded and proven, in one step: whoever holds the old one goes on with
-    it. One that fails is refused, and the version before it stays; it is not tried again until the alias moves.
+    A new version replaces the old one after it was loaded and has made a trial prediction; requests that are being
+    answered keep the old one. A version that fails is refused, and the one before it stays; it is not tried again until
+    the alias moves.
     """
 
     def __init__(self, models: Models, catalogue: Mapping[str, UseCase], prove: Prove) -> None:
@@ -37,33 +38,33 @@ class ModelCache:
         self.polled = threading.Event()
 
     def start(self) -> None:
-        """Begin to follow the registry."""
+        """Start polling the registry."""
         self._worker.start()
 
     def stop(self) -> None:
-        """Stop following it."""
+        """Stop polling."""
         self._worker.stop()
 
     def get(self, use_case: str, name: str) -> Model | None:
-        """The model that serves under an alias, or the one in memory that is of a version."""
+        """The model in memory with an alias or a version."""
         found = self._held.get((use_case, name))
         if found is not None:
             return found
         return next((m for (u, _), m in list(self._held.items()) if u == use_case and m.version == name), None)
 
     def loaded(self) -> list[LoadedModel]:
-        """What is in memory."""
+        """The models in memory."""
         return [
             LoadedModel(use_case=use_case, alias=alias, name=model.name, version=model.version)
             for (use_case, alias), model in sorted(self._held.items())
         ]
 
     def refused(self) -> list[RefusedModel]:
-        """Versions that an alias stands for and that cannot serve."""
+        """The versions of aliases that cannot serve."""
         return [refused for _, refused in sorted(self._refused.items())]
 
     def refresh(self) -> None:
-        """Look once at every alias. Raises ConnectionError where the registry is away."""
+        """Check every alias once. Raises ConnectionError where the registry is unavailable."""
         for use_case in self._catalogue.values():
             for alias in (CHAMPION, PREVIOUS, CHALLENGER):
                 self._refresh(use_case, alias)
@@ -81,8 +82,8 @@ class ModelCache:
             model = self._models.load(name, alias)
             self._prove(model, use_case)
         except ConnectionError:
-            raise  # the registry is away: that says nothing of the model
-        except Exception as error:  # noqa: BLE001 - a broken version must not take the one that serves away
+            raise  # the registry is unavailable, which is not the model's fault
+        except Exception as error:  # noqa: BLE001 - a broken version must not replace the one that serves
             _log.warning("model refused", name=name, alias=alias, version=wanted, error=repr(error)[:200])
             self._refused[key] = RefusedModel(
                 use_case=use_case.use_case, alias=alias, name=name, version=wanted, reason=repr(error)[:200]
@@ -93,7 +94,7 @@ class ModelCache:
             _log.info("model loaded", name=name, alias=alias, version=model.version)
 
     def take_last(self) -> None:
-        """Serve with the models that this machine had last, where the registry has been away since the start."""
+        """Serve with the models that this machine loaded last, while the registry is unavailable at the start."""
         for use_case in self._catalogue.values():
             for alias in (CHAMPION, PREVIOUS, CHALLENGER):
                 name = model_name(use_case.use_case, "intraday")
@@ -113,8 +114,8 @@ class ModelCache:
             try:
                 self.refresh()
             except ConnectionError as error:
-                _log.debug("model registry away", error=str(error)[:200])
+                _log.debug("model registry unavailable", error=str(error)[:200])
                 if not self.polled.is_set():
                     self.take_last()
-            # until the first look has succeeded nothing can be served: look again soon
+            # no model can serve before the first poll has succeeded: retry soon
             stop.wait(_POLL_SECONDS if self.polled.is_set() else 1.0)

@@ -62,11 +62,11 @@ def test_figures_forecasts_and_a_report(place: Path, tmp_path: Path) -> None:
     ("options", "text"),
     [
         ({"without": "wind"}, "--without wind: it must be one of direct_radiation, load_forecast_tso"),
-        ({"refit": "monthly"}, "no ISO 8601 duration of days or longer, such as P3M"),
+        ({"refit": "monthly"}, "not an ISO 8601 duration of days or longer, such as P3M"),
         ({"to": "2022-12-31"}, "lies outside the file, whose load is from 2022-01-01 00:00Z"),
         ({"data": "nowhere.csv"}, "nowhere.csv: there is no such file"),
         ({"mapping": "nowhere.yaml"}, "nowhere.yaml: there is no such mapping file"),
-        ({"path": "intraday", "cutoff": "08:00"}, "--cutoff is of the day-ahead path"),
+        ({"path": "intraday", "cutoff": "08:00"}, "--cutoff applies to the day-ahead path"),
     ],
 )
 def test_errors_are_reported_in_one_line(place: Path, tmp_path: Path, options: dict[str, str], text: str) -> None:

@@ -16,7 +16,8 @@ from dualcast.observations.frames import SourceError
 from models.backtest.forecast_file import ForecastFile, OtherBacktestError
 from models.backtest.request import BacktestRequest, BacktestRequestError, refit_length, what_if
 from models.backtest.run import BacktestRun, run_backtest
-from models.evaluation.scoring import ALL, FaultyForecastsError, read_actuals, read_forecasts, scores_by_group
+from models.evaluation.files import FaultyForecastsError, read_actuals, read_forecasts
+from models.evaluation.scoring import ALL, scores_by_group
 from models.training.fitting import TooFewExamplesError
 from tests.histories import corrupt_from, history
 from tests.unit.models.conftest import silent, written
@@ -64,7 +65,7 @@ def test_the_report_says_what_the_score_command_says(
 ) -> None:
     known.pivot(index="valid_time", columns="variable", values="value").to_parquet(tmp_path / "actuals.parquet")
     scored = scores_by_group(case, "day-ahead", forecasts, read_actuals([tmp_path / "actuals.parquet"], case))
-    found = clean[0].findings
+    found = clean[0].summary
     assert found.overall == scored.pop(ALL)
     assert list(found.groups["local hour"].values()) == list(scored.values())
     page = (clean[1] / "out.html").read_text()
@@ -175,7 +176,7 @@ def test_a_file_of_another_backtest_is_refused(
         ForecastFile(out, other)
     assert ForecastFile(out, facts).done == ["2022-03-18"]
     out.write_text("not Parquet")
-    with pytest.raises(OtherBacktestError, match="is no forecast file"):
+    with pytest.raises(OtherBacktestError, match="is not a forecast file"):
         ForecastFile(out, facts)
     pd.DataFrame({"q50": [1.0]}).to_parquet(out)
     with pytest.raises(OtherBacktestError, match="not made by a backtest"):
@@ -227,7 +228,7 @@ def test_what_if(case: UseCase) -> None:
     assert "load_forecast_tso" not in asked.optional
     with pytest.raises(BacktestRequestError, match="must be one of load_forecast_tso"):
         what_if(case, "day-ahead", None, ["load"])
-    with pytest.raises(BacktestRequestError, match="as each value comes"):
+    with pytest.raises(BacktestRequestError, match="as each value arrives"):
         what_if(case, "intraday", time(8), [])
 
 
@@ -263,7 +264,7 @@ def test_days_after_a_gap_are_left_out(tmp_path: Path, case: UseCase, known: pd.
     assert date(2022, 3, 20) < days[0] < date(2022, 3, 28)
     assert days == [d.date() for d in pd.date_range(days[0], "2022-03-29")]
     (tmp_path / "out.parquet").unlink()
-    with pytest.raises(FaultyForecastsError, match="nothing can be said of any day"):
+    with pytest.raises(FaultyForecastsError, match="no day of the window can be forecast"):
         made(BacktestRequest(case, "day-ahead", date(2022, 3, 15), date(2022, 3, 18), "P1M"), holed, tmp_path)
 
 
@@ -274,7 +275,7 @@ def test_an_intraday_forecast_for_every_origin(tmp_path: Path, case: UseCase, da
     assert found.groupby(origins.dt.date)["issued_at"].nunique().tolist() == [96, 92]
     ahead = (found["valid_time"] - found["issued_at"]) / pd.Timedelta("15min")
     assert sorted(ahead.unique()) == list(range(24))
-    by_horizon = done(question, data, tmp_path).findings.groups["horizon"]
+    by_horizon = done(question, data, tmp_path).summary.groups["horizon"]
     assert len(by_horizon) == 24
     assert by_horizon["00.00 h"].n == 188
 

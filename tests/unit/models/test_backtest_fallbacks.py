@@ -12,7 +12,7 @@ import pytest
 from dualcast.catalogue import Path_, UseCase
 from models.backtest.request import BacktestRequest
 from models.backtest.run import BacktestRun, run_backtest
-from models.evaluation.scoring import read_forecasts
+from models.evaluation.files import read_forecasts
 from tests.histories import corrupt_from
 from tests.unit.models.conftest import silent, written
 
@@ -43,9 +43,9 @@ def forecasts(folder: Path, case: UseCase, *fallbacks: str) -> list[pd.DataFrame
 
 def test_the_fallbacks_of_the_use_case_are_scored_beside_the_champion(intraday: tuple[BacktestRun, Path]) -> None:
     done, folder = intraday
-    answers = done.findings.answers
+    answers = done.summary.answers
     assert list(answers) == ["champion", "previous_version", "shifted_day_ahead", "last_stored"]
-    assert answers["champion"] == done.findings.overall
+    assert answers["champion"] == done.summary.overall
     assert answers["previous_version"].n == answers["champion"].n / 2
     assert answers["last_stored"].n < answers["champion"].n
     assert answers["shifted_day_ahead"].n == answers["champion"].n
@@ -93,7 +93,7 @@ def test_day_ahead_forecasts_without_optional_inputs_are_scored(
     tmp_path: Path, case: UseCase, known: pd.DataFrame
 ) -> None:
     done = run(case, "day-ahead", known, tmp_path)
-    assert list(done.findings.answers) == ["champion", "degraded_inputs"]
+    assert list(done.summary.answers) == ["champion", "degraded_inputs"]
     _, degraded = forecasts(tmp_path, case, "degraded_inputs")
     assert degraded["degraded_reasons"].unique().tolist() == ["missing:load_forecast_tso"]
-    assert done.findings.answers["degraded_inputs"].mae > done.findings.overall.mae
+    assert done.summary.answers["degraded_inputs"].mae > done.summary.overall.mae

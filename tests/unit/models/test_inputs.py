@@ -75,5 +75,5 @@ def test_an_entity_younger_than_the_model_can_be_entered(
     row = replace(stream_rows[2000], entity_id="new", valid_time=stream_rows[2000].valid_time + timedelta(hours=1))
     with pytest.raises(KeyError):
         assembler.from_row(row)
-    assembler.enter(newcomer)
+    assembler.add_entity(newcomer)
     assert assembler.from_row(row).entity.tolist() == [-1]

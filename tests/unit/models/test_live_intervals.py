@@ -22,7 +22,7 @@ from dualcast.lifecycle.registered_model import RegisteredModel
 from dualcast.records import FeatureRow
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock, day_bounds
-from models.backtest.history import History
+from models.backtest.history import FileHistory
 from models.backtest.past_forecasts import PastForecasts
 from models.backtest.request import BacktestRequest
 from models.prediction.curve import NoPredictionError
@@ -46,9 +46,9 @@ def curves(quick: UseCase, intraday_model: RegisteredModel, intraday_frame: pd.D
 
 
 @pytest.fixture(scope="module")
-def history(observations: pd.DataFrame, entity: Entity) -> History:
+def history(observations: pd.DataFrame, entity: Entity) -> FileHistory:
     on_grid = observations.assign(entity_id=entity.id)
-    return History(on_grid, on_grid, {}, (), "test")
+    return FileHistory(on_grid, on_grid, {}, (), "test")
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def as_backtest(
     quick: UseCase,
     entity: Entity,
     midnight: datetime,
-    history: History,
+    history: FileHistory,
     curves: list[Forecast],
     intraday_model: RegisteredModel,
     intraday_frame: pd.DataFrame,
@@ -96,7 +96,7 @@ def live(
     quick: UseCase,
     midnight: datetime,
     curves: list[Forecast],
-    history: History,
+    history: FileHistory,
     intraday_model: RegisteredModel,
     intraday_frame: pd.DataFrame,
 ) -> pa.Table:
@@ -114,7 +114,7 @@ def test_what_was_published_from_midnight_on_changes_nothing(
     quick: UseCase,
     midnight: datetime,
     curves: list[Forecast],
-    history: History,
+    history: FileHistory,
     live: pa.Table,
     intraday_model: RegisteredModel,
     intraday_frame: pd.DataFrame,

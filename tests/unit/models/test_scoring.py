@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from dualcast.catalogue import UseCase
-from models.evaluation.scoring import ALL, FaultyForecastsError, read_actuals, read_forecasts, scores_by_group
+from models.evaluation.files import FaultyForecastsError, read_actuals, read_forecasts
+from models.evaluation.scoring import ALL, scores_by_group
 
 START = pd.Timestamp("2022-02-10T23:00Z")
 
@@ -162,5 +163,5 @@ def test_forecasts_of_other_days_than_the_actuals_are_refused(
     use_case: UseCase, forecasts: pd.DataFrame, actuals: pd.DataFrame
 ) -> None:
     late = forecasts.assign(valid_time=forecasts["valid_time"] + pd.Timedelta(days=100))
-    with pytest.raises(FaultyForecastsError, match="meets an actual"):
+    with pytest.raises(FaultyForecastsError, match="has an actual"):
         scores_by_group(use_case, "day-ahead", late, actuals.assign(entity_id="DE"))
