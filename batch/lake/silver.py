@@ -64,7 +64,7 @@ class _Cleaning:
     kept: Accumulator[int]
     refused: Accumulator[int]
 
-    def sound(self, fresh: pa.Table, stored: pa.Table, quarantine: str) -> pa.Table:
+    def valid(self, fresh: pa.Table, stored: pa.Table, quarantine: str) -> pa.Table:
         """The valid observations of one entity, by time. The others are written to quarantine."""
         if not fresh.num_rows:
             return _SCHEMA.empty_table()
@@ -92,8 +92,8 @@ def refine(spark: SparkSession, settings: Settings, use_case: UseCase) -> Refine
         if extent.entities:
             stored = _stored(fresh, lake, use_case, extent)
             folder = quarantine_folder(lake, use_case.use_case, "silver", f"{stream_id(batch)[:8]}-{number:06d}")
-            sound = fresh.groupBy("entity_id").cogroup(stored.groupBy("entity_id"))
-            rows = sound.applyInArrow(lambda new, old: cleaning.sound(new, old, folder), _SPARK_SCHEMA)
+            valid = fresh.groupBy("entity_id").cogroup(stored.groupBy("entity_id"))
+            rows = valid.applyInArrow(lambda new, old: cleaning.valid(new, old, folder), _SPARK_SCHEMA)
             append_once(rows, lake.silver, number, partition_by=["use_case"], **_TABLE_OPTIONS)
 
     stream = spark.readStream.format("delta").load(lake.bronze)

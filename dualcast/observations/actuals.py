@@ -12,7 +12,7 @@ from dualcast.arrays import Floats, Micros, Slots
 from dualcast.catalogue import Entity, UseCase
 from dualcast.observations.aggregation import coarsen
 from dualcast.observations.columns import MICRO, Columns, micros_of
-from dualcast.observations.grid import sound_on_grid
+from dualcast.observations.grid import valid_on_grid
 from dualcast.observations.validation import YARDSTICK_AGE, implausible
 from dualcast.observations.vintages import Vintages, counts_as_reference
 from dualcast.timegrid import Grid
@@ -40,13 +40,13 @@ def actuals(use_case: UseCase, entity: Entity, vintages: Mapping[str, Vintages],
     return frame.dropna(how="all", subset=list(whole)).reset_index(drop=True)
 
 
-def sound_vintages(
+def valid_vintages(
     use_case: UseCase, entity: Entity, messages: Iterable[Columns], variables: Collection[str]
 ) -> dict[str, Vintages]:
     """The valid vintages of some variables on the use case's grid, from an entity's messages in order of arrival."""
     found: dict[str, list[tuple[Micros, Slots, Floats]]] = {name: [] for name in variables}
     for message in messages:
-        placed = sound_on_grid(use_case, entity, message)
+        placed = valid_on_grid(use_case, entity, message)
         for name, parts in found.items():
             rows = np.flatnonzero(message.variable[placed.source] == name)
             parts.append((message.published_at[placed.source[rows]], placed.slot[rows], placed.value[rows]))

@@ -44,11 +44,11 @@ def clean(
     fresh["reason"] = _row_faults(use_case, fresh, elsewhere, now)
     fresh = fresh[fresh["reason"] != OF_OTHER_USE_CASE].reset_index(drop=True)
     fresh["interval"] = np.arange(len(fresh))
-    sound = _on_grid(use_case, fresh[fresh["reason"] == ""])
-    bad = _implausible_intervals(use_case, sound, stored)
+    valid = _on_grid(use_case, fresh[fresh["reason"] == ""])
+    bad = _implausible_intervals(use_case, valid, stored)
     fresh.loc[fresh["interval"].isin(bad), "reason"] = IMPLAUSIBLE
     refused = fresh[fresh["reason"] != ""]
-    kept = _new_vintages(sound[~sound["interval"].isin(bad)], stored)
+    kept = _new_vintages(valid[~valid["interval"].isin(bad)], stored)
     return pd.concat([kept, refused], ignore_index=True).drop(columns="interval")
 
 
@@ -59,56 +59,56 @@ def _row_faults(use_case: UseCase, fresh: pd.DataFrame, elsewhere: Collection[st
     return faults(use_case, Columns.from_frame(fresh), micros(now), elsewhere)
 
 
-def _on_grid(use_case: UseCase, sound: pd.DataFrame) -> pd.DataFrame:
+def _on_grid(use_case: UseCase, valid: pd.DataFrame) -> pd.DataFrame:
     """Every interval as one row for each grid slot that it covers; ``first`` marks the first of them."""
-    if sound.empty:
-        return sound.assign(first=True)
-    grid, columns = _grid(use_case, sound), Columns.from_frame(sound)
+    if valid.empty:
+        return valid.assign(first=True)
+    grid, columns = _grid(use_case, valid), Columns.from_frame(valid)
     placed = place(grid, columns.valid_time, columns.spans, columns.value, are_sums(use_case, columns.variable))
     if (placed.count == 1).all():
-        return sound.assign(first=True)
+        return valid.assign(first=True)
     row, slot = placed.each_slot()
     cells = {"value": placed.value[row], "valid_time": grid.starts(slot), "first": slot == placed.slot[row]}
-    return sound.iloc[row].reset_index(drop=True).assign(**cells)
+    return valid.iloc[row].reset_index(drop=True).assign(**cells)
 
 
-def _new_vintages(sound: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
+def _new_vintages(valid: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
     """The first arrival of each vintage that is not stored."""
-    first = sound.drop(columns="first").drop_duplicates(VINTAGE, keep="first")
+    first = valid.drop(columns="first").drop_duplicates(VINTAGE, keep="first")
     if stored.empty:
         return first
     known = pd.MultiIndex.from_frame(stored[VINTAGE])
     return first[~pd.MultiIndex.from_frame(first[VINTAGE]).isin(known)]
 
 
-def _implausible_intervals(use_case: UseCase, sound: pd.DataFrame, stored: pd.DataFrame) -> set[int]:
+def _implausible_intervals(use_case: UseCase, valid: pd.DataFrame, stored: pd.DataFrame) -> set[int]:
     """The intervals whose value is out of proportion to last week's, as known when it was published.
 
     A refused value is not compared with the next week's, whose verdict may then change: the comparison is repeated
     until no verdict changes.
     """
     compared = {name: v.bounds for name, v in use_case.variables.items() if v.bounds.relative_to and v.bounds.ratio}
-    if not compared or sound.empty:
+    if not compared or valid.empty:
         return set()
-    known = _Known(use_case, sound, stored)
-    rows = {name: np.flatnonzero((sound["variable"] == name) & sound["first"]) for name in compared}
+    known = _Known(use_case, valid, stored)
+    rows = {name: np.flatnonzero((valid["variable"] == name) & valid["first"]) for name in compared}
     while True:
         before = known.refused.copy()
         for name, bounds in compared.items():
             week_ago = known.week_before(rows[name], bounds.relative_to or name)
             known.refused[rows[name]] = implausible(bounds, known.value[rows[name]], week_ago)
         if (known.refused == before).all():
-            return set(sound["interval"].to_numpy()[known.refused[: len(sound)]].tolist())
+            return set(valid["interval"].to_numpy()[known.refused[: len(valid)]].tolist())
 
 
 class _Known:
     """New values, then stored ones, indexed by variable, slot and time of publication."""
 
-    def __init__(self, use_case: UseCase, sound: pd.DataFrame, stored: pd.DataFrame) -> None:
+    def __init__(self, use_case: UseCase, valid: pd.DataFrame, stored: pd.DataFrame) -> None:
         columns = [*VINTAGE, "value"]
-        rows = pd.concat([sound[columns], stored[columns]], ignore_index=True)
+        rows = pd.concat([valid[columns], stored[columns]], ignore_index=True)
         published, self._rank = np.unique(micros_of(rows["published_at"]), return_inverse=True)
-        slot = _grid(use_case, sound).numbers(pd.DatetimeIndex(rows["valid_time"]))
+        slot = _grid(use_case, valid).numbers(pd.DatetimeIndex(rows["valid_time"]))
         self._ranks = len(published)
         self._week = YARDSTICK_AGE // use_case.grid
         # one sort key: by slot, then by publication

@@ -15,7 +15,7 @@ from dualcast.arrays import Flags, Floats, Micros, Slots
 from dualcast.catalogue import Entity, UseCase
 from dualcast.observations.aggregation import are_sums, share
 from dualcast.observations.columns import MICRO, Columns
-from dualcast.observations.validation import SOUND, faults
+from dualcast.observations.validation import VALID, faults
 from dualcast.timegrid import DAY, Grid, interval_ends, micros
 
 _DAY_MICROS = DAY // MICRO
@@ -43,7 +43,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class OnGrid:
-    """Sound observations of one entity, one row for each slot that they cover.
+    """Valid observations of one entity, one row for each slot that they cover.
 
     source: index of the observation in the columns it was read from
     """
@@ -67,14 +67,14 @@ def place(grid: Grid, starts: Micros, spans: Micros, values: Floats, sums: Flags
     return Placed(slot, count, share(values, count, sums=sums) if sums.any() else values)
 
 
-def sound_on_grid(use_case: UseCase, entity: Entity, columns: Columns, now: datetime | None = None) -> OnGrid:
+def valid_on_grid(use_case: UseCase, entity: Entity, columns: Columns, now: datetime | None = None) -> OnGrid:
     """The observations of an entity that obey the rules (``faults``), on the use case's grid.
 
     The comparison with last week's value is left to the caller, which holds the history.
     """
-    sound = np.flatnonzero(faults(use_case, columns, None if now is None else micros(now)) == SOUND)
-    kept = columns.take(sound)
+    valid = np.flatnonzero(faults(use_case, columns, None if now is None else micros(now)) == VALID)
+    kept = columns.take(valid)
     grid = Grid(use_case.grid, entity.time_zone)
     placed = place(grid, kept.valid_time, kept.spans, kept.value, are_sums(use_case, kept.variable))
     index, slot = placed.each_slot()
-    return OnGrid(sound[index], slot, placed.value[index])
+    return OnGrid(valid[index], slot, placed.value[index])

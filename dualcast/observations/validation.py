@@ -13,7 +13,7 @@ from dualcast.catalogue import Bounds, UseCase
 from dualcast.observations.columns import MICRO, Columns
 from dualcast.timegrid import CLOCK_CHANGE
 
-SOUND = ""
+VALID = ""
 UNKNOWN_ENTITY = "unknown_entity"
 UNKNOWN_VARIABLE = "unknown_variable"
 WRONG_UNIT = "wrong_unit"
@@ -42,7 +42,7 @@ EARLIEST, LATEST = 315_532_800_000_000, 7_258_118_400_000_000
 
 
 def faults(use_case: UseCase, columns: Columns, now: int | None = None, elsewhere: Collection[str] = ()) -> Texts:
-    """A reason code for each observation of an entity of the use case, ``SOUND`` where it obeys the rules.
+    """A reason code for each observation of an entity of the use case, ``VALID`` where it obeys the rules.
 
     ``now`` (microseconds) refuses observations that claim to be published later. ``elsewhere`` are the variables that
     other use cases have of this entity (``variables_elsewhere``): those that this one lacks are marked

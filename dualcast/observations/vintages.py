@@ -76,10 +76,7 @@ class Vintages:
 
     def newest(self) -> Self:
         """The newest vintage of each slot, by slot."""
-        order = np.lexsort((self.published, self.slot))
-        last = np.ones(len(order), dtype=bool)
-        last[:-1] = np.diff(self.slot[order]) != 0
-        return self.take(order[last])
+        return self.take(newest_rows(self.published, self.slot))
 
 
 class Replay:

@@ -11,7 +11,7 @@ from dualcast.arrays import Flags, Floats, Ints, Micros, Slots
 from dualcast.catalogue import UseCase
 from dualcast.observations.aggregation import over_intervals
 from dualcast.observations.columns import MICRO, Columns
-from dualcast.observations.grid import sound_on_grid
+from dualcast.observations.grid import valid_on_grid
 from dualcast.observations.validation import EARLIEST, LATEST, YARDSTICK_AGE, implausible
 from dualcast.observations.vintages import counts_as_reference
 from dualcast.timegrid import Grid, from_micros, interval_ends, micros
@@ -59,7 +59,7 @@ class CaseSeries:
         np.maximum.at(self._ends, (rows[readable], codes[readable]), ends)
         kept = readable[np.isin(codes[readable], self._kept) & (ends > micros(now - self._keep))]
         self._simulated[rows[kept]] = simulated[kept]
-        found = sound_on_grid(self.use_case, entity, columns.take(kept), now)
+        found = valid_on_grid(self.use_case, entity, columns.take(kept), now)
         source = kept[found.source]
         for ring in self._rings.values():
             ring.advance(self._oldest(now))

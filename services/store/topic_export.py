@@ -12,7 +12,7 @@ import pandas as pd
 from dualcast.catalogue import Path_, UseCase
 from dualcast.curves.forecast import Forecast
 from dualcast.curves.frames import forecast_frame
-from dualcast.observations.actuals import actuals, sound_vintages
+from dualcast.observations.actuals import actuals, valid_vintages
 from dualcast.observations.columns import Columns
 
 _KEYS = ["entity_id", "issued_at", "valid_time"]
@@ -52,7 +52,7 @@ def actuals_frame(records: Iterable[dict[str, Any]], use_case: UseCase, path: Pa
         raise NothingToExportError(f"no observation of {use_case.use_case} is on the topic")
     resolution = use_case.part(path).resolution
     frames = [
-        actuals(use_case, entity, sound_vintages(use_case, entity, messages[entity.id], wanted), resolution).assign(
+        actuals(use_case, entity, valid_vintages(use_case, entity, messages[entity.id], wanted), resolution).assign(
             entity_id=entity.id
         )
         for entity in entities

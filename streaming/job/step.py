@@ -18,7 +18,7 @@ from dualcast.catalogue import UseCase
 from dualcast.features.intraday.plan import IntradayPlan
 from dualcast.features.intraday.state import IntradayState, Rows
 from dualcast.features.intraday.update import update_of
-from dualcast.observations.validation import OF_OTHER_USE_CASE, SOUND, UNKNOWN_ENTITY, faults
+from dualcast.observations.validation import OF_OTHER_USE_CASE, UNKNOWN_ENTITY, VALID, faults
 from dualcast.records import FeatureRow, Topic
 from dualcast.settings import Settings
 from dualcast.timegrid import from_micros, micros
@@ -121,11 +121,11 @@ class FeatureStep:
     def _observe(self, message: Incoming, observed: ObservationMessage, state: IntradayState, outcome: Outcome) -> None:
         plan = self._plans[observed.entity_id]
         reasons = self._faults(observed)
-        sound = np.flatnonzero(reasons == SOUND)
-        update, used = update_of(plan, observed.columns.take(sound))
+        valid = np.flatnonzero(reasons == VALID)
+        update, used = update_of(plan, observed.columns.take(valid))
         chunks, refused = state.apply(update)
         for index, reason in refused:
-            reasons[sound[used[index]]] = reason
+            reasons[valid[used[index]]] = reason
         self._enter(observed.entity_id, plan, chunks, outcome)
         outcome.dead.extend(self._refused(message, observed, reasons))
 
@@ -142,7 +142,7 @@ class FeatureStep:
         return faults(self._use_case, observed.columns, micros(self._now()), elsewhere)
 
     def _refused(self, message: Incoming, observed: ObservationMessage, reasons: Texts) -> Iterator[tuple[str, bytes]]:
-        for i in np.flatnonzero((reasons != SOUND) & (reasons != OF_OTHER_USE_CASE)).tolist():
+        for i in np.flatnonzero((reasons != VALID) & (reasons != OF_OTHER_USE_CASE)).tolist():
             record = observed.record(i)
             alone = _Raw({"entity_id": observed.entity_id, "observations": [record]})
             text = f"observation {i} of {len(reasons)}: {record}"
