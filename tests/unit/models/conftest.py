@@ -118,6 +118,7 @@ def gold_of(use_case: UseCase, rows: list[FeatureRow], observations: pd.DataFram
 def _records(use_case: UseCase, entity: Entity, rows: Rows) -> list[FeatureRow]:
     step = int(use_case.part("intraday").resolution.total_seconds()) * 1_000_000
     features = feature_set(use_case)
+    columns = {name: values.tolist() for name, values in rows.features.items()}
     return [
         FeatureRow(
             use_case.use_case,
@@ -125,7 +126,7 @@ def _records(use_case: UseCase, entity: Entity, rows: Rows) -> list[FeatureRow]:
             from_micros(int(rows.origin[i]) * step),
             from_micros(int(rows.as_of[i])),
             features,
-            {name: values[i].tolist() for name, values in rows.features.items()},
+            {name: cells[i] for name, cells in columns.items()},
         )
         for i in range(len(rows))
     ]
