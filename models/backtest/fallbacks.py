@@ -31,7 +31,7 @@ _OUTAGE = timedelta(hours=1)
 class FallbackForecasts:
     """Makes and stores the forecasts of each fallback, in files beside that of the champion.
 
-    A file can be scored as any forecast file. A fallback whose forecasts say nothing of the window makes no file:
+    A file can be scored as any forecast file. A fallback without forecasts of the window makes no file:
     ``last_stored`` of the day-ahead path answers with the curve of an earlier day.
     """
 

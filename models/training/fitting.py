@@ -113,9 +113,9 @@ def _fitted(
     use_case: UseCase, path: Path_, layout: Layout, examples: Examples, threads: int, weights: Weights | None = None
 ) -> Forecaster:
     spec = use_case.part(path).forecaster
-    learned = make_forecaster(spec.name, layout, spec.params)
-    learned.fit(examples.inputs, examples.target, threads, weights)
-    return learned
+    made = make_forecaster(spec.name, layout, spec.params)
+    made.fit(examples.inputs, examples.target, threads, weights)
+    return made
 
 
 def _intervals(layout: Layout, inputs: ModelInputs, residuals: Floats, levels: Sequence[float]) -> ConformalIntervals:

@@ -183,8 +183,8 @@ def _facts(subject: Subject) -> str:
 
 
 def _section(heading: str, text: str, body: str) -> str:
-    said = f'<p class="muted">{escape(text)}</p>' if text else ""
-    return f"<section><h2>{escape(heading)}</h2>{said}{body}</section>"
+    paragraph = f'<p class="muted">{escape(text)}</p>' if text else ""
+    return f"<section><h2>{escape(heading)}</h2>{paragraph}{body}</section>"
 
 
 def _pair(plot: str, table: str) -> str:
