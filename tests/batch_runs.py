@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from dualcast.adapters.lake import forecast_rows, lake_paths
 from dualcast.curves.forecast import Forecast
 from dualcast.records import Topic
 from dualcast.settings import Settings
+from tests.waiting import until
 
 DUALCAST = Path(sys.executable).with_name("dualcast")
 _PATIENCE_SECONDS = 300
@@ -54,11 +54,12 @@ def summary(*arguments: str, log: Path, status: int = 0) -> dict[str, Any]:
 
 def kill_when(happened: Callable[[], bool], process: subprocess.Popen[str], log: Path) -> None:
     """SIGKILL a run, Spark and all, at the moment something has happened."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while not happened():
+
+    def ready() -> bool:
         assert process.poll() is None, f"it ended before\n{log.read_text()[-3000:]}"
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.002)
+        return happened()
+
+    until(ready, _PATIENCE_SECONDS, every=0.002)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=10)
 
@@ -95,11 +96,9 @@ def delta_rows(table: str) -> pd.DataFrame:
 def forget_curves(settings: Settings) -> None:
     """Empty the curves' topic: delete it, and make it again."""
     admin = AdminClient({"bootstrap.servers": settings.kafka})
-    admin.delete_topics([Topic.FORECASTS_DAY_AHEAD.value])[Topic.FORECASTS_DAY_AHEAD.value].result(timeout=30)
-    deadline = time.monotonic() + 30
-    while Topic.FORECASTS_DAY_AHEAD.value in admin.list_topics(timeout=10).topics:
-        assert time.monotonic() < deadline, "the topic does not go"
-        time.sleep(0.1)
+    topic = settings.names.topic(Topic.FORECASTS_DAY_AHEAD)
+    admin.delete_topics([topic])[topic].result(timeout=30)
+    until(lambda: topic not in admin.list_topics(timeout=10).topics, 30)
     create_topics(settings)
 
 

@@ -5,23 +5,20 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import ExitStack
+from uuid import uuid4
 
 import pytest
-from rich.console import Console
 
 from dualcast import telemetry
 from dualcast.adapters.kafka.topics import create_topics
 from dualcast.catalogue import Entity, UseCase, load_use_case
 from dualcast.settings import Settings, load_settings
-from infra.local import stack as embedded
-from infra.local.components import DEFAULT
-from infra.local.java import artifacts
 from infra.local.state import StateDir
+from tests import stacks
 from tests.databases import NoPostgresError, postgres
 
-ROOT = Path(__file__).parent.parent
-_JAR_SETS = {"spark", "flink"}
+ROOT = stacks.ROOT
 
 # PySpark takes a process whose main module is no file, as those of xdist are, for a doctest, and ends it
 vars(sys.modules["__main__"]).setdefault("__file__", __file__)
@@ -55,35 +52,39 @@ def postgres_server() -> Iterator[str]:
         pytest.skip(f"NOT TESTED ON POSTGRESQL: {error}")
 
 
-def clean_environment(patch: pytest.MonkeyPatch, state_dir: Path) -> None:
-    """Let only the state folder decide where everything is, whatever the developer's shell says."""
-    for name in [n for n in os.environ if n.startswith("DUALCAST_") and n != "DUALCAST_CACHE_DIR"]:
-        patch.delenv(name)
-    patch.setenv("DUALCAST_STATE_DIR", str(state_dir))
-    patch.setenv("DUALCAST_USE_CASES", str(ROOT / "use_cases"))
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StateDir]:
+    """The state folder of the stack that the modules of one worker share. ``stack`` starts what a module needs."""
+    with stacks.stopped_at_the_end(StateDir(tmp_path_factory.mktemp("servers"))) as state:
+        yield state
 
 
 @pytest.fixture(scope="module")
-def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """The settings of a running stack: real Kafka, registry, Redis and MLflow, started as ``dualcast up`` starts them.
+def stack(
+    request: pytest.FixtureRequest, servers: StateDir, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Settings]:
+    """The settings of real servers: Kafka, registry, Redis and MLflow, or those that the module's mark names.
 
-    Or those of them that the module's mark names. Each module has its own, so that no test sees another's records.
-    Commands started meanwhile find it too.
+    Modules share servers. Each has a namespace and a state folder of its own, so that no test sees another's records.
+    A module whose mark says ``own=True`` has servers of its own, which its tests may kill. Commands that tests start
+    find the servers too.
     """
     mark = request.node.get_closest_marker("stack")
-    names = mark.args if mark is not None and mark.args else DEFAULT
-    state = StateDir(tmp_path_factory.mktemp("stack"))
-    with pytest.MonkeyPatch.context() as patch:
-        clean_environment(patch, state.root)
-        try:
-            artifacts.ensure(_JAR_SETS, Console(stderr=True))
-            embedded.start(state, names, console=Console(stderr=True))
-            settings = load_settings()
-            if "kafka" in names:
-                create_topics(settings)
-            yield settings
-        finally:
-            embedded.stop(state)
+    names, own = (mark.args, mark.kwargs.get("own", False)) if mark is not None else ((), False)
+    with ExitStack() as exits:
+        patch = exits.enter_context(pytest.MonkeyPatch.context())
+        state = StateDir(tmp_path_factory.mktemp("stack"))
+        stacks.clean_environment(patch, state.root)
+        if own:
+            stacks.start(exits.enter_context(stacks.stopped_at_the_end(state)), names)
+        else:
+            stacks.start(servers, names)
+            stacks.use_servers_of(servers, state)
+            patch.setenv("DUALCAST_NAMESPACE", f"m{uuid4().hex[:8]}")
+        settings = load_settings()
+        if not names or "kafka" in names:
+            create_topics(settings)
+        yield settings
 
 
 @pytest.fixture(autouse=True)

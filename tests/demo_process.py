@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, clean_environment
+from tests.stacks import ROOT, clean_environment
 
 READY = "The services keep running"
 _END_SECONDS = 60

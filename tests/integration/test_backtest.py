@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -28,6 +27,7 @@ from models.backtest.run import log_to_mlflow, run_backtest
 from models.evaluation.files import read_forecasts
 from tests.conftest import ROOT
 from tests.histories import history
+from tests.waiting import until
 
 pytestmark = pytest.mark.stack("mlflow")
 
@@ -94,7 +94,7 @@ def test_mlflow_gets_figures_and_report(stack: Settings, case: UseCase, folder: 
     )
     assert log_to_mlflow(stack, question, done, report)
     client = MlflowClient(stack.mlflow)
-    experiment = client.get_experiment_by_name("two_zones")
+    experiment = client.get_experiment_by_name(stack.names.experiment("two_zones"))
     assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id], "attributes.run_name LIKE '%2022-02-20 to 2022-02-24'")
     assert run.data.metrics["mape"] == pytest.approx(done.summary.overall.mape, abs=1e-4)
@@ -117,9 +117,7 @@ def test_a_killed_run_goes_on(
     whole, killed = tmp_path / "whole.parquet", tmp_path / "killed.parquet"
     subprocess.run(command(folder, whole), check=True, timeout=300, capture_output=True)
     running = subprocess.Popen(command(folder, killed), stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not killed.exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(killed.exists, 120, every=0.01)
     running.kill()
     running.wait(30)
     half = read_forecasts([killed], case, "day-ahead")

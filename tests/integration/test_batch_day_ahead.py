@@ -73,7 +73,7 @@ def job(stack: Settings, two: UseCase) -> Iterator[DayAheadJob]:
         known = observations["published_at"] < pd.Timestamp(two.cutoff(entity, DAY))
         publish(settings, entity.id, observations[known], 2000)
     producer = Producer({"bootstrap.servers": settings.kafka})
-    producer.produce(Topic.OBSERVATIONS.value, b"no avro", key=two.entities[0].id.encode())
+    producer.produce(settings.names.topic(Topic.OBSERVATIONS), b"no avro", key=two.entities[0].id.encode())
     assert producer.flush(30) == 0
     job = DayAheadJob(spark_session(settings), settings, two, Steps(Console(stderr=True)))
     job.history(UNTIL)

@@ -42,7 +42,7 @@ from tests.intraday_models import learned, published, stream_rows, widened
 from tests.waiting import until
 
 pytestmark = [
-    pytest.mark.stack,
+    pytest.mark.stack(own=True),
     # MLflow's own imports and models warn of their future
     pytest.mark.filterwarnings("ignore"),
 ]

@@ -69,7 +69,7 @@ def test_poison_goes_to_the_dead_letters_and_the_stream_goes_on(
     raw = Producer({"bootstrap.servers": stack.kafka})
     poison = [(key, b"junk"), (key, None), (key, b"\x00\xff\xff\xff\xffjunk"), (None, b"junk"), (b"\xff\x00", b"")]
     for poison_key, value in poison:
-        raw.produce(Topic.OBSERVATIONS.value, value, poison_key)
+        raw.produce(stack.names.topic(Topic.OBSERVATIONS), value, poison_key)
     assert raw.flush(30) == 0
     shift = pd.Timedelta(days=DAYS)
     later = past.assign(valid_time=past["valid_time"] + shift, published_at=past["published_at"] + shift).iloc[:2000]

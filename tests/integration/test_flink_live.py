@@ -21,6 +21,7 @@ from dualcast.settings import Settings
 from dualcast.timegrid import Clock
 from tests.feature_job import feature_job, publish
 from tests.histories import history
+from tests.waiting import until
 
 pytestmark = pytest.mark.stack("kafka", "registry", "redis")
 
@@ -53,10 +54,7 @@ def test_a_silent_meter_is_shown_as_silent_and_its_late_value_when_it_comes(
         back = 1 + round((silent.valid_time - END - QUARTER) / QUARTER)
         assert back <= 4, "the machine was too slow for this test"
         name = "load_newest" if back == 1 else f"load_back_{back}"
-        deadline = time.monotonic() + 30
-        while online.read([entity.id])[entity.id].features[name] != [51234.5]:  # type: ignore[union-attr]
-            assert time.monotonic() < deadline, "the late value is not shown"
-            time.sleep(0.05)
+        until(lambda: newest_row(online, entity).features[name] == [51234.5], 30, every=0.05)
         headers = wait_for_headers(stack)
     assert headers["traceparent"] == TRACEPARENT
     assert headers["ce_type"] == b"dualcast.features.intraday.v1"
@@ -64,13 +62,21 @@ def test_a_silent_meter_is_shown_as_silent_and_its_late_value_when_it_comes(
 
 def wait_for_row(online: OnlineFeatures, entity: Entity, valid_time: datetime) -> FeatureRow:
     """The first row that is seen of an origin or a later one."""
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline:
+    seen: list[FeatureRow] = []
+
+    def is_seen() -> bool:
         row = online.read([entity.id])[entity.id]
-        if row is not None and row.valid_time >= valid_time:
-            return row
-        time.sleep(0.05)
-    raise AssertionError(f"no row of {valid_time}")
+        seen.extend([row] if row is not None and row.valid_time >= valid_time else [])
+        return bool(seen)
+
+    until(is_seen, 240, every=0.05)
+    return seen[0]
+
+
+def newest_row(online: OnlineFeatures, entity: Entity) -> FeatureRow:
+    row = online.read([entity.id])[entity.id]
+    assert row is not None
+    return row
 
 
 def send(settings: Settings, entity: Entity, observation: Observation) -> None:
@@ -78,7 +84,7 @@ def send(settings: Settings, entity: Entity, observation: Observation) -> None:
     with closing(Encoder(settings, Topic.OBSERVATIONS)) as codec:
         value = codec.encode(ObservationBatch(entity.id, [observation]))
     producer = Producer({"bootstrap.servers": settings.kafka})
-    producer.produce(Topic.OBSERVATIONS.value, value, entity.id, headers=[("traceparent", TRACEPARENT)])
+    producer.produce(settings.names.topic(Topic.OBSERVATIONS), value, entity.id, headers=[("traceparent", TRACEPARENT)])
     assert producer.flush(30) == 0
 
 

@@ -20,6 +20,8 @@ from dualcast.settings import Settings
 from services.id_svc.adapters import KafkaArrivals, KafkaOutbox
 from services.id_svc.ports import Arrival
 from tests import services_world as world
+from tests.feature_job import written
+from tests.waiting import until
 
 pytestmark = pytest.mark.stack("kafka", "registry")
 DAYS = [date(2022, 5, 3) + timedelta(days=i) for i in range(3)]
@@ -35,7 +37,7 @@ def curves(stack: Settings) -> Settings:
             producer.flush()
             if i == 0:
                 raw = Producer({"bootstrap.servers": stack.kafka})
-                raw.produce(Topic.FORECASTS_DAY_AHEAD.value, b"garbage", b"DE")
+                raw.produce(stack.names.topic(Topic.FORECASTS_DAY_AHEAD), b"garbage", b"DE")
                 assert raw.flush(10) == 0
     return stack
 
@@ -87,7 +89,7 @@ def _always_written_to(settings: Settings, topic: Topic) -> Iterator[None]:
 def test_a_reader_catches_up_while_the_topic_is_written_to(stack: Settings) -> None:
     reader = TopicReader(stack, Topic.OBSERVATIONS, Decoder.record, keys=[b"somebody"])
     with _always_written_to(stack, Topic.OBSERVATIONS):
-        time.sleep(1.0)
+        until(lambda: written(stack, Topic.OBSERVATIONS) > 0, 10)
         with reader:
             for _ in range(20):
                 reader.poll(0.25)

@@ -85,6 +85,7 @@ def _send(settings: Settings, entity_id: str, target: str, past: pd.DataFrame, h
     sent: dict[Where, Sent] = {}
     good = as_observations(past)
     chunks = [good[i : i + _CHUNK] for i in range(0, len(good), _CHUNK)]
+    topic = settings.names.topic(Topic.OBSERVATIONS)
     producer = Producer({"bootstrap.servers": settings.kafka, "enable.idempotence": True, "linger.ms": 20})
     with closing(Hostility(settings, entity_id, target)) as hostility:
         for number, chunk in enumerate(chunks):
@@ -95,7 +96,7 @@ def _send(settings: Settings, entity_id: str, target: str, past: pd.DataFrame, h
                     assert error is None
                     sent[at.partition() or 0, at.offset() or 0] = message
 
-                producer.produce(Topic.OBSERVATIONS.value, message.value, message.key, on_delivery=lies)
+                producer.produce(topic, message.value, message.key, on_delivery=lies)
             producer.poll(0)
     assert producer.flush(60) == 0
     return sent

@@ -20,6 +20,7 @@ from dualcast.catalogue import UseCase
 from dualcast.records import ObservationBatch, Topic
 from dualcast.settings import Settings
 from streaming.ingest.simulator import open_simulator
+from tests.waiting import until
 
 pytestmark = pytest.mark.stack("kafka", "registry")
 
@@ -67,12 +68,13 @@ def test_history_and_a_killed_replay_leave_everything_on_the_topic(stack: Settin
     epoch = datetime.now(UTC) + timedelta(seconds=8)
     clock = {"start": START.isoformat(), "epoch": epoch.isoformat(), "speed": 7200, "until": UNTIL.isoformat()}
     killed = command("replay", clock=json.dumps(clock))
-    memory = stack.state_dir / f"replay-{use_case.use_case}.json"
-    deadline = time.monotonic() + 60
-    while START + timedelta(hours=4) > datetime.fromisoformat(json.loads(memory.read_text())["until"]):
+    memory = Path(stack.names.file(str(stack.state_dir / f"replay-{use_case.use_case}.json")))
+
+    def some_hours_are_published() -> bool:
         assert killed.poll() is None, killed.communicate()[1]
-        assert time.monotonic() < deadline, "the replay does not get on"
-        time.sleep(0.2)
+        return datetime.fromisoformat(json.loads(memory.read_text())["until"]) >= START + timedelta(hours=4)
+
+    until(some_hours_are_published, 60)
     killed.send_signal(signal.SIGKILL)
     killed.communicate(timeout=30)
 

@@ -72,7 +72,7 @@ def test_a_published_model_becomes_champion_and_the_old_one_previous(
 def test_a_version_is_downloaded_once_and_whole(stack: Settings, model: ForecastModel, gold: pd.DataFrame) -> None:
     version = _publish(stack, model, gold)
     load(stack, NAME)
-    kept = list((stack.state_dir / "models" / NAME).iterdir())
+    kept = list((stack.state_dir / "models" / stack.names.model(NAME)).iterdir())
     assert [f for f in kept if f.name.startswith(f"{version}-")]
     assert not [f for f in kept if f.name.startswith(".")]
     assert np.isfinite(load(stack, NAME).predict(gold.tail(24))["q50"]).all()

@@ -34,7 +34,7 @@ from services.access.limits import RateLimits
 from services.circuits import Circuits
 from tests import services_world as world
 
-pytestmark = [pytest.mark.stack("kafka", "registry", "redis", "mlflow"), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.stack(own=True), pytest.mark.filterwarnings("ignore")]
 
 CURVE = world.day_ahead(date(2022, 1, 14))
 BATCH = ObservationBatch("DE", [Observation("load", world.NOW, "PT15M", 1.5, "MW", world.NOW, "test", True)])

@@ -7,7 +7,6 @@ import re
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -24,8 +23,9 @@ from sqlalchemy import text
 
 from dualcast.adapters.store.engine import open_store
 from tests import access_world, services_world
-from tests.conftest import ROOT, clean_environment
 from tests.databases import free_port
+from tests.stacks import ROOT, clean_environment
+from tests.waiting import until
 
 STATUS = "/api/v1/status"
 _NOWHERE = {"KAFKA": "127.0.0.1:1", "REGISTRY": "http://127.0.0.1:1", "REDIS": "redis://127.0.0.1:1/0"}
@@ -63,19 +63,20 @@ def dualcast(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
 
+def _is_live(client: httpx2.Client) -> bool:
+    try:
+        return client.get("/health/live").is_success
+    except httpx2.TransportError:
+        return False
+
+
 @contextmanager
 def da_svc(folder: Path, client: httpx2.Client) -> Iterator[subprocess.Popen[bytes]]:
     with (folder / "log").open("wb") as log:
         command = [str(Path(sys.executable).with_name("dualcast")), "serve", "da"]
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=dict(os.environ))
     try:
-        deadline = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < deadline:
-            try:
-                client.get("/health/live").raise_for_status()
-                break
-            except httpx2.TransportError:
-                time.sleep(0.1)
+        until(lambda: process.poll() is not None or _is_live(client), 60)
         yield process
     finally:
         process.kill()
@@ -99,10 +100,7 @@ def test_from_an_empty_store_to_an_audited_answer_over_tls(port: int, tmp_path: 
         revoked = re.search(r"dck_([0-9a-f]+)_", key)
         assert revoked is not None
         dualcast("keys", "revoke", revoked[1])
-        deadline = time.monotonic() + 15
-        while client.get(STATUS, headers={"X-API-Key": key}).status_code == 200 and time.monotonic() < deadline:
-            time.sleep(0.2)
-        assert client.get(STATUS, headers={"X-API-Key": key}).status_code == 401
+        until(lambda: client.get(STATUS, headers={"X-API-Key": key}).status_code == 401, 15)
         process.terminate()
         assert process.wait(20) in (0, -15), (tmp_path / "log").read_text()
     with pytest.raises(httpx2.TransportError):

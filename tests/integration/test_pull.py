@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from werkzeug import Request, Response
 from dualcast.adapters.kafka.readers import published
 from dualcast.records import Topic
 from dualcast.settings import Settings
+from tests.waiting import until
 
 pytestmark = pytest.mark.stack("kafka", "registry")
 
@@ -88,10 +88,7 @@ def on_the_topic(settings: Settings) -> list[tuple[datetime, float, datetime]]:
 
 
 def _wait_for(settings: Settings, count: int) -> None:
-    deadline = time.monotonic() + 60
-    while len(on_the_topic(settings)) < count:
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.3)
+    until(lambda: len(on_the_topic(settings)) >= count, 60)
 
 
 def test_pulls_that_overlap_and_one_that_is_killed_send_each_vintage_once(stack: Settings, smard: Smard) -> None:
@@ -119,8 +116,7 @@ def test_pulls_that_overlap_and_one_that_is_killed_send_each_vintage_once(stack:
     smard.values[now + 2 * QUARTER] = 13000.0
     _wait_for(stack, 196)
     asked = smard.asked
-    while smard.asked < asked + 6:  # two more whole pulls
-        time.sleep(0.2)
+    until(lambda: smard.asked >= asked + 6, 60)  # two more whole pulls
     resumed.terminate()
     _, text = resumed.communicate(timeout=30)
     assert resumed.returncode == 128 + signal.SIGTERM, text

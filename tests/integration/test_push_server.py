@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from dualcast.settings import Settings
 from infra.local import stack as embedded
 from infra.local.ports import is_free
 from infra.local.state import StateDir
+from tests.waiting import until
 
 pytestmark = pytest.mark.stack("kafka", "registry")
 
@@ -35,15 +35,15 @@ def server(stack: Settings) -> Iterator[str]:
     address = f"http://127.0.0.1:{port}"
     environment = os.environ | {"DUALCAST_PUSH_KEY": KEY}
     process = subprocess.Popen([_DUALCAST, "stream", "push-server", "--port", str(port)], env=environment)
-    deadline = time.monotonic() + 60
-    while True:
+
+    def healthy() -> bool:
+        assert process.poll() is None
         try:
-            httpx2.get(f"{address}/health", timeout=5).raise_for_status()
-            break
+            return httpx2.get(f"{address}/health", timeout=5).is_success
         except httpx2.HTTPError:
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+            return False
+
+    until(healthy, 60)
     yield address
     process.terminate()
     assert process.wait(30) == -signal.SIGTERM
@@ -67,18 +67,17 @@ def values(settings: Settings) -> list[float]:
     return [o["value"] for record in published(settings, Topic.OBSERVATIONS) for o in record["observations"]]
 
 
-def test_what_was_accepted_is_on_the_topic_though_the_broker_was_away(stack: Settings, server: str) -> None:
+def test_what_was_accepted_is_on_the_topic_though_the_broker_was_away(
+    stack: Settings, servers: StateDir, server: str
+) -> None:
     assert post(server, 50001.0).status_code == 202
     assert values(stack) == [50001.0]
-    state = StateDir(stack.state_dir)
-    embedded.stop(state, ("kafka",))
+    embedded.stop(servers, ("kafka",))
     refused = post(server, 50002.0)
     assert refused.status_code == 503
     assert refused.headers["content-type"] == "application/problem+json"
-    embedded.start(state, ("kafka",), console=Console(quiet=True))
-    deadline = time.monotonic() + 60
-    while post(server, 50003.0).status_code != 202:
-        assert time.monotonic() < deadline, "it does not recover"
+    embedded.start(servers, ("kafka",), console=Console(quiet=True))
+    until(lambda: post(server, 50003.0).status_code == 202, 60)
     assert {50001.0, 50003.0} <= set(values(stack)) <= {50001.0, 50002.0, 50003.0}
 
 

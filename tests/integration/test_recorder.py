@@ -22,6 +22,7 @@ from dualcast.curves.forecast import Forecast
 from dualcast.records import Topic
 from dualcast.settings import Settings
 from tests import services_world as world
+from tests.waiting import until
 
 pytestmark = pytest.mark.stack("kafka", "registry")
 COUNT = 3_000
@@ -41,17 +42,18 @@ def recorder(log: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.wait(10)
 
 
-def until(settings: Settings, enough: Callable[[int], bool]) -> list[Forecast]:
-    engine, deadline = open_store(settings), time.monotonic() + _PATIENCE_SECONDS
+def recorded(settings: Settings, enough: Callable[[int], bool]) -> list[Forecast]:
+    """The curves in the store, as soon as their number is enough."""
+    engine = open_store(settings)
+
+    def curves() -> list[Forecast]:
+        return list(read_curves(engine, Span("de_load", "intraday")))
+
     try:
-        while time.monotonic() < deadline:
-            found = list(read_curves(engine, Span("de_load", "intraday")))
-            if enough(len(found)):
-                return found
-            time.sleep(0.1)
+        until(lambda: enough(len(curves())), _PATIENCE_SECONDS)
+        return curves()
     finally:
         engine.dispose()
-    raise AssertionError("the recorder did not get there")
 
 
 def test_a_killed_recorder_loses_nothing_and_stores_nothing_twice(stack: Settings, tmp_path: Path) -> None:
@@ -61,13 +63,13 @@ def test_a_killed_recorder_loses_nothing_and_stores_nothing_twice(stack: Setting
             producer.send(Topic.FORECASTS_INTRADAY, "DE", curve, curve.issued_at)
     migrate(open_store(stack))
     with recorder(tmp_path / "first.log") as process:
-        part = until(stack, lambda count: count >= 500)
+        part = recorded(stack, lambda count: count >= 500)
         os.kill(process.pid, signal.SIGKILL)
     assert len(part) < COUNT, "it was done before it was killed: this proves nothing"
     killed = time.monotonic()
     with recorder(tmp_path / "second.log") as process:
-        until(stack, lambda count: count > len(part))
+        recorded(stack, lambda count: count > len(part))
         assert time.monotonic() - killed < _RECOVERY_SECONDS
-        assert until(stack, lambda count: count >= COUNT) == curves
+        assert recorded(stack, lambda count: count >= COUNT) == curves
         process.terminate()
         assert process.wait(15) == 0, (tmp_path / "second.log").read_text()

@@ -15,6 +15,8 @@ from dualcast.settings import Settings
 from infra.local.state import Phase, StateDir
 from tests.waiting import until
 
+pytestmark = pytest.mark.stack(own=True)
+
 RECOVERY_SECONDS = 30.0
 TOPIC = "recovery.test"
 

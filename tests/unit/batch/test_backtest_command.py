@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from batch.runs.backtest import app
 from dualcast.catalogue import UseCase, read_document
-from tests.conftest import ROOT, clean_environment
 from tests.histories import history
+from tests.stacks import ROOT, clean_environment
 
 FEW = {"rounds": 10, "learning_rate": 0.3, "num_leaves": 7, "min_data_in_leaf": 20}
 

@@ -1,0 +1,50 @@
+"""Embedded stacks for tests: one that the modules of a worker share, each in a namespace, or one of a module's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from infra.local import stack as embedded
+from infra.local.components import DEFAULT
+from infra.local.java import artifacts
+from infra.local.state import ProcessId, StateDir
+
+ROOT = Path(__file__).parent.parent
+_CONSOLE = Console(stderr=True)
+_JAR_SETS = {"spark", "flink"}
+
+
+@contextmanager
+def stopped_at_the_end(state: StateDir) -> Iterator[StateDir]:
+    """Stop whatever runs in a state folder at the end."""
+    try:
+        yield state
+    finally:
+        embedded.stop(state)
+
+
+def start(state: StateDir, names: tuple[str, ...]) -> None:
+    """Start components that do not run yet, and wait until they are healthy. They end with this process."""
+    artifacts.ensure(_JAR_SETS, _CONSOLE)
+    embedded.start(state, names or DEFAULT, console=_CONSOLE, owner=ProcessId.of_this_process())
+
+
+def use_servers_of(other: StateDir, state: StateDir) -> None:
+    """Let settings that are read from one state folder name the servers of another."""
+    state.create()
+    shutil.copyfile(other.stack_env, state.stack_env)
+
+
+def clean_environment(patch: pytest.MonkeyPatch, state_dir: Path) -> None:
+    """Remove the developer's own settings, so that the state folder alone decides where everything is."""
+    for name in [n for n in os.environ if n.startswith("DUALCAST_") and n != "DUALCAST_CACHE_DIR"]:
+        patch.delenv(name)
+    patch.setenv("DUALCAST_STATE_DIR", str(state_dir))
+    patch.setenv("DUALCAST_USE_CASES", str(ROOT / "use_cases"))
