@@ -45,14 +45,14 @@ def test_a_killed_job_goes_on_and_so_does_one_of_two_subtasks_and_every_row_is_p
     with feature_job(use_case.use_case, log) as job:
         wait_caught_up(use_case.use_case, UNTIL, log)
         assert job.stop() < 15
-    assert "going on from a checkpoint" in log.read_text()
+    assert "resuming from a checkpoint" in log.read_text()
     saved = re.findall(r"stopped +savepoint=\S+/(savepoint-[\w-]+)", log.read_text())
     assert len(saved) == 1, log.read_text()
     made = sum(map(len, published_rows(stack).values()))
     publish(stack, entity.id, fourth, 100)
     with feature_job(use_case.use_case, log, parallelism=2):
         wait_caught_up(use_case.use_case, UNTIL, log)
-    assert re.search(rf"going on from a checkpoint +checkpoint=\S+/{saved[0]}\n", log.read_text())
+    assert re.search(rf"resuming from a checkpoint +checkpoint=\S+/{saved[0]}\n", log.read_text())
     assert len(published_rows(stack)[entity.id]) > made
     rows = published_rows(stack)[entity.id]
     expected = intraday_features(use_case, entity, past)
