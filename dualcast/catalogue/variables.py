@@ -13,7 +13,7 @@ from dualcast.timegrid import interval_end, local_moment
 
 
 class Publication(Strict):
-    """The publication rule of sources without ``published_at``: a delay after the interval, or an earlier day."""
+    """When sources without ``published_at`` publish: some time after the interval, or at a time on an earlier day."""
 
     delay: Duration | None = None
     days_before: int | None = Field(None, ge=0, le=14)
@@ -21,8 +21,8 @@ class Publication(Strict):
 
     @model_validator(mode="after")
     def _one_rule(self) -> Self:
-        by_day = self.days_before is not None and self.at is not None
-        if by_day == (self.delay is not None):
+        by_day = (self.days_before is not None, self.at is not None)
+        if by_day != ((True, True) if self.delay is None else (False, False)):
             raise ValueError("give either 'delay' or both 'days_before' and 'at'")
         return self
 

@@ -108,11 +108,11 @@ async def _window(
     query: Annotated[UseCaseQuery, Query()],
     window: Annotated[WindowQuery, Query()],
 ) -> WindowRequest:
-    return WindowRequest(*find(deps, query.use_case, entity_id), *window.bounds(deps.clock))
+    return WindowRequest(*find(deps, query.use_case, entity_id, "day-ahead"), *window.bounds(deps.clock))
 
 
 async def _use_case(deps: Deps, query: Annotated[UseCaseQuery, Query()]) -> UseCase:
-    return find_use_case(deps, query.use_case)
+    return find_use_case(deps, query.use_case, "day-ahead")
 
 
 DayAheadRequest = Annotated[CurveRequest, Depends(_day_ahead)]

@@ -74,7 +74,7 @@ async def _results(deps: DayAheadDeps, requests: Sequence[PredictRequest]) -> li
 
 
 def _part(deps: DayAheadDeps, request: PredictRequest, curves: CurveCache) -> bytes:
-    use_case, entity = find(deps, request.use_case, request.entity_id)
+    use_case, entity = find(deps, request.use_case, request.entity_id, "day-ahead")
     if request.features:
         raise ProblemError(422, "invalid-request", "features: day-ahead curves are made at the cutoff; use id-svc")
     answered = published_day_ahead(deps, curves, use_case, entity, request.forecast_date)

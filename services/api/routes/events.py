@@ -92,7 +92,7 @@ class EventsQuery(UseCaseQuery, EntitiesQuery):
 
 def _subscribe(deps: ServiceDeps, query: EventsQuery) -> Subscription:
     """Raises ProblemError 403 or 404."""
-    use_case = find_use_case(deps, query.use_case)
+    use_case = find_use_case(deps, query.use_case, query.path)
     names = [find_entity(use_case, name).id for name in query.names(use_case)]
     return Subscription(use_case, query.path, names)
 

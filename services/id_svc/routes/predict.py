@@ -69,7 +69,7 @@ def _part(
 
 def _forecast_request(deps: IntradayDeps, request: PredictRequest) -> ForecastRequest:
     """The request to the forecaster. Raises ProblemError 403, 404, 422."""
-    use_case, entity = find(deps, request.use_case, request.entity_id)
+    use_case, entity = find(deps, request.use_case, request.entity_id, "intraday")
     if request.model_version is not None and deps.model_cache.get(use_case.use_case, request.model_version) is None:
         held = ", ".join(f"{m.alias} {m.version}" for m in deps.model_cache.loaded() if m.use_case == use_case.use_case)
         raise ProblemError(404, "unknown-model", f"no such model is in memory; there are: {held or 'none'}")

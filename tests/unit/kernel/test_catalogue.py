@@ -87,6 +87,7 @@ def edit(folder: Path) -> Edit:
             "quantiles must rise",
         ),
         ("published: {delay: PT0S}", "published: {delay: PT0S, days_before: 1, at: '10:00'}", "either 'delay' or both"),
+        ("published: {delay: PT0S}", "published: {delay: PT0S, days_before: 1}", "either 'delay' or both"),
         ("scale: load_mean_7d", "scale: load_mean_9d", "'load_mean_9d' is not one of the features"),
         ("reference: load_forecast_tso", "reference: nobody", "'nobody' is not one of the variables"),
     ],

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 
 import httpx2
 
+from dualcast.catalogue import load_use_case
 from services.da_svc.app import build_app
 from tests import services_world as world
 from tests.served import served, told
@@ -27,3 +28,11 @@ def test_events_begin_with_the_newest_and_go_on_with_each_new_curve() -> None:
             assert (later["path"], later["fallback"]) == ("day_ahead", "last_stored")
             assert later["points"][0]["valid_time"] == "2022-05-04T22:00:00Z"
         assert client.get(f"{address}/api/v1/events", params={"entity_id": "XX"}).status_code == 404
+
+
+def test_events_of_a_path_that_a_use_case_lacks_are_refused() -> None:
+    warehouses = load_use_case("warehouses", world.USE_CASES)
+    deps = replace(world.da_deps(), catalogue={**world.catalogue(), "warehouses": warehouses})
+    with served(build_app(deps)) as address, httpx2.Client(timeout=10.0) as client:
+        answer = client.get(f"{address}/api/v1/events", params={"use_case": "warehouses", "path": "intraday"})
+        assert (answer.status_code, answer.json()["type"]) == (404, "urn:dualcast:problem:no-such-path")

@@ -60,7 +60,7 @@ def test_callers_who_see_different_entities_are_scored_together() -> None:
 
     def asked(entity_id: str) -> ForecastRequest:
         begin(Call(world.NOW, Identity.of(f"reader of {entity_id}", "reader", [f"de_load/{entity_id}"])))
-        found, entity = find(desk.app.state.deps, None, entity_id)
+        found, entity = find(desk.app.state.deps, None, entity_id, "intraday")
         assert visible_entities(found) == [entity]
         return ForecastRequest(found, entity)
 
