@@ -7,6 +7,7 @@ from dataclasses import replace
 import pandas as pd
 
 from dualcast.adapters.model_registry import Run
+from dualcast.arrays import Floats
 from dualcast.catalogue import Entity, UseCase
 from dualcast.features.intraday.plan import IntradayPlan
 from dualcast.features.intraday.state import IntradayState
@@ -35,10 +36,18 @@ def learned(use_case: UseCase, entity: Entity, rows: list[FeatureRow]) -> Foreca
     return trained(small(use_case), "intraday", gold, "actuals")
 
 
-def widened(model: ForecastModel, factor: float, levels: int = 3) -> ForecastModel:
-    """The same model with intervals that tell it from others; with fewer levels it is broken."""
-    offsets = model.intervals._offsets[:, :, :levels] * factor
-    return replace(model, intervals=ConformalIntervals(model.levels[:levels], model.intervals.slots_per_day, offsets))
+def widened(model: ForecastModel, factor: float) -> ForecastModel:
+    """The same model with intervals that tell it from others."""
+    return _with_offsets(model, model.intervals._offsets * factor)
+
+
+def broken_copy(model: ForecastModel) -> ForecastModel:
+    """The same model with the intervals of one horizon fewer: it cannot predict."""
+    return _with_offsets(model, model.intervals._offsets[:-1])
+
+
+def _with_offsets(model: ForecastModel, offsets: Floats) -> ForecastModel:
+    return replace(model, intervals=ConformalIntervals(model.levels, model.intervals.slots_per_day, offsets))
 
 
 def published(settings: Settings, model: ForecastModel) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import structlog
 from confluent_kafka import Message
 from typer.testing import CliRunner, Result
 
@@ -22,6 +24,14 @@ from streaming.dead_letters.messages import REPLAY_OF
 pytestmark = pytest.mark.stack("kafka", "registry")
 
 NOON = datetime(2022, 3, 27, 12, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def _log_to_stderr() -> Iterator[None]:
+    """Log where the command logs: tests leave logs as they are, and structlog's default is stdout."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
+    yield
+    structlog.reset_defaults()
 
 
 def run(*arguments: str) -> Result:

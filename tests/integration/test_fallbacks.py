@@ -38,7 +38,7 @@ from services.id_svc.app import build_app as build_id
 from services.id_svc.main import dependencies as id_dependencies
 from tests import services_world as world
 from tests.databases import free_port, fresh_database
-from tests.intraday_models import learned, published, stream_rows, widened
+from tests.intraday_models import broken_copy, learned, published, stream_rows, widened
 from tests.waiting import until
 
 pytestmark = [
@@ -182,7 +182,7 @@ def test_without_redis_both_services_go_on_and_say_so(
 
 
 def test_a_broken_champion_leaves_the_previous_version_to_answer(filled: Settings, model: ForecastModel) -> None:
-    good, broken = published(filled, widened(model, 1.5)), published(filled, widened(model, 1.0, levels=2))
+    good, broken = published(filled, widened(model, 1.5)), published(filled, broken_copy(model))
     with serving("id", filled) as ask:
         until(lambda: ask().get("fallback") == "previous_version", SECONDS_TO_RECOVER)
         body, status = ask(), ask("/api/v1/status")

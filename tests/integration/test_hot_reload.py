@@ -24,7 +24,7 @@ from models.prediction.intraday import intraday_forecast
 from models.prediction.model import ForecastModel
 from services.id_svc.app import build_app
 from services.id_svc.main import dependencies
-from tests.intraday_models import NAME, learned, published, stream_rows, widened
+from tests.intraday_models import NAME, broken_copy, learned, published, stream_rows, widened
 
 pytestmark = [
     pytest.mark.stack,
@@ -97,7 +97,7 @@ def test_a_new_champion_takes_over_and_a_broken_one_does_not(
             second = await asyncio.to_thread(published, stack, wider)
             await until(lambda: model_of(client, "champion"), second)
             await until(lambda: model_of(client, "previous"), first)
-            broken = widened(model, 1.0, levels=2)
+            broken = broken_copy(model)
             third = await asyncio.to_thread(published, stack, broken)
 
             async def refused() -> str | None:
