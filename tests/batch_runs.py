@@ -25,9 +25,9 @@ from dualcast.settings import Settings
 from tests.waiting import until
 
 DUALCAST = Path(sys.executable).with_name("dualcast")
-_PATIENCE_SECONDS = 300
+_TIMEOUT_SECONDS = 300
 # Of when and by which run a row was written, which differs from run to run.
-_OF_THE_RUN = ["ingested_at", "data_version", "code_version"]
+_RUN_COLUMNS = ["ingested_at", "data_version", "code_version"]
 
 
 def start(*arguments: str, log: Path) -> subprocess.Popen[str]:
@@ -40,7 +40,7 @@ def start(*arguments: str, log: Path) -> subprocess.Popen[str]:
 
 def finish(process: subprocess.Popen[str], log: Path, status: int = 0) -> str:
     """Wait for a run to end with a status; what it printed."""
-    printed, _ = process.communicate(timeout=_PATIENCE_SECONDS)
+    printed, _ = process.communicate(timeout=_TIMEOUT_SECONDS)
     assert process.returncode == status, f"ended with {process.returncode}\n{log.read_text()[-3000:]}"
     return printed
 
@@ -59,7 +59,7 @@ def kill_when(happened: Callable[[], bool], process: subprocess.Popen[str], log:
         assert process.poll() is None, f"it ended before\n{log.read_text()[-3000:]}"
         return happened()
 
-    until(ready, _PATIENCE_SECONDS, every=0.002)
+    until(ready, _TIMEOUT_SECONDS, every=0.002)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=10)
 
@@ -80,7 +80,7 @@ def lake_rows(settings: Settings, use_case: str) -> dict[str, pd.DataFrame]:
         "forecasts": forecast_rows(settings, use_case, "day-ahead").sort_values(["entity_id", "valid_time"]),
     }
     return {
-        name: rows.drop(columns=_OF_THE_RUN, errors="ignore").reset_index(drop=True) for name, rows in tables.items()
+        name: rows.drop(columns=_RUN_COLUMNS, errors="ignore").reset_index(drop=True) for name, rows in tables.items()
     }
 
 
@@ -93,7 +93,7 @@ def delta_rows(table: str) -> pd.DataFrame:
     return pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
 
 
-def forget_curves(settings: Settings) -> None:
+def empty_curves_topic(settings: Settings) -> None:
     """Empty the curves' topic: delete it, and make it again."""
     admin = AdminClient({"bootstrap.servers": settings.kafka})
     topic = settings.names.topic(Topic.FORECASTS_DAY_AHEAD)
@@ -103,7 +103,7 @@ def forget_curves(settings: Settings) -> None:
 
 
 @contextmanager
-def lake_put_back(settings: Settings) -> Iterator[None]:
+def lake_restored(settings: Settings) -> Iterator[None]:
     """Let the lake be, afterwards, what it is now, and the curves' topic be empty."""
     lake = Path(settings.lake_uri)
     kept = lake.with_name("lake-kept")
@@ -113,4 +113,4 @@ def lake_put_back(settings: Settings) -> Iterator[None]:
     finally:
         shutil.rmtree(lake)
         kept.rename(lake)
-        forget_curves(settings)
+        empty_curves_topic(settings)

@@ -88,6 +88,6 @@ def stack(
 
 
 @pytest.fixture(autouse=True)
-def _logs_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def _keep_log_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands that run inside a test must not send later tests' logs to a stream that is closed by then."""
     monkeypatch.setattr(telemetry, "configure", lambda _settings, _service: None)

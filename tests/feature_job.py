@@ -21,7 +21,7 @@ from dualcast.features.rows import FeatureRows
 from dualcast.records import FeatureRow, Observation, ObservationBatch, Topic
 from dualcast.settings import Settings
 
-PATIENCE_SECONDS = 240
+TIMEOUT_SECONDS = 240
 _DUALCAST = Path(sys.executable).with_name("dualcast")
 
 
@@ -57,7 +57,7 @@ def feature_job(use_case: str, log: Path, parallelism: int = 1) -> Iterator[Feat
         job.kill()
 
 
-def wait_caught_up(use_case: str, until: str, log: Path, seconds: float = PATIENCE_SECONDS) -> None:
+def wait_caught_up(use_case: str, until: str, log: Path, seconds: float = TIMEOUT_SECONDS) -> None:
     """Until the job has dealt with all that was published. Fails with the end of its log."""
     command = [str(_DUALCAST), "stream", "wait-caught-up", "--use-case", use_case, "--until", until]
     command += ["--timeout", str(seconds)]

@@ -31,7 +31,7 @@ class Sent:
 
 
 @dataclass
-class Hostility:
+class HostileMessages:
     """Makes hostile messages out of good ones that were sent before; the same from the same seed."""
 
     settings: Settings
@@ -52,14 +52,16 @@ class Hostility:
             self._wrong_schema,
             self._wrong_key,
             self._unknown_entity,
-            self._again,
+            self._duplicate,
             self._late,
             self._implausible,
-            *(lambda c=c, r=r: self._spoiled(r, **c) for r, c in _SPOILED),
-            lambda: self._changed("out_of_bounds", lambda o: {"value": o.value * 10}),
-            lambda: self._changed("out_of_bounds", lambda o: {"value": -o.value}),
-            lambda: self._changed("off_grid", lambda o: {"valid_time": o.valid_time + timedelta(minutes=1)}),
-            lambda: self._changed("future_dated", lambda o: {"published_at": o.valid_time}),
+            *(lambda c=c, r=r: self._with_fields(r, **c) for r, c in _INVALID_FIELDS),
+            lambda: self._with_invalid_observation("out_of_bounds", lambda o: {"value": o.value * 10}),
+            lambda: self._with_invalid_observation("out_of_bounds", lambda o: {"value": -o.value}),
+            lambda: self._with_invalid_observation(
+                "off_grid", lambda o: {"valid_time": o.valid_time + timedelta(minutes=1)}
+            ),
+            lambda: self._with_invalid_observation("future_dated", lambda o: {"published_at": o.valid_time}),
         ]
 
     def close(self) -> None:
@@ -87,7 +89,7 @@ class Hostility:
         return Sent(key, None if none else value, ["not_avro"], ["not_avro"])
 
     def _cut_short(self) -> Sent:
-        whole = self._encoded([self._pick(self._good)])
+        whole = self._encoded([self._choose(self._good)])
         return Sent(
             self.entity_id.encode(), whole[: int(self._rng.integers(6, len(whole) - 1))], ["not_avro"], ["not_avro"]
         )
@@ -96,23 +98,23 @@ class Hostility:
         return Sent(self.entity_id.encode(), self._other_schema, ["wrong_schema"], ["wrong_schema"])
 
     def _wrong_key(self) -> Sent:
-        return Sent(b"elsewhere", self._encoded([self._pick(self._good)]), ["wrong_key"], ["wrong_key"])
+        return Sent(b"elsewhere", self._encoded([self._choose(self._good)]), ["wrong_key"], ["wrong_key"])
 
     def _unknown_entity(self) -> Sent:
         name = f"X{self._rng.integers(50)}"
-        value = self._codecs[Topic.OBSERVATIONS].encode(ObservationBatch(name, [self._pick(self._good)]))
+        value = self._codecs[Topic.OBSERVATIONS].encode(ObservationBatch(name, [self._choose(self._good)]))
         return Sent(name.encode(), value, ["unknown_entity"], [], ["unknown_entity"])
 
-    def _again(self) -> Sent:
+    def _duplicate(self) -> Sent:
         return self._message([self._good[-1 - int(self._rng.integers(min(50, len(self._good))))]])
 
     def _late(self) -> Sent:
-        return self._message([self._pick(self._good) for _ in range(3)])
+        return self._message([self._choose(self._good) for _ in range(3)])
 
     def _implausible(self) -> Sent:
         """Twice as much as a week before, as a correction of a value of the last day."""
         if len(self._targets) < 9 * _DAY_OF_TARGETS:
-            return self._again()
+            return self._duplicate()
         newest = self._targets[-_DAY_OF_TARGETS:]
         at = int(self._rng.integers(len(newest)))
         week_ago = self._targets[len(self._targets) - _DAY_OF_TARGETS + at - 7 * _DAY_OF_TARGETS]
@@ -120,16 +122,16 @@ class Hostility:
         later = newest[at].published_at + timedelta(seconds=1)
         return self._message([replace(newest[at], value=2.2 * week_ago.value, published_at=later)], "implausible")
 
-    def _spoiled(self, reason: str, **changes: Any) -> Sent:
-        return self._changed(reason, lambda _: changes)
+    def _with_fields(self, reason: str, **changes: Any) -> Sent:
+        return self._with_invalid_observation(reason, lambda _: changes)
 
-    def _changed(self, reason: str, change: Callable[[Observation], dict[str, Any]]) -> Sent:
+    def _with_invalid_observation(self, reason: str, change: Callable[[Observation], dict[str, Any]]) -> Sent:
         """One observation made bad, between two that were sent before."""
         if not self._targets:
-            return self._again()
-        bad = self._pick(self._targets)
+            return self._duplicate()
+        bad = self._choose(self._targets)
         bad = replace(bad, **change(bad))
-        return self._message([self._pick(self._good), bad, self._pick(self._good)], reason)
+        return self._message([self._choose(self._good), bad, self._choose(self._good)], reason)
 
     def _message(self, observations: list[Observation], *reasons: str) -> Sent:
         return Sent(self.entity_id.encode(), self._encoded(observations), reasons, [], reasons)
@@ -137,11 +139,11 @@ class Hostility:
     def _encoded(self, observations: list[Observation]) -> bytes:
         return self._codecs[Topic.OBSERVATIONS].encode(ObservationBatch(self.entity_id, observations))
 
-    def _pick(self, among: list[Observation]) -> Observation:
+    def _choose(self, among: list[Observation]) -> Observation:
         return among[int(self._rng.integers(len(among)))]
 
 
-_SPOILED: list[tuple[str, dict[str, Any]]] = [
+_INVALID_FIELDS: list[tuple[str, dict[str, Any]]] = [
     ("not_finite", {"value": float("nan")}),
     ("not_finite", {"value": float("inf")}),
     ("unknown_variable", {"variable": "laod"}),

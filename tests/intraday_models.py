@@ -30,13 +30,13 @@ def stream_rows(use_case: UseCase, entity: Entity) -> list[FeatureRow]:
     return [row for part in parts for row in _records(use_case, entity, part)]
 
 
-def learned(use_case: UseCase, entity: Entity, rows: list[FeatureRow]) -> ForecastModel:
+def train_small_model(use_case: UseCase, entity: Entity, rows: list[FeatureRow]) -> ForecastModel:
     """A model of these rows."""
     gold = gold_of(use_case, rows[800::3], history(use_case, entity, *_HISTORY))
     return trained(small(use_case), "intraday", gold, "actuals")
 
 
-def widened(model: ForecastModel, factor: float) -> ForecastModel:
+def with_scaled_intervals(model: ForecastModel, factor: float) -> ForecastModel:
     """The same model with intervals that tell it from others."""
     return _with_offsets(model, model.intervals._offsets * factor)
 
@@ -50,7 +50,7 @@ def _with_offsets(model: ForecastModel, offsets: Floats) -> ForecastModel:
     return replace(model, intervals=ConformalIntervals(model.levels, model.intervals.slots_per_day, offsets))
 
 
-def published(settings: Settings, model: ForecastModel) -> str:
+def publish_champion(settings: Settings, model: ForecastModel) -> str:
     """The version under which a model has become the champion."""
     example = pd.DataFrame({"entity_id": ["DE"]})
     run = Run("tests", "a run", {}, {}, {}, example, example)

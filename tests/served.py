@@ -30,7 +30,7 @@ def served(app: FastAPI) -> Iterator[str]:
         listening.close()
 
 
-def told(lines: Iterator[str]) -> tuple[str, dict[str, Any]]:
+def next_event(lines: Iterator[str]) -> tuple[str, dict[str, Any]]:
     """The next event: its name and its data."""
     event = ""
     for line in lines:

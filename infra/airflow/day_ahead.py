@@ -18,15 +18,15 @@ USE_CASE = os.environ.get("DUALCAST_USE_CASE", "de_load")
 ZONE = pendulum.timezone(os.environ.get("DUALCAST_TIME_ZONE", "Europe/Berlin"))
 START = pendulum.datetime(2026, 1, 1, tz=ZONE)
 # one run at a time, none made up for: a curve that was missed is not worth more than the next one
-RULES = {"catchup": False, "max_active_runs": 1, "start_date": START}
+SCHEDULING = {"catchup": False, "max_active_runs": 1, "start_date": START}
 ARCHIVE = f"{DUALCAST} run archive --use-case {USE_CASE}"
-PATIENCE = {"retries": 3, "retry_delay": timedelta(minutes=2), "execution_timeout": timedelta(minutes=30)}
+RETRIES = {"retries": 3, "retry_delay": timedelta(minutes=2), "execution_timeout": timedelta(minutes=30)}
 
 with DAG(
     "dualcast_day_ahead",
     schedule=os.environ.get("DUALCAST_CUTOFF_CRON", "1 11 * * *"),
-    default_args=PATIENCE,
-    **RULES,
+    default_args=RETRIES,
+    **SCHEDULING,
 ):
     # a run that was cut short is put right by its retry, and one whose curves are not all there (status 3) tries again;
     # the summary, its last line, is the task's XCom
@@ -39,10 +39,10 @@ with DAG(
     )
 
 # after midnight in the zone: the day's intraday intervals follow what had come true by then
-with DAG("dualcast_archive", schedule="20 0 * * *", default_args=PATIENCE, **RULES):
+with DAG("dualcast_archive", schedule="20 0 * * *", default_args=RETRIES, **SCHEDULING):
     BashOperator(task_id="archive", bash_command=ARCHIVE)
 
-with DAG("dualcast_retrain", schedule="0 3 * * 0", default_args=PATIENCE, **RULES):
+with DAG("dualcast_retrain", schedule="0 3 * * 0", default_args=RETRIES, **SCHEDULING):
     history = BashOperator(task_id="history", bash_command=f"{DUALCAST} run history --use-case {USE_CASE}")
     archive = BashOperator(task_id="archive", bash_command=ARCHIVE)
     day_ahead = BashOperator(task_id="day_ahead", bash_command=f"{DUALCAST} train day-ahead --use-case {USE_CASE}")

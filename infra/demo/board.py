@@ -28,7 +28,7 @@ def board(
         parts.append(Text("The services are starting.", style="dim"))
     else:
         parts.extend(_entity(entity, snapshot) for entity in snapshot.status["entities"][:_SHOWN_ENTITIES])
-    parts.extend(_troubles(components))
+    parts.extend(_unhealthy_components(components))
     parts.append(Text.assemble("The page: ", (f"{url}/", f"bold link {url}/"), "   Stop with Ctrl-C."))
     return Panel(Group(*parts), title="replay", title_align="left")
 
@@ -95,7 +95,7 @@ def _errors(errors: Sequence[Errors | None]) -> Text:
     return text
 
 
-def _troubles(components: Status) -> list[Text]:
+def _unhealthy_components(components: Status) -> list[Text]:
     good = {Phase.HEALTHY, Phase.EXTERNAL, Phase.FINISHED}
-    unwell = [c for c in components.components.values() if c.phase not in good]
-    return [Text(f"{c.name} is {c.phase}{f': {c.detail}' if c.detail else ''}", style="yellow") for c in unwell]
+    unhealthy = [c for c in components.components.values() if c.phase not in good]
+    return [Text(f"{c.name} is {c.phase}{f': {c.detail}' if c.detail else ''}", style="yellow") for c in unhealthy]

@@ -21,7 +21,7 @@ from infra.local.state import ProcessId, StateDir
 
 # the services get this long before the replay's clock starts; the batch daemon, whose Spark has to warm up, catches up
 _LEAD = timedelta(seconds=15)
-_ANSWER_SECONDS = 120.0
+_TIMEOUT_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -58,42 +58,50 @@ class Plan:
     def preparation(self) -> list[Step]:
         """From nothing to a clock that is about to start."""
         return [
-            Step("servers", "Kafka, schema registry, Redis", call=partial(self._up, "kafka", "registry", "redis")),
-            Step("mlflow", "MLflow", call=partial(self._up, "mlflow")),
+            Step("servers", "Kafka, schema registry, Redis", call=partial(self._start, "kafka", "registry", "redis")),
+            Step("mlflow", "MLflow", call=partial(self._start, "mlflow")),
             Step("window", "which days to replay", call=self._find_window),
             Step(
-                "history", "publish the history", partial(self._until, "stream", "history"), after=("servers", "window")
+                "history",
+                "publish the history",
+                partial(self._until_replay_start, "stream", "history"),
+                after=("servers", "window"),
             ),
             Step("features", "start the Flink job", call=self._start_features, after=("history",)),
-            Step("lake", "Spark: bronze, silver, gold", partial(self._until, "run", "history"), after=("history",)),
+            Step(
+                "lake",
+                "Spark: bronze, silver, gold",
+                partial(self._until_replay_start, "run", "history"),
+                after=("history",),
+            ),
             Step(
                 "train-day-ahead",
                 "train the day-ahead model",
-                partial(self._until, "train", "day-ahead"),
+                partial(self._until_replay_start, "train", "day-ahead"),
                 after=("lake", "mlflow"),
             ),
             Step(
                 "caught-up",
                 "Flink: features of the history",
-                partial(self._until, "stream", "wait-caught-up"),
+                partial(self._until_replay_start, "stream", "wait-caught-up"),
                 after=("features",),
             ),
             Step(
                 "archive",
                 "Spark: archive the features",
-                partial(self._ours, "run", "archive"),
+                partial(self._dualcast, "run", "archive"),
                 after=("lake", "caught-up"),
             ),
             Step(
                 "train-intraday",
                 "train the intraday model",
-                partial(self._until, "train", "intraday"),
+                partial(self._until_replay_start, "train", "intraday"),
                 after=("archive", "mlflow"),
             ),
             Step(
-                "go",
+                "start-replay",
                 "start the clock and the services",
-                call=self._go,
+                call=self._start_replay,
                 after=("train-day-ahead", "train-intraday"),
             ),
         ]
@@ -117,7 +125,7 @@ class Plan:
         """Where an exported table lies."""
         return self.exports / f"{name}.parquet"
 
-    def _up(self, *components: str) -> None:
+    def _start(self, *components: str) -> None:
         o = self._options
         use_case = ("--use-case", o.use_case)
         arguments = {"features": use_case, "day-ahead": use_case, "replay": (*use_case, *self._source())}
@@ -132,42 +140,42 @@ class Plan:
     def _find_window(self) -> None:
         start = ("--start", self._options.start.isoformat()) if self._options.start else ()
         days = ("--days", str(self._options.days))
-        answer = self._ask("window", "stream", "window", *self._source(), *days, *start)
-        self.window = Window.model_validate_json(answer)
+        result = self._output_of("window", "stream", "window", *self._source(), *days, *start)
+        self.window = Window.model_validate_json(result)
 
     def _export(self, path: str) -> list[str]:
         """Curves, and what came true on the grid of their path."""
         files = ("--out", str(self.exported(path)), "--actuals", str(self.exported(f"{path}-actuals")))
-        return self._ours("export", "--path", path, *files)
+        return self._dualcast("export", "--path", path, *files)
 
     def _score(self, path: str) -> None:
         files = ("--forecasts", str(self.exported(path)), "--actuals", str(self.exported(f"{path}-actuals")))
-        self.scores[path] = read_scores(self._ask(f"score-{path}", "score", "--path", path, *files, "--json"))
+        self.scores[path] = read_scores(self._output_of(f"score-{path}", "score", "--path", path, *files, "--json"))
 
-    def _ask(self, name: str, *command: str) -> bytes:
+    def _output_of(self, name: str, *command: str) -> bytes:
         """Run a command for what it prints; whatever else it says goes to a log."""
         with self._state.log(f"demo-{name}").open("ab") as log:
-            answer = subprocess.run(
-                self._ours(*command),
+            result = subprocess.run(
+                self._dualcast(*command),
                 env=dict(self._environment),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                timeout=_ANSWER_SECONDS,
+                timeout=_TIMEOUT_SECONDS,
                 check=False,
             )
-        if answer.returncode != 0:
+        if result.returncode != 0:
             raise StepError(f"`{' '.join(command)}` failed:\n{stack.log_tail(self._state, f'demo-{name}')}")
-        return answer.stdout
+        return result.stdout
 
     def _start_features(self) -> None:
         """With a clock that stands where the replay begins: by the wall's, all that is to come would be overdue."""
         assert self.window is not None
         begin, speed = self.window.start, self._options.speed
         self._set_clock(Clock(start=begin, until=begin, epoch=Clock().now(), speed=speed))
-        self._up("features")
+        self._start("features")
 
-    def _go(self) -> None:
+    def _start_replay(self) -> None:
         assert self.window is not None
         self.clock = Clock(
             start=self.window.start,
@@ -176,7 +184,7 @@ class Plan:
             speed=self._options.speed,
         )
         self._set_clock(self.clock)
-        self._up("day-ahead", "replay", "da-svc", "id-svc", "recorder")
+        self._start("day-ahead", "replay", "da-svc", "id-svc", "recorder")
 
     def _set_clock(self, clock: Clock) -> None:
         """For all that is started from now on, and for the Flink job, which looks for it."""
@@ -187,12 +195,12 @@ class Plan:
         data = ("--data", str(self._options.data)) if self._options.data else ()
         return (*data, *(("--mapping", str(self._options.mapping)) if self._options.mapping else ()))
 
-    def _until(self, *command: str) -> list[str]:
+    def _until_replay_start(self, *command: str) -> list[str]:
         assert self.window is not None
         source = self._source() if command == ("stream", "history") else ()
         # without an offset: UTC is what all commands take a time for
-        return self._ours(*command, *source, "--until", f"{self.window.start.astimezone(UTC):%Y-%m-%dT%H:%M:%S}")
+        return self._dualcast(*command, *source, "--until", f"{self.window.start.astimezone(UTC):%Y-%m-%dT%H:%M:%S}")
 
-    def _ours(self, *command: str) -> list[str]:
+    def _dualcast(self, *command: str) -> list[str]:
         program = str(Path(sys.executable).with_name("dualcast"))
         return [program, *command, "--use-case", self._options.use_case]

@@ -28,11 +28,11 @@ from infra.local.java import artifacts
 from infra.local.state import Phase, StateDir, Status
 from infra.local.supervision import processes
 
-_BEAT_SECONDS = 0.2
+_TICK_SECONDS = 0.2
 _POLL_SECONDS = 1.0
 _PLAIN_REPORT_SECONDS = 10.0
-_LATE_SECONDS = 180.0
-_CALM_SECONDS = 5.0
+_LAST_FORECASTS_SECONDS = 180.0
+_QUIET_SECONDS = 5.0
 _JAR_SETS = ("broker", "registry", "spark", "flink")
 
 
@@ -91,26 +91,26 @@ class Demo:
             self._poll()
             if time.monotonic() >= next_report:
                 next_report = time.monotonic() + _PLAIN_REPORT_SECONDS
-                self._say(f"replay at {clock.now():%Y-%m-%d %H:%M} UTC")
+                self._print_progress(f"replay at {clock.now():%Y-%m-%d %H:%M} UTC")
             time.sleep(_POLL_SECONDS)
-        self._await_the_last_forecasts()
+        self._wait_for_last_forecasts()
 
-    def _await_the_last_forecasts(self) -> None:
+    def _wait_for_last_forecasts(self) -> None:
         """Wait until replay and batch daemon have ended and nothing new arrives any more."""
-        deadline = time.monotonic() + _LATE_SECONDS
-        calm_since, before = time.monotonic(), self._snapshot
+        deadline = time.monotonic() + _LAST_FORECASTS_SECONDS
+        quiet_since, before = time.monotonic(), self._snapshot
         while time.monotonic() < deadline:
             self._poll()
-            if self._snapshot is None or before is None or _news(self._snapshot) != _news(before):
-                calm_since, before = time.monotonic(), self._snapshot
+            if self._snapshot is None or before is None or _arrivals(self._snapshot) != _arrivals(before):
+                quiet_since, before = time.monotonic(), self._snapshot
             components = self._state.live_status().components
             ended = all(components[name].phase == Phase.FINISHED for name in ("replay", "day-ahead"))
-            if ended and time.monotonic() - calm_since >= _CALM_SECONDS:
+            if ended and time.monotonic() - quiet_since >= _QUIET_SECONDS:
                 return
             time.sleep(_POLL_SECONDS)
         states = ", ".join(f"{c.name} is {c.phase}" for c in self._state.live_status().components.values())
         raise DemoError(
-            f"The replay has ended {_LATE_SECONDS:.0f} s ago, yet not all forecasts are there: {states}.\n"
+            f"The replay has ended {_LAST_FORECASTS_SECONDS:.0f} s ago, yet not all forecasts are there: {states}.\n"
             f"The logs are in {self._state.logs}."
         )
 
@@ -132,7 +132,7 @@ class Demo:
             entities = self._snapshot.status["entities"]
             if any(e["day_ahead"] for e in entities) and any(e["intraday"] for e in entities):
                 self._first_forecasts = time.monotonic() - self._started
-                self._say("first forecasts of both paths")
+                self._print_progress("first forecasts of both paths")
 
     def _url(self) -> str:
         service = self._state.live_status().components.get("da-svc")
@@ -148,13 +148,13 @@ class Demo:
     def _finish(runner: Runner) -> None:
         while not runner.is_done:
             runner.tick()
-            time.sleep(_BEAT_SECONDS)
+            time.sleep(_TICK_SECONDS)
 
     def _on_change(self, step: Step) -> None:
         took = f" after {step.seconds:.1f} s" if step.progress != Progress.RUNNING else ""
-        self._say(f"{step.title}: {step.progress}{took}")
+        self._print_progress(f"{step.title}: {step.progress}{took}")
 
-    def _say(self, text: str) -> None:
+    def _print_progress(self, text: str) -> None:
         """Tell what happens where there is no terminal to draw on."""
         if not self._console.is_terminal:
             self._console.print(f"{time.monotonic() - self._started:6.1f} s  {text}", highlight=False)
@@ -198,17 +198,17 @@ class Demo:
 
     def _make_environment(self) -> dict[str, str]:
         inherited = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-        ours = {"DUALCAST_STATE_DIR": str(self._state.root), processes.MARK: self._mark.token}
-        return {**inherited, **ours, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", "COLUMNS": "120"}
+        own = {"DUALCAST_STATE_DIR": str(self._state.root), processes.MARK: self._mark.token}
+        return {**inherited, **own, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", "COLUMNS": "120"}
 
 
 def fresh_folder(state: StateDir, *, keep: bool) -> None:
-    """Empty a state folder, unless it is to be kept. Raises DemoError where that would delete what is not ours."""
+    """Empty a state folder, unless it is to be kept. Raises DemoError where that would delete what is not own."""
     if state.supervisor_pid() is not None:
         raise DemoError(f"A stack runs in {state.root}. `dualcast down` stops it; or name another DUALCAST_STATE_DIR.")
     processes.sweep(state.status())
     if not keep and state.root.exists() and any(state.root.iterdir()):
-        if not state.is_ours:
+        if not state.is_managed:
             raise DemoError(
                 f"{state.root} holds files, and dualcast did not make it; the demo would empty it.\n"
                 "Name another folder in DUALCAST_STATE_DIR, or give --keep-state."
@@ -225,7 +225,7 @@ def _delete(entry: Path) -> None:
         entry.unlink()
 
 
-def _news(snapshot: Snapshot) -> list[tuple[object, ...]]:
+def _arrivals(snapshot: Snapshot) -> list[tuple[object, ...]]:
     """What differs between two snapshots when a curve or an actual has arrived."""
     return [
         (

@@ -78,7 +78,7 @@ class Runner:
         for step in self.steps:
             if step.progress == Progress.RUNNING:
                 step.seconds = time.monotonic() - step.started
-                self._look_at(step)
+                self._update(step)
 
     def stop(self) -> None:
         """End whatever still runs."""
@@ -124,7 +124,7 @@ class Runner:
             self._running[step.name] = self._pool.submit(step.call)
         self.on_change(step)
 
-    def _look_at(self, step: Step) -> None:
+    def _update(self, step: Step) -> None:
         running = self._running[step.name]
         if isinstance(running, Popen):
             code = running.poll()
@@ -142,9 +142,9 @@ class Runner:
             self._order.done(step.name)
         self.on_change(step)
         if failure:
-            raise StepError(self._why(step, failure))
+            raise StepError(self._failure_message(step, failure))
 
-    def _why(self, step: Step, failure: str) -> str:
+    def _failure_message(self, step: Step, failure: str) -> str:
         if step.command is None:
             return f"{step.title}: {failure}"
         log = self._state.log(f"demo-{step.name}")

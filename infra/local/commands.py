@@ -56,7 +56,7 @@ def up(
     console, state = Console(stderr=True), state_dir()
     names = tuple(COMPONENTS) if everything else _known(components or list(DEFAULT))
     already = state.supervisor_pid() is not None
-    with console.status("starting") as spinner, _clear_errors(console):
+    with console.status("starting") as spinner, _errors_as_messages(console):
         stack.start(state, names, console=console, ports=_ports(port), on_status=lambda s: spinner.update(_progress(s)))
     if already:
         console.print("The stack runs already.")
@@ -68,7 +68,7 @@ def up(
 def down(components: _Names = None) -> None:
     """Stop the stack, or some components and what needs them. Data stays in the state folder."""
     console, state = Console(stderr=True), state_dir()
-    with console.status("stopping"), _clear_errors(console):
+    with console.status("stopping"), _errors_as_messages(console):
         ran = stack.stop(state, _known(components or []))
     console.print("Stopped." if ran else "Nothing was running.")
 
@@ -100,7 +100,7 @@ def logs(
     typer.echo(stack.log_tail(state_dir(), component, lines))
 
 
-class _clear_errors:  # noqa: N801 - reads as the verb that it is
+class _errors_as_messages:  # noqa: N801 - reads as the verb that it is
     """Turns the errors that a user can do something about into a message and exit code 1."""
 
     def __init__(self, console: Console) -> None:

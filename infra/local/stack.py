@@ -16,7 +16,7 @@ from rich.console import Console
 
 from infra.local.components import COMPONENTS, DEFAULT, with_needs
 from infra.local.java import artifacts
-from infra.local.ports import PortBook, is_free
+from infra.local.ports import PortAllocator, is_free
 from infra.local.state import ComponentStatus, Desired, Phase, ProcessId, StateDir, Status
 from infra.local.supervision import processes
 from infra.local.supervision.external import external_address
@@ -24,12 +24,12 @@ from infra.local.supervision.external import external_address
 _NEEDED_DISK_BYTES = 2_000_000_000
 _START_SECONDS = 180.0
 _STOP_SECONDS = 60.0
-_GIVE_UP_FAILURES = 3
+_MAX_FAILURES = 3
 _POLL_SECONDS = 0.1
 
 
 class StackError(RuntimeError):
-    """The stack cannot do what was asked; the message says why and what to try."""
+    """The stack cannot do what was requested; the message says why and what to try."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def start(
         state.write_desired(desired)
         if not running:
             _spawn(state)
-    return _wait_until_well(state, wanted, on_status)
+    return _wait_until_healthy(state, wanted, on_status)
 
 
 def stop(state: StateDir, names: tuple[str, ...] = ()) -> bool:
@@ -90,7 +90,7 @@ def stop(state: StateDir, names: tuple[str, ...] = ()) -> bool:
 
 
 def rows(state: StateDir) -> list[Row]:
-    """What every component does that was asked for last, in the order of the catalogue."""
+    """What every component does that was requested for last, in the order of the catalogue."""
     running = state.supervisor_pid() is not None
     known = state.live_status().components
     found = []
@@ -134,9 +134,9 @@ def _check_ports(state: StateDir, ports: Mapping[str, int]) -> None:
 
 
 def _ensure_jars(state: StateDir, names: tuple[str, ...], *, fetch_all: bool, console: Console) -> None:
-    kept = PortBook(state, {}).kept
-    ours = [COMPONENTS[name] for name in names if not external_address(COMPONENTS[name], kept)]
-    needed = {jar_set for component in ours for jar_set in component.jar_sets}
+    saved = PortAllocator(state, {}).saved
+    started = [COMPONENTS[name] for name in names if not external_address(COMPONENTS[name], saved)]
+    needed = {jar_set for component in started for jar_set in component.jar_sets}
     artifacts.ensure(needed | ({"spark", "flink"} if fetch_all else set()), console)
 
 
@@ -153,25 +153,25 @@ def _spawn(state: StateDir) -> None:
         )
 
 
-def _wait_until_well(state: StateDir, names: tuple[str, ...], on_status: Callable[[Status], None]) -> Status:
+def _wait_until_healthy(state: StateDir, names: tuple[str, ...], on_status: Callable[[Status], None]) -> Status:
     good = {Phase.HEALTHY, Phase.EXTERNAL, Phase.FINISHED}
     for _ in _until(_START_SECONDS):
         status = state.live_status()
         on_status(status)
-        asked = [status.components[name] for name in names if name in status.components]
-        if len(asked) == len(names) and all(c.phase in good for c in asked):
+        requested = [status.components[name] for name in names if name in status.components]
+        if len(requested) == len(names) and all(c.phase in good for c in requested):
             return status
         if state.supervisor_pid() is None:
-            raise StackError(_why(state, "supervisor", "it has ended"))
-        for component in asked:
-            if component.failures >= _GIVE_UP_FAILURES:
-                raise StackError(_why(state, component.name, component.detail))
+            raise StackError(_failure_message(state, "supervisor", "it has ended"))
+        for component in requested:
+            if component.failures >= _MAX_FAILURES:
+                raise StackError(_failure_message(state, component.name, component.detail))
     late = [c.name for c in state.status().components.values() if c.name in names and c.phase not in good]
-    culprit = late[0] if late else "supervisor"
-    raise StackError(_why(state, culprit, f"not well after {_START_SECONDS:.0f} s"))
+    blocking = late[0] if late else "supervisor"
+    raise StackError(_failure_message(state, blocking, f"not well after {_START_SECONDS:.0f} s"))
 
 
-def _why(state: StateDir, component: str, detail: str) -> str:
+def _failure_message(state: StateDir, component: str, detail: str) -> str:
     return (
         f"{component} does not start: {detail}.\nThe end of {state.log(component)}:\n{log_tail(state, component)}\n"
         "The other components keep running; `dualcast down` stops them."

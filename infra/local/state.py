@@ -128,7 +128,7 @@ class StateDir:
         self.logs.mkdir(exist_ok=True)
 
     @property
-    def is_ours(self) -> bool:
+    def is_managed(self) -> bool:
         """Whether this folder was made for dualcast, so that all in it may be deleted."""
         return (self.root / _MARKER).exists()
 
@@ -181,7 +181,7 @@ class StateDir:
             text = (self.run / "supervisor.lock").read_text().strip()
             return int(text) if text else 0
 
-    def hold_supervisor_lock(self) -> int | None:
+    def acquire_supervisor_lock(self) -> int | None:
         """Become the supervisor: the descriptor to keep open, or None where another one runs."""
         descriptor = os.open(self.run / "supervisor.lock", os.O_RDWR | os.O_CREAT, 0o600)
         if not _lock(descriptor, attempts=20):  # a command that only looks holds it for a moment
@@ -189,7 +189,7 @@ class StateDir:
             return None
         return descriptor
 
-    def sign_supervisor_lock(self, descriptor: int) -> None:
+    def write_pid_to_supervisor_lock(self, descriptor: int) -> None:
         """Say in the lock that this process, which inherited it, is the supervisor."""
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

@@ -55,10 +55,10 @@ def test_a_run_that_is_killed_at_every_step_ends_as_one_that_was_not(
     settings: Settings, use_case: UseCase, log: Path
 ) -> None:
     day = ("day-ahead", "--delivery-date", AUTUMN.isoformat())
-    with runs.lake_put_back(settings):
+    with runs.lake_restored(settings):
         runs.finish(runs.start(*day, log=log), log)
         rows, (curve,) = runs.lake_rows(settings, use_case.use_case), runs.curves_on_topic(settings)
-    with runs.lake_put_back(settings):
+    with runs.lake_restored(settings):
         for step in moments(settings, use_case):
             runs.kill_when(step(), runs.start(*day, log=log), log)
         runs.finish(runs.start(*day, log=log), log)
@@ -92,7 +92,7 @@ def test_two_runs_at_once_publish_a_curve_once(
     settings: Settings, use_case: UseCase, entity: Entity, tmp_path: Path
 ) -> None:
     wanted = [AUTUMN, AUTUMN]
-    with runs.lake_put_back(settings):
+    with runs.lake_restored(settings):
         logs = [tmp_path / str(number) for number in range(len(wanted))]
         started = [
             runs.start("day-ahead", "--delivery-date", day.isoformat(), "--json", log=log)
@@ -109,7 +109,7 @@ def test_two_runs_at_once_publish_a_curve_once(
 def test_days_are_made_up_for_and_those_without_data_are_named(
     settings: Settings, use_case: UseCase, entity: Entity, log: Path
 ) -> None:
-    with runs.lake_put_back(settings):
+    with runs.lake_restored(settings):
         runs.finish(runs.start("day-ahead", "--delivery-date", AUTUMN.isoformat(), log=log), log)
         done = runs.summary("--from", "2022-02-24", "--to", SPRING.isoformat(), log=log, status=3)
         days = [date(2022, 2, 24) + timedelta(days=n) for n in range(32)]

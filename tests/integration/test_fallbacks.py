@@ -38,7 +38,7 @@ from services.id_svc.app import build_app as build_id
 from services.id_svc.main import dependencies as id_dependencies
 from tests import services_world as world
 from tests.databases import free_port, fresh_database
-from tests.intraday_models import broken_copy, learned, published, stream_rows, widened
+from tests.intraday_models import broken_copy, publish_champion, stream_rows, train_small_model, with_scaled_intervals
 from tests.waiting import until
 
 pytestmark = [
@@ -73,7 +73,7 @@ def curves(now: datetime, use_case: UseCase, entity: Entity) -> list[Forecast]:
 
 @pytest.fixture(scope="module")
 def model(use_case: UseCase, entity: Entity) -> ForecastModel:
-    return learned(use_case, entity, stream_rows(use_case, entity))
+    return train_small_model(use_case, entity, stream_rows(use_case, entity))
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def filled(
     stack: Settings, use_case: UseCase, entity: Entity, model: ForecastModel, curves: list[Forecast], now: datetime
 ) -> Iterator[Settings]:
     """The stack with a champion, the newest features, and curves on the topics and in the store."""
-    published(stack, model)
+    publish_champion(stack, model)
     step = use_case.part("intraday").resolution
     row = replace(stream_rows(use_case, entity)[-1], valid_time=floor(now, step), as_of=now)
     OnlineFeatures(stack, "de_load").write([row])
@@ -182,14 +182,17 @@ def test_without_redis_both_services_go_on_and_say_so(
 
 
 def test_a_broken_champion_leaves_the_previous_version_to_answer(filled: Settings, model: ForecastModel) -> None:
-    good, broken = published(filled, widened(model, 1.5)), published(filled, broken_copy(model))
+    good, broken = (
+        publish_champion(filled, with_scaled_intervals(model, 1.5)),
+        publish_champion(filled, broken_copy(model)),
+    )
     with serving("id", filled) as ask:
         until(lambda: ask().get("fallback") == "previous_version", SECONDS_TO_RECOVER)
         body, status = ask(), ask("/api/v1/status")
         assert (body["model"]["version"], body["degraded"]) == (good, True)
         assert {"fallback: previous_version", "no champion model is loaded"} <= set(body["degraded_reasons"])
         assert [r["version"] for r in status["refused"] if r["alias"] == "champion"] == [broken]
-        mended = published(filled, model)
+        mended = publish_champion(filled, model)
         until(lambda: ask()["fallback"] is None, SECONDS_TO_RECOVER)
         assert ask()["model"]["version"] == mended
 

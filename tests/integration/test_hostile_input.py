@@ -25,7 +25,7 @@ from dualcast.records import FeatureRow, Topic
 from dualcast.settings import Settings
 from tests.batch_runs import delta_rows
 from tests.feature_job import (
-    PATIENCE_SECONDS,
+    TIMEOUT_SECONDS,
     as_observations,
     dead_letters,
     feature_job,
@@ -33,7 +33,7 @@ from tests.feature_job import (
     wait_caught_up,
 )
 from tests.histories import history
-from tests.hostile import Hostility, Sent
+from tests.hostile import HostileMessages, Sent
 
 pytestmark = [pytest.mark.stack("kafka", "registry", "redis"), pytest.mark.timeout(3600)]
 
@@ -68,7 +68,7 @@ def world(
     sent = _send(stack, entity.id, use_case.target, past, int(pytestconfig.getoption("--hostile")))
     log = tmp_path_factory.mktemp("job") / "job.log"
     with feature_job(use_case.use_case, log):
-        wait_caught_up(use_case.use_case, UNTIL, log, max(PATIENCE_SECONDS, len(sent) / _FEWEST_A_SECOND))
+        wait_caught_up(use_case.use_case, UNTIL, log, max(TIMEOUT_SECONDS, len(sent) / _FEWEST_A_SECOND))
         rows = published_rows(stack)[entity.id]
         print(f"{len(sent)} messages through the stream: {time.monotonic() - begun:.0f} s")  # noqa: T201 -- for -s
     spark = spark_session(stack)
@@ -87,10 +87,10 @@ def _send(settings: Settings, entity_id: str, target: str, past: pd.DataFrame, h
     chunks = [good[i : i + _CHUNK] for i in range(0, len(good), _CHUNK)]
     topic = settings.names.topic(Topic.OBSERVATIONS)
     producer = Producer({"bootstrap.servers": settings.kafka, "enable.idempotence": True, "linger.ms": 20})
-    with closing(Hostility(settings, entity_id, target)) as hostility:
+    with closing(HostileMessages(settings, entity_id, target)) as hostile_messages:
         for number, chunk in enumerate(chunks):
             between = hostile * (number + 1) // len(chunks) - hostile * number // len(chunks)
-            for message in (hostility.good(chunk), *hostility.messages(between)):
+            for message in (hostile_messages.good(chunk), *hostile_messages.messages(between)):
 
                 def lies(error: KafkaError | None, at: Message, message: Sent = message) -> None:
                     assert error is None

@@ -24,7 +24,14 @@ from models.prediction.intraday import intraday_forecast
 from models.prediction.model import ForecastModel
 from services.id_svc.app import build_app
 from services.id_svc.main import dependencies
-from tests.intraday_models import NAME, broken_copy, learned, published, stream_rows, widened
+from tests.intraday_models import (
+    NAME,
+    broken_copy,
+    publish_champion,
+    stream_rows,
+    train_small_model,
+    with_scaled_intervals,
+)
 
 pytestmark = [
     pytest.mark.stack,
@@ -42,7 +49,7 @@ def rows(use_case: UseCase, entity: Entity) -> list[FeatureRow]:
 
 @pytest.fixture(scope="module")
 def model(use_case: UseCase, entity: Entity, rows: list[FeatureRow]) -> ForecastModel:
-    return learned(use_case, entity, rows)
+    return train_small_model(use_case, entity, rows)
 
 
 @asynccontextmanager
@@ -89,16 +96,16 @@ def test_a_new_champion_takes_over_and_a_broken_one_does_not(
     now = datetime.now(UTC)
     row = replace(rows[-1], valid_time=floor(now, use_case.part("intraday").resolution), as_of=now)
     OnlineFeatures(stack, "de_load").write([row])
-    wider = widened(model, 2.0)
-    first = published(stack, model)
+    wider = with_scaled_intervals(model, 2.0)
+    first = publish_champion(stack, model)
 
     async def story() -> tuple[list[dict[str, Any]], list[str], dict[str, Any]]:
         async with asking(stack) as (client, answers):
-            second = await asyncio.to_thread(published, stack, wider)
+            second = await asyncio.to_thread(publish_champion, stack, wider)
             await until(lambda: model_of(client, "champion"), second)
             await until(lambda: model_of(client, "previous"), first)
             broken = broken_copy(model)
-            third = await asyncio.to_thread(published, stack, broken)
+            third = await asyncio.to_thread(publish_champion, stack, broken)
 
             async def refused() -> str | None:
                 found = (await client.get("/api/v1/status")).json()["refused"]

@@ -57,7 +57,7 @@ def test_a_killed_server_comes_back_with_its_data_and_goes_down_without_a_trace(
     running = state.status()
     assert stack.stop(state)
     assert state.supervisor_pid() is None
-    assert processes.remains(running) == []
+    assert processes.remaining_processes(running) == []
     assert not stack.stop(state), "a second down finds nothing"
 
 
@@ -73,10 +73,10 @@ def test_a_killed_supervisor_takes_everything_with_it_and_the_next_up_works(stat
     client(state).set("kept", "yes")
     running, supervisor = state.status(), state.supervisor_pid()
     assert supervisor
-    assert len(processes.remains(running)) == 1
+    assert len(processes.remaining_processes(running)) == 1
 
     os.kill(supervisor, signal.SIGKILL)
-    until(lambda: state.supervisor_pid() is None and processes.remains(running) == [], PATIENCE_SECONDS)
+    until(lambda: state.supervisor_pid() is None and processes.remaining_processes(running) == [], PATIENCE_SECONDS)
 
     stack.start(state, ("redis",), console=CONSOLE)
     assert client(state).get("kept") == b"yes"

@@ -132,7 +132,7 @@ def java_home(folder: Path) -> Path:
 
 
 @contextmanager
-def _quiet_retries() -> Iterator[None]:
+def _unlogged_retries() -> Iterator[None]:
     """Keep the retries of downloads out of the log: the last failure says it all."""
     hooks = stamina.instrumentation.get_on_retry_hooks()
     stamina.instrumentation.set_on_retry_hooks([])
@@ -145,7 +145,7 @@ def _quiet_retries() -> Iterator[None]:
 def _download_all(missing: list[Artifact], console: Console) -> None:
     total = len(missing)
     progress = Progress(console=console, transient=True)
-    with _quiet_retries(), progress, ThreadPoolExecutor(_PARALLEL_DOWNLOADS) as pool:
+    with _unlogged_retries(), progress, ThreadPoolExecutor(_PARALLEL_DOWNLOADS) as pool:
         task = progress.add_task(f"Downloading {total} Java archives (once, to {cache_dir()})", total=total)
         futures = {pool.submit(fetch, artifact): artifact for artifact in missing}
         try:
@@ -154,13 +154,13 @@ def _download_all(missing: list[Artifact], console: Console) -> None:
                 progress.update(task, advance=1, description=f"Downloaded {futures[future].name}")
         except (RuntimeError, OSError) as error:
             pool.shutdown(cancel_futures=True)
-            raise ArtifactError(_advice(futures[future], error)) from error
+            raise ArtifactError(_download_error(futures[future], error)) from error
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def _advice(artifact: Artifact, error: Exception) -> str:
+def _download_error(artifact: Artifact, error: Exception) -> str:
     return (
         f"Could not get {artifact.coordinate}: {error}\n"
         f"Check the network and the proxy settings (HTTPS_PROXY) and that {cache_dir()} can be written to, then run\n"

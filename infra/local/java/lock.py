@@ -21,12 +21,12 @@ _SPARK = "org.apache.spark"
 class Request:
     """What one set needs, as ``group:name:version[:classifier:packaging]``.
 
-    ``brought_by`` names a Python package whose ``jars`` folder is on the class path already.
+    ``provided_by`` names a Python package whose ``jars`` folder is on the class path already.
     """
 
     jar_set: str
     coordinates: tuple[str, ...]
-    brought_by: str = ""
+    provided_by: str = ""
     without: frozenset[str] = frozenset()
     transitive: bool = True
 
@@ -46,7 +46,7 @@ REQUESTS = (
             "org.apache.commons:commons-pool2:2.13.1",
             "io.delta:delta-spark_2.13:4.4.0",
         ),
-        brought_by="pyspark",
+        provided_by="pyspark",
         without=frozenset({"shims", "commons-logging"}),  # PySpark's RoaringBitmap and jcl-over-slf4j replace them
     ),
 )
@@ -62,7 +62,7 @@ def resolve(request: Request) -> list[Artifact]:
             for d in jgo.resolve(text):
                 artifact = Artifact(request.jar_set, d.groupId, d.artifactId, d.version, d.classifier, d.packaging, "")
                 found.setdefault((artifact.group, artifact.name), artifact)
-    brought = _jars_brought_by(request.brought_by)
+    brought = _jars_provided_by(request.provided_by)
     return [a for a in found.values() if a.name not in brought | request.without]
 
 
@@ -72,7 +72,7 @@ def _named(jar_set: str, coordinate: str) -> Artifact:
     return Artifact(jar_set, group, name, version, classifier, packaging, sha256="")
 
 
-def _jars_brought_by(package: str) -> set[str]:
+def _jars_provided_by(package: str) -> set[str]:
     spec = find_spec(package) if package else None
     if spec is None or not spec.submodule_search_locations:
         return set()

@@ -13,14 +13,14 @@ from infra.local.state import ComponentStatus, Phase
 _CHECK_SECONDS = 5.0
 
 
-def external_address(component: Component, kept_ports: Mapping[str, int]) -> str:
+def external_address(component: Component, saved_ports: Mapping[str, int]) -> str:
     """The address that the real environment gives for a component, or "" where the component is ours to run.
 
     It is ours, too, where that address is the one that we used before: somebody exported our own ``stack.env``.
     """
     named = os.environ.get(component.variable, "") if component.variable else ""
-    known = all(port in kept_ports for port in component.ports)
-    own = component.address.format(**kept_ports) if known else ""
+    known = all(port in saved_ports for port in component.ports)
+    own = component.address.format(**saved_ports) if known else ""
     return named if named != own else ""
 
 
@@ -48,7 +48,7 @@ class ExternalUnit:
         """What to tell the commands."""
         return ComponentStatus(name=self.component.name, phase=self.phase, address=self._address, detail=self._detail)
 
-    def tick(self, *, needs_ready: bool, dependents_gone: bool) -> None:  # noqa: ARG002 - the same call as for a Unit
+    def tick(self, *, needs_ready: bool, dependents_stopped: bool) -> None:  # noqa: ARG002 - the same call as for a Unit
         """Ask again when it is time to; never blocks."""
         now = time.monotonic()
         if self._check is None and self.component.check and now - self._last_check >= _CHECK_SECONDS:

@@ -15,16 +15,16 @@ import psutil
 from infra.local.state import Status
 
 MARK = "DUALCAST_SUPERVISED_BY"
-_TETHER = Path(__file__).with_name("tether.py")
+_WRAPPER = Path(__file__).with_name("die_with_parent.py")
 _PR_SET_CHILD_SUBREAPER = 36
 
 
 def start(command: Sequence[str], environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
     """Start a command in a session of its own, tied to this process, with its output appended to a log file."""
-    tethered = [sys.executable, "-I", "-S", str(_TETHER), str(os.getpid()), *command]
+    wrapped = [sys.executable, "-I", "-S", str(_WRAPPER), str(os.getpid()), *command]
     with log.open("ab") as output:
         return subprocess.Popen(
-            tethered,
+            wrapped,
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -47,7 +47,7 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def remains(status: Status) -> list[psutil.Process]:
+def remaining_processes(status: Status) -> list[psutil.Process]:
     """Everything that a supervisor started and that still runs: what it wrote down, and what carries its mark.
 
     Neither is enough: Redis overwrites its environment, and a component's own children are written down nowhere.
@@ -66,7 +66,7 @@ def remains(status: Status) -> list[psutil.Process]:
 
 def sweep(status: Status, grace_seconds: float = 5.0) -> int:
     """End everything that a supervisor left behind, first politely, and say how many processes there were."""
-    processes = remains(status)
+    processes = remaining_processes(status)
     for process in processes:
         _signal(process.terminate)
     _, alive = psutil.wait_procs(processes, timeout=grace_seconds)

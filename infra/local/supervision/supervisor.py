@@ -21,15 +21,15 @@ from types import FrameType
 import psutil
 import structlog
 
-from infra.local.components import COMPONENTS, Component, Site
+from infra.local.components import COMPONENTS, Component, LaunchContext
 from infra.local.java import artifacts
-from infra.local.ports import PortBook
+from infra.local.ports import PortAllocator
 from infra.local.state import StateDir, Status
 from infra.local.supervision import processes, watchdog
 from infra.local.supervision.external import ExternalUnit, external_address
 from infra.local.supervision.unit import Unit
 
-_BEAT_SECONDS = 0.2
+_RECONCILE_SECONDS = 0.2
 _log = structlog.get_logger()
 
 
@@ -41,9 +41,9 @@ class Supervisor:
         self._token = uuid.uuid4().hex
         self._pool = ThreadPoolExecutor(8, thread_name_prefix="check")
         self._units: dict[str, Unit | ExternalUnit] = {}
-        self._ports = PortBook(state, state.desired().ports)
+        self._ports = PortAllocator(state, state.desired().ports)
         self._java_home = artifacts.java_home(state.root / "java")
-        self._guard = watchdog.start(state, self._token)
+        self._watchdog = watchdog.start(state, self._token)
         self._stopping = False
         self._written = Status()
 
@@ -54,10 +54,10 @@ class Supervisor:
         self._write_status()
         self._write_jars()
         try:
-            with self._wakeups() as wakeup:
+            with self._signal_wakeups() as wakeup:
                 while not (self._stopping and not self._units):
-                    self.beat()
-                    select.select([wakeup], [], [], _BEAT_SECONDS)
+                    self.reconcile()
+                    select.select([wakeup], [], [], _RECONCILE_SECONDS)
                     self._drain(wakeup)
         finally:
             self.close()
@@ -66,12 +66,12 @@ class Supervisor:
         """Let go of what this object holds; the watchdog then ends what is left, if anything is."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._state.update_stack_env({"DUALCAST_CLOCK": None})
-        self._guard.communicate(timeout=30)
+        self._watchdog.communicate(timeout=30)
 
-    def beat(self) -> None:
+    def reconcile(self) -> None:
         """Take the next step for every component."""
         self._reap()
-        self._stopping = self._stopping or self._owner_gone()
+        self._stopping = self._stopping or self._owner_has_ended()
         wanted = () if self._stopping else self._state.desired().components
         for name in wanted:
             if name not in self._units:
@@ -79,13 +79,13 @@ class Supervisor:
         for name, unit in self._units.items():
             unit.wanted = name in wanted
         for name, unit in self._units.items():
-            unit.tick(needs_ready=self._needs_ready(unit), dependents_gone=self._dependents_gone(name))
+            unit.tick(needs_ready=self._needs_ready(unit), dependents_stopped=self._dependents_stopped(name))
         self._write_status()
         for name in [name for name, unit in self._units.items() if not unit.wanted and unit.pid is None]:
             del self._units[name]
 
     def _unit(self, component: Component) -> Unit | ExternalUnit:
-        outside = external_address(component, self._ports.kept)
+        outside = external_address(component, self._ports.saved)
         if outside:
             self._state.update_stack_env({component.variable: outside})
             return ExternalUnit(component, outside, self._pool)
@@ -93,21 +93,23 @@ class Supervisor:
         if component.variable:
             self._state.update_stack_env({component.variable: component.address.format(**ports)})
         arguments = self._state.desired().arguments.get(component.name, ())
-        return Unit(component, Site(self._state, self._java_home, ports, arguments), self._environment(), self._pool)
+        return Unit(
+            component, LaunchContext(self._state, self._java_home, ports, arguments), self._environment(), self._pool
+        )
 
     def _environment(self) -> dict[str, str]:
-        ours = {"DUALCAST_STATE_DIR": str(self._state.root), "JAVA_HOME": str(self._java_home)}
-        ours |= {processes.MARK: self._token, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
+        own = {"DUALCAST_STATE_DIR": str(self._state.root), "JAVA_HOME": str(self._java_home)}
+        own |= {processes.MARK: self._token, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
         inherited = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-        return {**inherited, **ours}
+        return {**inherited, **own}
 
     def _needs_ready(self, unit: Unit | ExternalUnit) -> bool:
         return all(need in self._units and self._units[need].is_ready for need in unit.component.needs)
 
-    def _dependents_gone(self, name: str) -> bool:
+    def _dependents_stopped(self, name: str) -> bool:
         return not any(name in unit.component.needs and unit.pid is not None for unit in self._units.values())
 
-    def _owner_gone(self) -> bool:
+    def _owner_has_ended(self) -> bool:
         owner = self._state.desired().owner
         return owner is not None and owner.process() is None
 
@@ -126,7 +128,7 @@ class Supervisor:
 
     def _kill_orphans(self) -> None:
         """End what a component left behind in a session of its own: as orphans they have become our children."""
-        known = {self._guard.pid, *(unit.pid for unit in self._units.values())}
+        known = {self._watchdog.pid, *(unit.pid for unit in self._units.values())}
         for child in psutil.Process().children():
             if child.pid not in known:
                 child.kill()
@@ -143,7 +145,7 @@ class Supervisor:
         self._state.update_stack_env({"DUALCAST_JAVA_HOME": str(self._java_home), "DUALCAST_CLOCK": None, **jars})
 
     @contextmanager
-    def _wakeups(self) -> Iterator[int]:
+    def _signal_wakeups(self) -> Iterator[int]:
         """A descriptor that becomes readable on every signal, so that the end of a child is seen at once."""
         readable, writable = os.pipe()
         os.set_blocking(readable, False)
@@ -173,13 +175,13 @@ def main() -> None:
     )
     state = StateDir(Path(sys.argv[1]))
     state.create()
-    lock = state.hold_supervisor_lock()
+    lock = state.acquire_supervisor_lock()
     if lock is None:
         _log.info("another supervisor runs", state_dir=str(state.root))
         return
     if os.fork():
         os._exit(0)
-    state.sign_supervisor_lock(lock)
+    state.write_pid_to_supervisor_lock(lock)
     started = time.monotonic()
     _log.info("supervisor started", pid=os.getpid())
     Supervisor(state).run()

@@ -13,7 +13,7 @@ from subprocess import Popen
 import structlog
 
 from infra.local.checks import NotReadyError
-from infra.local.components import Component, Site
+from infra.local.components import Component, LaunchContext
 from infra.local.state import ComponentStatus, Phase, ProcessId
 from infra.local.supervision import processes
 
@@ -21,7 +21,7 @@ _CHECK_SECONDS = {Phase.STARTING: 0.3, Phase.HEALTHY: 3.0, Phase.UNHEALTHY: 1.0}
 _UNCHECKED_START_SECONDS = 1.0
 _HUNG_AFTER_SECONDS = 60.0
 _START_SECONDS = 180.0
-_CALM_SECONDS = 10.0
+_STABLE_SECONDS = 10.0
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 10.0
 _LARGEST_LOG_BYTES = 20_000_000
@@ -32,19 +32,21 @@ _log = structlog.get_logger()
 class Unit:
     """A component that the supervisor keeps alive. All times are seconds of the monotonic clock."""
 
-    def __init__(self, component: Component, site: Site, environment: Mapping[str, str], pool: Executor) -> None:
+    def __init__(
+        self, component: Component, context: LaunchContext, environment: Mapping[str, str], pool: Executor
+    ) -> None:
         self.component = component
         self.phase = Phase.WAITING
         self.wanted = True
-        self._site = site
+        self._context = context
         self._environment = environment
         self._pool = pool
         self._process: Popen[bytes] | None = None
         self._process_id: ProcessId | None = None
-        self._address = component.address.format(**site.ports)
+        self._address = component.address.format(**context.ports)
         self._check: Future[None] | None = None
         self._since = time.monotonic()
-        self._last_well = self._last_check = 0.0
+        self._last_healthy = self._last_check = 0.0
         self._failures = self._restarts = 0
         self._detail = ""
 
@@ -70,11 +72,11 @@ class Unit:
             detail=self._detail,
         )
 
-    def tick(self, *, needs_ready: bool, dependents_gone: bool) -> None:
+    def tick(self, *, needs_ready: bool, dependents_stopped: bool) -> None:
         """Take the next step, if any; never blocks."""
         now = time.monotonic()
         if not self.wanted:
-            self._tick_stop(now, dependents_gone)
+            self._tick_stop(now, dependents_stopped)
         elif self._process is None:
             self._tick_start(now, needs_ready)
         else:
@@ -107,13 +109,13 @@ class Unit:
                 self._start()
 
     def _start(self) -> None:
-        log = self._site.state.log(self.component.name)
+        log = self._context.state.log(self.component.name)
         if log.exists() and log.stat().st_size > _LARGEST_LOG_BYTES:
             log.replace(log.with_suffix(".log.1"))
-        environment = {**self._environment, **self.component.environment(self._site)}
-        self._process = processes.start(self.component.command(self._site), environment, log)
+        environment = {**self._environment, **self.component.environment(self._context)}
+        self._process = processes.start(self.component.command(self._context), environment, log)
         self._process_id = ProcessId.of(self._process.pid)
-        self._last_well = self._last_check = time.monotonic()
+        self._last_healthy = self._last_check = time.monotonic()
         self._enter(Phase.STARTING)
         _log.info("component started", component=self.component.name, pid=self._process.pid)
 
@@ -123,19 +125,19 @@ class Unit:
             if self.phase == Phase.STARTING and now - self._since >= _UNCHECKED_START_SECONDS:
                 self._detail = ""
                 self._enter(Phase.HEALTHY)
-            well = self.phase == Phase.HEALTHY
+            healthy = self.phase == Phase.HEALTHY
         else:
-            well = self._poll_check(now)
-        if well and now - self._since >= _CALM_SECONDS:
+            healthy = self._poll_check(now)
+        if healthy and now - self._since >= _STABLE_SECONDS:
             self._failures = 0
         limit = _START_SECONDS if self.phase == Phase.STARTING else _HUNG_AFTER_SECONDS
-        if not well and now - self._last_well >= limit and self._process:
+        if not healthy and now - self._last_healthy >= limit and self._process:
             _log.warning("component hangs and is killed", component=self.component.name, seconds=limit)
-            self._last_well = now
+            self._last_healthy = now
             processes.kill_session(self._process.pid)
 
     def _poll_check(self, now: float) -> bool:
-        """Whether the last finished check went well; starts the next one when it is due."""
+        """Whether the last finished check went healthy; starts the next one when it is due."""
         if self._check is None:
             if now - self._last_check >= _CHECK_SECONDS[self.phase] and self.component.check:
                 self._last_check = now
@@ -144,7 +146,7 @@ class Unit:
             error, self._check = self._check.exception(), None
             self._detail = "" if error is None else str(error)
             if error is None:
-                self._last_well = now
+                self._last_healthy = now
                 self._enter(Phase.HEALTHY)
             elif not isinstance(error, NotReadyError):
                 raise error
@@ -152,18 +154,18 @@ class Unit:
                 self._enter(Phase.UNHEALTHY)
         return self.phase == Phase.HEALTHY
 
-    def _tick_stop(self, now: float, dependents_gone: bool) -> None:
+    def _tick_stop(self, now: float, dependents_stopped: bool) -> None:
         if self._process is None:
             self._enter(Phase.STOPPED)
         elif self.phase != Phase.STOPPING:
-            if dependents_gone:
+            if dependents_stopped:
                 os.kill(self._process.pid, signal.SIGTERM)
                 self._enter(Phase.STOPPING)
         elif now - self._since >= self.component.stop_seconds:
             processes.kill_session(self._process.pid)
 
     def _bound_log(self) -> None:
-        log = self._site.state.log(self.component.name)
+        log = self._context.state.log(self.component.name)
         if log.exists() and log.stat().st_size > _LARGEST_LOG_BYTES:
             shutil.copyfile(log, log.with_suffix(".log.1"))
             os.truncate(log, 0)  # it is written in append mode, so that the writer goes on at the start

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from infra.local.components import COMPONENTS, Site
+from infra.local.components import COMPONENTS, LaunchContext
 from infra.local.state import StateDir
 
 ROOT = Path(__file__).parents[3]
@@ -44,10 +44,10 @@ def test_the_example_names_every_variable() -> None:
 
 
 def test_containers_run_the_commands_that_the_embedded_stack_runs(tmp_path: Path) -> None:
-    site = Site(StateDir(tmp_path), tmp_path, ports={})
+    context = LaunchContext(StateDir(tmp_path), tmp_path, ports={})
     for name in ("features", "day-ahead", "recorder", "da-svc", "id-svc"):
         assert SERVICES[name]["command"][0] == "dualcast"
-        assert SERVICES[name]["command"][1:] == COMPONENTS[name].command(site)[1:]
+        assert SERVICES[name]["command"][1:] == COMPONENTS[name].command(context)[1:]
 
 
 def test_images_are_pinned_and_ours_exclude_what_is_private() -> None:

@@ -117,7 +117,7 @@ def test_nothing_is_overdue_before_the_replay_begins(
     plan = Plan(Options("de_load", None, None, None, 3, 3600.0), state, {})
     plan.window = Window(start=START, until=UNTIL)
     calls = {step.name: step.call for step in plan.preparation()}
-    for name in ("features", "go"):
+    for name in ("features", "start-replay"):
         call = calls[name]
         assert call is not None
         call()
@@ -134,7 +134,7 @@ def test_the_state_folder_is_emptied_where_it_is_ours_alone(state: StateDir, tmp
     assert (state.root / "lake" / "old").exists()
     fresh_folder(state, keep=False)
     assert not (state.root / "lake").exists()
-    assert state.is_ours
+    assert state.is_managed
 
     foreign = tmp_path / "home"
     foreign.mkdir()
@@ -153,7 +153,7 @@ def test_a_link_in_the_state_folder_is_deleted_and_not_followed(state: StateDir,
 
 
 def test_a_running_stack_is_not_pulled_from_under_its_user(state: StateDir) -> None:
-    lock = state.hold_supervisor_lock()
+    lock = state.acquire_supervisor_lock()
     assert lock is not None
     with pytest.raises(DemoError, match="dualcast down"):
         fresh_folder(state, keep=False)

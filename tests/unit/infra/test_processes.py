@@ -18,7 +18,7 @@ _DAEMONISE = (
     "import subprocess, time; child = subprocess.Popen(['sleep', '60'], start_new_session=True);"
     "print(child.pid, flush=True); time.sleep(60)"
 )
-# a parent that starts a tethered child, says which, and dies a violent death
+# a parent that starts a wrapped child, says which, and dies a violent death
 _MURDERED = (
     "import os,signal,sys; from pathlib import Path; from infra.local.supervision.processes import start;"
     "print(start(['sleep','60'], os.environ, Path(sys.argv[1])).pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
@@ -46,7 +46,7 @@ def test_a_sweep_finds_what_hid_in_a_session_of_its_own(tmp_path: Path) -> None:
     child = processes.start([sys.executable, "-c", _DAEMONISE], environment, tmp_path / "log")
     grandchild = int(first_line(tmp_path / "log"))
 
-    assert {p.pid for p in processes.remains(mark)} == {child.pid, grandchild}
+    assert {p.pid for p in processes.remaining_processes(mark)} == {child.pid, grandchild}
     assert processes.sweep(mark) == 2
     child.wait(timeout=5)
     wait_until_gone(grandchild)

@@ -10,7 +10,7 @@ import pytest
 
 from dualcast.settings import load_settings
 from infra.local.components import COMPONENTS, DEFAULT, with_needs
-from infra.local.ports import PortBook, PortTakenError, is_free
+from infra.local.ports import PortAllocator, PortTakenError, is_free
 from infra.local.state import Desired, Phase, ProcessId, StateDir
 from infra.local.supervision.external import external_address
 
@@ -55,16 +55,16 @@ def test_only_a_folder_that_was_empty_is_ours(tmp_path: Path) -> None:
     foreign, fresh = StateDir(tmp_path / "foreign"), StateDir(tmp_path / "fresh")
     foreign.create()
     fresh.create()
-    assert (foreign.is_ours, fresh.is_ours) == (False, True)
+    assert (foreign.is_managed, fresh.is_managed) == (False, True)
 
 
 def test_one_supervisor_at_a_time(state: StateDir) -> None:
     assert state.supervisor_pid() is None
-    first = state.hold_supervisor_lock()
+    first = state.acquire_supervisor_lock()
     assert first is not None
-    state.sign_supervisor_lock(first)
+    state.write_pid_to_supervisor_lock(first)
     assert state.supervisor_pid() == os.getpid()
-    assert state.hold_supervisor_lock() is None
+    assert state.acquire_supervisor_lock() is None
     os.close(first)
     assert state.supervisor_pid() is None
 
@@ -83,15 +83,15 @@ def test_what_shall_run_survives_writing_and_reading(state: StateDir) -> None:
 
 
 def test_ports_are_kept_from_run_to_run(state: StateDir) -> None:
-    port = PortBook(state, {}).port("redis", preferred=6379)
+    port = PortAllocator(state, {}).port("redis", preferred=6379)
     assert is_free(port)
-    assert PortBook(StateDir(state.root), {}).kept == {"redis": port}
+    assert PortAllocator(StateDir(state.root), {}).saved == {"redis": port}
 
 
 def test_two_stacks_never_choose_the_same_port(state: StateDir, tmp_path: Path) -> None:
     other = StateDir(tmp_path / "other")
     other.create()
-    first, second = PortBook(state, {}), PortBook(other, {})
+    first, second = PortAllocator(state, {}), PortAllocator(other, {})
     assert first.port("redis", preferred=6379) != second.port("redis", preferred=6379)
 
 
@@ -99,14 +99,14 @@ def test_a_kept_port_that_somebody_else_took_is_replaced(state: StateDir) -> Non
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken = server.getsockname()[1]
         (state.run / "ports.json").write_text(f'{{"redis": {taken}}}')
-        assert PortBook(state, {}).port("redis", preferred=taken) != taken
+        assert PortAllocator(state, {}).port("redis", preferred=taken) != taken
 
 
 def test_a_port_that_the_user_named_is_never_replaced(state: StateDir) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken = server.getsockname()[1]
         with pytest.raises(PortTakenError, match=str(taken)):
-            PortBook(state, {"redis": taken}).port("redis", preferred=6379)
+            PortAllocator(state, {"redis": taken}).port("redis", preferred=6379)
 
 
 def test_an_address_in_the_environment_makes_a_component_external_unless_it_is_our_own(

@@ -19,11 +19,11 @@ def component(name: str, log: Path, *needs: str, seconds_to_stop: float = 0.0) -
     return Component(name, name, lambda _: ["/bin/sh", "-c", script], needs=needs)
 
 
-def beat_until_all_are(running: Supervisor, state: StateDir, phase: Phase) -> None:
+def reconcile_until_all_are(running: Supervisor, state: StateDir, phase: Phase) -> None:
     deadline = time.monotonic() + 20
     while {c.phase for c in state.status().components.values()} != {phase}:
         assert time.monotonic() < deadline, state.status()
-        running.beat()
+        running.reconcile()
         time.sleep(0.05)
 
 
@@ -37,12 +37,12 @@ def test_a_server_is_stopped_after_what_needs_it(tmp_path: Path, monkeypatch: py
 
     running = Supervisor(state)
     try:
-        beat_until_all_are(running, state, Phase.HEALTHY)
+        reconcile_until_all_are(running, state, Phase.HEALTHY)
         state.write_desired(Desired())
         deadline = time.monotonic() + 20
         while state.status().components:
             assert time.monotonic() < deadline, "they did not stop"
-            running.beat()
+            running.reconcile()
             time.sleep(0.02)
     finally:
         running.close()

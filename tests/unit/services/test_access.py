@@ -33,7 +33,7 @@ from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
 from tests import access_world, services_world
 from tests.access_world import claims, private_key, public_pem, token
-from tests.served import served, told
+from tests.served import next_event, served
 from tests.unit.services.id_desk import desk_of
 
 DE, XX = (f"/api/v1/forecasts/day-ahead/{entity}" for entity in ("DE", "XX"))
@@ -294,7 +294,7 @@ def test_open_events_end_with_their_key(store: Engine, deps: DayAheadDeps) -> No
     ask: dict[str, Any] = {"params": {"path": "day-ahead"}, "headers": {"X-API-Key": key}, "timeout": 10.0}
     with served(build_app(deps)) as url, httpx2.stream("GET", f"{url}/api/v1/events", **ask) as answer:
         lines = answer.iter_lines()
-        assert told(lines)[0] == "day_ahead"
+        assert next_event(lines)[0] == "day_ahead"
         revoke()
         deps.curves.add(services_world.day_ahead(date(2022, 5, 5)))
         assert not [line for line in lines if line.startswith("data:")], "a curve came after the key had ended"

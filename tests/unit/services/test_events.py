@@ -10,7 +10,7 @@ import httpx2
 from dualcast.catalogue import load_use_case
 from services.da_svc.app import build_app
 from tests import services_world as world
-from tests.served import served, told
+from tests.served import next_event, served
 
 
 def test_events_begin_with_the_newest_and_go_on_with_each_new_curve() -> None:
@@ -20,11 +20,11 @@ def test_events_begin_with_the_newest_and_go_on_with_each_new_curve() -> None:
         with client.stream("GET", f"{address}/api/v1/events", params={"path": "day-ahead"}) as answer:
             assert answer.headers["content-type"].startswith("text/event-stream")
             lines = answer.iter_lines()
-            event, newest = told(lines)
+            event, newest = next_event(lines)
             assert (event, newest["issued_at"]) == ("day_ahead", "2022-05-03T09:00:00Z")
             deps.curves.add(world.intraday(world.NOW + timedelta(minutes=15)))
             deps.curves.add(replace(world.day_ahead(date(2022, 5, 5)), degraded_reasons=["fallback: last_stored"]))
-            _, later = told(lines)
+            _, later = next_event(lines)
             assert (later["path"], later["fallback"]) == ("day_ahead", "last_stored")
             assert later["points"][0]["valid_time"] == "2022-05-04T22:00:00Z"
         assert client.get(f"{address}/api/v1/events", params={"entity_id": "XX"}).status_code == 404

@@ -1,4 +1,4 @@
-"""Runs a command that shall not outlive its parent: ``python tether.py PARENT_PID COMMAND...``.
+"""Runs a command that shall not outlive its parent: ``python die_with_parent.py PARENT_PID COMMAND...``.
 
 On Linux the kernel is asked to kill this process when its parent ends, however that ends; then the command takes this
 process over. A program of its own, since between fork and exec of a threaded process little may be done.
