@@ -61,18 +61,8 @@ def start(
     _check_disk(state)
     _check_ports(state, ports or {})
     _ensure_jars(state, wanted, fetch_all=names == DEFAULT, console=console)
-    with state.locked():
-        running = state.supervisor_pid() is not None
-        before = state.desired() if running else Desired()
-        desired = Desired(
-            components=tuple(dict.fromkeys((*before.components, *wanted))),
-            ports={**before.ports, **(ports or {})},
-            arguments={**before.arguments, **(arguments or {})},
-            owner=owner or before.owner,
-        )
-        state.write_desired(desired)
-        if not running:
-            _spawn(state)
+    added = Desired(components=wanted, ports=dict(ports or {}), arguments=dict(arguments or {}), owner=owner)
+    _request(state, added)
     return _wait_until_healthy(state, wanted, on_status)
 
 
@@ -138,6 +128,22 @@ def _ensure_jars(state: StateDir, names: tuple[str, ...], *, fetch_all: bool, co
     started = [COMPONENTS[name] for name in names if not external_address(COMPONENTS[name], saved)]
     needed = {jar_set for component in started for jar_set in component.jar_sets}
     artifacts.ensure(needed | ({"spark", "flink"} if fetch_all else set()), console)
+
+
+def _request(state: StateDir, added: Desired) -> None:
+    """Add components to the desired state of a running stack, or start a supervisor with them."""
+    with state.locked():
+        running = state.supervisor_pid() is not None
+        before = state.desired() if running else Desired()
+        desired = Desired(
+            components=tuple(dict.fromkeys((*before.components, *added.components))),
+            ports={**before.ports, **added.ports},
+            arguments={**before.arguments, **added.arguments},
+            owner=added.owner or before.owner,
+        )
+        state.write_desired(desired)
+        if not running:
+            _spawn(state)
 
 
 def _spawn(state: StateDir) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import Executor, Future
 
-from infra.local.components import Component
+from infra.local.component import Component
 from infra.local.state import ComponentStatus, Phase
 
 _CHECK_SECONDS = 5.0

@@ -21,7 +21,8 @@ from types import FrameType
 import psutil
 import structlog
 
-from infra.local.components import COMPONENTS, Component, LaunchContext
+from infra.local.component import Component, LaunchContext
+from infra.local.components import COMPONENTS
 from infra.local.java import artifacts
 from infra.local.ports import PortAllocator
 from infra.local.state import StateDir, Status

@@ -13,7 +13,7 @@ from subprocess import Popen
 import structlog
 
 from infra.local.checks import NotReadyError
-from infra.local.components import Component, LaunchContext
+from infra.local.component import Component, LaunchContext
 from infra.local.state import ComponentStatus, Phase, ProcessId
 from infra.local.supervision import processes
 

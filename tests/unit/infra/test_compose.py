@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from infra.local.components import COMPONENTS, LaunchContext
+from infra.local.component import LaunchContext
+from infra.local.components import COMPONENTS
 from infra.local.state import StateDir
 
 ROOT = Path(__file__).parents[3]

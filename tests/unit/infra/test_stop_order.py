@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.components import Component
+from infra.local.component import Component
 from infra.local.state import Desired, Phase, StateDir
 from infra.local.supervision import supervisor
 from infra.local.supervision.supervisor import Supervisor
