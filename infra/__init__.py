@@ -1,1 +1,1 @@
-"""Everything that runs dualcast somewhere: the embedded stack, the demo, containers and clusters."""
+"""Deployment of dualcast: the embedded stack, the demo, the containers and the Airflow DAGs."""

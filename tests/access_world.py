@@ -1,4 +1,4 @@
-"""Keys, tokens and their issuer, for tests of who may ask."""
+"""API keys, tokens and a token issuer for tests of authentication and authorisation."""
 
 from __future__ import annotations
 
@@ -38,53 +38,53 @@ NO_REDIS = "redis://127.0.0.1:1/0"
 
 @cache
 def private_key(name: str = "first") -> RSAPrivateKey:
-    """A key of the issuer; each name has its own."""
+    """Return the issuer's private key with a name; generated once per name."""
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 def public_pem(name: str = "first") -> bytes:
-    """Its public half, which everybody may read."""
+    """Return the public key as PEM."""
     return private_key(name).public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 def published(*names: str) -> list[PyJWK]:
-    """The issuer's set of keys."""
+    """Return the issuer's key set."""
     return [PyJWK(public_jwk(name)) for name in names]
 
 
 def public_jwk(name: str) -> dict[str, Any]:
-    """One of them as it is published."""
+    """Return one public key in JWK format."""
     fields = RSAAlgorithm.to_jwk(private_key(name).public_key(), as_dict=True)
     return {**fields, "kid": name, "use": "sig", "alg": "RS256"}
 
 
 def claims(**more: Any) -> dict[str, Any]:
-    """What a sound token says; None leaves a claim out."""
+    """Return the claims of a valid token with changes; None removes a claim."""
     now = int(time.time())
-    sound = {"iss": ISSUER, "aud": AUDIENCE, "sub": "desk", "iat": now, "exp": now + 600}
-    told = sound | {"role": "reader", "access": ["de_load/DE"]} | more
-    return {name: value for name, value in told.items() if value is not None}
+    required = {"iss": ISSUER, "aud": AUDIENCE, "sub": "desk", "iat": now, "exp": now + 600}
+    all_claims = required | {"role": "reader", "access": ["de_load/DE"]} | more
+    return {name: value for name, value in all_claims.items() if value is not None}
 
 
 def token(name: str = "first", **more: Any) -> str:
-    """A token of the issuer, signed with one of its keys."""
+    """Return a token signed with one of the issuer's keys."""
     return jwt.encode(claims(**more), private_key(name), algorithm="RS256", headers={"kid": name})
 
 
 def token_settings(**more: Any) -> AccessSettings:
-    """The issuer is known by its published keys, or by a shared one."""
+    """Return settings that verify tokens by the issuer's published keys, or by a shared secret."""
     where = more if "jwt_secret" in more else {"jwt_jwks_url": f"{ISSUER}/keys", **more}
     return AccessSettings(_env_file=None, jwt_issuer=ISSUER, jwt_audience=AUDIENCE, **where)
 
 
 def tokens() -> Tokens:
-    """Tokens of an issuer that publishes one key."""
+    """Return a token verifier for an issuer that publishes one key."""
     return Tokens(token_settings(), PublishedKeys("", lambda: published("first")))
 
 
 @contextmanager
 def store(folder: Path) -> Iterator[Engine]:
-    """An SQLite store with its tables."""
+    """Yield an SQLite store with all tables."""
     (folder / "store.db").write_bytes(_migrated())
     engine = open_store(world.settings(world.frozen(), state_dir=folder))
     yield engine
@@ -93,7 +93,7 @@ def store(folder: Path) -> Iterator[Engine]:
 
 @cache
 def _migrated() -> bytes:
-    """A store with tables and nothing in them, made once."""
+    """Return the file content of an SQLite store with empty tables; created once."""
     with TemporaryDirectory() as folder:
         engine = open_store(world.settings(world.frozen(), state_dir=Path(folder)))
         migrate(engine)
@@ -102,18 +102,18 @@ def _migrated() -> bytes:
 
 
 def key(engine: Engine, role: str = "reader", *access: str, days: int | None = None) -> str:
-    """A new key of the store, for everything unless told."""
+    """Create an API key in the store and return it; by default it grants access to everything."""
     expires_at = world.NOW + timedelta(days=days) if days is not None else None
     return keys.create(engine, "desk", role, access or ["*/*"], world.NOW, expires_at)[0]
 
 
 def key_ring(engine: Engine, circuits: Circuits | None = None) -> KeyRing:
-    """The keys of a store that has its tables."""
+    """Return the key ring of a store."""
     return KeyRing(engine, world.frozen(), circuits or Circuits(), lambda: None)
 
 
 def access(engine: Engine, rate: str = "1000/minute", redis: str = NO_REDIS, **more: Any) -> Access:
-    """A service's access with keys, tokens, limits and an audit trail."""
+    """Return the access control of a service with keys, tokens, rate limits and an audit trail."""
     ring, trail = key_ring(engine), AuditTrail(engine)
     ring.read()
     fields: dict[str, Any] = {"keys": ring, "tokens": tokens(), "trail": trail, "background": [ring, trail]}

@@ -1,4 +1,4 @@
-"""``dualcast run`` for tests, as operators start it; and what lies in the lake and on the topic afterwards."""
+"""Run ``dualcast run`` as operators do, and read the resulting lake tables and Kafka topics."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from tests.waiting import until
 
 DUALCAST = Path(sys.executable).with_name("dualcast")
 _TIMEOUT_SECONDS = 300
-# Of when and by which run a row was written, which differs from run to run.
+# Columns with the time and version of a run. They differ between runs.
 _RUN_COLUMNS = ["ingested_at", "data_version", "code_version"]
 
 
 def start(*arguments: str, log: Path) -> subprocess.Popen[str]:
-    """``dualcast run ARGUMENTS`` in a process group of its own, with its standard error in a file."""
+    """Start ``dualcast run ARGUMENTS`` in a new process group, with its standard error in a file."""
     with log.open("w") as errors:
         return subprocess.Popen(
             [DUALCAST, "run", *arguments], stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
@@ -39,24 +39,24 @@ def start(*arguments: str, log: Path) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str], log: Path, status: int = 0) -> str:
-    """Wait for a run to end with a status; what it printed."""
+    """Wait for a run to exit with a status and return its standard output."""
     printed, _ = process.communicate(timeout=_TIMEOUT_SECONDS)
-    assert process.returncode == status, f"ended with {process.returncode}\n{log.read_text()[-3000:]}"
+    assert process.returncode == status, f"exited with code {process.returncode}\n{log.read_text()[-3000:]}"
     return printed
 
 
 def summary(*arguments: str, log: Path, status: int = 0) -> dict[str, Any]:
-    """The summary of a day-ahead run."""
+    """Run ``dualcast run day-ahead`` and return its summary."""
     found = json.loads(finish(start("day-ahead", *arguments, "--json", log=log), log, status))
     assert isinstance(found, dict)
     return found
 
 
 def kill_when(happened: Callable[[], bool], process: subprocess.Popen[str], log: Path) -> None:
-    """SIGKILL a run, Spark and all, at the moment something has happened."""
+    """Kill a run and its Spark processes with SIGKILL when a condition holds."""
 
     def ready() -> bool:
-        assert process.poll() is None, f"it ended before\n{log.read_text()[-3000:]}"
+        assert process.poll() is None, f"the run ended before the condition held\n{log.read_text()[-3000:]}"
         return happened()
 
     until(ready, _TIMEOUT_SECONDS, every=0.002)
@@ -65,13 +65,13 @@ def kill_when(happened: Callable[[], bool], process: subprocess.Popen[str], log:
 
 
 def curves_on_topic(settings: Settings) -> list[Forecast]:
-    """Every day-ahead curve on Kafka, by entity and time."""
+    """Return all day-ahead curves on Kafka, sorted by entity and issue time."""
     found = published_forecasts(settings, Topic.FORECASTS_DAY_AHEAD)
     return sorted(found, key=lambda curve: (curve.entity_id, curve.issued_at))
 
 
 def lake_rows(settings: Settings, use_case: str) -> dict[str, pd.DataFrame]:
-    """All rows of every table of the day-ahead path, in a fixed order, without what tells one run from another."""
+    """Return the rows of all tables of the day-ahead path in a fixed order, without the columns of the run."""
     lake = lake_paths(settings)
     tables = {
         "bronze": delta_rows(lake.bronze).sort_values(["partition", "offset", "position"]),
@@ -85,7 +85,7 @@ def lake_rows(settings: Settings, use_case: str) -> dict[str, pd.DataFrame]:
 
 
 def delta_rows(table: str) -> pd.DataFrame:
-    """The rows of a Delta table that was only ever appended to."""
+    """Return the rows of an append-only Delta table."""
     logs = Path(table, "_delta_log").glob("*.json")
     actions = [json.loads(line) for log in logs for line in log.read_text().splitlines()]
     files = [Path(table, action["add"]["path"]) for action in actions if "add" in action]
@@ -94,7 +94,7 @@ def delta_rows(table: str) -> pd.DataFrame:
 
 
 def empty_curves_topic(settings: Settings) -> None:
-    """Empty the curves' topic: delete it, and make it again."""
+    """Delete and recreate the topic of day-ahead curves."""
     admin = AdminClient({"bootstrap.servers": settings.kafka})
     topic = settings.names.topic(Topic.FORECASTS_DAY_AHEAD)
     admin.delete_topics([topic])[topic].result(timeout=30)
@@ -104,7 +104,7 @@ def empty_curves_topic(settings: Settings) -> None:
 
 @contextmanager
 def lake_restored(settings: Settings) -> Iterator[None]:
-    """Let the lake be, afterwards, what it is now, and the curves' topic be empty."""
+    """Restore the current lake afterwards and empty the topic of day-ahead curves."""
     lake = Path(settings.lake_uri)
     kept = lake.with_name("lake-kept")
     shutil.copytree(lake, kept)

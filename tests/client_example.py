@@ -1,4 +1,4 @@
-"""The example in the client's README, as a program."""
+"""Run the example from the client's README."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 
 
 def run_client_example(da_svc: str, id_svc: str) -> str:
-    """What it prints when it runs against two services."""
+    """Run the example against two services and return its output."""
     (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "services/client/README.md").read_text(), re.DOTALL)
     environment = {"DUALCAST_DA_SVC": da_svc, "DUALCAST_ID_SVC": id_svc, "PATH": ""}
     ended = subprocess.run(

@@ -1,4 +1,4 @@
-"""What all tests share: the use case that the platform begins with, its entity, and a real embedded stack."""
+"""Fixtures of all tests: the German load use case, its entity, and an embedded stack with real servers."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from tests.databases import NoPostgresError, postgres
 
 ROOT = stacks.ROOT
 
-# PySpark takes a process whose main module is no file, as those of xdist are, for a doctest, and ends it
+# PySpark exits in a process whose main module has no file, as in xdist workers, because it assumes a doctest.
 vars(sys.modules["__main__"]).setdefault("__file__", __file__)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--hostile", default="2000", help="how many hostile messages a replay has to bear")
+    parser.addoption("--hostile", default="2000", help="number of hostile messages in a replay")
 
 
 @pytest.fixture(scope="session")
 def use_case() -> UseCase:
-    """The use case that the platform begins with."""
+    """The use case ``de_load``."""
     return load_use_case("de_load", ROOT / "use_cases")
 
 
 @pytest.fixture(scope="session")
 def entity(use_case: UseCase) -> Entity:
-    """Its first entity."""
+    """The first entity of ``de_load``."""
     return use_case.entities[0]
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
-    """The URL of a real PostgreSQL. Where there is none, CI fails and others are told loudly."""
+    """The URL of a real PostgreSQL server. Without one, CI fails and other environments skip the test."""
     try:
         with postgres() as url:
             yield url
@@ -54,7 +54,7 @@ def postgres_server() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StateDir]:
-    """The state folder of the stack that the modules of one worker share. ``stack`` starts what a module needs."""
+    """The state folder of the stack that the modules of a worker share. ``stack`` starts the servers."""
     with stacks.stopped_at_the_end(StateDir(tmp_path_factory.mktemp("servers"))) as state:
         yield state
 
@@ -63,11 +63,11 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StateDir]:
 def stack(
     request: pytest.FixtureRequest, servers: StateDir, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Settings]:
-    """The settings of real servers: Kafka, registry, Redis and MLflow, or those that the module's mark names.
+    """The settings of real servers: Kafka, registry, Redis and MLflow, or those in the module's ``stack`` mark.
 
-    Modules share servers. Each has a namespace and a state folder of its own, so that no test sees another's records.
-    A module whose mark says ``own=True`` has servers of its own, which its tests may kill. Commands that tests start
-    find the servers too.
+    Modules share servers. Each module has its own namespace and state folder, so that tests never read records of other
+    modules. A module with ``own=True`` in its mark gets separate servers, which its tests may kill. Commands that tests
+    start use the same servers through the environment.
     """
     mark = request.node.get_closest_marker("stack")
     names, own = (mark.args, mark.kwargs.get("own", False)) if mark is not None else ((), False)
@@ -89,5 +89,5 @@ def stack(
 
 @pytest.fixture(autouse=True)
 def _keep_log_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands that run inside a test must not send later tests' logs to a stream that is closed by then."""
+    """Disable log configuration: a command in a test would send the logs of later tests to a closed stream."""
     monkeypatch.setattr(telemetry, "configure", lambda _settings, _service: None)

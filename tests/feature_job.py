@@ -1,4 +1,4 @@
-"""The real Flink job for tests, started as users start it, and what it published."""
+"""Run the real Flink job as users do, and read its output topics."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ class FeatureJob:
             self._process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
 
     def kill(self) -> None:
-        """As a crash would."""
+        """Kill the job with SIGKILL."""
         self._process.kill()
         self._process.wait(10)
 
     def stop(self) -> float:
-        """Ask it to stop; how many seconds that took."""
-        asked = time.monotonic()
+        """Stop the job with SIGTERM and return the duration in seconds."""
+        begin = time.monotonic()
         self._process.send_signal(signal.SIGTERM)
         self._process.wait(30)
-        return time.monotonic() - asked
+        return time.monotonic() - begin
 
 
 @contextmanager
 def feature_job(use_case: str, log: Path, parallelism: int = 1) -> Iterator[FeatureJob]:
-    """The job while a test needs it."""
+    """Run the job during a ``with`` block."""
     job = FeatureJob(use_case, log, parallelism)
     try:
         yield job
@@ -58,15 +58,17 @@ def feature_job(use_case: str, log: Path, parallelism: int = 1) -> Iterator[Feat
 
 
 def wait_caught_up(use_case: str, until: str, log: Path, seconds: float = TIMEOUT_SECONDS) -> None:
-    """Until the job has dealt with all that was published. Fails with the end of its log."""
+    """Wait until the job has processed all published observations. Fails with the end of its log."""
     command = [str(_DUALCAST), "stream", "wait-caught-up", "--use-case", use_case, "--until", until]
     command += ["--timeout", str(seconds)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=seconds + 60)
-    assert done.returncode == 0, f"ended with {done.returncode}\n{done.stdout}{done.stderr}\n{log.read_text()[-3000:]}"
+    assert done.returncode == 0, (
+        f"exited with code {done.returncode}\n{done.stdout}{done.stderr}\n{log.read_text()[-3000:]}"
+    )
 
 
 def publish(settings: Settings, entity_id: str, frame: pd.DataFrame, chunk: int) -> None:
-    """Send observations of one entity, ``chunk`` of them in a message."""
+    """Publish observations of one entity in messages of ``chunk`` observations."""
     observations = as_observations(frame)
     with RecordProducer(settings, "test") as producer:
         for i in range(0, len(observations), chunk):
@@ -75,7 +77,7 @@ def publish(settings: Settings, entity_id: str, frame: pd.DataFrame, chunk: int)
 
 
 def as_observations(frame: pd.DataFrame) -> list[Observation]:
-    """The rows of ``histories.history`` as records."""
+    """Convert the rows of ``histories.history`` to records."""
     return [
         Observation(
             str(o.variable),
@@ -92,7 +94,7 @@ def as_observations(frame: pd.DataFrame) -> list[Observation]:
 
 
 def published_rows(settings: Settings) -> dict[str, list[FeatureRow]]:
-    """Every committed feature row, by entity, in order."""
+    """Return all committed feature rows by entity, in order."""
     rows: dict[str, list[FeatureRow]] = defaultdict(list)
     for record in published(settings, Topic.FEATURES_INTRADAY):
         for row in FeatureRows.from_record(record).one_by_one():
@@ -101,10 +103,10 @@ def published_rows(settings: Settings) -> dict[str, list[FeatureRow]]:
 
 
 def dead_letters(settings: Settings) -> Sequence[dict[str, object]]:
-    """All dead letters."""
+    """Return all dead letters."""
     return list(published(settings, Topic.DEAD_LETTERS))
 
 
 def written(settings: Settings, topic: Topic) -> int:
-    """How many messages were written to a topic, with those of a transaction that is still open."""
+    """Return the number of messages written to a topic, including those of open transactions."""
     return sum(Offsets(settings).ends(topic).values())

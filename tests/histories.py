@@ -1,4 +1,4 @@
-"""Small histories for tests: smooth days and weeks with seeded noise, in canonical order."""
+"""Synthetic histories: daily and weekly cycles with seeded noise, in canonical order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dualcast.timegrid import iso_duration
 
 
 def history(use_case: UseCase, entity: Entity, start: str, days: int, seed: int = 7) -> pd.DataFrame:
-    """Every variable of a use case on its grid, published by its rule, in canonical order.
+    """Generate all variables of a use case on its grid, with publication times by its rules, in canonical order.
 
     Columns: variable, valid_time, published_at, value, unit, resolution.
     """
@@ -42,7 +42,7 @@ def history(use_case: UseCase, entity: Entity, start: str, days: int, seed: int 
 
 
 def in_canonical_order(use_case: UseCase, observations: pd.DataFrame) -> pd.DataFrame:
-    """By publication, the target last among equals, so that its row includes all values published with it."""
+    """Sort by publication time, the target last at equal times, so that its row includes all simultaneous values."""
     return (
         observations.assign(last=observations["variable"] == use_case.target)
         .sort_values(["published_at", "last", "variable", "valid_time"], kind="stable")
@@ -52,17 +52,17 @@ def in_canonical_order(use_case: UseCase, observations: pd.DataFrame) -> pd.Data
 
 
 def as_update(use_case: UseCase, plan: IntradayPlan, observations: pd.DataFrame) -> Update:
-    """The observations that a plan reads, as its state takes them."""
+    """Convert observations to the update that the state of a plan accepts."""
     resolution = iso_duration(use_case.part("intraday").resolution)
     update, _ = update_of(plan, Columns.from_frame(observations.assign(resolution=resolution)))
     return update
 
 
 def corrupt_from(observations: pd.DataFrame, moment: pd.Timestamp) -> pd.DataFrame:
-    """Spoil every value published at or after a moment, and add wrong corrections of older values."""
+    """Corrupt all values published at or after a time, and add wrong corrections of older values."""
     late = observations["published_at"] >= moment
-    spoiled = observations.assign(value=observations["value"].where(~late, observations["value"] * 3 + 1))
+    corrupted = observations.assign(value=observations["value"].where(~late, observations["value"] * 3 + 1))
     corrections = observations[~late].assign(
         published_at=moment + pd.Timedelta(microseconds=1), value=observations["value"] * 0.1
     )
-    return pd.concat([spoiled, corrections], ignore_index=True)
+    return pd.concat([corrupted, corrections], ignore_index=True)

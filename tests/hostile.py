@@ -1,4 +1,4 @@
-"""Messages that must not be believed, each with the reasons for which the stream and the lake have to refuse it."""
+"""Invalid messages for robustness tests, each with the expected dead-letter reasons of the stream and the lake."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from dualcast.settings import Settings
 
 _WEEK = timedelta(days=7)
 _DAY_OF_TARGETS = 96
-# By the clock of a test's machine.
+# In the future by the system clock.
 _FUTURE = datetime(2099, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A message, and how often each reason has to be given: by the stream, and by the lake (Bronze and Silver)."""
+    """A message and its expected dead-letter reasons: of the stream, and of the lake (Bronze and Silver)."""
 
     key: bytes | None
     value: bytes | None
@@ -32,7 +32,7 @@ class Sent:
 
 @dataclass
 class HostileMessages:
-    """Makes hostile messages out of good ones that were sent before; the same from the same seed."""
+    """Creates hostile messages from valid messages that were sent before; deterministic for a seed."""
 
     settings: Settings
     entity_id: str
@@ -44,8 +44,8 @@ class HostileMessages:
     def __post_init__(self) -> None:
         self._rng = np.random.default_rng(self.seed)
         self._codecs = {topic: Encoder(self.settings, topic) for topic in (Topic.OBSERVATIONS, Topic.DEAD_LETTERS)}
-        letter = DeadLetter("none", "", "test", "observations.v1", 0, 0, _FUTURE)
-        self._other_schema = self._codecs[Topic.DEAD_LETTERS].encode(letter)
+        dead_letter = DeadLetter("none", "", "test", "observations.v1", 0, 0, _FUTURE)
+        self._other_schema = self._codecs[Topic.DEAD_LETTERS].encode(dead_letter)
         self._kinds: list[Callable[[], Sent]] = [
             self._random_bytes,
             self._cut_short,
@@ -65,24 +65,24 @@ class HostileMessages:
         ]
 
     def close(self) -> None:
-        """Let go of the registry."""
+        """Close the connections to the registry."""
         for codec in self._codecs.values():
             codec.close()
 
     def good(self, observations: list[Observation]) -> Sent:
-        """A good message; what comes later is made of it."""
+        """Return a valid message; later hostile messages are derived from it."""
         self._good += observations
         self._targets += [o for o in observations if o.variable == self.target]
         return self._message(observations)
 
     def messages(self, count: int) -> Iterator[Sent]:
-        """Hostile messages, each kind as often as the others."""
+        """Yield hostile messages of uniformly random kinds."""
         for kind in self._rng.integers(len(self._kinds), size=count):
             yield self._kinds[kind]()
 
     def _random_bytes(self) -> Sent:
         value = self._rng.bytes(int(self._rng.integers(0, 200)))
-        if self._rng.random() < 0.5:  # as if it were of the registry
+        if self._rng.random() < 0.5:  # the magic byte of the schema registry's wire format
             value = b"\x00" + value
         none = self._rng.random() < 0.1
         key = self._rng.bytes(4) if self._rng.random() < 0.3 else self.entity_id.encode()
@@ -112,7 +112,7 @@ class HostileMessages:
         return self._message([self._choose(self._good) for _ in range(3)])
 
     def _implausible(self) -> Sent:
-        """Twice as much as a week before, as a correction of a value of the last day."""
+        """A correction of a value of the last day to more than twice the value of a week before."""
         if len(self._targets) < 9 * _DAY_OF_TARGETS:
             return self._duplicate()
         newest = self._targets[-_DAY_OF_TARGETS:]
@@ -126,7 +126,7 @@ class HostileMessages:
         return self._with_invalid_observation(reason, lambda _: changes)
 
     def _with_invalid_observation(self, reason: str, change: Callable[[Observation], dict[str, Any]]) -> Sent:
-        """One observation made bad, between two that were sent before."""
+        """One invalid observation between two valid observations that were sent before."""
         if not self._targets:
             return self._duplicate()
         bad = self._choose(self._targets)

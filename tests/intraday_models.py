@@ -1,4 +1,4 @@
-"""Small intraday models in a real registry: sound ones that can be told apart, and broken ones."""
+"""Small intraday models in a real model registry: valid models with different intervals, and a broken model."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _HISTORY = "2022-01-01", 40
 
 
 def stream_rows(use_case: UseCase, entity: Entity) -> list[FeatureRow]:
-    """The feature rows of a short history, as the stream makes them."""
+    """Return the feature rows of a short history, computed by the streaming code."""
     plan = IntradayPlan(use_case, entity)
     parts, _ = IntradayState(plan).apply(as_update(use_case, plan, history(use_case, entity, *_HISTORY)))
     return [row for part in parts for row in _records(use_case, entity, part)]
 
 
 def train_small_model(use_case: UseCase, entity: Entity, rows: list[FeatureRow]) -> ForecastModel:
-    """A model of these rows."""
+    """Train a small model on feature rows."""
     gold = gold_of(use_case, rows[800::3], history(use_case, entity, *_HISTORY))
     return trained(small(use_case), "intraday", gold, "actuals")
 
@@ -51,7 +51,7 @@ def _with_offsets(model: ForecastModel, offsets: Floats) -> ForecastModel:
 
 
 def publish_champion(settings: Settings, model: ForecastModel) -> str:
-    """The version under which a model has become the champion."""
+    """Publish a model as the champion and return its version."""
     example = pd.DataFrame({"entity_id": ["DE"]})
     run = Run("tests", "a run", {}, {}, {}, example, example)
     return publish_model(settings, NAME, run, model)

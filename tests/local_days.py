@@ -1,4 +1,4 @@
-"""Orders of made-up warehouses by local day: closed on Sundays, more with promotions, known as the catalogue says."""
+"""Synthetic daily orders of warehouses: closed on Sundays, higher during promotions, published by catalogue rules."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WEEKDAYS = np.array([1.2, 1.0, 0.9, 1.0, 1.1, 0.8, 0.0])
 
 
 def orders(use_case: UseCase, entity: Entity, first: str, days: int, level: float = 100.0) -> pd.DataFrame:
-    """Every variable of ``warehouses`` for some local days, as observations; closed days have no orders at all."""
+    """Generate all variables of ``warehouses`` for some local days as observations. Closed days have no orders."""
     rng = np.random.default_rng(len(entity.id))
     number = np.datetime64(first, "D").astype(np.int64) + np.arange(days)
     weekday = (number + 3) % 7

@@ -1,4 +1,4 @@
-"""A schema registry in memory, for tests of encoders and decoders."""
+"""An in-memory schema registry for tests of encoders and decoders."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class MemoryRegistry(MockSchemaRegistryClient):  # type: ignore[misc]
         self.requested: list[int] = []
 
     def get_schema(self, schema_id: int, *args: Any, **kwargs: Any) -> Any:
-        """As the real client; an unknown id is answered with 404."""
+        """Behave like the real client; an unknown id raises a 404 error."""
         self.requested.append(schema_id)
         if len(self.requested) <= self.failures:
             raise SchemaRegistryError(503, 50301, "starting")
@@ -31,7 +31,7 @@ class MemoryRegistry(MockSchemaRegistryClient):  # type: ignore[misc]
 
 @contextmanager
 def memory_registry(monkeypatch: pytest.MonkeyPatch, failures: int = 0) -> Iterator[MemoryRegistry]:
-    """Replace the schema registry of this process by one in memory."""
+    """Replace the schema registry of this process by an in-memory one."""
     registry = MemoryRegistry(failures)
     monkeypatch.setattr("dualcast.adapters.kafka.connection.SchemaRegistryClient", lambda _: registry)
     schema_cache.cache_clear()

@@ -1,4 +1,4 @@
-"""An application behind a real socket, and what its event stream says."""
+"""Serve an application on a real socket, and read its event stream."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 @contextmanager
 def served(app: FastAPI) -> Iterator[str]:
-    """The application on a free port. Who connects before it has started waits for it."""
+    """Serve the application on a free port and yield its URL. Connections before the startup are queued."""
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     listening.listen()
@@ -31,7 +31,7 @@ def served(app: FastAPI) -> Iterator[str]:
 
 
 def next_event(lines: Iterator[str]) -> tuple[str, dict[str, Any]]:
-    """The next event: its name and its data."""
+    """Return the name and data of the next event."""
     event = ""
     for line in lines:
         if line.startswith("event: "):

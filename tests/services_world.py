@@ -1,6 +1,6 @@
-"""A small, wholly known world for the services' tests: a load curve, a reference 4% high, forecasts 1% and 0.5% high.
+"""Test data with known errors for the services: a load curve, a reference 4% high, forecasts 1% and 0.5% high.
 
-Nothing here talks to a server: books are filled as the feeds would fill them.
+No server is involved: the functions fill the caches as the Kafka feeds do.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ _STEP = timedelta(minutes=15)
 
 @cache
 def catalogue() -> dict[str, UseCase]:
-    """The German use case."""
+    """Return a catalogue with the German load use case."""
     return {"de_load": load_use_case("de_load", USE_CASES)}
 
 
 def true_load(moment: datetime) -> float:
-    """MW: two humps a day, lower at the weekend."""
+    """Return the load in MW: two daily peaks, lower at weekends."""
     hour = (moment + timedelta(hours=2)).hour + moment.minute / 60
     day = 9000 * math.exp(-(((hour - 11) / 3.2) ** 2)) + 8500 * math.exp(-(((hour - 19) / 2.4) ** 2))
     return round((46000 + day) * (0.88 if moment.weekday() >= 5 else 1.0), 1)
 
 
 def observation(variable: str, valid: datetime, value: float, published: datetime, **more: Any) -> Observation:
-    """One quarter-hour."""
+    """Return one observation of a quarter-hour."""
     fields: dict[str, Any] = {"resolution": "PT15M", "unit": "MW", "source": "test", "simulated": True} | more
     return Observation(variable, valid, value=value, published_at=published, **fields)
 
 
 def message(record: dict[str, Any]) -> ObservationMessage:
-    """A record of ``observations.v1`` as the decoded message that carries it."""
+    """Convert a record of ``observations.v1`` to a decoded message."""
     records = record["observations"]
     return ObservationMessage(
         record["entity_id"],
@@ -63,7 +63,7 @@ def message(record: dict[str, Any]) -> ObservationMessage:
 
 
 def observations(start: datetime, end: datetime, entity_id: str = "DE") -> dict[str, Any]:
-    """A record of ``observations.v1``: load until ``end``, the reference until a day and a half later."""
+    """Return a record of ``observations.v1``: load until ``end``, the reference until 36 hours later."""
     found, moment = [], start
     while moment < end + timedelta(hours=36):
         reference = true_load(moment) * REFERENCE_RATIO
@@ -75,7 +75,7 @@ def observations(start: datetime, end: datetime, entity_id: str = "DE") -> dict[
 
 
 def curve(path: str, times: list[datetime], issued_at: datetime, ratio: float, **more: Any) -> Forecast:
-    """A curve that is wrong by a known ratio, with a band of 3% around it."""
+    """Return a curve with a known ratio to the true load and quantiles 3% below and above the median."""
     use_case = catalogue()["de_load"]
     short = "da" if path == "day_ahead" else "id"
     part = use_case.part("day-ahead" if path == "day_ahead" else "intraday")
@@ -102,13 +102,13 @@ def curve(path: str, times: list[datetime], issued_at: datetime, ratio: float, *
 
 
 def mean_load(moment: datetime, step: timedelta) -> float:
-    """The mean of the true load over an interval."""
+    """Return the mean of the true load over an interval."""
     parts = [moment + i * _STEP for i in range(step // _STEP)]
     return sum(map(true_load, parts)) / len(parts)
 
 
 def day_ahead(day: date, **more: Any) -> Forecast:
-    """The curve of a delivery day, issued at its cutoff."""
+    """Return the curve of a delivery day, issued at its cutoff."""
     use_case = catalogue()["de_load"]
     entity = use_case.entity("DE")
     times = use_case.delivery_times(entity, day)
@@ -116,30 +116,30 @@ def day_ahead(day: date, **more: Any) -> Forecast:
 
 
 def intraday(issued_at: datetime, **more: Any) -> Forecast:
-    """Six hours from a moment on."""
+    """Return a curve for six hours from a time."""
     first = floor(issued_at, _STEP)
     times = [first + k * _STEP for k in range(24)]
     return curve("intraday", times, issued_at, more.pop("ratio", INTRADAY_RATIO), **more)
 
 
 def frozen(moment: datetime = NOW) -> Clock:
-    """A clock that stands still."""
+    """Return a clock fixed at a time."""
     return Clock(start=moment, until=moment)
 
 
 def settings(clock: Clock, **more: Any) -> Settings:
-    """Settings that lead nowhere."""
+    """Return settings without any servers."""
     return Settings(_env_file=None, clock=clock, use_cases=USE_CASES, **more)
 
 
 def da_deps(clock: Clock | None = None, known: Mapping[str, UseCase] | None = None) -> DayAheadDeps:
-    """da-svc with empty books."""
+    """Return the dependencies of da-svc with empty caches."""
     clock, found = clock or frozen(), known or catalogue()
     return DayAheadDeps(settings(clock), found, CurveCache(found), SeriesCache(found, clock))
 
 
 def fill(deps: DayAheadDeps, now: datetime = NOW, days: int = 3) -> None:
-    """Some days of observations and of both kinds of curves, until now; tomorrow's is there from its cutoff on."""
+    """Fill the caches with some days of observations and of all curves issued until ``now``."""
     start = now - timedelta(days=days)
     deps.series.add([message(observations(start, now))])
     day = start.date()

@@ -1,4 +1,4 @@
-"""Embedded stacks for tests: one that the modules of a worker share, each in a namespace, or one of a module's own."""
+"""Embedded stacks for tests: one shared by the modules of a worker, each in a namespace, or one for a single module."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _JAR_SETS = {"spark", "flink"}
 
 @contextmanager
 def stopped_at_the_end(state: StateDir) -> Iterator[StateDir]:
-    """Stop whatever runs in a state folder at the end."""
+    """Stop the stack of a state folder at the end."""
     try:
         yield state
     finally:
@@ -31,19 +31,19 @@ def stopped_at_the_end(state: StateDir) -> Iterator[StateDir]:
 
 
 def start(state: StateDir, names: tuple[str, ...]) -> None:
-    """Start components that do not run yet, and wait until they are healthy. They end with this process."""
+    """Start components that do not run yet and wait until they are healthy. They stop when this process ends."""
     artifacts.ensure(_JAR_SETS, _CONSOLE)
     embedded.start(state, names or DEFAULT, console=_CONSOLE, owner=ProcessId.of_this_process())
 
 
 def use_servers_of(other: StateDir, state: StateDir) -> None:
-    """Let settings that are read from one state folder name the servers of another."""
+    """Copy the server addresses of another state folder to ``state``."""
     state.create()
     shutil.copyfile(other.stack_env, state.stack_env)
 
 
 def clean_environment(patch: pytest.MonkeyPatch, state_dir: Path) -> None:
-    """Remove the developer's own settings, so that the state folder alone decides where everything is."""
+    """Remove the developer's DUALCAST_ variables, so that all addresses come from the state folder."""
     for name in [n for n in os.environ if n.startswith("DUALCAST_") and n != "DUALCAST_CACHE_DIR"]:
         patch.delenv(name)
     patch.setenv("DUALCAST_STATE_DIR", str(state_dir))

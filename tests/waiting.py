@@ -1,4 +1,4 @@
-"""Wait for a condition: poll it until it holds or the time is over."""
+"""Wait for a condition: poll it until it holds or a timeout expires."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 def until(condition: Callable[[], bool], seconds: float, every: float = 0.1) -> float:
-    """Poll a condition until it holds; the seconds that this took. Fails where it does not hold within ``seconds``."""
+    """Poll a condition until it holds and return the elapsed seconds. Fails after ``seconds``."""
     begin = time.monotonic()
     while not condition():
         assert time.monotonic() - begin < seconds, f"the condition did not hold within {seconds:.0f} s"

@@ -1,7 +1,8 @@
-"""The batch path on a schedule: thin, since each task is a `dualcast` command in the platform's own environment.
+"""Airflow DAGs of the batch path. Each task runs a `dualcast` command in the platform's own Python environment.
 
-DUALCAST_BIN is the command (a path into that environment), DUALCAST_USE_CASE the use case, DUALCAST_TIME_ZONE its zone
-and DUALCAST_CUTOFF_CRON the cutoff as cron says it there. Not run here: no Airflow was at hand.
+DUALCAST_BIN is the path of the command in that environment, DUALCAST_USE_CASE the use case, DUALCAST_TIME_ZONE its time
+zone and DUALCAST_CUTOFF_CRON the cutoff as a cron expression in that time zone. Not tested: Airflow is not available in
+the development environment.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ DUALCAST = os.environ.get("DUALCAST_BIN", "dualcast")
 USE_CASE = os.environ.get("DUALCAST_USE_CASE", "de_load")
 ZONE = pendulum.timezone(os.environ.get("DUALCAST_TIME_ZONE", "Europe/Berlin"))
 START = pendulum.datetime(2026, 1, 1, tz=ZONE)
-# one run at a time, none made up for: a curve that was missed is not worth more than the next one
+# One run at a time and no catch-up of missed runs: the next run replaces a missed curve.
 SCHEDULING = {"catchup": False, "max_active_runs": 1, "start_date": START}
 ARCHIVE = f"{DUALCAST} run archive --use-case {USE_CASE}"
 RETRIES = {"retries": 3, "retry_delay": timedelta(minutes=2), "execution_timeout": timedelta(minutes=30)}
@@ -28,8 +29,8 @@ with DAG(
     default_args=RETRIES,
     **SCHEDULING,
 ):
-    # a run that was cut short is put right by its retry, and one whose curves are not all there (status 3) tries again;
-    # the summary, its last line, is the task's XCom
+    # A retry completes an interrupted run and a run with missing curves (exit code 3). The last line of output, the
+    # summary, becomes the XCom of the task.
     BashOperator(
         task_id="curves",
         bash_command=(
@@ -38,7 +39,7 @@ with DAG(
         ),
     )
 
-# after midnight in the zone: the day's intraday intervals follow what had come true by then
+# After local midnight: the intraday intervals of the day are calibrated on the actuals available by then.
 with DAG("dualcast_archive", schedule="20 0 * * *", default_args=RETRIES, **SCHEDULING):
     BashOperator(task_id="archive", bash_command=ARCHIVE)
 
@@ -47,7 +48,7 @@ with DAG("dualcast_retrain", schedule="0 3 * * 0", default_args=RETRIES, **SCHED
     archive = BashOperator(task_id="archive", bash_command=ARCHIVE)
     day_ahead = BashOperator(task_id="day_ahead", bash_command=f"{DUALCAST} train day-ahead --use-case {USE_CASE}")
     intraday = BashOperator(task_id="intraday", bash_command=f"{DUALCAST} train intraday --use-case {USE_CASE}")
-    # of a model that has just been made nobody knows yet how wide its intervals are to be
+    # A new model has no calibrated intervals yet; the archive run computes them.
     intervals = BashOperator(task_id="intervals", bash_command=ARCHIVE)
     history >> archive >> [day_ahead, intraday]
     intraday >> intervals

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Tells dualcast where this image keeps its jars and Java, and Flink where its scripts are; then becomes the command.
+# Set the variables for the jars and Java of this image, and those of the Flink scripts, then exec the command.
 set -eu
 
 jars() {
@@ -18,7 +18,7 @@ case "${1:-}" in
     role="${1#flink-}"
     shift
     FLINK_HOME="$(python -c 'import pathlib, pyflink; print(pathlib.Path(pyflink.__file__).parent)')"
-    # the folder of the package is read-only; Flink wants to write what it computes into its configuration's
+    # The package folder is read-only, but the Flink scripts write to their configuration folder.
     export FLINK_HOME FLINK_CONF_DIR=/tmp/flink-conf FLINK_LIB_DIR=/tmp/flink-lib FLINK_LOG_DIR=/tmp/flink-log
     mkdir -p "$FLINK_CONF_DIR" "$FLINK_LIB_DIR" "$FLINK_LOG_DIR"
     cp "$FLINK_HOME"/conf/* "$FLINK_CONF_DIR"

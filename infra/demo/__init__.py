@@ -1,1 +1,1 @@
-"""The demo: the whole platform on one machine, from an empty folder to scored forecasts, in one command."""
+"""The demo: one command runs the whole platform on one machine, from an empty folder to scored forecasts."""

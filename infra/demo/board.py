@@ -1,4 +1,4 @@
-"""The live table of the replay: the clock, the newest curves, the errors so far, and what is not well."""
+"""The live view of the replay: the clock, the newest curves, the errors so far and unhealthy components."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHOWN_ENTITIES = 5
 def board(
     snapshot: Snapshot | None, components: Status, span: tuple[datetime, datetime], now: datetime, url: str
 ) -> RenderableType:
-    """What to show at one moment of the replay. ``span`` is what the replay shows from first to last."""
+    """Render the current state of the replay. ``span`` is the first and last time of the replay."""
     parts: list[RenderableType] = [_clock(span, now)]
     if snapshot is None:
         parts.append(Text("The services are starting.", style="dim"))
@@ -34,7 +34,7 @@ def board(
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """Values as a row of blocks, from their least to their greatest.
+    """Format values as block characters, scaled from their minimum to their maximum.
 
     >>> sparkline([1, 2, 3, 2])
     '▁▅█▅'
@@ -89,7 +89,7 @@ def _errors(errors: Sequence[Errors | None]) -> Text:
     for error in errors:
         if error is not None:
             label = error.get("horizon", "").removeprefix("PT").lower()
-            reference = "" if error["reference_mape"] is None else f" (others {error['reference_mape']:.2f})"
+            reference = "" if error["reference_mape"] is None else f" (reference {error['reference_mape']:.2f})"
             text.append(f"{label} " if label else "").append(f"{error['mape']:.2f} %", style="bold")
             text.append(f"{reference}  ", style="dim")
     return text

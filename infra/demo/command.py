@@ -20,34 +20,32 @@ from infra.local.state import StateDir
 
 
 def demo(
-    data: Annotated[Path | None, typer.Option(help="Replay this CSV or Parquet file; default: a simulator")] = None,
-    mapping: Annotated[Path | None, typer.Option(help="YAML that says what the columns of --data are")] = None,
+    data: Annotated[Path | None, typer.Option(help="CSV or Parquet file to replay; default: the simulator")] = None,
+    mapping: Annotated[Path | None, typer.Option(help="YAML file that maps the columns of --data")] = None,
     start: Annotated[
         datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], help="First delivery day; default: so that the last ones are shown"),
+        typer.Option(formats=["%Y-%m-%d"], help="First delivery day; default: the last --days days of the data"),
     ] = None,
-    days: Annotated[int, typer.Option(min=1, help="How many delivery days to replay")] = 3,
-    speed: Annotated[
-        float, typer.Option(min=1, help="How many times faster than the wall the replay's clock runs")
-    ] = 3600,
+    days: Annotated[int, typer.Option(min=1, help="Number of delivery days to replay")] = 3,
+    speed: Annotated[float, typer.Option(min=1, help="Speed of the replay clock as a multiple of real time")] = 3600,
     use_case: Annotated[str, typer.Option(help="Name of the use case; default: DUALCAST_USE_CASE")] = "",
     keep: Annotated[
         bool | None,
-        typer.Option("--keep/--no-keep", help="Go on serving at the end; default: where there is a terminal"),
+        typer.Option("--keep/--no-keep", help="Keep the services running at the end; default: only in a terminal"),
     ] = None,
-    keep_state: Annotated[bool, typer.Option("--keep-state", help="Do not empty the state folder first")] = False,
+    keep_state: Annotated[bool, typer.Option("--keep-state", help="Keep the contents of the state folder")] = False,
 ) -> None:
-    """Show the whole platform: publish a history, train both models, then replay some days and score the forecasts.
+    """Run the whole platform: publish a history, train both models, replay some days and score the forecasts.
 
-    Takes a few minutes and about 6 GB of memory. The state folder (DUALCAST_STATE_DIR, else .dualcast) is emptied
-    first. Ctrl-C stops everything at any point.
+    Takes a few minutes and about 6 GB of memory. Empties the state folder (DUALCAST_STATE_DIR, default .dualcast)
+    first. Ctrl-C stops all processes at any time.
     """
     console = Console()
-    os.environ.pop("DUALCAST_CLOCK", None)  # the demo makes a clock of its own, for all processes below it
+    os.environ.pop("DUALCAST_CLOCK", None)  # the demo sets its own clock for all its processes
     settings = load_settings()
     for file in (data, mapping):
         if file is not None and not file.is_file():
-            raise typer.BadParameter(f"there is no file {file}")
+            raise typer.BadParameter(f"file {file} does not exist")
     first = start.date() if start else None
     absolute = [file.absolute() if file else None for file in (data, mapping)]
     options = Options(use_case or settings.use_case, absolute[0], absolute[1], first, days, speed)

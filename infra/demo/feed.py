@@ -1,4 +1,4 @@
-"""The state of the replay and the newest curves, read from da-svc by the client."""
+"""Read the state of the replay and the newest curves from da-svc with the client."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _TIMEOUT = timedelta(seconds=5)
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What the demo shows at one moment; ``curves`` by entity and path."""
+    """The status and the newest curves at one time; ``curves`` is keyed by entity and path."""
 
     status: DayAheadStatus
     curves: Mapping[tuple[str, str], Curve]
 
     def medians(self, entity_id: str, path: str) -> Sequence[float]:
-        """The median of each interval of a curve, in order; empty without a curve."""
+        """Return the median of each interval of a curve in time order; empty without a curve."""
         curve = self.curves.get((entity_id, path))
         return [point["quantiles"]["0.5"] for point in curve["points"] if "0.5" in point["quantiles"]] if curve else []
 
 
 class DemoFeed:
-    """Reads snapshots of one use case. ``read`` may be called with another address after a restart."""
+    """Reads snapshots of one use case. The address may change between calls of ``read``."""
 
     def __init__(self, use_case: str) -> None:
         self._use_case = use_case
@@ -36,7 +36,7 @@ class DemoFeed:
         self._api: Api | None = None
 
     def read(self, address: str) -> Snapshot | None:
-        """The current snapshot; None while the service does not answer."""
+        """Return the current snapshot, or None while the service is unavailable."""
         try:
             api = self._api_at(address)
             status = api.status()
@@ -57,7 +57,7 @@ class DemoFeed:
 
 
 def _curves(api: Api, entity: EntityStatus) -> dict[tuple[str, str], Curve]:
-    """The newest curve of each path; without those that the service cannot return now."""
+    """Return the newest curve of each path, except curves that the service cannot return now."""
     entity_id, found = entity["entity_id"], {}
     try:
         if entity["day_ahead"]:

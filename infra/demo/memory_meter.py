@@ -1,4 +1,4 @@
-"""How much memory all processes of the demo take together, and when it was most."""
+"""Measure the current and the peak memory of all processes of the demo."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SAMPLE_SECONDS = 1.0
 
 
 class MemoryMeter:
-    """Samples the resident memory of this process, the supervisor and all their descendants while it is entered."""
+    """Samples the resident memory of this process, the supervisor and all their descendants inside a ``with`` block."""
 
     def __init__(self, state: StateDir) -> None:
         self._state = state

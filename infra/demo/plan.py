@@ -1,4 +1,4 @@
-"""What the demo does, step by step: which command of which room, and what has to be done before it."""
+"""The steps of the demo: the command of each step and the steps that it depends on."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from infra.demo.steps import Step, StepError
 from infra.local import stack
 from infra.local.state import ProcessId, StateDir
 
-# the services get this long before the replay's clock starts; the batch daemon, whose Spark has to warm up, catches up
+# Time for the services to start before the replay clock does. The batch daemon starts Spark later and catches up.
 _LEAD = timedelta(seconds=15)
 _TIMEOUT_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the user asked for."""
+    """The options of ``dualcast demo``."""
 
     use_case: str
     data: Path | None
@@ -37,14 +37,14 @@ class Options:
 
 
 class Window(BaseModel):
-    """What is history and what is replayed; the source says it."""
+    """The replay window as reported by the source; all data before ``start`` is history."""
 
     start: AwareDatetime
     until: AwareDatetime
 
 
 class Plan:
-    """The steps of one demo; ``window``, ``clock`` and ``scores`` are known once the steps that find them are done."""
+    """The steps of one demo. Steps set ``window``, ``clock`` and ``scores`` when they finish."""
 
     def __init__(self, options: Options, state: StateDir, environment: Mapping[str, str]) -> None:
         self._options = options
@@ -56,11 +56,11 @@ class Plan:
         self.scores: dict[str, dict[str, Score]] = {}
 
     def preparation(self) -> list[Step]:
-        """From nothing to a clock that is about to start."""
+        """Return the steps from starting the servers to starting the replay."""
         return [
             Step("servers", "Kafka, schema registry, Redis", call=partial(self._start, "kafka", "registry", "redis")),
             Step("mlflow", "MLflow", call=partial(self._start, "mlflow")),
-            Step("window", "which days to replay", call=self._find_window),
+            Step("window", "find the days to replay", call=self._find_window),
             Step(
                 "history",
                 "publish the history",
@@ -107,7 +107,7 @@ class Plan:
         ]
 
     def scoring(self) -> list[Step]:
-        """From the forecasts on Kafka to their errors."""
+        """Return the steps that export the forecasts from Kafka and compute their errors."""
         done = ("export-day-ahead", "export-intraday")
         return [
             Step("export-day-ahead", "export day-ahead forecasts", partial(self._export, "day-ahead")),
@@ -118,11 +118,11 @@ class Plan:
 
     @property
     def exports(self) -> Path:
-        """The folder of the exported tables."""
+        """The folder for the exported tables."""
         return self._state.root / "exports"
 
     def exported(self, name: str) -> Path:
-        """Where an exported table lies."""
+        """Return the path of an exported table."""
         return self.exports / f"{name}.parquet"
 
     def _start(self, *components: str) -> None:
@@ -144,7 +144,7 @@ class Plan:
         self.window = Window.model_validate_json(result)
 
     def _export(self, path: str) -> list[str]:
-        """Curves, and what came true on the grid of their path."""
+        """Return the command that exports curves, and actuals on the grid of the same path."""
         files = ("--out", str(self.exported(path)), "--actuals", str(self.exported(f"{path}-actuals")))
         return self._dualcast("export", "--path", path, *files)
 
@@ -153,7 +153,7 @@ class Plan:
         self.scores[path] = read_scores(self._output_of(f"score-{path}", "score", "--path", path, *files, "--json"))
 
     def _output_of(self, name: str, *command: str) -> bytes:
-        """Run a command for what it prints; whatever else it says goes to a log."""
+        """Run a command and return its standard output. Its standard error goes to a log."""
         with self._state.log(f"demo-{name}").open("ab") as log:
             result = subprocess.run(
                 self._dualcast(*command),
@@ -169,7 +169,7 @@ class Plan:
         return result.stdout
 
     def _start_features(self) -> None:
-        """With a clock that stands where the replay begins: by the wall's, all that is to come would be overdue."""
+        """Start with a clock fixed at the start of the replay: by real time, all replayed data would be overdue."""
         assert self.window is not None
         begin, speed = self.window.start, self._options.speed
         self._set_clock(Clock(start=begin, until=begin, epoch=Clock().now(), speed=speed))
@@ -187,7 +187,7 @@ class Plan:
         self._start("day-ahead", "replay", "da-svc", "id-svc", "recorder")
 
     def _set_clock(self, clock: Clock) -> None:
-        """For all that is started from now on, and for the Flink job, which looks for it."""
+        """Write the clock to ``stack.env`` for processes that start later and for the Flink job, which polls it."""
         settings = {"DUALCAST_CLOCK": clock.model_dump_json(), "DUALCAST_USE_CASE": self._options.use_case}
         self._state.update_stack_env(settings)
 
@@ -198,7 +198,7 @@ class Plan:
     def _until_replay_start(self, *command: str) -> list[str]:
         assert self.window is not None
         source = self._source() if command == ("stream", "history") else ()
-        # without an offset: UTC is what all commands take a time for
+        # no UTC offset: all commands read times as UTC
         return self._dualcast(*command, *source, "--until", f"{self.window.start.astimezone(UTC):%Y-%m-%dT%H:%M:%S}")
 
     def _dualcast(self, *command: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The last table of the demo: how good both paths were, beside the forecast of others and the naive one."""
+"""The final table of the demo: errors of both paths compared with the reference and the naive forecast."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pydantic import BaseModel, TypeAdapter
 from rich.table import Table
 
-# of a path's groups, which come in order: the whole, and the 1st, 4th, 8th, 16th and 24th interval
+# Indices of the horizons to show: the 1st, 4th, 8th, 16th and 24th interval.
 _SHOWN_INTERVALS = (0, 3, 7, 15, 23)
 
 
 class Score(BaseModel):
-    """Figures of one group of forecasts, in per cent; None where there is nothing to compare with."""
+    """Metrics of one group of forecasts in per cent; None without values to compare with."""
 
     n: int
     mape: float | None
@@ -25,14 +25,14 @@ _SCORES = TypeAdapter(dict[str, Score])
 
 
 def read_scores(text: str | bytes) -> dict[str, Score]:
-    """Read what ``dualcast score --json`` prints: figures by group."""
+    """Parse the output of ``dualcast score --json``: metrics by group."""
     return _SCORES.validate_json(text)
 
 
 def score_table(scores: Mapping[str, Mapping[str, Score]]) -> Table:
-    """Figures of each path: the whole, and the intraday path by horizon."""
+    """Return the metrics of each path, for the intraday path also by horizon."""
     table = Table(highlight=False)
-    for heading in ("forecast", "values", "MAPE", "others'", "naive", "in the band"):
+    for heading in ("forecast", "values", "MAPE", "reference", "naive", "coverage"):
         table.add_column(heading, justify="left" if heading == "forecast" else "right", no_wrap=True)
     for path, groups in sorted(scores.items()):
         table.add_section()

@@ -1,4 +1,4 @@
-"""Runs the demo: prepares, replays, scores, says what it took, and leaves no process behind."""
+"""Run the demo: prepare, replay, score, report times and memory, and stop all processes."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ _JAR_SETS = ("broker", "registry", "spark", "flink")
 
 
 class DemoError(RuntimeError):
-    """The demo cannot go on; the message says why and what to do."""
+    """The demo cannot continue. The message gives the cause and a remedy."""
 
 
 class Demo:
-    """One run of the demo in one state folder."""
+    """One run of the demo in a state folder."""
 
     def __init__(self, options: Options, state: StateDir, console: Console) -> None:
         self._options = options
         self._state = state
         self._console = console
-        self._mark = Status(token=uuid.uuid4().hex)
+        self._token_status = Status(token=uuid.uuid4().hex)
         self._environment = self._make_environment()
         self._plan = Plan(options, state, self._environment)
         self._runners: list[Runner] = []
@@ -58,12 +58,11 @@ class Demo:
         self._meter = MemoryMeter(state)
 
     def run(self, *, keep_state: bool, keep_serving: bool) -> None:
-        """Do everything, and stop everything at the end, however it comes.
+        """Run all steps and stop all processes at the end, also after an error.
 
-        Raises StepError, StackError, ArtifactError or DemoError where it cannot go on, KeyboardInterrupt where the user
-        stopped it.
+        Raises StepError, StackError, ArtifactError or DemoError on failure and KeyboardInterrupt if the user stops it.
         """
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # also where a shell had SIGINT ignored
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # also if the shell set SIGINT to be ignored
             signal.signal(number, _interrupt)
         try:
             fresh_folder(self._state, keep=keep_state)
@@ -96,7 +95,7 @@ class Demo:
         self._wait_for_last_forecasts()
 
     def _wait_for_last_forecasts(self) -> None:
-        """Wait until replay and batch daemon have ended and nothing new arrives any more."""
+        """Wait until the replay and the batch daemon have finished and no new curves or actuals arrive."""
         deadline = time.monotonic() + _LAST_FORECASTS_SECONDS
         quiet_since, before = time.monotonic(), self._snapshot
         while time.monotonic() < deadline:
@@ -110,7 +109,7 @@ class Demo:
             time.sleep(_POLL_SECONDS)
         states = ", ".join(f"{c.name} is {c.phase}" for c in self._state.live_status().components.values())
         raise DemoError(
-            f"The replay has ended {_LAST_FORECASTS_SECONDS:.0f} s ago, yet not all forecasts are there: {states}.\n"
+            f"Forecasts are still missing {_LAST_FORECASTS_SECONDS:.0f} s after the end of the replay: {states}.\n"
             f"The logs are in {self._state.logs}."
         )
 
@@ -123,7 +122,7 @@ class Demo:
         self._console.print(self._summary())
 
     def _serve(self) -> None:
-        self._console.print(f"The services keep running: {self._url()}/   Ctrl-C stops everything.")
+        self._console.print(f"The services keep running: {self._url()}/   Ctrl-C stops all processes.")
         threading.Event().wait()
 
     def _poll(self) -> None:
@@ -155,7 +154,7 @@ class Demo:
         self._print_progress(f"{step.title}: {step.progress}{took}")
 
     def _print_progress(self, text: str) -> None:
-        """Tell what happens where there is no terminal to draw on."""
+        """Print a progress line if the output is not a terminal."""
         if not self._console.is_terminal:
             self._console.print(f"{time.monotonic() - self._started:6.1f} s  {text}", highlight=False)
 
@@ -174,44 +173,44 @@ class Demo:
         return Group(*parts)
 
     def _summary(self) -> Table:
-        table = Table("what it took", "", title="", highlight=False)
+        table = Table("step", "", title="", highlight=False)
         for step in (step for runner in self._runners for step in runner.steps):
             table.add_row(step.title, f"{step.seconds:.1f} s")
         table.add_section()
         if self._first_forecasts is not None:
             table.add_row("first forecasts of both paths after", f"{self._first_forecasts:.0f} s")
-        table.add_row("everything", f"{time.monotonic() - self._started:.0f} s")
-        table.add_row("most memory of all processes together", f"{self._meter.peak_bytes / 1e9:.2f} GB")
+        table.add_row("total", f"{time.monotonic() - self._started:.0f} s")
+        table.add_row("peak memory of all processes", f"{self._meter.peak_bytes / 1e9:.2f} GB")
         table.add_row("exported forecasts and actuals", str(self._plan.exports))
         return table
 
     def _stop(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-        self._console.print("Stopping everything.", style="dim")
+        self._console.print("Stopping all processes.", style="dim")
         for runner in self._runners:
             runner.stop()
         stack.stop(self._state)
         while not all(runner.join(1.0) for runner in self._runners):
-            stack.stop(self._state)  # a step was just about to start it
-        processes.sweep(self._mark)
+            stack.stop(self._state)  # a step may have started it again meanwhile
+        processes.sweep(self._token_status)
 
     def _make_environment(self) -> dict[str, str]:
         inherited = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-        own = {"DUALCAST_STATE_DIR": str(self._state.root), processes.MARK: self._mark.token}
+        own = {"DUALCAST_STATE_DIR": str(self._state.root), processes.SUPERVISOR_VARIABLE: self._token_status.token}
         return {**inherited, **own, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", "COLUMNS": "120"}
 
 
 def fresh_folder(state: StateDir, *, keep: bool) -> None:
-    """Empty a state folder, unless it is to be kept. Raises DemoError where that would delete what is not own."""
+    """Empty a state folder unless ``keep`` is set. Raises DemoError if dualcast did not create the folder."""
     if state.supervisor_pid() is not None:
-        raise DemoError(f"A stack runs in {state.root}. `dualcast down` stops it; or name another DUALCAST_STATE_DIR.")
+        raise DemoError(f"A stack is running in {state.root}. Run `dualcast down`, or set another DUALCAST_STATE_DIR.")
     processes.sweep(state.status())
     if not keep and state.root.exists() and any(state.root.iterdir()):
         if not state.is_managed:
             raise DemoError(
-                f"{state.root} holds files, and dualcast did not make it; the demo would empty it.\n"
-                "Name another folder in DUALCAST_STATE_DIR, or give --keep-state."
+                f"{state.root} contains files, and dualcast did not create it; the demo would empty it.\n"
+                "Set DUALCAST_STATE_DIR to another folder, or use --keep-state."
             )
         for entry in state.root.iterdir():
             _delete(entry)
@@ -226,7 +225,7 @@ def _delete(entry: Path) -> None:
 
 
 def _arrivals(snapshot: Snapshot) -> list[tuple[object, ...]]:
-    """What differs between two snapshots when a curve or an actual has arrived."""
+    """Return the fields that change when a curve or an actual arrives."""
     return [
         (
             entity["newest_actual_at"],

@@ -1,4 +1,4 @@
-"""Steps that depend on each other: each a command of another room or a call, run side by side where they may be."""
+"""Run steps with dependencies, in parallel where possible. A step is a command or a function call."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _GLYPHS = {"waiting": "[dim]·[/]", "running": "[yellow]▸[/]", "done": "[green
 
 
 class StepError(RuntimeError):
-    """A step failed; the message names it and shows the end of its log."""
+    """A step failed. The message names the step and shows the end of its log."""
 
 
 class Progress(StrEnum):
-    """How far a step is."""
+    """The progress of a step."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -37,7 +37,7 @@ class Progress(StrEnum):
 
 @dataclass
 class Step:
-    """One step: a command line, or a call for what is no command. Starts when those that it comes after are done."""
+    """One step: either a command line or a function call. ``after`` names the steps that it depends on."""
 
     name: str
     title: str
@@ -50,9 +50,9 @@ class Step:
 
 
 class Runner:
-    """Runs each step as soon as the steps that it comes after are done, and shows their progress.
+    """Runs each step as soon as its dependencies are done, and shows the progress.
 
-    Raises graphlib.CycleError where steps wait for each other, KeyError where one comes after an unknown step.
+    Raises graphlib.CycleError for circular dependencies and KeyError for an unknown dependency.
     """
 
     def __init__(self, steps: Sequence[Step], state: StateDir, environment: Mapping[str, str]) -> None:
@@ -72,7 +72,7 @@ class Runner:
         return all(step.progress == Progress.DONE for step in self.steps)
 
     def tick(self) -> None:
-        """Start what can start and note what has ended. Raises StepError where a step failed."""
+        """Start steps that are ready and record steps that have ended. Raises StepError if a step failed."""
         for name in self._order.get_ready():
             self._start(self._by_name[name])
         for step in self.steps:
@@ -81,7 +81,7 @@ class Runner:
                 self._update(step)
 
     def stop(self) -> None:
-        """End whatever still runs."""
+        """Stop all running steps."""
         commands = [running for running in self._running.values() if isinstance(running, Popen)]
         for command in commands:
             if command.poll() is None:
@@ -95,12 +95,12 @@ class Runner:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def join(self, seconds: float) -> bool:
-        """Whether all calls have returned within some seconds."""
+        """Wait up to some seconds for all function calls; return whether all have returned."""
         calls = [running for running in self._running.values() if isinstance(running, Future)]
         return not wait(calls, timeout=seconds).not_done
 
     def table(self) -> Table:
-        """The steps with their times and the newest line of their logs."""
+        """Return the steps with their durations and the last line of their logs."""
         table = Table.grid(padding=(0, 1), expand=True)
         table.add_column(width=1)
         table.add_column(no_wrap=True)
@@ -131,7 +131,7 @@ class Runner:
             if code is None:
                 return
             processes.kill_session(running.pid)
-            failure = "" if code == 0 else f"ended with exit code {code}"
+            failure = "" if code == 0 else f"exited with code {code}"
         else:
             if not running.done():
                 return

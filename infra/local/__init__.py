@@ -1,1 +1,1 @@
-"""The embedded stack: real Kafka, schema registry, Redis and MLflow as processes of one user, without Docker."""
+"""The embedded stack: Kafka, schema registry, Redis and MLflow as local user processes, without Docker."""

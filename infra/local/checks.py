@@ -1,4 +1,4 @@
-"""Health checks: each asks one server one cheap question, within a few seconds, and raises where the answer is bad."""
+"""Health checks: each sends one cheap request to a server, with a timeout, and raises NotReadyError on failure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _TIMEOUT_SECONDS = 3.0
 
 
 class NotReadyError(RuntimeError):
-    """A server does not answer as it should; the message says how."""
+    """A server does not pass its health check. The message gives the reason."""
 
 
 def kafka(address: str) -> None:
-    """A broker answers a metadata request."""
-    from dualcast.adapters.kafka.health import request_metadata  # noqa: PLC0415 - slow, and used by the supervisor alone
+    """Check that a Kafka broker responds to a metadata request."""
+    from dualcast.adapters.kafka.health import request_metadata  # noqa: PLC0415 - slow import, used only by the supervisor
 
     try:
         request_metadata(address, _TIMEOUT_SECONDS)
@@ -26,7 +26,7 @@ def kafka(address: str) -> None:
 
 
 def redis(address: str) -> None:
-    """Redis answers PING; while it loads its file it does not count as ready."""
+    """Check that Redis responds to PING. Redis is not ready while it loads its data file."""
     from redis import Redis  # noqa: PLC0415 - as above
     from redis.exceptions import RedisError  # noqa: PLC0415
 
@@ -40,14 +40,14 @@ def redis(address: str) -> None:
 
 
 def http(path: str) -> Check:
-    """A check that GETs ``path`` below an address and wants a 200."""
+    """Return a check that requests ``path`` below an address and fails on any HTTP error status."""
 
     def check(address: str) -> None:
         url = address.rstrip("/") + path
         try:
-            with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:  # noqa: S310 - http://, ours
+            with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:  # noqa: S310 - an http:// address
                 response.read()
-        except (OSError, ValueError, HTTPException) as error:  # a status of 400 and more is an OSError here
+        except (OSError, ValueError, HTTPException) as error:  # urllib raises an OSError for a status of 400 or more
             raise NotReadyError(f"{url}: {error}") from error
 
     return check

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -36,46 +38,46 @@ _Names = Annotated[list[str] | None, typer.Argument(metavar="[COMPONENT]...", he
 
 
 def state_dir() -> StateDir:
-    """The state folder that the environment names."""
+    """Return the state folder: DUALCAST_STATE_DIR or ``.dualcast``."""
     return StateDir(Path(os.environ.get("DUALCAST_STATE_DIR", ".dualcast")))
 
 
 @app.command()
 def up(
     components: _Names = None,
-    everything: Annotated[bool, typer.Option("--all", help="Start every component")] = False,
+    all_components: Annotated[bool, typer.Option("--all", help="Start every component")] = False,
     port: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=PORT", help="Insist on a port, such as kafka=9092")
+        list[str] | None, typer.Option(metavar="NAME=PORT", help="Use exactly this port, such as kafka=9092")
     ] = None,
 ) -> None:
-    """Start the stack, or some components of it beside those that run, and wait until they are well.
+    """Start components, in addition to those that already run, and wait until they are healthy.
 
-    Without names: kafka, registry, redis and mlflow. A component whose DUALCAST_... variable points elsewhere in the
-    environment is used there and not started. Runs in the background until `dualcast down`.
+    Default: kafka, registry, redis and mlflow. If the DUALCAST_... variable of a component is set in the environment,
+    the stack uses that address and does not start the component. Runs in the background until `dualcast down`.
     """
     console, state = Console(stderr=True), state_dir()
-    names = tuple(COMPONENTS) if everything else _known(components or list(DEFAULT))
+    names = tuple(COMPONENTS) if all_components else _validated(components or list(DEFAULT))
     already = state.supervisor_pid() is not None
     with console.status("starting") as spinner, _errors_as_messages(console):
         stack.start(state, names, console=console, ports=_ports(port), on_status=lambda s: spinner.update(_progress(s)))
     if already:
-        console.print("The stack runs already.")
+        console.print("The stack was already running.")
     Console().print(_table(state))
-    console.print(f"Addresses are in {state.stack_env}; every dualcast command with this state folder reads them.")
+    console.print(f"The addresses are in {state.stack_env}. All dualcast commands with this state folder read them.")
 
 
 @app.command()
 def down(components: _Names = None) -> None:
-    """Stop the stack, or some components and what needs them. Data stays in the state folder."""
+    """Stop the stack, or some components and those that depend on them. The state folder keeps the data."""
     console, state = Console(stderr=True), state_dir()
     with console.status("stopping"), _errors_as_messages(console):
-        ran = stack.stop(state, _known(components or []))
+        ran = stack.stop(state, _validated(components or []))
     console.print("Stopped." if ran else "Nothing was running.")
 
 
 @app.command()
 def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table")] = False) -> None:
-    """Show what each component does. Ends with 1 where one that was asked for is not well."""
+    """Show the state of each component. Exits with code 1 if a requested component is not healthy."""
     state = state_dir()
     rows = stack.rows(state)
     if as_json:
@@ -83,7 +85,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON inst
     elif rows:
         Console().print(_table(state))
     else:
-        Console().print("Nothing has been started in this state folder; `dualcast up` starts it.")
+        Console().print("No component was started in this state folder. Run `dualcast up`.")
     good = {Phase.HEALTHY, Phase.EXTERNAL, Phase.FINISHED}
     if not rows or any(row.status.phase not in good for row in rows):
         raise typer.Exit(1)
@@ -92,32 +94,28 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON inst
 @app.command()
 def logs(
     component: Annotated[str, typer.Argument(help=f"One of: {_NAMES}, supervisor")],
-    lines: Annotated[int, typer.Option("--lines", "-n", help="How many lines")] = 50,
+    lines: Annotated[int, typer.Option("--lines", "-n", help="Number of lines")] = 50,
 ) -> None:
-    """Show the end of a component's log."""
+    """Show the last lines of a component's log."""
     if component != "supervisor":
-        _known([component])
+        _validated([component])
     typer.echo(stack.log_tail(state_dir(), component, lines))
 
 
-class _errors_as_messages:  # noqa: N801 - reads as the verb that it is
-    """Turns the errors that a user can do something about into a message and exit code 1."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, stack.StackError | ArtifactError | PortTakenError):
-            self._console.print(f"[red]{error}[/red]", highlight=False)
-            raise typer.Exit(1) from error
+@contextmanager
+def _errors_as_messages(console: Console) -> Iterator[None]:
+    """Print errors that the user can correct as a message, and exit with code 1."""
+    try:
+        yield
+    except (stack.StackError, ArtifactError, PortTakenError) as error:
+        console.print(f"[red]{error}[/red]", highlight=False)
+        raise typer.Exit(1) from error
 
 
-def _known(names: list[str]) -> tuple[str, ...]:
+def _validated(names: list[str]) -> tuple[str, ...]:
     for name in names:
         if name not in COMPONENTS:
-            raise typer.BadParameter(f"there is no component {name!r}; there are: {_NAMES}")
+            raise typer.BadParameter(f"unknown component {name!r}; known: {_NAMES}")
     return tuple(names)
 
 

@@ -1,4 +1,4 @@
-"""What describes one component of the embedded stack: its command, ports, dependencies and health check."""
+"""The description of one component of the embedded stack: command, ports, dependencies and health check."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _JAVA_OPTIONS = ("-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError")
 
 @dataclass(frozen=True)
 class LaunchContext:
-    """Where one component is started: the state folder, the Java, its ports and what is added to its command."""
+    """The inputs of a component's command: state folder, JAVA_HOME, ports and additional arguments."""
 
     state: StateDir
     java_home: Path
@@ -23,13 +23,13 @@ class LaunchContext:
     arguments: tuple[str, ...] = ()
 
     def folder(self, component: str) -> Path:
-        """A component's data folder, made on first use."""
+        """Return the data folder of a component; create it if needed."""
         folder = self.state.folder(component)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def java(self, *arguments: str) -> list[str]:
-        """A Java command line."""
+        """Return a Java command line."""
         return [str(self.java_home / "bin" / "java"), *_JAVA_OPTIONS, *arguments]
 
 
@@ -41,9 +41,9 @@ def _no_variables(_: LaunchContext) -> dict[str, str]:
 class Component:
     """A process of the stack.
 
-    ``ports`` maps port names to the preferred numbers; ``address`` is a template over them and goes to ``stack.env`` as
-    ``DUALCAST_<setting>``. A component without address is well as long as it lives. One that restarts ``on-failure``
-    may end by itself.
+    ``ports`` maps port names to preferred numbers. ``address`` is a format string over the ports; the supervisor writes
+    it to ``stack.env`` as ``DUALCAST_<setting>``. A component without a check is healthy while its process runs. A
+    component with ``restart="on-failure"`` may finish with exit code 0.
     """
 
     name: str
@@ -62,5 +62,5 @@ class Component:
 
     @property
     def variable(self) -> str:
-        """The environment variable that holds its address."""
+        """The environment variable for its address."""
         return f"DUALCAST_{self.setting.upper()}" if self.setting else ""

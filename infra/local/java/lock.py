@@ -1,6 +1,6 @@
-"""Writes ``jars.lock``: resolves what the broker, the registry, Flink and Spark need on Maven Central, and pins it.
+"""Write ``jars.lock``: resolve the artifacts of the broker, the registry, Flink and Spark on Maven Central.
 
-Run by ``make lock``. Versions are named exactly; jars that PyFlink or PySpark already bring are left out.
+Run by ``make lock``. All versions are exact. Jars that PyFlink or PySpark already contain are excluded.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ _SPARK = "org.apache.spark"
 
 @dataclass(frozen=True)
 class Request:
-    """What one set needs, as ``group:name:version[:classifier:packaging]``.
+    """The direct dependencies of one set as ``group:name:version[:classifier:packaging]``.
 
-    ``provided_by`` names a Python package whose ``jars`` folder is on the class path already.
+    ``provided_by`` names a Python package whose ``jars`` folder is already on the class path.
     """
 
     jar_set: str
     coordinates: tuple[str, ...]
     provided_by: str = ""
-    without: frozenset[str] = frozenset()
+    excluded: frozenset[str] = frozenset()
     transitive: bool = True
 
 
@@ -41,20 +41,20 @@ REQUESTS = (
         "spark",
         (
             f"{_SPARK}:spark-sql-kafka-0-10_2.13:4.2.0",
-            f"{_SPARK}:spark-token-provider-kafka-0-10_2.13:4.0.0",  # later ones are not published
+            f"{_SPARK}:spark-token-provider-kafka-0-10_2.13:4.0.0",  # the latest published version
             "org.apache.kafka:kafka-clients:3.9.2",
             "org.apache.commons:commons-pool2:2.13.1",
             "io.delta:delta-spark_2.13:4.4.0",
         ),
         provided_by="pyspark",
-        without=frozenset({"shims", "commons-logging"}),  # PySpark's RoaringBitmap and jcl-over-slf4j replace them
+        excluded=frozenset({"shims", "commons-logging"}),  # PySpark's RoaringBitmap and jcl-over-slf4j replace them
     ),
 )
 
 
 def resolve(request: Request) -> list[Artifact]:
-    """All artifacts of a request, named coordinates first; nothing is downloaded but POMs."""
-    import jgo  # noqa: PLC0415 - slow
+    """Return all artifacts of a request, direct dependencies first. Downloads only POMs."""
+    import jgo  # noqa: PLC0415 - slow import
 
     found = {(a.group, a.name): a for a in (_named(request.jar_set, text) for text in request.coordinates)}
     if request.transitive:
@@ -62,8 +62,8 @@ def resolve(request: Request) -> list[Artifact]:
             for d in jgo.resolve(text):
                 artifact = Artifact(request.jar_set, d.groupId, d.artifactId, d.version, d.classifier, d.packaging, "")
                 found.setdefault((artifact.group, artifact.name), artifact)
-    brought = _jars_provided_by(request.provided_by)
-    return [a for a in found.values() if a.name not in brought | request.without]
+    provided = _jars_provided_by(request.provided_by)
+    return [a for a in found.values() if a.name not in provided | request.excluded]
 
 
 def _named(jar_set: str, coordinate: str) -> Artifact:
@@ -81,7 +81,7 @@ def _jars_provided_by(package: str) -> set[str]:
 
 
 def write_lock(console: Console) -> None:
-    """Resolve, download and pin everything, and write ``jars.lock``."""
+    """Resolve and download all artifacts, and write their versions and checksums to ``jars.lock``."""
     lines = ["# set group name version classifier packaging sha256; written by `make lock`"]
     for request in REQUESTS:
         for artifact in resolve(request):

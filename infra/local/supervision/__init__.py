@@ -1,1 +1,1 @@
-"""The supervisor process, and how it starts, watches and ends the others."""
+"""The supervisor process: starts, monitors, restarts and stops the components."""

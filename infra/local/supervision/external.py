@@ -1,4 +1,4 @@
-"""A component that runs elsewhere: its address comes from the environment, and all we do is ask whether it answers."""
+"""A component that runs outside the stack: its address comes from the environment; only its health is checked."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _CHECK_SECONDS = 5.0
 
 
 def external_address(component: Component, saved_ports: Mapping[str, int]) -> str:
-    """The address that the real environment gives for a component, or "" where the component is ours to run.
+    """Return the address of a component in the environment, or "" if the stack runs the component itself.
 
-    It is ours, too, where that address is the one that we used before: somebody exported our own ``stack.env``.
+    An address that this stack assigned before does not count as external: the user may have exported ``stack.env``.
     """
     named = os.environ.get(component.variable, "") if component.variable else ""
     known = all(port in saved_ports for port in component.ports)
@@ -25,7 +25,7 @@ def external_address(component: Component, saved_ports: Mapping[str, int]) -> st
 
 
 class ExternalUnit:
-    """A component that is used and not run."""
+    """A component that the stack uses but does not run."""
 
     pid: int | None = None
 
@@ -37,19 +37,19 @@ class ExternalUnit:
         self._pool = pool
         self._check: Future[None] | None = None
         self._last_check = 0.0
-        self._detail = "not asked yet"
+        self._detail = "not checked yet"
 
     @property
     def is_ready(self) -> bool:
-        """Whether it answered when last asked."""
+        """Whether the last health check succeeded."""
         return self.phase == Phase.EXTERNAL
 
     def status(self) -> ComponentStatus:
-        """What to tell the commands."""
+        """Return the state for ``status.json``."""
         return ComponentStatus(name=self.component.name, phase=self.phase, address=self._address, detail=self._detail)
 
-    def tick(self, *, needs_ready: bool, dependents_stopped: bool) -> None:  # noqa: ARG002 - the same call as for a Unit
-        """Ask again when it is time to; never blocks."""
+    def tick(self, *, needs_ready: bool, dependents_stopped: bool) -> None:  # noqa: ARG002 - same signature as Unit.tick
+        """Start a health check when due, or read the result of the last one. Never blocks."""
         now = time.monotonic()
         if self._check is None and self.component.check and now - self._last_check >= _CHECK_SECONDS:
             self._last_check = now
@@ -60,4 +60,4 @@ class ExternalUnit:
             self._detail = str(error) if error else ""
 
     def on_exit(self, code: int) -> None:
-        """Has no process that could end."""
+        """Do nothing: there is no process."""

@@ -1,4 +1,4 @@
-"""Processes: started so that they end with their supervisor, found again by a mark in their environment, measured."""
+"""Start processes that end with the supervisor, find them by a token in their environment, measure their memory."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import psutil
 
 from infra.local.state import Status
 
-MARK = "DUALCAST_SUPERVISED_BY"
+SUPERVISOR_VARIABLE = "DUALCAST_SUPERVISED_BY"
 _WRAPPER = Path(__file__).with_name("die_with_parent.py")
 _PR_SET_CHILD_SUBREAPER = 36
 
 
 def start(command: Sequence[str], environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
-    """Start a command in a session of its own, tied to this process, with its output appended to a log file."""
+    """Start a command in a new session that is killed when this process ends. Append its output to a log file."""
     wrapped = [sys.executable, "-I", "-S", str(_WRAPPER), str(os.getpid()), *command]
     with log.open("ab") as output:
         return subprocess.Popen(
@@ -34,38 +34,38 @@ def start(command: Sequence[str], environment: Mapping[str, str], log: Path) -> 
 
 
 def kill_session(leader: int) -> None:
-    """Kill whatever is left of the session that a process from ``start`` leads or led."""
+    """Kill all remaining processes in the session of a process from ``start``."""
     try:
         os.killpg(leader, signal.SIGKILL)
     except ProcessLookupError:
-        return  # nothing is left of it
+        return  # the session has no processes left
 
 
 def adopt_orphans() -> None:
-    """Become the parent of descendants whose own parent ends, so that none is lost from sight (Linux only)."""
+    """Make orphaned descendants children of this process, so that it can find them (Linux only)."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def remaining_processes(status: Status) -> list[psutil.Process]:
-    """Everything that a supervisor started and that still runs: what it wrote down, and what carries its mark.
+    """Return the running processes of a supervisor: those in its status and those with its token in their environment.
 
-    Neither is enough: Redis overwrites its environment, and a component's own children are written down nowhere.
+    Both sources are needed: Redis overwrites its environment, and the status does not list children of components.
     """
     known = (c.process.process() for c in status.components.values() if c.process)
     found = {process.pid: process for process in known if process}
     for process in psutil.process_iter() if status.token else ():
         try:
-            if process.environ().get(MARK) == status.token:
+            if process.environ().get(SUPERVISOR_VARIABLE) == status.token:
                 found[process.pid] = process
         except (psutil.Error, OSError):
-            continue  # ended meanwhile, or not ours to look at
+            continue  # has ended meanwhile, or belongs to another user
     found.pop(os.getpid(), None)
     return list(found.values())
 
 
 def sweep(status: Status, grace_seconds: float = 5.0) -> int:
-    """End everything that a supervisor left behind, first politely, and say how many processes there were."""
+    """Stop the remaining processes of a supervisor with SIGTERM, then SIGKILL. Return their number."""
     processes = remaining_processes(status)
     for process in processes:
         _signal(process.terminate)
@@ -77,7 +77,7 @@ def sweep(status: Status, grace_seconds: float = 5.0) -> int:
 
 
 def tree(pid: int) -> list[psutil.Process]:
-    """A process and all its descendants; empty where it has ended."""
+    """Return a process and all its descendants; empty if it has ended."""
     try:
         root = psutil.Process(pid)
         return [root, *root.children(recursive=True)]
@@ -86,7 +86,7 @@ def tree(pid: int) -> list[psutil.Process]:
 
 
 def resident_bytes(processes: Iterable[psutil.Process]) -> int:
-    """The sum of resident memory; pages shared by several processes count for each, so this is an upper bound."""
+    """Return the sum of resident memory. Shared pages count once per process, so this is an upper bound."""
     total = 0
     for process in processes:
         try:

@@ -1,7 +1,7 @@
-"""The supervisor: a detached process that keeps the wanted components running until it is told to stop.
+"""The supervisor: a detached process that keeps the desired components running until it receives a stop signal.
 
-It compares what shall run (``run/desired.json``) with what does, several times a second, and takes the next step for
-each component. Nothing else starts or stops one.
+It compares the desired state (``run/desired.json``) with the actual state several times per second and takes the next
+step for each component. No other process starts or stops a component.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Supervisor:
         self._written = Status()
 
     def run(self) -> None:
-        """Supervise until SIGTERM, SIGINT or the end of the owner, then stop everything."""
+        """Supervise until SIGTERM, SIGINT, SIGHUP or the end of the owner, then stop all components."""
         processes.adopt_orphans()
         processes.sweep(self._state.status())
         self._write_status()
@@ -64,7 +64,7 @@ class Supervisor:
             self.close()
 
     def close(self) -> None:
-        """Let go of what this object holds; the watchdog then ends what is left, if anything is."""
+        """Release all resources. The watchdog then stops any remaining processes."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._state.update_stack_env({"DUALCAST_CLOCK": None})
         self._watchdog.communicate(timeout=30)
@@ -100,7 +100,7 @@ class Supervisor:
 
     def _environment(self) -> dict[str, str]:
         own = {"DUALCAST_STATE_DIR": str(self._state.root), "JAVA_HOME": str(self._java_home)}
-        own |= {processes.MARK: self._token, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
+        own |= {processes.SUPERVISOR_VARIABLE: self._token, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
         inherited = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
         return {**inherited, **own}
 
@@ -128,7 +128,7 @@ class Supervisor:
                 self._kill_orphans()
 
     def _kill_orphans(self) -> None:
-        """End what a component left behind in a session of its own: as orphans they have become our children."""
+        """Kill processes that a component started in other sessions. As orphans they are children of this process."""
         known = {self._watchdog.pid, *(unit.pid for unit in self._units.values())}
         for child in psutil.Process().children():
             if child.pid not in known:
@@ -147,7 +147,7 @@ class Supervisor:
 
     @contextmanager
     def _signal_wakeups(self) -> Iterator[int]:
-        """A descriptor that becomes readable on every signal, so that the end of a child is seen at once."""
+        """Yield a descriptor that becomes readable on every signal, so that a child's exit is handled immediately."""
         readable, writable = os.pipe()
         os.set_blocking(readable, False)
         os.set_blocking(writable, False)
@@ -169,7 +169,7 @@ class Supervisor:
 
 
 def main() -> None:
-    """Become the supervisor of a state folder, unless it has one; the first process ends once the lock is held."""
+    """Run the supervisor of a state folder unless one runs. The first process exits once the lock is held."""
     structlog.configure(
         processors=[structlog.processors.TimeStamper(fmt="iso"), structlog.processors.LogfmtRenderer()],
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
@@ -178,7 +178,7 @@ def main() -> None:
     state.create()
     lock = state.acquire_supervisor_lock()
     if lock is None:
-        _log.info("another supervisor runs", state_dir=str(state.root))
+        _log.info("another supervisor is running", state_dir=str(state.root))
         return
     if os.fork():
         os._exit(0)

@@ -1,4 +1,4 @@
-"""One component under supervision: its process, its health, and when to start it again."""
+"""One supervised component: its process, its health checks and its restarts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _log = structlog.get_logger()
 
 
 class Unit:
-    """A component that the supervisor keeps alive. All times are seconds of the monotonic clock."""
+    """A component that the supervisor keeps running. All times are seconds of the monotonic clock."""
 
     def __init__(
         self, component: Component, context: LaunchContext, environment: Mapping[str, str], pool: Executor
@@ -52,16 +52,16 @@ class Unit:
 
     @property
     def pid(self) -> int | None:
-        """The process id of its session leader, or None where it does not run."""
+        """The process id of its session leader, or None if it does not run."""
         return self._process.pid if self._process else None
 
     @property
     def is_ready(self) -> bool:
-        """Whether others may rely on it."""
+        """Whether components that need it may start."""
         return self.phase == Phase.HEALTHY
 
     def status(self) -> ComponentStatus:
-        """What to tell the commands."""
+        """Return the state for ``status.json``."""
         return ComponentStatus(
             name=self.component.name,
             phase=self.phase,
@@ -73,7 +73,7 @@ class Unit:
         )
 
     def tick(self, *, needs_ready: bool, dependents_stopped: bool) -> None:
-        """Take the next step, if any; never blocks."""
+        """Take the next step if one is due. Never blocks."""
         now = time.monotonic()
         if not self.wanted:
             self._tick_stop(now, dependents_stopped)
@@ -83,7 +83,7 @@ class Unit:
             self._tick_health(now)
 
     def on_exit(self, code: int) -> None:
-        """The process has ended; whatever is left of its session is ended too."""
+        """Record the exit of the process and kill the rest of its session."""
         if self._process is None:
             return
         processes.kill_session(self._process.pid)
@@ -95,9 +95,9 @@ class Unit:
             self._enter(Phase.FINISHED)
         else:
             self._failures += 1
-            self._detail = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+            self._detail = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
             self._enter(Phase.BACKOFF)
-            _log.warning("component ended", component=self.component.name, how=self._detail)
+            _log.warning("component exited unexpectedly", component=self.component.name, reason=self._detail)
 
     def _tick_start(self, now: float, needs_ready: bool) -> None:
         if self.phase == Phase.WAITING and needs_ready:
@@ -132,12 +132,12 @@ class Unit:
             self._failures = 0
         limit = _START_SECONDS if self.phase == Phase.STARTING else _HUNG_AFTER_SECONDS
         if not healthy and now - self._last_healthy >= limit and self._process:
-            _log.warning("component hangs and is killed", component=self.component.name, seconds=limit)
+            _log.warning("killing an unresponsive component", component=self.component.name, seconds=limit)
             self._last_healthy = now
             processes.kill_session(self._process.pid)
 
     def _poll_check(self, now: float) -> bool:
-        """Whether the last finished check went healthy; starts the next one when it is due."""
+        """Return whether the last finished check succeeded. Start the next check when it is due."""
         if self._check is None:
             if now - self._last_check >= _CHECK_SECONDS[self.phase] and self.component.check:
                 self._last_check = now
@@ -168,7 +168,7 @@ class Unit:
         log = self._context.state.log(self.component.name)
         if log.exists() and log.stat().st_size > _LARGEST_LOG_BYTES:
             shutil.copyfile(log, log.with_suffix(".log.1"))
-            os.truncate(log, 0)  # it is written in append mode, so that the writer goes on at the start
+            os.truncate(log, 0)  # the component writes in append mode and continues at the new end
 
     def _enter(self, phase: Phase) -> None:
         if phase != self.phase:

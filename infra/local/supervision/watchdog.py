@@ -1,4 +1,4 @@
-"""Outlives the supervisor by a moment: when the pipe from it closes, ends whatever it has left behind."""
+"""The watchdog: when the supervisor ends and its pipe closes, stops the remaining processes of the supervisor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from infra.local.supervision.processes import sweep
 
 
 def start(state: StateDir, token: str) -> subprocess.Popen[bytes]:
-    """Start the watchdog; closing its standard input lets it sweep and end."""
+    """Start the watchdog. It stops the remaining processes and exits when its standard input closes."""
     command = [sys.executable, "-m", "infra.local.supervision.watchdog", str(state.root), token]
     return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
@@ -19,5 +19,5 @@ def start(state: StateDir, token: str) -> subprocess.Popen[bytes]:
 if __name__ == "__main__":
     sys.stdin.buffer.read()
     last = StateDir(Path(sys.argv[1])).status()
-    # the next supervisor may be at work already: what it wrote down is not ours to end
+    # The next supervisor may have written a new status already; its processes must keep running.
     sweep(last if last.token == sys.argv[2] else Status(token=sys.argv[2]))

@@ -69,7 +69,7 @@ def test_steps_run_in_the_order_of_their_needs(state: StateDir) -> None:
 def test_a_failed_command_is_named_with_its_words(state: StateDir) -> None:
     after = Step("never", "never", call=lambda: pytest.fail("must not start"), after=("bad",))
     bad = Step("bad", "train the model", lambda: python("raise SystemExit('there is no data')"))
-    with pytest.raises(StepError, match=r"train the model: ended with exit code 1(?s:.)*there is no data"):
+    with pytest.raises(StepError, match=r"train the model: exited with code 1(?s:.)*there is no data"):
         run(Runner([bad, after], state, os.environ))
     assert (bad.progress, after.progress) == (Progress.FAILED, Progress.WAITING)
 
@@ -139,7 +139,7 @@ def test_the_state_folder_is_emptied_where_it_is_ours_alone(state: StateDir, tmp
     foreign = tmp_path / "home"
     foreign.mkdir()
     (foreign / "thesis.txt").touch()
-    with pytest.raises(DemoError, match="dualcast did not make it"):
+    with pytest.raises(DemoError, match="dualcast did not create it"):
         fresh_folder(StateDir(foreign), keep=False)
     assert (foreign / "thesis.txt").exists()
 
@@ -179,7 +179,7 @@ def test_the_board_shows_clock_curves_errors_and_troubles() -> None:
     medians = (51000, 62000)
     points = [{"valid_time": START.isoformat(), "quantiles": {"0.1": 1.0, "0.5": v, "0.9": 9e9}} for v in medians]
     curves = {("X", "day-ahead"): cast("Curve", {"points": points})}
-    broken = ComponentStatus(name="id-svc", phase=Phase.BACKOFF, detail="ended with exit code 1")
+    broken = ComponentStatus(name="id-svc", phase=Phase.BACKOFF, detail="exited with code 1")
     fine = ComponentStatus(name="kafka", phase=Phase.HEALTHY)
     components = Status(components={"id-svc": broken, "kafka": fine})
 
@@ -196,9 +196,9 @@ def test_the_board_shows_clock_curves_errors_and_troubles() -> None:
         "51,000 to 62,000 MW",
         "model_da_x 7  degraded",
         "2.04 %",
-        "others 4.09",
+        "reference 4.09",
         "1h 0.71 %",
-        "id-svc is restarting: ended with exit code 1",
+        "id-svc is restarting: exited with code 1",
         "http://127.0.0.1:8000/",
     ):
         assert expected in shown, shown

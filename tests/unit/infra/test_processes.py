@@ -13,13 +13,13 @@ import psutil
 from infra.local.state import Status
 from infra.local.supervision import processes
 
-# a child that starts a grandchild in a session of its own, as daemons do, and says which
+# a child that starts a grandchild in a new session, as daemons do, and prints its process id
 _DAEMONISE = (
     "import subprocess, time; child = subprocess.Popen(['sleep', '60'], start_new_session=True);"
     "print(child.pid, flush=True); time.sleep(60)"
 )
-# a parent that starts a wrapped child, says which, and dies a violent death
-_MURDERED = (
+# a parent that starts a child with processes.start, prints its process id and kills itself with SIGKILL
+_KILLED_PARENT = (
     "import os,signal,sys; from pathlib import Path; from infra.local.supervision.processes import start;"
     "print(start(['sleep','60'], os.environ, Path(sys.argv[1])).pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
 )
@@ -42,7 +42,7 @@ def first_line(log: Path, seconds: float = 10.0) -> str:
 
 def test_a_sweep_finds_what_hid_in_a_session_of_its_own(tmp_path: Path) -> None:
     mark = Status(token=f"test-{os.getpid()}")
-    environment = {**os.environ, processes.MARK: mark.token}
+    environment = {**os.environ, processes.SUPERVISOR_VARIABLE: mark.token}
     child = processes.start([sys.executable, "-c", _DAEMONISE], environment, tmp_path / "log")
     grandchild = int(first_line(tmp_path / "log"))
 
@@ -58,7 +58,7 @@ def test_without_a_mark_nothing_is_swept() -> None:
 
 
 def test_a_child_dies_with_a_parent_that_was_killed(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", _MURDERED, str(tmp_path / "log")]
+    command = [sys.executable, "-c", _KILLED_PARENT, str(tmp_path / "log")]
     parent = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert parent.returncode == -9
     wait_until_gone(int(parent.stdout))
