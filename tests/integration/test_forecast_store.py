@@ -73,7 +73,7 @@ def _always_written_to(settings: Settings, topic: Topic) -> Iterator[None]:
 
     def write() -> None:
         while not done.wait(0.01):
-            producer.produce(topic.value, b"nothing", b"nobody")
+            producer.produce(settings.names.topic(topic), b"nothing", b"nobody")
             producer.poll(0)
 
     writer = threading.Thread(target=write)
