@@ -83,7 +83,7 @@ def test_mlflow_can_serve_the_model_by_itself(stack: Settings, model: ForecastMo
 
     _publish(stack, model, gold)
     mlflow.set_tracking_uri(stack.mlflow)
-    served = mlflow.pyfunc.load_model(f"models:/{NAME}@champion")
+    served = mlflow.pyfunc.load_model(f"models:/{stack.names.model(NAME)}@champion")
     rows = gold[["entity_id", "valid_time", *model.features]].tail(24)
     answer = served.predict(rows.assign(valid_time=rows["valid_time"].dt.tz_convert(None)))
     np.testing.assert_allclose(answer["q50"], model.predict(rows)["q50"])
