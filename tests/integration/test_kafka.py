@@ -134,14 +134,14 @@ def test_the_registry_refuses_an_incompatible_schema(stack: Settings) -> None:
     assert error.value.http_status_code == 409
 
 
-def test_an_unavailable_registry_makes_no_message_undecodable(stack: Settings, servers: StateDir) -> None:
+def test_an_unavailable_registry_makes_no_message_undecodable(stack: Settings) -> None:
     send(stack)
     with GroupConsumer(stack, Topic.OBSERVATIONS, Decoder.record, group="unavailable", from_beginning=True) as consumer:
-        embedded.stop(servers, ("registry",))
+        embedded.stop(StateDir(stack.state_dir), ("registry",))
         with ThreadPoolExecutor(1) as pool:
             records = (ObservationBatch.from_record(record) for _ in range(60) for _, record in consumer.poll(0.5))
             reading = pool.submit(lambda: any(record == BATCH for record in records))
-            embedded.start(servers, ("registry",), console=Console(quiet=True))
+            embedded.start(StateDir(stack.state_dir), ("registry",), console=Console(quiet=True))
             assert reading.result(timeout=60)
 
 

@@ -67,16 +67,14 @@ def values(settings: Settings) -> list[float]:
     return [o["value"] for record in published(settings, Topic.OBSERVATIONS) for o in record["observations"]]
 
 
-def test_what_was_accepted_is_on_the_topic_though_the_broker_was_away(
-    stack: Settings, servers: StateDir, server: str
-) -> None:
+def test_what_was_accepted_is_on_the_topic_though_the_broker_was_away(stack: Settings, server: str) -> None:
     assert post(server, 50001.0).status_code == 202
     assert values(stack) == [50001.0]
-    embedded.stop(servers, ("kafka",))
+    embedded.stop(StateDir(stack.state_dir), ("kafka",))
     refused = post(server, 50002.0)
     assert refused.status_code == 503
     assert refused.headers["content-type"] == "application/problem+json"
-    embedded.start(servers, ("kafka",), console=Console(quiet=True))
+    embedded.start(StateDir(stack.state_dir), ("kafka",), console=Console(quiet=True))
     until(lambda: post(server, 50003.0).status_code == 202, 60)
     assert {50001.0, 50003.0} <= set(values(stack)) <= {50001.0, 50002.0, 50003.0}
 
