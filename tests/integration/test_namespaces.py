@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from redis import Redis
 
 from dualcast.adapters.feature_store import OnlineFeatures
 from dualcast.adapters.kafka.connection import connection
 from dualcast.adapters.kafka.consumer import GroupConsumer
+from dualcast.adapters.kafka.offsets import Offsets, delete_group, groups_of
 from dualcast.adapters.kafka.producer import RecordProducer
 from dualcast.adapters.kafka.readers import published, published_forecasts
 from dualcast.adapters.kafka.topics import create_topics
@@ -73,9 +74,15 @@ def test_consumer_groups_of_one_name_are_apart(spaces: list[Settings]) -> None:
         ) as consumer:
             assert any(consumer.poll(1.0) for _ in range(30))
             consumer.commit()
-    groups = ("left.reader", "right.reader", "reader")
-    assert [messages_read(spaces[0], group) > 0 for group in groups] == [True, False, False]
-    assert [messages_read(spaces[1], group) > 0 for group in groups] == [False, True, False]
+    groups = groups_of(AdminClient(connection(spaces[0])))
+    assert {"left.reader", "right.reader"} <= groups
+    assert "reader" not in groups
+    delete_group(spaces[0], "left.reader")
+    assert [messages_read(settings, f"{settings.namespace}.reader") > 0 for settings in spaces[:2]] == [False, True]
+
+
+def test_a_group_that_does_not_exist_can_be_deleted(spaces: list[Settings]) -> None:
+    delete_group(spaces[0], "nobody")
 
 
 def test_the_online_store_keeps_features_apart(spaces: list[Settings], use_case: UseCase) -> None:
@@ -138,16 +145,10 @@ def test_lake_and_store_are_apart(spaces: list[Settings], tmp_path: Path) -> Non
 
 
 def messages_read(settings: Settings, group: str) -> int:
-    """How many messages of the namespace's observations a group of the broker has committed."""
+    """How many observations of the namespace a consumer group of the broker has committed as read."""
     topic = settings.names.topic(Topic.OBSERVATIONS)
-    consumer = Consumer(connection(settings) | {"group.id": group})
-    try:
-        partitions = [
-            TopicPartition(topic, p) for p in consumer.list_topics(topic, timeout=30).topics[topic].partitions
-        ]
-        return sum(max(found.offset, 0) for found in consumer.committed(partitions, timeout=30))
-    finally:
-        consumer.close()
+    with Offsets.of_group(settings, group) as offsets:
+        return offsets.read_before(topic, offsets.ends(topic))
 
 
 def replace_state(settings: Settings, folder: Path) -> Settings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-from confluent_kafka import Consumer, IsolationLevel, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from dualcast.adapters.kafka.connection import TIMEOUT_SECONDS, connection
@@ -49,6 +49,14 @@ class Offsets:
 def delete_group(settings: Settings, group: str) -> None:
     """Delete the committed offsets of a group, if there are any. Raises KafkaException."""
     admin = AdminClient(connection(settings))
-    known = admin.list_consumer_groups(request_timeout=TIMEOUT_SECONDS).result(TIMEOUT_SECONDS)
-    if group in {g.group_id for g in known.valid}:
+    if group in groups_of(admin):
         admin.delete_consumer_groups([group], request_timeout=TIMEOUT_SECONDS)[group].result(TIMEOUT_SECONDS)
+
+
+def groups_of(admin: AdminClient) -> set[str]:
+    """The consumer groups of a broker. Raises KafkaException."""
+    admin.list_topics(timeout=TIMEOUT_SECONDS)  # a client without metadata gets an empty list and an error
+    found = admin.list_consumer_groups(request_timeout=TIMEOUT_SECONDS).result(TIMEOUT_SECONDS)
+    if found.errors:
+        raise KafkaException(found.errors[0])
+    return {group.group_id for group in found.valid}

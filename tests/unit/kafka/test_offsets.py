@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from dualcast.adapters.kafka.health import request_metadata
-from dualcast.adapters.kafka.offsets import Offsets, delete_group
+from dualcast.adapters.kafka.offsets import Offsets
 from dualcast.settings import Settings
 
 TOPIC, GROUP = "observations.v1", "job"
@@ -40,10 +40,6 @@ def test_the_messages_that_a_group_has_read_are_counted(settings: Settings) -> N
         commit(settings, 3)
         assert offsets.read_before(TOPIC, ends) == 3
         assert offsets.read_before(TOPIC, ends | {0: 2}) == 2
-
-
-def test_a_group_that_does_not_exist_can_be_deleted(settings: Settings) -> None:
-    delete_group(settings, GROUP)
 
 
 def test_a_broker_that_is_unavailable_is_reported(settings: Settings) -> None:
