@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
+import stamina
 from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
@@ -46,8 +47,12 @@ class Offsets:
         return sum(min(max(p.offset, 0), ends[p.partition]) for p in found)
 
 
+@stamina.retry(on=KafkaException, attempts=None, timeout=TIMEOUT_SECONDS)
 def delete_group(settings: Settings, group: str) -> None:
-    """Delete the committed offsets of a group, if there are any. Raises KafkaException."""
+    """Delete the committed offsets of a group, if there are any. Raises KafkaException.
+
+    Tries for a while: a broker that has just started is still loading its groups and refuses to list them.
+    """
     admin = AdminClient(connection(settings))
     if group in groups_of(admin):
         admin.delete_consumer_groups([group], request_timeout=TIMEOUT_SECONDS)[group].result(TIMEOUT_SECONDS)
