@@ -67,17 +67,21 @@ class Broker:
     def start(self) -> None:
         quiet = subprocess.DEVNULL
         self._process = subprocess.Popen(self._command, stdout=quiet, stderr=quiet, start_new_session=True)
-        until(self._answers, _PATIENCE_SECONDS, every=0.2)
+        until(self._started, _PATIENCE_SECONDS, every=0.2)
 
     def kill(self) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(10)
+        until(lambda: not self._answers(), 10)  # the process that listens is a child of the one that has ended
 
     def _answers(self) -> bool:
-        assert self._process.poll() is None, "the broker has ended"
         with closing(socket.socket()) as probe:
             return probe.connect_ex(("127.0.0.1", self._port)) == 0
+
+    def _started(self) -> bool:
+        assert self._process.poll() is None, "the broker has ended"
+        return self._answers()
 
 
 @pytest.fixture
