@@ -95,7 +95,7 @@ def test_pulls_that_overlap_and_one_that_is_killed_send_each_vintage_once(stack:
     now = WEEK + 2 * DAY
     smard.values = {WEEK + i * QUARTER: 10000.0 + i for i in range(192)}
     smard.faults = [Response("", 503), Response('{"timest')]
-    assert "asking again" in pulled("--from", WEEK.isoformat(), now=now)
+    assert "retrying" in pulled("--from", WEEK.isoformat(), now=now)
     first = on_the_topic(stack)
     assert first == [(t, 4 * value, t + QUARTER) for t, value in smard.values.items()]
 
