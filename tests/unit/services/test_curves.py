@@ -52,13 +52,15 @@ def test_older_intraday_curves_than_the_span_are_dropped() -> None:
 
 def test_the_heap_is_frozen_once_the_service_has_started() -> None:
     started = False
-    before, threshold = gc.get_freeze_count(), gc.get_threshold()
+    threshold = gc.get_threshold()
+    gc.unfreeze()
+    gc.set_threshold(700)
     worker = freezing(lambda: started)
     worker.start()
     started = True
     try:
-        until(lambda: gc.get_threshold() != threshold, 5, every=0.02)
-        assert gc.get_freeze_count() > before
+        until(lambda: gc.get_threshold()[0] > 700, 5, every=0.02)
+        assert gc.get_freeze_count() > 0
     finally:
         worker.stop()
         gc.unfreeze()
