@@ -104,6 +104,8 @@ def delivery_slots(day: date, zone: str, step: timedelta, days: int = 1) -> pd.D
 
 def interval_end(start: datetime, length: timedelta, zone: str) -> datetime:
     """When an interval ends, UTC; intervals of days end on the local clock, after 23, 24 or 25 hours."""
+    if length % DAY:
+        return start + length
     (end,) = interval_ends(np.array([micros(start)]), np.array([length // _MICRO]), zone).tolist()
     return from_micros(end)
 
