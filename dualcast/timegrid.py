@@ -21,7 +21,7 @@ DAY = timedelta(days=1)
 # The largest clock change of a zone: a local day has 24 hours plus or minus this.
 CLOCK_CHANGE = timedelta(hours=2)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICRO = timedelta(microseconds=1)
+MICRO = timedelta(microseconds=1)
 _DURATION = TypeAdapter(timedelta)
 
 
@@ -64,8 +64,8 @@ class Grid:
     def numbers_at(self, moments: Micros) -> Slots:
         """The number of the interval that each moment (microseconds since 1970) lies in; shape as ``moments``."""
         if self.step < DAY:
-            return moments // (self.step // _MICRO)
-        return _wall_clock(moments, self.zone) // (DAY // _MICRO)
+            return moments // (self.step // MICRO)
+        return _wall_clock(moments, self.zone) // (DAY // MICRO)
 
     def number(self, moment: datetime) -> int:
         """The number of the interval that a moment lies in."""
@@ -84,7 +84,7 @@ class Grid:
     def starts_at(self, numbers: Slots) -> Micros:
         """When intervals begin, in microseconds since 1970; shape as ``numbers``."""
         if self.step < DAY:
-            return numbers * (self.step // _MICRO)
+            return numbers * (self.step // MICRO)
         return np.asarray(self.starts(numbers.ravel()).asi8, dtype=np.int64).reshape(numbers.shape)
 
 
@@ -106,7 +106,7 @@ def interval_end(start: datetime, length: timedelta, zone: str) -> datetime:
     """When an interval ends, UTC; intervals of days end on the local clock, after 23, 24 or 25 hours."""
     if length % DAY:
         return start + length
-    (end,) = interval_ends(np.array([micros(start)]), np.array([length // _MICRO]), zone).tolist()
+    (end,) = interval_ends(np.array([micros(start)]), np.array([length // MICRO]), zone).tolist()
     return from_micros(end)
 
 
@@ -117,13 +117,13 @@ def interval_ends(starts: Micros, lengths: Micros, zone: str) -> Micros:
     after 23, 24 or 25 hours. Where the clock shows the end twice, the first counts.
     """
     ends = starts + lengths
-    of_days = np.flatnonzero(lengths % (DAY // _MICRO) == 0)
+    of_days = np.flatnonzero(lengths % (DAY // MICRO) == 0)
     if len(of_days):
         begin = starts[of_days]
-        day = _wall_clock(begin, zone) // (DAY // _MICRO)
+        day = _wall_clock(begin, zone) // (DAY // MICRO)
         at_midnight = Grid(DAY, zone).starts_at(day) == begin
         # the first moment of a day is its midnight, also where the clock skips that
-        wall = np.where(at_midnight, day * (DAY // _MICRO), _wall_clock(begin, zone))
+        wall = np.where(at_midnight, day * (DAY // MICRO), _wall_clock(begin, zone))
         ends[of_days] = _moments(wall + lengths[of_days], zone)
     return ends
 
@@ -188,7 +188,7 @@ def day_number(day: date) -> int:
 
 def micros(moment: datetime) -> int:
     """A moment as whole microseconds since 1970-01-01T00:00Z."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    return (moment - _EPOCH) // MICRO
 
 
 def from_micros(value: int) -> datetime:

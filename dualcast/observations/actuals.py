@@ -11,11 +11,11 @@ import pandas as pd
 from dualcast.arrays import Floats, Micros, Slots
 from dualcast.catalogue import Entity, UseCase
 from dualcast.observations.aggregation import coarsen
-from dualcast.observations.columns import MICRO, Columns, micros_of
+from dualcast.observations.columns import Columns, micros_of
 from dualcast.observations.grid import valid_on_grid
 from dualcast.observations.validation import YARDSTICK_AGE, implausible
 from dualcast.observations.vintages import Vintages, counts_as_reference
-from dualcast.timegrid import Grid
+from dualcast.timegrid import MICRO, Grid
 
 
 def actuals(use_case: UseCase, entity: Entity, vintages: Mapping[str, Vintages], resolution: timedelta) -> pd.DataFrame:

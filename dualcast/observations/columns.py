@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from typing import Any, Self
 
@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 
 from dualcast.arrays import Floats, Micros, Slots, Texts
-from dualcast.timegrid import DAY, duration, micros
+from dualcast.timegrid import DAY, MICRO, duration, micros
 
-MICRO = timedelta(microseconds=1)
 _LONGEST_SPAN = 366 * (DAY // MICRO)
 
 

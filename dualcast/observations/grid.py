@@ -14,9 +14,9 @@ import numpy as np
 from dualcast.arrays import Flags, Floats, Micros, Slots
 from dualcast.catalogue import Entity, UseCase
 from dualcast.observations.aggregation import are_sums, share
-from dualcast.observations.columns import MICRO, Columns
+from dualcast.observations.columns import Columns
 from dualcast.observations.validation import VALID, faults
-from dualcast.timegrid import DAY, Grid, interval_ends, micros
+from dualcast.timegrid import DAY, MICRO, Grid, interval_ends, micros
 
 _DAY_MICROS = DAY // MICRO
 

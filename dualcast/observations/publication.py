@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dualcast.catalogue import Publication
-from dualcast.observations.columns import MICRO
-from dualcast.timegrid import CLOCK_CHANGE, DAY, interval_ends, local_moment
+from dualcast.timegrid import CLOCK_CHANGE, DAY, MICRO, interval_ends, local_moment
 
 # Margin of ``valid_range`` for rules that name a time on a local day.
 _DAY_RULE_SLACK = DAY + CLOCK_CHANGE

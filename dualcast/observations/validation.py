@@ -10,8 +10,8 @@ import pandas as pd
 
 from dualcast.arrays import Flags, Floats, Slots, Texts
 from dualcast.catalogue import Bounds, UseCase
-from dualcast.observations.columns import MICRO, Columns
-from dualcast.timegrid import CLOCK_CHANGE
+from dualcast.observations.columns import Columns
+from dualcast.timegrid import CLOCK_CHANGE, MICRO
 
 VALID = ""
 UNKNOWN_ENTITY = "unknown_entity"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +15,7 @@ from dualcast.observations.actuals import actuals
 from dualcast.observations.cleaning import VINTAGE, clean
 from dualcast.observations.frames import SourceError
 from dualcast.observations.vintages import Vintages
-from dualcast.timegrid import Grid, day_bounds
+from dualcast.timegrid import MICRO, Grid, day_bounds
 
 _KEY = ["entity_id", *VINTAGE]
 _NOTHING_STORED = {
@@ -73,7 +73,7 @@ def read_history(path: Path, use_case: UseCase) -> FileHistory:
     first, last = source.extent.first, source.extent.last
     assert first is not None
     assert last is not None
-    came = source.observations(first, last + timedelta(microseconds=1)).reset_index(drop=True)
+    came = source.observations(first, last + MICRO).reset_index(drop=True)
     arrived = came.assign(partition=0, offset=came.index, position=0)
     stored = pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in _NOTHING_STORED.items()})
     # validated as of the end of the file: nothing in it is in the future

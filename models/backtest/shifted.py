@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from datetime import timedelta
 
 import numpy as np
 import pandas as pd
@@ -14,11 +13,9 @@ from dualcast.curves.quantiles import quantile_column
 from dualcast.observations.aggregation import coarsen
 from dualcast.observations.columns import micros_of
 from dualcast.observations.vintages import Replay
-from dualcast.timegrid import Grid
+from dualcast.timegrid import MICRO, Grid
 from models.backtest.history import FileHistory
 from models.prediction.shifted_day_ahead import DayAheadQuantiles, intraday_step, recent_times, shifted
-
-_MICROSECOND = timedelta(microseconds=1)
 
 
 def shifted_frame(
@@ -81,7 +78,7 @@ class _RecentActuals:
     def __init__(self, use_case: UseCase, entity: Entity, target: pd.DataFrame) -> None:
         """``target`` holds every vintage of the target, in order of publication."""
         self._use_case = use_case
-        self._step = use_case.grid // _MICROSECOND
+        self._step = use_case.grid // MICRO
         self._replay = Replay(target, [use_case.target], Grid(use_case.grid, entity.time_zone))
         self._published = micros_of(target["published_at"])
         self._newest = np.maximum.accumulate(micros_of(target["valid_time"]))

@@ -12,10 +12,10 @@ import numpy as np
 from dualcast.arrays import Floats, Micros
 from dualcast.catalogue import MEDIAN, UseCase
 from dualcast.observations.aggregation import are_sums, share
+from dualcast.timegrid import MICRO
 
 # The error of the day-ahead median is measured over so long.
 _RECENT = timedelta(hours=1)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class DayAheadQuantiles:
         It has the levels that all these curves have: levels may be added to the catalogue between two of them.
         """
         # values are interpolated from the day-ahead interval before and after
-        margin = 2 * (use_case.day_ahead.resolution // _MICROSECOND)
+        margin = 2 * (use_case.day_ahead.resolution // MICRO)
         needed = [
             c for c in curves if len(c.starts) and c.starts[-1] >= first - margin and c.starts[0] <= last + margin
         ]
@@ -56,7 +56,7 @@ class DayAheadQuantiles:
         """
         if not len(self.starts):
             return np.full((len(times), max(len(self.levels), 1)), np.nan)
-        wide, narrow = use_case.day_ahead.resolution // _MICROSECOND, intraday_step(use_case)
+        wide, narrow = use_case.day_ahead.resolution // MICRO, intraday_step(use_case)
         holder = np.searchsorted(self.starts, times, side="right") - 1
         inside = (holder >= 0) & (times < self.starts[holder] + wide)
         middles = times + narrow // 2
@@ -69,13 +69,13 @@ class DayAheadQuantiles:
 
 def intraday_step(use_case: UseCase) -> int:
     """The length of an intraday interval in microseconds."""
-    return use_case.part("intraday").resolution // _MICROSECOND
+    return use_case.part("intraday").resolution // MICRO
 
 
 def recent_times(use_case: UseCase, newest_end: int) -> Micros:
     """The beginnings of the intraday intervals of the hour before the end of the newest measured one."""
     step = intraday_step(use_case)
-    count = max((_RECENT // _MICROSECOND) // step, 1)
+    count = max((_RECENT // MICRO) // step, 1)
     return newest_end - np.arange(count, 0, -1, dtype=np.int64) * step
 
 

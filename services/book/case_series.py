@@ -10,11 +10,11 @@ import pandas as pd
 from dualcast.arrays import Flags, Floats, Ints, Micros, Slots
 from dualcast.catalogue import UseCase
 from dualcast.observations.aggregation import over_intervals
-from dualcast.observations.columns import MICRO, Columns
+from dualcast.observations.columns import Columns
 from dualcast.observations.grid import valid_on_grid
 from dualcast.observations.validation import EARLIEST, LATEST, YARDSTICK_AGE, implausible
 from dualcast.observations.vintages import counts_as_reference
-from dualcast.timegrid import Grid, from_micros, interval_ends, micros
+from dualcast.timegrid import MICRO, Grid, from_micros, interval_ends, micros
 from services.book.rings import Ring
 
 # Measured values are never of the future; a reference published earlier than this before its interval is not kept.

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from dualcast.arrays import Floats
 from dualcast.catalogue import Path_, UseCase
 from dualcast.metrics import coverage, mae, mape
-from dualcast.observations.columns import MICRO
-from dualcast.timegrid import floor, micros
+from dualcast.timegrid import MICRO, floor, micros
 from services.book.curves import CurveCache
 from services.book.series import SeriesCache
 from services.book.tracks import Track

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 
 import numpy as np
 from fastapi import Request
 from starlette.responses import Response
 
-from dualcast.timegrid import Grid, from_micros, iso_duration
+from dualcast.timegrid import MICRO, Grid, from_micros, iso_duration
 from services.api.answers import (
     CURVE_RESPONSES,
     LIST_RESPONSES,
@@ -150,7 +149,7 @@ async def _published_response(
 def _points(deps: DayAheadDeps, wanted: WindowRequest) -> list[HistoryPoint]:
     use_case, entity = wanted.use_case, wanted.entity
     grid = Grid(use_case.grid, entity.time_zone)
-    last = grid.number(wanted.end - timedelta(microseconds=1))
+    last = grid.number(wanted.end - MICRO)
     starts = grid.starts(np.arange(grid.number(wanted.start), last + 1))
     times = starts.as_unit("us").asi8
     actual = deps.series.values(use_case, entity.id, use_case.target, times, use_case.grid)

@@ -11,14 +11,13 @@ import pandas as pd
 import structlog
 
 from dualcast.observations.frames import empty
-from dualcast.timegrid import Clock
+from dualcast.timegrid import MICRO, Clock
 from streaming.ingest.published import Published, PublishedFile
 from streaming.ingest.signals import Stop
 from streaming.ingest.source import Source
 
 MOST_IN_HISTORY = 6000
 _MOST_LIVE = 500
-_MICROSECOND = timedelta(microseconds=1)
 _HISTORY_WINDOW = timedelta(days=60)
 _LOOK_AHEAD = timedelta(days=1)
 # With a fast clock a step publishes several publication times together, instead of hundreds of steps a second.
@@ -47,11 +46,11 @@ def publish_history(source: Source, sink: Sink, start: datetime, until: datetime
     """Publish the values published in [start, until] in large messages; yield a step for each time window."""
     position = start
     while position <= until:
-        following = min(position + _HISTORY_WINDOW, until + _MICROSECOND)
+        following = min(position + _HISTORY_WINDOW, until + MICRO)
         frame = source.observations(position, following)
         sent = sink.publish(frame, MOST_IN_HISTORY) if len(frame) else 0
         position = following
-        yield Step(following - _MICROSECOND, len(frame), sent)
+        yield Step(following - MICRO, len(frame), sent)
 
 
 def publish_replay(source: Source, sink: Sink, clock: Clock, file: PublishedFile, stop: Stop, after: datetime) -> bool:
@@ -86,7 +85,7 @@ class _Upcoming:
 
     def __init__(self, source: Source, after: datetime) -> None:
         self._source = source
-        self._read_until = after + _MICROSECOND
+        self._read_until = after + MICRO
         self._rows = empty()
 
     def take(self, now: datetime) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from time import monotonic
 
 from dualcast.catalogue import UseCase
-from dualcast.timegrid import Clock, floor, from_micros, micros
+from dualcast.timegrid import MICRO, Clock, floor, from_micros, micros
 
 # A value may be this late (wall time) before it counts as overdue.
 _PATIENCE = timedelta(seconds=10)
@@ -42,7 +42,7 @@ class Overdue:
         if monotonic() - self._past_at < _READING_PAST_SECONDS:
             return None
         begin = self._begin(clock)
-        return None if begin is None else micros(begin) // (self._step // timedelta(microseconds=1))
+        return None if begin is None else micros(begin) // (self._step // MICRO)
 
     def next_check(self, clock: Clock) -> int | None:
         """When the value before the next slot becomes overdue, in milliseconds of wall time; None for never.

@@ -13,8 +13,7 @@ from starlette.responses import Response
 
 from dualcast.catalogue import Entity, Path_, UseCase
 from dualcast.curves.forecast import Forecast
-from dualcast.observations.columns import MICRO
-from dualcast.timegrid import from_micros, micros
+from dualcast.timegrid import MICRO, from_micros, micros
 from services.api.answers import LIST_RESPONSES, list_headers
 from services.api.deps import Deps, ServiceDeps
 from services.api.encoding import Shape, columns_of, cut, forecast_body

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 
 from dualcast.catalogue import Entity, UseCase
 from dualcast.curves.forecast import Forecast, Point
-from dualcast.timegrid import floor, from_micros, iso_duration, local_date, micros
+from dualcast.timegrid import MICRO, floor, from_micros, iso_duration, local_date, micros
 from models.prediction.curve import MISSING_QUANTILE, missing_quantiles
 from models.prediction.shifted_day_ahead import DayAheadQuantiles, intraday_step, recent_times, shifted
 from services.book.curves import CurveCache
@@ -65,4 +65,4 @@ def shifted_day_ahead(
 def _next_interval(use_case: UseCase, issued_at: datetime) -> datetime:
     """When the first interval begins that has not begun yet."""
     step = use_case.part("intraday").resolution
-    return floor(issued_at + step - timedelta(microseconds=1), step)
+    return floor(issued_at + step - MICRO, step)
