@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+DEGRADED_INPUTS = "degraded_inputs"
 LAST_STORED = "last_stored"
 PREVIOUS_VERSION = "previous_version"
 SHIFTED_DAY_AHEAD = "shifted_day_ahead"

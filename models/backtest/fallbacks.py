@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dualcast.curves.fallbacks import DEGRADED_INPUTS, LAST_STORED, PREVIOUS_VERSION, SHIFTED_DAY_AHEAD, fallback_reason
 from dualcast.curves.frames import forecast_frame
 from dualcast.lifecycle.registered_model import PREVIOUS, RegisteredModel
 from models.backtest.folds import Folds, Progress, forecast_folds, forecasts_by_day
@@ -19,11 +20,6 @@ from models.backtest.request import Fold
 from models.backtest.shifted import shifted_frame
 from models.inputs import Layout
 
-CHAMPION_ANSWER = "champion"
-DEGRADED_INPUTS = "degraded_inputs"
-PREVIOUS_VERSION = "previous_version"
-SHIFTED_DAY_AHEAD = "shifted_day_ahead"
-LAST_STORED = "last_stored"
 # The last stored curve of a backtest is as old as after an outage of this length.
 _OUTAGE = timedelta(hours=1)
 
@@ -71,7 +67,8 @@ class FallbackForecasts:
         of_fold = frame[frame["model_version"] == fold.name]
         if fallback == LAST_STORED:
             return last_stored(frame, of_fold)
-        return shifted_frame(folds.request.use_case, folds.history, self._day_ahead(), of_fold)
+        found = shifted_frame(folds.request.use_case, folds.history, self._day_ahead(), of_fold)
+        return _as_fallback(found, SHIFTED_DAY_AHEAD)
 
     def _predicted(self, model: RegisteredModel, rows: pd.DataFrame) -> pd.DataFrame:
         """The forecasts of a model, with intervals that follow what the champion published."""
@@ -112,8 +109,8 @@ def last_stored(stored: pd.DataFrame, wanted: pd.DataFrame) -> pd.DataFrame:
         points = there.merge(mine.rename(columns={"issued_at": "stored_at"}), on="stored_at")
         parts.append(points[points["valid_time"] >= points["issued_at"]].drop(columns="stored_at"))
     found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-    return found if found.empty else _as_fallback(found[list(wanted.columns)], LAST_STORED)
+    return _as_fallback(found[list(wanted.columns)], LAST_STORED) if len(found) else found
 
 
 def _as_fallback(frame: pd.DataFrame, fallback: str) -> pd.DataFrame:
-    return frame.assign(degraded=True, degraded_reasons=f"fallback: {fallback}")
+    return frame.assign(degraded=True, degraded_reasons=fallback_reason(fallback))

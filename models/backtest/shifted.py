@@ -30,8 +30,7 @@ def shifted_frame(
         curves = _curves(use_case, day_ahead[day_ahead["entity_id"] == entity_id])
         actuals = _RecentActuals(use_case, use_case.entity(str(entity_id)), target)
         parts.append(_shifted(use_case, actuals, curves, mine.sort_values(["issued_at", "valid_time"])))
-    found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-    return found.assign(degraded=True, degraded_reasons="fallback: shifted_day_ahead") if len(found) else found
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def _curves(use_case: UseCase, frame: pd.DataFrame) -> list[tuple[int, str, DayAheadQuantiles]]:

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from dualcast.catalogue import Entity, UseCase
 from dualcast.curves.fallbacks import fallback_of
+from dualcast.lifecycle.registered_model import CHAMPION
 from services.access.call import note_answer
 from services.api.answers import Answered, select_all
 from services.api.lookup import find
@@ -28,7 +29,6 @@ from services.da_svc.deps import DayAheadDeps, Deps
 from services.da_svc.selection import select
 from services.http.problems import ProblemError, documented
 
-_NEWEST = "champion"
 router = APIRouter()
 
 
@@ -79,6 +79,6 @@ def _part(deps: DayAheadDeps, request: PredictRequest, curves: CurveCache) -> by
         raise ProblemError(422, "invalid-request", "features: day-ahead curves are made at the cutoff; use id-svc")
     answered = published_day_ahead(deps, curves, use_case, entity, request.forecast_date)
     made_by = answered.forecast.model_version
-    if request.model_version not in (None, _NEWEST, made_by):
+    if request.model_version not in (None, CHAMPION, made_by):
         raise ProblemError(404, "unknown-model", f"the curve of {entity.id} was made by version {made_by}")
     return part_of(request, answered, use_case, entity, deps.clock.now())

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Protocol, Self
 
 from dualcast.catalogue import UseCase
 from dualcast.curves.forecast import Forecast
+from dualcast.lifecycle.registered_model import Alias
 from dualcast.records import FeatureRow
-
-ServingAlias = Literal["champion", "previous", "challenger"]
 
 
 class Model(Protocol):
@@ -29,16 +28,16 @@ class Model(Protocol):
 class Models(Protocol):
     """The model registry."""
 
-    def version(self, name: str, alias: ServingAlias) -> str | None:
+    def version(self, name: str, alias: Alias) -> str | None:
         """The version of an alias; None if there is none.
 
         Raises ConnectionError if the registry is unavailable.
         """
 
-    def load(self, name: str, alias: ServingAlias) -> Model:
+    def load(self, name: str, alias: Alias) -> Model:
         """That version, ready to predict. Raises ConnectionError, or whatever a broken model raises."""
 
-    def last(self, name: str, alias: ServingAlias) -> Model:
+    def last(self, name: str, alias: Alias) -> Model:
         """The version that was loaded last, without the registry.
 
         Raises LookupError where there is none, or whatever a broken model raises.

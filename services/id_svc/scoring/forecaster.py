@@ -22,13 +22,14 @@ from dualcast.curves.fallbacks import (
     without_fallback,
 )
 from dualcast.curves.forecast import Forecast
+from dualcast.lifecycle.registered_model import CHAMPION, PREVIOUS
 from dualcast.records import FeatureRow
 from dualcast.timegrid import Clock, floor
 from services.book.curves import CurveCache
 from services.book.series import SeriesCache
 from services.id_svc.ports import Features, Log, Score
 from services.id_svc.scoring.freshness import InputAges, Inputs
-from services.id_svc.scoring.model_cache import CHAMPION, PREVIOUS, ModelCache
+from services.id_svc.scoring.model_cache import ModelCache
 from services.id_svc.scoring.shifted_day_ahead import shifted_day_ahead
 
 OVERRIDDEN = "overridden:"

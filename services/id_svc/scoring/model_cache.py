@@ -8,14 +8,11 @@ from collections.abc import Mapping
 import structlog
 
 from dualcast.catalogue import UseCase
-from dualcast.lifecycle.registered_model import model_name
+from dualcast.lifecycle.registered_model import ALIASES, Alias, model_name
 from services.api.schemas.status import LoadedModel, RefusedModel
 from services.background import Worker
-from services.id_svc.ports import Model, Models, Prove, ServingAlias
+from services.id_svc.ports import Model, Models, Prove
 
-CHAMPION: ServingAlias = "champion"
-PREVIOUS: ServingAlias = "previous"
-CHALLENGER: ServingAlias = "challenger"
 _POLL_SECONDS = 2.0
 _log = structlog.get_logger(__name__)
 
@@ -66,11 +63,11 @@ class ModelCache:
     def refresh(self) -> None:
         """Check every alias once. Raises ConnectionError where the registry is unavailable."""
         for use_case in self._catalogue.values():
-            for alias in (CHAMPION, PREVIOUS, CHALLENGER):
+            for alias in ALIASES:
                 self._refresh(use_case, alias)
         self.polled.set()
 
-    def _refresh(self, use_case: UseCase, alias: ServingAlias) -> None:
+    def _refresh(self, use_case: UseCase, alias: Alias) -> None:
         name, key = model_name(use_case.use_case, "intraday"), (use_case.use_case, alias)
         wanted, held, refused = self._models.version(name, alias), self._held.get(key), self._refused.get(key)
         if wanted is None or (held is not None and held.version == wanted):
@@ -96,7 +93,7 @@ class ModelCache:
     def take_last(self) -> None:
         """Serve with the models that this machine loaded last, while the registry is unavailable at the start."""
         for use_case in self._catalogue.values():
-            for alias in (CHAMPION, PREVIOUS, CHALLENGER):
+            for alias in ALIASES:
                 name = model_name(use_case.use_case, "intraday")
                 try:
                     model = self._models.last(name, alias)
