@@ -20,11 +20,14 @@ from dualcast.timegrid import Clock
 from services.access.call import current, note_answer
 from services.api.answers import Answered, curve_response
 from services.api.deps import ServiceDeps
+from services.api.encoding import Shape
 from services.api.queries import CurveKey, CurveQuery, DayAheadQuery
 from services.book.curves import CurveCache
 from services.http.problems import ProblemError
 
 _MAX_ANSWERS = 4096
+# Parsed questions are kept by what was sent, which costs less than parsing it again, up to so many characters.
+_LONGEST_QUESTION = 500
 # By the path above the entity: the forecast path, and the query without parameters.
 _ROUTES: dict[str, tuple[Path_, CurveQuery]] = {
     "/api/v1/forecasts/day-ahead": ("day-ahead", DayAheadQuery()),
@@ -69,6 +72,7 @@ class CachedAnswers:
         self._app = app
         self._deps = deps
         self._answers = answers
+        self._questions: LRUCache[tuple[str, str, bytes, bytes], tuple[CurveKey, Shape]] = LRUCache(_MAX_ANSWERS)
 
     @classmethod
     def add_to(cls, app: FastAPI, deps: ServiceDeps, answers: AnswerCache) -> None:
@@ -81,25 +85,34 @@ class CachedAnswers:
         if scope["type"] == "http" and scope["method"] == "GET":
             route, _, entity_id = scope["path"].rpartition("/")
             if route in _ROUTES:
-                with suppress(ValidationError, ProblemError):
+                with suppress(ValidationError, ProblemError, KeyError):
                     app = self._cached(scope, route, entity_id) or app
         await app(scope, receive, send)
 
     def _cached(self, scope: Scope, route: str, entity_id: str) -> ASGIApp | None:
         """The response from the cache, if any. Raises ValidationError, ProblemError 403 or 422."""
-        path, query = _ROUTES[route]
-        if scope["query_string"]:
-            sent = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-            query = type(query).model_validate(dict(sent))
-        key = query.key(path, self._deps.settings.use_case, entity_id)
+        headers = dict(reversed(scope["headers"]))  # of repeated headers the first, as FastAPI does
+        if_none_match = headers.get(b"if-none-match")
+        key, shape = self._question(route, entity_id, scope["query_string"], headers.get(b"accept", b""))
         answered = self._answers.get(key)
         if answered is None:
             return None
         current().permit(key.use_case, entity_id)
-        headers = dict(reversed(scope["headers"]))  # of repeated headers the first, as FastAPI does
-        accept, if_none_match = headers.get(b"accept"), headers.get(b"if-none-match")
-        resolution = self._deps.catalogue[key.use_case].part(path).resolution
-        shape = query.shape(resolution, accept and accept.decode("latin-1"))
         note_answer(answered.forecast)
         self._deps.archive.reads["memory", "hit"] += 1
         return curve_response(answered, shape, self._deps.clock, if_none_match and if_none_match.decode("latin-1"))
+
+    def _question(self, route: str, entity_id: str, query_string: bytes, accept: bytes) -> tuple[CurveKey, Shape]:
+        """What a request asks for. Raises ValidationError, ProblemError 422, KeyError for an unknown use case."""
+        sent = route, entity_id, query_string, accept
+        found = self._questions.get(sent)
+        if found is None:
+            path, query = _ROUTES[route]
+            fields = dict(parse_qsl(query_string.decode("latin-1"), keep_blank_values=True))
+            query = type(query).model_validate(fields)
+            key = query.key(path, self._deps.settings.use_case, entity_id)
+            resolution = self._deps.catalogue[key.use_case].part(path).resolution
+            found = key, query.shape(resolution, accept.decode("latin-1") or None)
+            if sum(map(len, sent)) <= _LONGEST_QUESTION:
+                self._questions[sent] = found
+        return found
