@@ -52,25 +52,15 @@ def dependencies(settings: Settings) -> IntradayDeps:
     curves, series = CurveCache(catalogue, span), SeriesCache(catalogue, settings.clock)
     model_cache = ModelCache(MlflowModels(settings, circuits), catalogue, prove_intraday)
     features = {name: RedisFeatures(settings, name, circuits) for name in catalogue}
-    ages, log, intervals = (
-        InputAges(catalogue, series),
-        PredictionLog(settings),
-        IntervalFactorCache(settings, catalogue),
+    intervals, log = IntervalFactorCache(settings, catalogue), PredictionLog(settings)
+    forecaster = IntradayForecaster(
+        features, model_cache, intervals.curves, curves, series, settings.clock, InputAges(catalogue, series), log
     )
-    forecaster = IntradayForecaster(features, model_cache, intervals.curves, curves, series, settings.clock, ages, log)
     arrivals, outbox = KafkaArrivals(settings), KafkaOutbox(settings)
     publisher = Publisher(arrivals, outbox, forecaster, model_cache, catalogue, settings.clock)
-    feeds: list[Feed[Any]] = [
-        Feed(
-            topic,
-            TopicReader[dict[str, Any]](settings, topic, Decoder.record, tail=_MESSAGES_BACK),
-            one_by_one(curves.add_record),
-        )
-        for topic in (Topic.FORECASTS_DAY_AHEAD, Topic.FORECASTS_INTRADAY)
-    ]
-    observations = TopicReader(settings, Topic.OBSERVATIONS, Decoder.columns, tail=_MESSAGES_BACK)
-    feeds.append(Feed(Topic.OBSERVATIONS, observations, together(series.add)))
+    feeds = _feeds(settings, curves, series)
     heap = freezing(lambda: caught_up(feeds) and model_cache.polled.is_set())
+    stored = warming(store, catalogue, curves, settings.clock)
     return IntradayDeps(
         settings=settings,
         catalogue=catalogue,
@@ -83,13 +73,16 @@ def dependencies(settings: Settings) -> IntradayDeps:
         circuits=circuits,
         archive_levels=levels_of(settings.redis, store, settings.names),
         feeds=feeds,
-        background=[
-            intervals,
-            *feeds,
-            model_cache,
-            publisher,
-            log,
-            warming(store, catalogue, curves, settings.clock),
-            heap,
-        ],
+        background=[intervals, *feeds, model_cache, publisher, log, stored, heap],
     )
+
+
+def _feeds(settings: Settings, curves: CurveCache, series: SeriesCache) -> list[Feed[Any]]:
+    """The newest messages of each topic: what the fallbacks need."""
+    forecasts = (Topic.FORECASTS_DAY_AHEAD, Topic.FORECASTS_INTRADAY)
+    readers = [TopicReader[dict[str, Any]](settings, t, Decoder.record, tail=_MESSAGES_BACK) for t in forecasts]
+    observations = TopicReader(settings, Topic.OBSERVATIONS, Decoder.columns, tail=_MESSAGES_BACK)
+    return [
+        *(Feed(t, reader, one_by_one(curves.add_record)) for t, reader in zip(forecasts, readers, strict=True)),
+        Feed(Topic.OBSERVATIONS, observations, together(series.add)),
+    ]
