@@ -26,7 +26,7 @@ from services.book.curves import CurveCache
 from services.http.problems import ProblemError
 
 _MAX_ANSWERS = 4096
-# Parsed questions are kept by what was sent, which costs less than parsing it again, up to so many characters.
+# A question that is longer than this is parsed each time: what a caller sends must not fill the memory.
 _LONGEST_QUESTION = 500
 # By the path above the entity: the forecast path, and the query without parameters.
 _ROUTES: dict[str, tuple[Path_, CurveQuery]] = {
@@ -62,6 +62,35 @@ class AnswerCache:
             self._answers[key] = answered
 
 
+class Questions:
+    """Parses what callers ask for. The same short question is parsed once."""
+
+    def __init__(self, deps: ServiceDeps) -> None:
+        self._deps = deps
+        self._parsed: LRUCache[tuple[str, str, bytes, bytes], tuple[CurveKey, Shape]] = LRUCache(_MAX_ANSWERS)
+
+    def __len__(self) -> int:
+        return len(self._parsed)
+
+    def parse(self, route: str, entity_id: str, query_string: bytes, accept: bytes) -> tuple[CurveKey, Shape]:
+        """The curve that is asked for, and its shape.
+
+        Raises ValidationError, ProblemError 422, KeyError for an unknown use case.
+        """
+        sent = route, entity_id, query_string, accept
+        found = self._parsed.get(sent)
+        if found is None:
+            path, query = _ROUTES[route]
+            fields = dict(parse_qsl(query_string.decode("latin-1"), keep_blank_values=True))
+            query = type(query).model_validate(fields)
+            key = query.key(path, self._deps.settings.use_case, entity_id)
+            resolution = self._deps.catalogue[key.use_case].part(path).resolution
+            found = key, query.shape(resolution, accept.decode("latin-1") or None)
+            if sum(map(len, sent)) <= _LONGEST_QUESTION:
+                self._parsed[sent] = found
+        return found
+
+
 class CachedAnswers:
     """Middleware before the routes of published curves: it returns cached answers, after checking access.
 
@@ -72,7 +101,7 @@ class CachedAnswers:
         self._app = app
         self._deps = deps
         self._answers = answers
-        self._questions: LRUCache[tuple[str, str, bytes, bytes], tuple[CurveKey, Shape]] = LRUCache(_MAX_ANSWERS)
+        self._questions = Questions(deps)
 
     @classmethod
     def add_to(cls, app: FastAPI, deps: ServiceDeps, answers: AnswerCache) -> None:
@@ -93,7 +122,7 @@ class CachedAnswers:
         """The response from the cache, if any. Raises ValidationError, ProblemError 403 or 422."""
         headers = dict(reversed(scope["headers"]))  # of repeated headers the first, as FastAPI does
         if_none_match = headers.get(b"if-none-match")
-        key, shape = self._question(route, entity_id, scope["query_string"], headers.get(b"accept", b""))
+        key, shape = self._questions.parse(route, entity_id, scope["query_string"], headers.get(b"accept", b""))
         answered = self._answers.get(key)
         if answered is None:
             return None
@@ -101,18 +130,3 @@ class CachedAnswers:
         note_answer(answered.forecast)
         self._deps.archive.reads["memory", "hit"] += 1
         return curve_response(answered, shape, self._deps.clock, if_none_match and if_none_match.decode("latin-1"))
-
-    def _question(self, route: str, entity_id: str, query_string: bytes, accept: bytes) -> tuple[CurveKey, Shape]:
-        """What a request asks for. Raises ValidationError, ProblemError 422, KeyError for an unknown use case."""
-        sent = route, entity_id, query_string, accept
-        found = self._questions.get(sent)
-        if found is None:
-            path, query = _ROUTES[route]
-            fields = dict(parse_qsl(query_string.decode("latin-1"), keep_blank_values=True))
-            query = type(query).model_validate(fields)
-            key = query.key(path, self._deps.settings.use_case, entity_id)
-            resolution = self._deps.catalogue[key.use_case].part(path).resolution
-            found = key, query.shape(resolution, accept.decode("latin-1") or None)
-            if sum(map(len, sent)) <= _LONGEST_QUESTION:
-                self._questions[sent] = found
-        return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from dualcast.records import ObservationBatch
 from dualcast.timegrid import Clock
 from services.api.schemas.curves import DayAheadForecast, History, IntradayForecast
 from services.book.curves import CurveCache, StoredCurve
+from services.da_svc.answer_cache import Questions
 from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
 from tests import services_world as world
@@ -139,6 +141,16 @@ def test_requests_that_differ_in_spelling_or_shape_share_one_cached_answer(deps:
     assert (len(deps.answers), len(short.json()["points"])) == (1, 2)
     client.get(DAY_AHEAD)
     assert len(deps.answers) == 2
+
+
+def test_a_repeated_question_is_parsed_once_and_a_long_one_is_not_kept(deps: DayAheadDeps) -> None:
+    questions = Questions(deps)
+    ask = partial(questions.parse, "/api/v1/forecasts/day-ahead", "DE")
+    assert ask(b"horizon=PT6H", b"text/csv") is ask(b"horizon=PT6H", b"text/csv")
+    for number in range(3):
+        key, shape = ask(b"horizon=PT6H", b"text/csv;x=%d" % number + b"0" * 500)
+        assert (key.entity_id, shape.points, shape.format) == ("DE", 6, "csv")
+    assert len(questions) == 1
 
 
 def test_history_has_actuals_to_now_and_the_reference_beyond(deps: DayAheadDeps) -> None:
