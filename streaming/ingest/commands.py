@@ -44,7 +44,7 @@ Until = Annotated[
 Start = Annotated[
     datetime | None,
     moment_option(
-        "--start", "Leave out values known before; default: all of a file, the training days of the simulator."
+        "--start", "Leave out earlier values; default: none of a file, those before the simulator's training days."
     ),
 ]
 FirstDay = Annotated[

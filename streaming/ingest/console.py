@@ -42,7 +42,7 @@ def exit_code(stop: Stop) -> Iterator[None]:
     try:
         yield
     except Stopped:
-        _log.warning("stopped before all was acknowledged")
+        _log.warning("stopped before all messages were acknowledged")
     if stop.signal is not None:
         _log.info("stopped", signal=signal.Signals(stop.signal).name)
         raise typer.Exit(128 + stop.signal)

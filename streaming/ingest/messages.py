@@ -19,8 +19,8 @@ _TIMES = ("valid_time", "published_at")
 class ObservationColumns:
     """Observations of one entity as columns: an ``ObservationBatch`` that is quick to encode.
 
-    columns: the fields of ``_FIELDS`` as lists of equal length; times are microseconds since 1970, which Avro's
-    timestamp-micros takes as they are.
+    columns: the fields of ``_FIELDS`` as lists of equal length; times are microseconds since 1970, the unit of Avro's
+    timestamp-micros.
     """
 
     entity_id: str

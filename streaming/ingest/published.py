@@ -27,7 +27,7 @@ class Published(BaseModel):
 
     @classmethod
     def by(cls, source: str, until: datetime, clock: Clock) -> Self:
-        """The progress of a source under a clock."""
+        """The progress of a source that publishes by a clock."""
         return cls(
             source=source,
             until=until,

@@ -81,7 +81,7 @@ def resume_after(source: str, clock: Clock, earlier: Published | None, overlap: 
 
 
 class _Upcoming:
-    """Values that are not published yet, read ahead from the source."""
+    """Values that were read from the source before their publication times."""
 
     def __init__(self, source: Source, after: datetime) -> None:
         self._source = source

@@ -1,4 +1,4 @@
-"""Waits that a signal to stop ends at once."""
+"""Waits that end at once when a stop signal arrives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopped(Exception):  # noqa: N818 -- not an error: the user requests it
-    """A signal came before all messages were acknowledged. The next run sends the others again."""
+    """A signal arrived before all messages were acknowledged. The next run sends the unacknowledged ones again."""
 
 
 class Stop:
@@ -32,11 +32,11 @@ class Stop:
 
     @property
     def requested(self) -> bool:
-        """Whether a signal has come."""
+        """Whether a signal has arrived."""
         return self.signal is not None
 
     def wait(self, seconds: float) -> bool:
-        """Wait until the time is over or a signal comes. Returns whether a signal has come."""
+        """Wait until the time is over or a signal arrives. Returns whether a signal has arrived."""
         if not self.requested and seconds > 0:
             select.select([self._reader], [], [], seconds)
         return self.requested

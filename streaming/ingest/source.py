@@ -74,7 +74,7 @@ class Values:
 
 
 class Puller(Protocol):
-    """A source that is queried for the present values of a time span."""
+    """A source that is queried for the current values of a time span."""
 
     @property
     def name(self) -> str:

@@ -65,7 +65,7 @@ class Mapping:
     def rows(self, topic: str, payload: bytes, now: datetime) -> list[dict[str, Any]]:
         """The observations of a message, published ``now``, as rows of COLUMNS. Raises PayloadError."""
         if topic not in self._fields:
-            raise PayloadError("unknown_entity", f"no entity sends on {topic!r}")
+            raise PayloadError("unknown_entity", f"no entity is configured for {topic!r}")
         try:
             sent = json.loads(payload)
         except ValueError as error:
@@ -101,7 +101,7 @@ class Mapping:
 def _found(sent: Any, path: str) -> Any:
     for step in path.split("."):
         if not isinstance(sent, dict) or step not in sent:
-            raise PayloadError("missing_field", f"there is no {path!r}")
+            raise PayloadError("missing_field", f"missing field {path!r}")
         sent = sent[step]
     return sent
 

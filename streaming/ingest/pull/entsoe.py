@@ -1,4 +1,4 @@
-"""The ENTSO-E Transparency Platform: XML documents, several in a zip, or one that explains why there is none.
+"""The ENTSO-E Transparency Platform: XML documents, several in a zip, or one with the reason why there is no data.
 
 Parsed strictly: a truncated document must not pass for a complete one.
 """

@@ -79,7 +79,7 @@ class EsiosPuller:
             values = [value for value in found.values if query.geo is None or value.geo_id == query.geo]
             places = {value.geo_id for value in values}
             if len(places) > 1:
-                raise RefusedError(f"indicator {query.indicator} has several places {places}; 'geo' must name one")
+                raise RefusedError(f"indicator {query.indicator} has several regions {places}; 'geo' must name one")
             yield Values.of(
                 series,
                 series.spec.resolution or self._grid,

@@ -32,7 +32,7 @@ class UnavailableError(ConnectionError):
 
 
 class RefusedError(RuntimeError):
-    """The source refuses the request as wrong. A repetition does not help."""
+    """The source refuses the request as wrong. Repeating it does not help."""
 
 
 @dataclass(frozen=True)

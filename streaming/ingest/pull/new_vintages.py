@@ -84,7 +84,7 @@ def _before(valid_time: pd.DatetimeIndex, held: Mapping[int, Vintage]) -> pd.Dat
 def _on_grid(use_case: UseCase, values: Values, variable: Variable) -> tuple[pd.DataFrame, timedelta]:
     """Aggregate intervals that are shorter than the grid's; return the rows and the length of their intervals.
 
-    A mean is computed from the available parts once the source is past the interval; a sum needs all parts. Raises
+    A mean is computed from the available parts once the source has later values; a sum needs all parts. Raises
     ValueError if intervals do not fit the grid.
     """
     rows = values.columns.drop_duplicates("valid_time", keep="last").sort_values("valid_time", ignore_index=True)
@@ -106,7 +106,7 @@ def _on_grid(use_case: UseCase, values: Values, variable: Variable) -> tuple[pd.
     total, known = gathered["total"].to_numpy(np.float64), gathered["known"].to_numpy(np.int64)
     parts = np.asarray((ends - starts) / values.resolution, dtype=np.float64)
     value = aggregate_known(total, known, parts, variable.aggregate, _LEAST_SHARE)
-    # more parts may come of an interval that the source has not passed
+    # an interval that ends after the newest value may still receive parts
     passed = np.asarray(rows["valid_time"].max() + values.resolution > ends)
     gathered = gathered.assign(value=value, valid_time=starts)
     return gathered[np.isfinite(value) & ((known >= parts) | passed)].reset_index(drop=True), use_case.grid

@@ -22,7 +22,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Span:
-    """The queried time: [start, end), for forecasts ``ahead`` more."""
+    """The queried time: [start, end); for forecasts, the end is later by ``ahead``."""
 
     start: datetime
     end: datetime
@@ -84,7 +84,7 @@ class Pull:
 
 
 def _joined(answers: Iterable[Values]) -> list[Values]:
-    """One set of values for each series and interval length, so that an hour split over two responses is one hour."""
+    """Join the values of each series and interval length, so that an hour split over two responses is complete."""
     parts: dict[tuple[str, str, timedelta], list[Values]] = {}
     for values in answers:
         key = values.series.entity.id, values.series.spec.variable, values.resolution

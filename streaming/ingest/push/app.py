@@ -53,7 +53,7 @@ class Problem(BaseModel):
 
 
 class KafkaDelivery:
-    """Sends batches and waits for the broker; one request at a time, so that each learns its own outcome."""
+    """Sends batches and waits for the broker; one request at a time, so that each gets its own result."""
 
     def __init__(self, producer: RecordProducer) -> None:
         self._producer = producer
@@ -72,7 +72,7 @@ class KafkaDelivery:
 
 
 def create_app(rules: Rules, deliver: Deliver, key: str, now: Callable[[], datetime]) -> FastAPI:
-    """The application. Every sender must pass ``key`` as ``X-API-Key``."""
+    """Build the application. Every sender must pass ``key`` as ``X-API-Key``."""
     app = FastAPI(title="dualcast: observations", version="1", redoc_url=None)
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(Exception, _unexpected)
@@ -90,14 +90,14 @@ def create_app(rules: Rules, deliver: Deliver, key: str, now: Callable[[], datet
         try:
             batches = rules.batches(sent := parse(body), now())
         except FaultyError as error:
-            raise _problem(422, "observations break the rules; none was taken", error.faults) from error
+            raise _problem(422, "observations are invalid; the whole batch was refused", error.faults) from error
         except ValueError as error:
             raise _problem(400, f"not JSON: {error}") from error
         try:
             await run_in_threadpool(deliver, batches)
         except NotDeliveredError as error:
             _log.error("not delivered", error=str(error))
-            detail = "Kafka has not acknowledged; send the same again, what comes twice is taken once"
+            detail = "Kafka has not acknowledged the batch; send it again, duplicates are ignored"
             raise _problem(503, detail, headers={"Retry-After": "5"}) from error
         return Accepted(observations=len(sent.observations), messages=len(batches))
 
@@ -145,7 +145,7 @@ async def _http_problem(request: Request, error: Exception) -> JSONResponse:
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     _log.error("unexpected", error=repr(error))
-    return _answer(request, 500, "something unexpected happened; it is in the log")
+    return _answer(request, 500, "internal error; the log of the server has the details")
 
 
 def _answer(

@@ -30,7 +30,7 @@ class Sent(BaseModel):
     resolution: str = Field(max_length=32, description="length of the interval, ISO 8601", examples=["PT15M"])
     value: FiniteFloat
     unit: str = Field(max_length=32)
-    published_at: AwareDatetime | None = Field(None, description="when it became known; without it, now")
+    published_at: AwareDatetime | None = Field(None, description="publication time; default: now")
     source: str = Field("push", min_length=1, max_length=64)
 
 

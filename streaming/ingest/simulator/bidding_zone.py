@@ -38,7 +38,7 @@ class BiddingZoneSimulator:
     extent = Extent(None, None, None)
 
     def __init__(self, use_case: UseCase) -> None:
-        """Raises SourceError if the use case is not one of bidding zones or a parameter is wrong."""
+        """Raises SourceError if the entities are not bidding zones or a parameter is wrong."""
         seconds = int(use_case.grid.total_seconds())
         if use_case.unit != _LOAD_UNIT or HOUR % seconds:
             raise SourceError(

@@ -1,4 +1,4 @@
-"""Seeded noise as a function of time: a moment has the same value in every window."""
+"""Seeded noise as a function of time: a moment has the same value in whichever window it is computed."""
 
 from __future__ import annotations
 

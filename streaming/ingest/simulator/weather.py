@@ -80,7 +80,7 @@ def _clear_sky(entity: Entity, hours: Slots) -> Floats:
 
 
 def _clearness(clouds: Floats) -> Floats:
-    """The share of direct light that a zone's clouds let through."""
+    """The share of direct radiation that is transmitted through the clouds."""
     clearness: Floats = 0.95 / (1 + np.exp(1.7 * clouds))
     return clearness
 

@@ -33,8 +33,8 @@ _GLITCH_TOO_HIGH, _GLITCH_TOO_LOW = 10.0, 0.1
 class Simulated:
     """One quantity of one year: the starts of its intervals in seconds since 1970 and its values, (n,) each.
 
-    truth is the measured value, expected its forecast of the day before; NaN where nothing is published. glitched is
-    the first, wrong reading of a meter, NaN elsewhere.
+    truth is the measured value, expected the forecast of it made on the day before; both are NaN where nothing is
+    published. glitched is a wrong reading of a meter that is published before its correction, NaN elsewhere.
     """
 
     step: int
@@ -57,7 +57,7 @@ class SimulatedZone:
         self.year = lru_cache(maxsize=3)(self._year)
 
     def _year(self, year: int) -> dict[Quantity, Simulated]:
-        """All series of a local calendar year."""
+        """Simulate all series of a local calendar year."""
         begin, end = (int(day_bounds(date(y, 1, 1), self._entity.time_zone)[0].timestamp()) for y in (year, year + 1))
         truth, forecast = weather(
             self._entity, self._parameters, self._noise, begin // HOUR - _HOURS_BEFORE, end // HOUR + _HOURS_AFTER
@@ -89,13 +89,13 @@ class SimulatedZone:
         return np.where(missing, np.nan, np.where(struck, expected * _GLITCH_TOO_HIGH, expected))
 
     def _misread(self, load: Floats, slots: Slots) -> Floats:
-        """The wrong readings of a meter, NaN elsewhere."""
+        """The wrong meter readings; NaN at slots without one."""
         length = _GLITCH_SLOTS * self._step
         struck = self._struck("meter glitch", slots, self._parameters.load_glitches_per_year, length)
         return np.where(struck, (load * _GLITCH_TOO_LOW).round(1), np.nan)
 
     def _struck(self, stream: str, slots: Slots, per_year: float, length: int) -> NDArray[np.bool_]:
-        """The slots of rare disturbances of ``length`` seconds, at most one per local day."""
+        """Whether each slot lies in a random fault of ``length`` seconds. A local day has at most one fault."""
         day = self._calendar.local_day(slots)
         begins = self._drawn(f"{stream} at", day) * (86400 - length) // self._step * self._step
         second = self._calendar.local_seconds(slots) - day * 86400
@@ -103,11 +103,12 @@ class SimulatedZone:
         return struck
 
     def _rare(self, stream: str, day: Slots, per_year: float) -> NDArray[np.bool_]:
+        """Whether each slot lies on a randomly chosen day. On average, ``per_year`` days of a year are chosen."""
         rare: NDArray[np.bool_] = self._drawn(stream, day) < per_year / _DAYS_IN_YEAR
         return rare
 
     def _drawn(self, stream: str, day: Slots) -> Floats:
-        """A uniform random value per local day, at each of its slots."""
+        """Draw a uniform random value for each local day and repeat it at each slot of the day."""
         first = int(day.min())
         drawn: Floats = self._noise.uniform(stream, first, int(day.max()) + 1)[day - first]
         return drawn
