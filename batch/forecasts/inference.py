@@ -42,13 +42,13 @@ from models.prediction.interval_factors import Factors
 
 _log = structlog.get_logger(__name__)
 _SOURCE = "batch.forecasts.inference"
-# Curves in one task: many are predicted faster together, and all of a task are in memory at once.
+# Curves in one task. Predicting many together is faster, but all curves of a task are in memory at once.
 _CURVES_PER_TASK = 30_000
 
 
 @dataclass(frozen=True)
 class InferenceResult:
-    """The outcome of the wanted curves, each an entity and its delivery day."""
+    """Counts of the requested curves by outcome. A curve is identified by entity and delivery day."""
 
     published: int
     already_published: int
@@ -58,14 +58,14 @@ class InferenceResult:
 
     def __str__(self) -> str:
         parts = [f"{self.published:,} published by model {self.model_version}"]
-        parts += [f"{self.already_published:,} were already"] if self.already_published else []
+        parts += [f"{self.already_published:,} already published"] if self.already_published else []
         parts += [f"{len(self.refused):,} refused"] if self.refused else []
         return ", ".join([*parts, f"{len(self.without_data):,} without data"] if self.without_data else parts)
 
 
 @dataclass(frozen=True)
 class Inference:
-    """The inputs of the wanted curves, pickled and sent to the workers."""
+    """The inputs of the requested curves, pickled and sent to the workers."""
 
     settings: Settings
     use_case: UseCase
@@ -78,7 +78,7 @@ class Inference:
         return registered(self.settings, model_name(self.use_case.use_case, "day-ahead"), self.model_version)
 
     def tasks(self) -> Iterator[Self]:
-        """The same in parts of the wanted curves, each with only the entities and factors of its curves."""
+        """Split into tasks. Each task has some of the requested curves, and only the entities and factors of these."""
         factors: dict[str, dict[tuple[str, datetime], Floats]] = defaultdict(dict)
         for key, of_curve in self.factors.items():
             factors[key[0]][key] = of_curve
@@ -90,7 +90,7 @@ class Inference:
             yield replace(self, use_case=few, wanted=wanted, factors=theirs)
 
     def curves(self) -> Iterator[pa.RecordBatch]:
-        """The wanted curves, encoded, with their quality facts."""
+        """Compute the requested curves, encoded, with their quality facts."""
         rows = gold_curves(self.settings, self.use_case.use_case, self.wanted)
         for made in self._made(rows) if len(rows) else ():
             curves = encoded_day_ahead(made)
@@ -100,7 +100,7 @@ class Inference:
             )
 
     def _made(self, rows: pd.DataFrame) -> Iterator[DayAheadCurves]:
-        """The curves of some rows, predicted together; one by one where one of them cannot be predicted."""
+        """Predict the curves of some rows together, or one by one if one of them cannot be predicted."""
         for (simulated, version), alike in rows.groupby(["simulated", "data_version"]):
             make = partial(
                 day_ahead_curves,
@@ -131,7 +131,7 @@ def _publish(batches: Iterator[pa.RecordBatch], settings: Settings) -> Iterator[
 
 
 def infer(gates: Gates, wanted: Collection[tuple[str, date]], published: PublishedCurves) -> InferenceResult:
-    """Compute, check, store and publish curves, each an entity and a delivery day whose rows are in Gold.
+    """Compute, check, store and publish curves, given as entities and delivery days whose rows are in Gold.
 
     A curve that a quality gate refuses goes to quarantine.
     Raises UnknownModelError where there is no champion, RegistryAwayError, UnreachableError.
@@ -165,7 +165,7 @@ def infer(gates: Gates, wanted: Collection[tuple[str, date]], published: Publish
 def _publish_accepted(
     gates: Gates, inference: Inference, curves: DataFrame
 ) -> tuple[Verdict, set[tuple[str, datetime]]]:
-    """Check curves, store and publish the accepted; return the verdict, and entity_id and issued_at of the accepted."""
+    """Check curves, store and publish the accepted ones; return the verdict and the accepted (entity_id, issued_at)."""
     facts = quality_facts(curves)
     verdict = gates.curves(with_width_ratio(facts, gates.settings, gates.use_case))
     refused = matches_any([(str(e), day) for e, day in verdict.refused], "delivery_day")

@@ -1,8 +1,8 @@
-"""Interval factors of intraday curves from each local midnight on, in a small table of the lake that id-svc reads.
+"""Interval factors of intraday curves: computed for each local midnight, stored in the lake, read by id-svc.
 
-The factors of day-ahead curves are computed with the curves. Intraday curves are computed in a service that does not
-hold months of curves, so their factors are computed here, with the functions of the backtest: from the published
-curves, with the factors that those had, and the actuals that were known at that midnight.
+The factors of day-ahead curves are computed with the curves. id-svc does not hold months of curves, so the factors of
+intraday curves are computed here, with the functions of the backtest. Inputs are the published curves, with the
+factors that were applied to them, and the actuals that were known at the midnight.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class FactorTask:
-    """The inputs of the factors of an entity, pickled and sent to the workers.
+    """The inputs for computing an entity's factors, pickled and sent to the workers.
 
-    ``models`` are aliases by model version; ``load`` loads a model in a worker.
+    ``models`` maps model versions to aliases; ``load`` loads a model in a worker.
     """
 
     settings: Settings
@@ -61,7 +61,7 @@ class FactorTask:
     load: Callable[[Settings, str, str, Alias], RegisteredModel] = registered
 
     def factors(self, points: pa.Table, target: pa.Table) -> pa.Table:
-        """The factors of an entity for each model, from its published points with their scale and the actuals."""
+        """Compute an entity's factors for each model from its published points, with their scale, and the actuals."""
         if not points.num_rows:
             return _SCHEMA.empty_table()
         past = with_actuals(self.use_case, "intraday", points.to_pandas(), target.to_pandas(), self.as_of)
@@ -76,7 +76,7 @@ class FactorTask:
 
 
 def _table(model: RegisteredModel, entity_id: str, factors: Floats) -> pa.Table:
-    """The factors of an entity (H, levels) as rows."""
+    """Convert an entity's factors (H, levels) to rows."""
     horizon, level = (index.ravel() for index in np.indices(factors.shape))
     levels = np.array(raw_model(model).levels)
     columns = {
@@ -92,7 +92,7 @@ def _table(model: RegisteredModel, entity_id: str, factors: Floats) -> pa.Table:
 def update_interval_factors(spark: SparkSession, settings: Settings, use_case: UseCase) -> int:
     """Write the missing factors of each entity's newest local midnight; return the number of entities with new ones.
 
-    There are factors for the model of each alias. Reads Silver and the archived curves. Raises RegistryAwayError.
+    Each alias's model has its own factors. Reads Silver and the archived curves. Raises RegistryAwayError.
     """
     written = 0
     if not exists(lake_paths(settings).forecasts("intraday", use_case.use_case)):
@@ -113,7 +113,7 @@ def update_interval_factors(spark: SparkSession, settings: Settings, use_case: U
 
 
 def entities_by_midnight(use_case: UseCase, now: datetime) -> Mapping[datetime, list[str]]:
-    """The entities by the beginning of their local day, UTC."""
+    """Group the entities by the start of their current local day, UTC."""
     entities: dict[datetime, list[str]] = defaultdict(list)
     for entity in use_case.entities:
         entities[day_bounds(local_date(now, entity.time_zone), entity.time_zone)[0]].append(entity.id)
@@ -121,7 +121,7 @@ def entities_by_midnight(use_case: UseCase, now: datetime) -> Mapping[datetime, 
 
 
 def _factors(spark: SparkSession, task: FactorTask, entities: list[str]) -> pa.Table:
-    """The factors of some entities, computed by entity."""
+    """Compute the factors of some entities, grouped by entity."""
     settings, use_case, as_of = task.settings, task.use_case, task.as_of
     points = _points(spark, settings, use_case, as_of)
     if points is None:
@@ -144,7 +144,7 @@ def _factors(spark: SparkSession, task: FactorTask, entities: list[str]) -> pa.T
 
 
 def _points(spark: SparkSession, settings: Settings, use_case: UseCase, before: datetime) -> DataFrame | None:
-    """The published points of the use case's own models, with the scale of the feature row of each curve."""
+    """Read the points published by the intraday model, each with the scale from the feature row of its curve."""
     stored, part = stored_points(spark, settings, use_case, "intraday", before), use_case.part("intraday")
     if stored is None:
         return None

@@ -36,7 +36,7 @@ class PublishedCurves:
         return self._keys
 
     def curves(self, wanted: Collection[CurveKey]) -> Iterator[Forecast]:
-        """The wanted curves as they were published, each once. Reads the whole topic. Raises UnreachableError."""
+        """Read the requested curves as published, each once. Reads the whole topic. Raises UnreachableError."""
         left = set(wanted)
         for forecast in published_forecasts(self._settings, self._topic) if left else ():
             key = forecast.entity_id, forecast.issued_at, forecast.model_version

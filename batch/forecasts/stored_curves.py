@@ -81,7 +81,7 @@ def encoded_day_ahead(made: DayAheadCurves) -> pa.RecordBatch:
 def store_curves(curves: DataFrame, levels: Sequence[float], table: str) -> None:
     """Write encoded curves as rows, replacing those of the same entity_id and issued_at.
 
-    ``levels`` are those of the catalogue; a file keeps the columns of further levels of its older curves. Each
+    ``levels`` are those of the catalogue; a file keeps the columns of other levels that its older curves have. Each
     issue date is one file, written by one worker.
     """
     by_date = curves.select("entity_id", "issued_at", "curve").groupBy(F.to_date("issued_at").alias(_PARTITION))

@@ -27,7 +27,7 @@ _SPARK_SCHEMA = "entity_id string, issued_at timestamp, factors array<double>"
 def stored_points(
     spark: SparkSession, settings: Settings, use_case: UseCase, path: Path_, before: datetime
 ) -> DataFrame | None:
-    """The stored points of a path that were issued in the record's length before a time; None where there are none."""
+    """Read the points of a path that were issued within the record length before a time; None if there are none."""
     table, since = lake_paths(settings).forecasts(path, use_case.use_case), before - record_length(path)
     if not exists(table):
         return None
@@ -40,9 +40,9 @@ def stored_points(
 def curves_with_actuals(
     spark: SparkSession, settings: Settings, use_case: UseCase, before: datetime
 ) -> DataFrame | None:
-    """The day-ahead points that were issued before a time, with their actuals, as ``interval_factors`` needs them.
+    """Read the day-ahead points that were issued before a time, with their actuals, for ``interval_factors``.
 
-    None where there are none. ``before`` is the first issue time of a run: a resumed run gets the same factors.
+    None if there are none. ``before`` is the first issue time of a run: a resumed run gets the same factors.
     """
     stored, part = stored_points(spark, settings, use_case, "day-ahead", before), use_case.day_ahead
     if stored is None:
