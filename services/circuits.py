@@ -96,5 +96,5 @@ class _Listener(CircuitBreakerListener):
 
 
 def _is_no_failure(error: Any) -> bool:
-    """Whether an error leaves open if the server works: it responded, or the call was cancelled."""
+    """Whether an error is no sign that the server is unavailable: it responded, or the call was cancelled."""
     return not isinstance(error, ConnectionError | TimeoutError)

@@ -1,4 +1,4 @@
-"""Garbage collection of a service: the objects of its start are left out of all later collections.
+"""Garbage collection of a service: objects that were created at the start are left out of all later collections.
 
 A full collection visits every object of the heap, and no thread runs until it ends. Most objects of a service exist
 from its start (modules, schemas, routes, models) and are never garbage.
@@ -16,7 +16,7 @@ import structlog
 from services.background import Worker
 
 _POLL_SECONDS = 0.2
-# A request makes some hundred objects, nearly all without cycles: young collections can be rarer than by default.
+# A request creates some hundred objects, nearly all without cycles: collections can be rarer than by default.
 _YOUNG_OBJECTS = 10_000
 _log = structlog.get_logger(__name__)
 
@@ -27,7 +27,7 @@ def freezing(started: Callable[[], bool]) -> Worker:
 
 
 def _freeze(started: Callable[[], bool], stop: threading.Event) -> None:
-    gc.freeze()  # what the imports made
+    gc.freeze()  # the objects that the imports created
     while not started():
         if stop.wait(_POLL_SECONDS):
             return

@@ -36,7 +36,7 @@ class AuditTrail:
         self._newest: dict[tuple[str, str], int] = {}
         self._worker = Worker("audit", self._follow)
         self._counter = metrics.get_meter(__name__).create_counter(
-            "dualcast.audit.spilled", description="entries of the audit trail that could not be kept"
+            "dualcast.audit.spilled", description="entries of the audit trail that were dropped"
         )
 
     def start(self) -> None:

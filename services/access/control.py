@@ -29,7 +29,7 @@ _BEARER = "bearer "
 
 @dataclass
 class Access:
-    """Who may call a service. ``may_be_open``: all, as long as there are no keys and no tokens."""
+    """Who may call a service. ``may_be_open``: all callers, while there are no keys and tokens are not configured."""
 
     service: str = ""
     clock: Clock = field(default_factory=Clock)
@@ -95,7 +95,7 @@ class Access:
 async def check_access(connection: HTTPConnection) -> None:
     """Check whether the caller may see the entity in the path. Dependency of all API routes, before any validation.
 
-    Raises ProblemError 403, and LookupError without the gate.
+    Raises ProblemError 403, and LookupError if the gate is not installed.
     """
     call = current()
     entity_id = connection.path_params.get("entity_id")

@@ -66,15 +66,15 @@ class Identity:
 
     @classmethod
     def of(cls, name: str, role: str, access: Iterable[str]) -> Self:
-        """From the texts of a key or a token. Raises ValueError if they are invalid."""
+        """Parse the role and the grants of a key or a token. Raises ValueError if they are invalid."""
         return cls(name, Role(role), tuple(Grant.parse(text) for text in access))
 
     def sees_use_case(self, use_case: str) -> bool:
-        """Whether it may see anything of a use case."""
+        """Whether the caller may see any entity of a use case."""
         return any(grant.use_case in (_ANY, use_case) for grant in self.grants)
 
     def sees(self, use_case: str, entity_id: str) -> bool:
-        """Whether it may see an entity."""
+        """Whether the caller may see an entity."""
         return any(grant.covers(use_case, entity_id) for grant in self.grants)
 
 

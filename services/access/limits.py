@@ -102,7 +102,7 @@ class RateLimits:
         lease.remaining, lease.reset_at = max(stats.remaining, 0), stats.reset_time
         if allowed:
             now = time.monotonic()
-            # a concurrent call of the same caller may have left some
+            # add what is left of a lease that a concurrent call of the same caller has obtained meanwhile
             lease.left = size - 1 + (lease.left if now < lease.until else 0)
             lease.size, lease.until = size, now + _LEASE_SECONDS
         return self._verdict(lease, allowed=allowed)

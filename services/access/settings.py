@@ -40,7 +40,7 @@ class AccessSettings(BaseSettings):
     def _make_sense(self) -> Self:
         parse(self.rate_limit)
         if bool(self.tls_certificate) != bool(self.tls_key):
-            raise ValueError("DUALCAST_TLS_CERTIFICATE and DUALCAST_TLS_KEY go together")
+            raise ValueError("DUALCAST_TLS_CERTIFICATE and DUALCAST_TLS_KEY must be set together")
         if self.jwt_issuer:
             self._check_tokens()
         elif self.jwt_jwks_url or self.jwt_secret.get_secret_value():

@@ -39,7 +39,7 @@ class KeySource(Protocol):
     algorithms: Sequence[str]
 
     async def key(self, token: str) -> PyJWK | bytes:
-        """The key that a token names. Raises PyJWTError if it does not exist, ProblemError 503 without any keys."""
+        """The key that a token names. Raises PyJWTError if it does not exist, ProblemError 503 if no keys are known."""
 
 
 class SharedKey:

@@ -1,1 +1,1 @@
-"""What the APIs of both services share: the application, answers, events, schemas."""
+"""The code that the APIs of both services share: the application, answers, events, schemas."""

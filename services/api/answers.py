@@ -25,7 +25,7 @@ from services.book.curves import CurveCache
 from services.http.formats import MEDIA_TYPES, table_body, to_json, with_fields
 from services.http.problems import ProblemError, problem_of
 
-# A curve that is already due may arrive at any moment.
+# The max-age of an answer when the next curve is already due, because it may arrive at any moment.
 _SHORTEST_SECONDS = 1
 _LONGEST_SECONDS = 86_400
 T = TypeVar("T")
@@ -43,7 +43,7 @@ CURVE_RESPONSES: dict[int | str, dict[str, Any]] = {
             "ETag": {"description": "for If-None-Match", "schema": {"type": "string"}},
         },
     },
-    304: {"description": "the answer is the one whose ETag was sent"},
+    304: {"description": "unchanged: the answer has the ETag that was sent"},
 }
 LIST_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
@@ -67,7 +67,7 @@ class Answered:
     next_at: datetime
 
     def json(self, shape: Shape, now: datetime) -> bytes:
-        """The curve, the fields, and the age of its newest input."""
+        """The curve's JSON with the additional fields and the age of the newest input."""
         age = age_seconds(self.forecast.newest_input_at, now)
         return with_fields(self.encoded.body(shape), {**self.fields, "input_age_seconds": age})
 

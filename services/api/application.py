@@ -23,7 +23,7 @@ from services.http.problems import MEDIA_TYPE, documented, install, problem_resp
 from services.http.security_headers import SecurityHeaders
 from services.http.server import Tls, serve
 
-# Spans that no collector receives take longer than most responses: ``serve`` adds them if a collector is configured.
+# Creating spans takes longer than most responses, so ``serve`` enables tracing only if a collector is configured.
 _NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 
 

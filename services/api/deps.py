@@ -25,7 +25,7 @@ from services.circuits import Circuits
 
 @dataclass
 class ServiceDeps(ABC):
-    """What every service holds. The books are filled by ``feeds`` and ``background``, or by a test."""
+    """The parts of every service. ``feeds`` and ``background``, or a test, fill the caches."""
 
     settings: Settings
     catalogue: Mapping[str, UseCase]

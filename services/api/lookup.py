@@ -28,7 +28,7 @@ def find_entity(use_case: UseCase, entity_id: str) -> Entity:
 def find_use_case(deps: ServiceDeps, use_case: str | None, path: Path_) -> UseCase:
     """The use case that a request names, or the default of the service.
 
-    Raises ProblemError 403, or 404 where there is no such use case or it has no such path.
+    Raises ProblemError 403, or 404 if there is no such use case or it has no such path.
     """
     name = use_case or deps.settings.use_case
     current().permit_use_case(name)

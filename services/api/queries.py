@@ -23,7 +23,7 @@ ISO_DURATION = r"^P(\d{1,3}D|(\d{1,3}D)?T(\d{1,4}H|(\d{1,4}H)?\d{1,5}M))$"
 
 
 class CurveKey(NamedTuple):
-    """What selects a published curve. Answers with equal keys differ in their shape only."""
+    """The parameters that select a published curve. Answers with equal keys differ in their shape only."""
 
     path: Path_
     use_case: str
@@ -42,7 +42,7 @@ class FormQuery(UseCaseQuery):
     """The form in which curves are returned."""
 
     horizon: str | None = Field(
-        None, description="ISO 8601: only this much of each curve, from its first interval", pattern=ISO_DURATION
+        None, description="ISO 8601 duration: only this part of each curve, from its start", pattern=ISO_DURATION
     )
     include_confidence: bool = Field(True, description="return all quantiles, or only the median")
     format: Format | None = Field(None, description="default: by the Accept header")
@@ -96,7 +96,7 @@ class EntitiesQuery(BaseModel):
 class PageQuery(BaseModel):
     """A page of a long answer."""
 
-    limit: int = Field(100, description="the most entries of one answer", ge=1, le=500)
+    limit: int = Field(100, description="maximum number of entries in one answer", ge=1, le=500)
     cursor: str | None = Field(None, description="`next_cursor` of the previous page", max_length=64)
 
     def page(self, names: list[str]) -> tuple[list[str], str | None]:
@@ -131,7 +131,7 @@ def parse_duration(text: str) -> timedelta:
     try:
         return duration(text)
     except ValueError as error:
-        raise ProblemError(422, "invalid-request", f"horizon: {text[:32]!r} is no ISO 8601 duration") from error
+        raise ProblemError(422, "invalid-request", f"horizon: {text[:32]!r} is not an ISO 8601 duration") from error
 
 
 def points_within(horizon: timedelta | None, resolution: timedelta) -> int | None:

@@ -17,13 +17,13 @@ from dualcast.observations.vintages import counts_as_reference
 from dualcast.timegrid import MICRO, Grid, from_micros, interval_ends, micros
 from services.book.rings import Ring
 
-# Measured values are never of the future; a reference published earlier than this before its interval is not kept.
+# How far ahead of the clock intervals are kept. A reference published earlier than this before its interval is dropped.
 _AHEAD = {"observed": timedelta(days=1), "forecast": timedelta(days=14)}
 _UNKNOWN = -1
 
 
 class CaseSeries:
-    """What is kept of the observations of a use case. Rows of all arrays are its entities."""
+    """The recent observations of a use case. Each row of the arrays is an entity."""
 
     def __init__(self, use_case: UseCase, keep: timedelta, now: datetime) -> None:
         self.use_case = use_case
@@ -43,7 +43,7 @@ class CaseSeries:
         self._simulated = np.zeros(len(self._rows), dtype=bool)
 
     def row_of(self, entity_id: str) -> int | None:
-        """The row of an entity; None where it is not of this use case."""
+        """The row of an entity; None if the use case does not have it."""
         return self._rows.get(entity_id)
 
     def zone(self, row: int) -> str:
@@ -51,7 +51,7 @@ class CaseSeries:
         return self._grids[row].zone
 
     def take(self, rows: Ints, columns: Columns, simulated: Flags, now: datetime) -> bool:
-        """Take observations, (n,), of entities of one time zone, in the order of arrival; whether any was stored."""
+        """Store observations (n,) of entities of one time zone, in order of arrival; return whether any was stored."""
         entity = self.use_case.entities[rows[0]]
         codes = self._codes_of(columns)
         readable = np.flatnonzero(_readable(columns) & (codes != _UNKNOWN))
@@ -115,10 +115,10 @@ class CaseSeries:
         return implausible(bounds, values, ring.at(rows, slots - self._week))
 
     def _ranks(self, variable: str, row: int, slots: Slots, published: Micros) -> Micros:
-        """What orders vintages: the newest counts.
+        """The ranks by which a vintage replaces another: the newest is used.
 
-        Of the reference the newest that was published by the start of its interval counts, and where there is none,
-        the oldest.
+        Of the reference, the newest one published by the start of its interval is used or, if there is none, the
+        oldest.
         """
         if variable != self.use_case.reference:
             return published
@@ -126,7 +126,7 @@ class CaseSeries:
         return np.where(in_time, published, -published)
 
     def _size(self, variable: str) -> int:
-        """How many slots are kept of a variable; local days begin up to a day before or after those of UTC."""
+        """The number of slots kept for a variable. Local days begin up to a day before or after those of UTC."""
         return (self._keep + _AHEAD[self.use_case.variables[variable].kind]) // self.use_case.grid + 2
 
     def _oldest(self, now: datetime) -> int:
@@ -140,6 +140,6 @@ class CaseSeries:
 
 
 def _readable(columns: Columns) -> Flags:
-    """Which observations name an interval, right or wrong."""
+    """Which observations have a time and a length of their interval within the permitted range."""
     readable: Flags = (columns.spans > 0) & (columns.valid_time >= EARLIEST) & (columns.valid_time < LATEST)
     return readable

@@ -1,6 +1,6 @@
 """Published curves in memory, as arrays: every issue of the last weeks, and the intraday curves of up to two weeks.
 
-Older curves are read by ``archive``. New curves arrive here by the feeds.
+Older curves are read by ``archive``. The feeds add new curves.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from dualcast.timegrid import DAY, local_date
 from services.book.tracks import Track, TrackMaker
 
 _KEPT_DAYS = 40
-# A day's curve is made once, and again if an input arrives late or an operator requests it.
+# A day's curve is issued once, and again if an input arrives late or an operator requests it.
 _KEPT_ISSUES = 8
 # The kept days include tomorrow and, for curves of several days, those after it.
 _COVERED_DAY_AHEAD = timedelta(days=35)
 _LONGEST_INTRADAY, _SHORTEST_INTRADAY = timedelta(days=14), timedelta(hours=12)
-# What a curve takes in memory besides its values, about.
+# The approximate memory of a curve, in bytes, besides its values.
 _TRACK_BYTES = 400
 
 
@@ -36,7 +36,7 @@ class StoredCurve:
 
     @property
     def issued_at(self) -> datetime:
-        """When the curve was made."""
+        """The time of issue."""
         return self.track.issued_at
 
     @property
@@ -60,7 +60,7 @@ class _EntityCurves:
 
 
 def intraday_span(use_cases: Iterable[UseCase], most_bytes: int) -> timedelta:
-    """How long intraday curves can be kept in so many bytes: at most two weeks, at least half a day."""
+    """How long intraday curves can be kept in ``most_bytes``: at most two weeks, at least half a day."""
     daily = 0.0
     for use_case in use_cases:
         part = use_case.intraday
@@ -87,11 +87,11 @@ class CurveCache:
         self.version = 0
 
     def add_record(self, record: dict[str, Any]) -> None:
-        """Store a record of a forecast topic. Raises LookupError or ValueError where it fits no use case."""
+        """Store a record of a forecast topic. Raises LookupError or ValueError if it fits no use case."""
         self.add(Forecast.from_record(record))
 
     def add(self, forecast: Forecast, *, only_newer: bool = False) -> None:
-        """Store a curve. Of equal issues the later to arrive is kept, or with ``only_newer`` the one that is stored.
+        """Store a curve. Of equal issues the later to arrive is kept; with ``only_newer``, the stored one.
 
         Listeners are called with it, unless it is an intraday curve older than the newest.
         Raises LookupError or ValueError as above.
@@ -111,14 +111,14 @@ class CurveCache:
                 listener(stored)
 
     def listen(self, listener: Callable[[StoredCurve], None]) -> Callable[[], None]:
-        """Call ``listener`` with every new curve, in the feed's thread; the function that is returned ends this."""
+        """Call ``listener`` with every new curve, in the feed's thread; the returned function unregisters it."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
     def day_ahead(
         self, use_case: str, entity_id: str, delivery_day: date, as_of: datetime | None = None
     ) -> StoredCurve | None:
-        """The newest curve that holds a delivery day; of those issued by ``as_of``, where that is given."""
+        """The newest curve that holds a delivery day; with ``as_of``, the newest of those issued by then."""
         held = self._entities.get((use_case, entity_id))
         if held is None:
             return None
@@ -129,14 +129,14 @@ class CurveCache:
         return None
 
     def days(self, use_case: str, entity_id: str, as_of: datetime | None = None) -> list[StoredCurve]:
-        """The newest day-ahead curve of each stored day, of those issued by ``as_of``, by delivery day."""
+        """The newest day-ahead curve of each stored day, by delivery day; with ``as_of``, of those issued by then."""
         with self._lock:
             held = self._entities.get((use_case, entity_id))
             newest = [_issued_by(held.days[day], as_of) for day in sorted(held.days)] if held else []
         return [curve for curve in newest if curve is not None]
 
     def covered_since(self, path: Path_, now: datetime) -> datetime:
-        """The moment from which on every issue of a path is in memory, once the feeds have caught up."""
+        """The moment since which every issue of a path is in memory, once the feeds have caught up."""
         return now - (self._intraday_span if path == "intraday" else _COVERED_DAY_AHEAD)
 
     def issues(self, use_case: str, entity_id: str, path: Path_) -> list[Track]:
@@ -207,7 +207,7 @@ def _issued_at(curve: Track | StoredCurve) -> datetime:
 
 
 def _issued_by(issues: list[StoredCurve], as_of: datetime | None) -> StoredCurve | None:
-    """The newest of the issues of a day, oldest first, that was issued by a moment."""
+    """The newest of a day's issues that was issued by a moment. ``issues`` are sorted, oldest first."""
     if as_of is None:
         return issues[-1] if issues else None
     return next((curve for curve in reversed(issues) if curve.issued_at <= as_of), None)

@@ -14,7 +14,7 @@ from services.background import Worker
 
 _RETRY_SECONDS = 1.0
 _POLL_SECONDS = 0.25
-# A message of a backfill holds thousands of observations: so many at once are some tens of megabytes.
+# The most messages of one poll. A message of a backfill holds thousands of observations: tens of megabytes per poll.
 _MOST_MESSAGES = 50
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -35,7 +35,7 @@ class Reader(Protocol[T_co]):
 
     @property
     def caught_up(self) -> bool:
-        """Whether all that was there at the start has been read."""
+        """Whether all messages that were on the topic at the start have been read."""
 
     def poll(self, timeout: float, most: int = 500) -> Sequence[T_co]:
         """The messages that arrived, in order. Raises UnreachableError."""
@@ -61,7 +61,7 @@ class Feed(Generic[T]):
 
     @property
     def undecodable(self) -> int:
-        """How many messages were not Avro of a registered schema."""
+        """The number of messages that were not Avro of a registered schema."""
         return self._reader.undecodable
 
     def start(self) -> None:
@@ -104,7 +104,7 @@ class Feed(Generic[T]):
 
 
 def caught_up(feeds: Iterable[Feed[Any]]) -> bool:
-    """Whether every feed has read what was on its topic at the start."""
+    """Whether every feed has read the messages that were on its topic at the start."""
     return all(feed.state == "following" for feed in feeds)
 
 

@@ -13,7 +13,7 @@ _NEVER = np.iinfo(np.int64).min
 class Ring:
     """Values and their ranks, (entities, size): slot n is in column n % size, for n in [start, start + size).
 
-    A value replaces one of a lower rank. A rank is a time of publication, or what orders vintages in its place.
+    A value replaces one of a lower rank. A rank is a time of publication, or another number that orders vintages.
     """
 
     def __init__(self, entities: int, size: int, start: int) -> None:
@@ -23,7 +23,7 @@ class Ring:
 
     @property
     def size(self) -> int:
-        """How many slots are held."""
+        """The number of slots in the window."""
         return int(self._value.shape[1])
 
     def advance(self, start: int) -> None:

@@ -17,7 +17,7 @@ from services.book.curves import CurveCache
 from services.book.series import SeriesCache
 from services.book.tracks import Track
 
-# The error of the reference is computed only where it is known for nearly all of the intervals.
+# The error of the reference is computed only if the reference is known for nearly all intervals.
 _COMPARABLE = 0.95
 _LEADS = tuple(timedelta(hours=h) for h in (1, 2, 4, 6, 12, 24))
 
@@ -26,7 +26,7 @@ _LEADS = tuple(timedelta(hours=h) for h in (1, 2, 4, 6, 12, 24))
 class Errors:
     """Errors of the median over ``points`` intervals, in percent or (``mae``) in the unit of the target.
 
-    ``coverage`` is the percentage of actuals inside the interval; ``reference_mape`` is None where the reference is
+    ``coverage`` is the percentage of actuals inside the interval; ``reference_mape`` is None if the reference is
     unknown for too many intervals.
     """
 

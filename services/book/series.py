@@ -46,7 +46,7 @@ class SeriesCache:
                         self.version += 1
 
     def covered_since(self, now: datetime) -> datetime:
-        """The moment from which on every observation is in memory, once the feed has caught up."""
+        """The moment since which every observation is in memory, once the feed has caught up."""
         return now - self._keep
 
     def simulated(self, entity_id: str) -> bool:
@@ -64,7 +64,7 @@ class SeriesCache:
         return found and found[0].known_until(found[1], variable)
 
     def values(self, use_case: UseCase, entity_id: str, variable: str | None, times: Micros, step: timedelta) -> Floats:
-        """The mean or sum, as the catalogue has it, of intervals that start at ``times`` and are ``step`` long.
+        """The mean or sum, by the catalogue's aggregation, of intervals that start at ``times`` and are ``step`` long.
 
         NaN where any part of an interval is unknown. Shape as ``times``.
         """

@@ -52,7 +52,7 @@ class TrackMaker:
         self._shared: LRUCache[tuple[object, ...], Forecast] = LRUCache(_MOST_SHARED)
 
     def make(self, forecast: Forecast) -> Track:
-        """The arrays of a curve. Raises ValueError where it has no points or they are ragged."""
+        """The arrays of a curve. Raises ValueError if it has no points, or if their numbers of values differ."""
         if not forecast.points:
             raise ValueError("a curve without points")
         times = np.array([micros(p.valid_time) for p in forecast.points], dtype=np.int64)

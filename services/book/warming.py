@@ -20,7 +20,7 @@ _log = structlog.get_logger(__name__)
 
 
 def warming(store: Engine, catalogue: Mapping[str, UseCase], curves: CurveCache, clock: Clock) -> Worker:
-    """The thread that fills them as soon as the store is available. Curves that came by a feed are not replaced."""
+    """Return the thread that fills them once the store is available. Curves that a feed has added are not replaced."""
     return Worker("warming", partial(_warm, store, catalogue, curves, clock))
 
 

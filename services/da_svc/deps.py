@@ -14,7 +14,7 @@ from services.da_svc.answer_cache import AnswerCache
 
 @dataclass
 class DayAheadDeps(ServiceDeps):
-    """What da-svc holds."""
+    """The parts of da-svc."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -41,7 +41,7 @@ def run() -> None:
 
 
 def dependencies(settings: Settings) -> DayAheadDeps:
-    """Books that are filled from the topics, and from the store while Kafka is unavailable."""
+    """Caches that are filled from the topics, and from the store while Kafka is unavailable."""
     catalogue = load_catalogue(settings.use_cases)
     circuits, store = Circuits(), open_store(settings)
     span = intraday_span(catalogue.values(), _INTRADAY_BYTES)
@@ -61,7 +61,7 @@ def dependencies(settings: Settings) -> DayAheadDeps:
 
 
 def _feeds(settings: Settings, curves: CurveCache, series: SeriesCache) -> list[Feed[Any]]:
-    """What is older than the memory reaches is not read. The messages of a replay are written at any time."""
+    """The feeds of the caches. They skip messages that are too old to be kept, but none in a replay."""
     now = settings.clock.now()
     intraday, observed = curves.covered_since("intraday", now), series.covered_since(now)
     live = not settings.clock.is_replay

@@ -19,7 +19,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Problem(BaseModel):
-    """What went wrong."""
+    """The body of an error response (RFC 9457)."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -33,7 +33,7 @@ class Problem(BaseModel):
         }
     )
 
-    type: str = Field("about:blank", description="kind of problem; 'about:blank' if the status says everything")
+    type: str = Field("about:blank", description="kind of problem; 'about:blank' if there is only the status code")
     title: str
     status: int
     detail: str
@@ -41,7 +41,7 @@ class Problem(BaseModel):
 
 
 class ProblemError(Exception):
-    """Ends a request with a problem; ``kind`` is the last part of its type."""
+    """An error that is returned as a problem. ``kind`` is the last part of the problem's type."""
 
     def __init__(self, status: int, kind: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -52,7 +52,7 @@ class ProblemError(Exception):
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI description of problems with these statuses."""
+    """The OpenAPI descriptions of the problems with the given status codes."""
     schema = Problem.model_json_schema()
     return {
         status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": schema}}}
@@ -61,7 +61,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error of an application with a problem."""
+    """Install handlers that return every error of an application as a problem."""
     app.add_exception_handler(ProblemError, _known)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -75,12 +75,12 @@ def problem_response(
     kind: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """One problem as a response."""
+    """Build the response that contains a problem."""
     return Response(to_json(problem_of(path, status, detail, kind)), status, dict(headers or {}), MEDIA_TYPE)
 
 
 def problem_of(path: str, status: int, detail: str, kind: str | None = None) -> Problem:
-    """A problem; ``kind`` is the last part of its type."""
+    """Build a problem. ``kind`` is the last part of its type; the title is made from it or from the status code."""
     return Problem(
         type=f"urn:dualcast:problem:{kind}" if kind else "about:blank",
         title=kind.replace("-", " ").capitalize() if kind else HTTPStatus(status).phrase,

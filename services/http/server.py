@@ -29,8 +29,8 @@ def serve(app: FastAPI, address: str, tls: Tls, *, traced: bool) -> None:
     if parts.hostname is None or parts.port is None:
         raise ValueError(f"{address!r} is no http://host:port")
     if parts.scheme != ("https" if tls.certificate else "http"):
-        raise ValueError(f"{address!r}: https:// and DUALCAST_TLS_CERTIFICATE go together")
-    if traced:  # it takes a quarter of a request's time
+        raise ValueError(f"{address!r}: https:// requires DUALCAST_TLS_CERTIFICATE, and the reverse")
+    if traced:  # tracing takes a quarter of a request's time
         FastAPIInstrumentor.instrument_app(app, excluded_urls="health", exclude_spans=["receive", "send"])
     sys.setswitchinterval(_SWITCH_SECONDS)
     uvicorn.run(

@@ -17,7 +17,7 @@ from services.id_svc.scoring.shifted_day_ahead import can_shift
 
 @dataclass(kw_only=True)
 class IntradayDeps(ServiceDeps):
-    """What id-svc holds."""
+    """The parts of id-svc."""
 
     forecaster: IntradayForecaster
     model_cache: ModelCache

@@ -45,7 +45,7 @@ def run() -> None:
 
 
 def dependencies(settings: Settings) -> IntradayDeps:
-    """Models from MLflow, their intervals from the lake, rows from Redis and Kafka, and books for the fallbacks."""
+    """Models from MLflow, interval factors from the lake, rows from Redis and Kafka, and caches for the fallbacks."""
     catalogue = {n: u for n, u in load_catalogue(settings.use_cases).items() if "intraday" in u.paths}
     circuits, store = Circuits(), open_store(settings)
     span = intraday_span(catalogue.values(), _INTRADAY_BYTES)

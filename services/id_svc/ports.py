@@ -40,7 +40,7 @@ class Models(Protocol):
     def last(self, name: str, alias: Alias) -> Model:
         """The version that was loaded last, without the registry.
 
-        Raises LookupError where there is none, or whatever a broken model raises.
+        Raises LookupError if there is none, or whatever a broken model raises.
         """
 
 

@@ -113,7 +113,7 @@ def create_key(
 
 @keys_app.command("list")
 def list_keys() -> None:
-    """List all keys with their state, including revoked ones. The texts of the keys are not stored."""
+    """List all keys with their state, including revoked ones. The keys themselves are not stored."""
     from dualcast.adapters.store import keys  # noqa: PLC0415 - slow to import, not needed by other commands
 
     settings = load_settings()
@@ -140,7 +140,7 @@ def revoke_key(key_id: Annotated[str, typer.Argument(help="The id that `dualcast
 
 
 def retention(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count the expired rows")] = False,
 ) -> None:
     """Delete forecasts and predictions older than 2 years, and the audit trail older than 7 years."""
     from dualcast.adapters import lake  # noqa: PLC0415 - slow to import, not needed by other commands

@@ -1,4 +1,4 @@
-"""Stores every curve of both forecast topics exactly once, also across restarts."""
+"""Stores each curve of the day-ahead and the intraday forecast topic exactly once, also across restarts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Recorder:
-    """Stores the curves of the forecast topics and commits offsets afterwards. A curve that comes again is ignored."""
+    """Stores the curves of the forecast topics, then commits the offsets. A curve that is received again is ignored."""
 
     def __init__(self, engine: Engine, clock: Clock, invalidate: Callable[[Collection[IssueDay]], None]) -> None:
         """``invalidate`` drops the cached days whose curves have changed; it may raise ConnectionError."""
@@ -42,7 +42,7 @@ class Recorder:
         )
 
     def follow(self, settings: Settings, stop: threading.Event) -> None:
-        """Store new curves until ``stop`` is set. Raises UnreachableError where the broker or the registry fails."""
+        """Store new curves until ``stop`` is set. Raises UnreachableError if the broker or the registry fails."""
         with ExitStack() as stack, reaching("recorder"):
             consumers = [
                 stack.enter_context(GroupConsumer(settings, topic, Decoder.record, group=GROUP, from_beginning=True))
@@ -55,9 +55,9 @@ class Recorder:
                         consumer.commit()
 
     def store(self, records: Sequence[dict[str, Any]], stop: threading.Event) -> bool:
-        """Store records and retry while the store is unavailable. False where ``stop`` was set before they were stored.
+        """Store records; retry while the store is unavailable. Returns False if stopped before they were stored.
 
-        A record that is no curve, or that the store refuses, is counted, logged and skipped.
+        A record that is not a valid curve, or that the store rejects, is counted, logged and skipped.
         """
         curves = list(self._curves(records))
         try:
@@ -97,7 +97,7 @@ class Recorder:
         self._counter.add(len(curves) - new, {"outcome": "known"})
 
     def _invalidate_cache(self, days: Collection[IssueDay]) -> None:
-        """Drop the cached days. Where Redis fails, the entries expire, and the recorder goes on."""
+        """Drop the cached days. If Redis fails, the error is logged, and the entries are dropped when they expire."""
         try:
             self._invalidate(days)
         except ConnectionError as error:

@@ -37,8 +37,8 @@ def export(engine: Engine, span: Span, target: str) -> int:
 
     A name that ends in .parquet or .csv is a file with one row for each point and a column for each quantile level that
     any of the curves has, empty where a curve lacks it; the file appears when it is complete. A postgresql:// URL is a
-    database, whose table ``forecast_points`` gets the points that it lacks. Raises ValueError for another target, or
-    where a curve with another level is stored during the export, and StoreUnavailableError.
+    database, to whose table ``forecast_points`` missing points are added. Raises ValueError for another target, or if
+    a curve with another level is stored during the export, and StoreUnavailableError.
     """
     batches = _batches(read_curves(engine, span))
     if target.startswith("postgresql:"):

@@ -26,7 +26,7 @@ class NothingToExportError(LookupError):
 def curves_frame(forecasts: Iterable[Forecast], use_case: str) -> pd.DataFrame:
     """All curves of a use case in long form (``forecast_frame``), by entity, time of issue and valid time.
 
-    Of several curves with the same time of issue the last one counts. Raises NothingToExportError.
+    Of several curves with the same time of issue the last one is used. Raises NothingToExportError.
     """
     curves = [f for f in forecasts if f.use_case == use_case]
     if not curves:
@@ -39,7 +39,7 @@ def actuals_frame(records: Iterable[dict[str, Any]], use_case: UseCase, path: Pa
     """Actuals at the resolution of a path: entity_id, valid_time, the target in its newest vintage, the reference.
 
     ``records`` are those of ``observations.v1``. The reference is the newest that was published before the interval
-    began. Intervals of which a part is unknown are NaN; what breaks a rule is left out. Raises NothingToExportError.
+    began. Intervals of which a part is unknown are NaN; invalid observations are left out. Raises NothingToExportError.
     """
     wanted = [name for name in (use_case.target, use_case.reference) if name is not None]
     messages: dict[str, list[Columns]] = defaultdict(list)
@@ -61,7 +61,7 @@ def actuals_frame(records: Iterable[dict[str, Any]], use_case: UseCase, path: Pa
 
 
 def write(frame: pd.DataFrame, file: Path) -> None:
-    """Write Parquet or CSV, as the name says. Raises ValueError where it says neither."""
+    """Write Parquet or CSV, by the suffix of the name. Raises ValueError for another suffix."""
     if file.suffix not in _SUFFIXES:
         raise ValueError(f"{file}: the name must end in {' or '.join(_SUFFIXES)}")
     file.parent.mkdir(parents=True, exist_ok=True)

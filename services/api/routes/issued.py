@@ -104,7 +104,7 @@ async def _issues(deps: ServiceDeps, wanted: IssuedRequest) -> list[Track]:
         return [t for t in tracks if micros(t.issued_at) > wanted.after and t.times[-1] >= start and t.times[0] < end]
 
     in_memory = deps.curves.issues(name, entity_id, path)
-    # memory is complete from this moment on, or from its first curve if that is earlier
+    # all issues from this moment on are in memory, or from the first curve in memory if that is earlier
     complete = micros(deps.curves.covered_since(path, deps.clock.now()))
     since = min([complete, *(micros(track.issued_at) for track in in_memory[:1])])
     found: list[Track] = []

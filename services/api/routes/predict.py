@@ -36,9 +36,9 @@ class PredictRequest(BaseModel):
 
     entity_id: str = Field(max_length=64)
     use_case: str | None = Field(None, max_length=64, description="default: that of the service")
-    forecast_date: date | None = Field(None, description="only the intervals of this local day")
+    forecast_date: date | None = Field(None, description="return only the intervals of this local day")
     horizon: str | None = Field(
-        None, pattern=ISO_DURATION, description="ISO 8601: only this much of the curve, from its first interval"
+        None, pattern=ISO_DURATION, description="ISO 8601 duration: only this part of the curve, from its start"
     )
     include_confidence: bool = Field(True, description="return all quantiles, or only the median")
     model_version: str | None = Field(
@@ -62,7 +62,7 @@ class PredictBatch(BaseModel):
 
 
 class Predicted(BaseModel, Generic[Curve]):
-    """A curve, or the problem why there is none."""
+    """A curve, or the problem that explains why there is none."""
 
     forecast: Curve | None = None
     problem: Problem | None = None

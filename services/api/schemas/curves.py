@@ -121,7 +121,7 @@ class DayAheadForecasts(BaseModel):
 
     forecasts: list[DayAheadForecast]
     problems: list[Problem]
-    next_cursor: str | None = Field(description="send it as `cursor` for the next page; null at the end")
+    next_cursor: str | None = Field(description="send it as `cursor` for the next page; null on the last page")
 
 
 class IntradayForecasts(BaseModel):
@@ -129,7 +129,7 @@ class IntradayForecasts(BaseModel):
 
     forecasts: list[IntradayForecast]
     problems: list[Problem]
-    next_cursor: str | None = Field(description="send it as `cursor` for the next page; null at the end")
+    next_cursor: str | None = Field(description="send it as `cursor` for the next page; null on the last page")
 
 
 class IssuedPoint(PointInfo):
@@ -148,7 +148,7 @@ class IssuedForecasts(BaseModel):
     """Curves by time of issue, oldest first."""
 
     forecasts: list[IssuedForecast]
-    next_cursor: str | None = Field(description="send it as `cursor` for the next page; null at the end")
+    next_cursor: str | None = Field(description="send it as `cursor` for the next page; null on the last page")
 
 
 class HistoryPoint(BaseModel):

@@ -29,7 +29,7 @@ class Input(TypedDict):
 
 
 class Curve(TypedDict):
-    """One forecast curve. The last fields depend on the path, and on whether it is an issued curve."""
+    """One forecast curve. Which of the last fields exist depends on the path, and on whether it is an issued curve."""
 
     use_case: str
     path: Literal["day_ahead", "intraday"]

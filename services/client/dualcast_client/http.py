@@ -123,7 +123,7 @@ def _check(answer: httpx2.Response) -> None:
 
 
 def _wait(error: Exception) -> bool | float:
-    """How long to wait before the next attempt; False if the error is permanent."""
+    """The seconds to wait before the next attempt; False if the error is permanent."""
     if isinstance(error, AnswerError) and error.status in _TEMPORARY:
         after = error.retry_after_seconds
         return True if after is None else min(after, _LONGEST_WAIT_SECONDS)

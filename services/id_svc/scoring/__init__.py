@@ -1,1 +1,1 @@
-"""How id-svc makes a curve: models, intervals, fallbacks, and the log of what was scored."""
+"""How id-svc makes a curve: models, intervals, fallbacks, and the log of scored curves."""

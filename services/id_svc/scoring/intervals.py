@@ -1,7 +1,7 @@
 """Interval factors from the lake, where the batch path writes them once a day.
 
-Without factors, intervals stay as calibrated: before the record of published curves is long enough, or where the lake
-is unavailable from the start.
+Without factors, intervals stay as calibrated. This is so until the record of published curves is long enough, and if
+the lake is unavailable from the start.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class IntervalFactorCache:
         self._catalogue = catalogue
         # use case, beginning of validity and model version -> entity -> (H, levels)
         self._held: dict[tuple[str, datetime, str], dict[str, Floats]] = {}
-        # the same by use case and model version
+        # the same factors, by use case and model version
         self._factors: Mapping[tuple[str, str], IntradayFactors] = {}
         self._worker = Worker("intervals", self._poll)
 
@@ -80,7 +80,7 @@ class IntervalFactorCache:
             try:
                 self.refresh()
             except OSError as error:
-                _log.warning("lake unavailable, intervals stay as they are", error=str(error)[:200])
+                _log.warning("lake unavailable, interval factors not updated", error=str(error)[:200])
             stop.wait(_POLL_SECONDS)
 
 

@@ -61,7 +61,7 @@ class ModelCache:
         return [refused for _, refused in sorted(self._refused.items())]
 
     def refresh(self) -> None:
-        """Check every alias once. Raises ConnectionError where the registry is unavailable."""
+        """Check every alias once. Raises ConnectionError if the registry is unavailable."""
         for use_case in self._catalogue.values():
             for alias in ALIASES:
                 self._refresh(use_case, alias)
@@ -79,7 +79,7 @@ class ModelCache:
             model = self._models.load(name, alias)
             self._prove(model, use_case)
         except ConnectionError:
-            raise  # the registry is unavailable, which is not the model's fault
+            raise  # the registry is unavailable: the model is not refused
         except Exception as error:  # noqa: BLE001 - a broken version must not replace the one that serves
             _log.warning("model refused", name=name, alias=alias, version=wanted, error=repr(error)[:200])
             self._refused[key] = RefusedModel(
@@ -91,7 +91,7 @@ class ModelCache:
             _log.info("model loaded", name=name, alias=alias, version=model.version)
 
     def take_last(self) -> None:
-        """Serve with the models that this machine loaded last, while the registry is unavailable at the start."""
+        """Load the models that this machine loaded last, to serve while the registry is unavailable at the start."""
         for use_case in self._catalogue.values():
             for alias in ALIASES:
                 name = model_name(use_case.use_case, "intraday")

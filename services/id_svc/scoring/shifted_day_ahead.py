@@ -24,7 +24,7 @@ def can_shift(curves: CurveCache, use_case: UseCase, entity: Entity, now: dateti
 def shifted_day_ahead(
     curves: CurveCache, series: SeriesCache, use_case: UseCase, entity: Entity, issued_at: datetime
 ) -> Forecast | None:
-    """An intraday curve from the day-ahead ones; None where they do not cover the next interval."""
+    """An intraday curve from the day-ahead ones; None if they do not cover the next interval."""
     stored = [c for c in curves.days(use_case.use_case, entity.id) if c.issued_at <= issued_at]
     if not stored:
         return None
@@ -63,6 +63,6 @@ def shifted_day_ahead(
 
 
 def _next_interval(use_case: UseCase, issued_at: datetime) -> datetime:
-    """When the first interval begins that has not begun yet."""
+    """The start of the first interval that has not begun yet."""
     step = use_case.part("intraday").resolution
     return floor(issued_at + step - MICRO, step)
