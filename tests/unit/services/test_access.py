@@ -141,7 +141,7 @@ HOSTILE: dict[str, Callable[[], str]] = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_a_hostile_token_lets_nobody_in(client: TestClient, kind: str) -> None:
+def test_an_invalid_token_is_refused(client: TestClient, kind: str) -> None:
     answer = client.get(DE, headers=bearer(HOSTILE[kind]()))
     assert (answer.status_code, answer.json()["type"]) == (401, "urn:dualcast:problem:unauthenticated")
     assert answer.headers["content-type"] == PROBLEM
@@ -166,17 +166,19 @@ def test_a_hostile_token_lets_nobody_in(client: TestClient, kind: str) -> None:
         {"access": ["de_load/D*"]},
     ],
 )
-def test_a_sound_token_that_grants_nothing_here_is_not_permitted(client: TestClient, told: dict[str, Any]) -> None:
+def test_a_valid_token_without_suitable_role_or_grants_is_not_permitted(
+    client: TestClient, told: dict[str, Any]
+) -> None:
     answer = client.get(DE, headers=bearer(token(**told)))
     assert (answer.status_code, answer.headers["content-type"]) == (403, PROBLEM)
 
 
-def test_a_sound_token_is_answered(client: TestClient) -> None:
+def test_a_valid_token_is_accepted(client: TestClient) -> None:
     assert client.get(DE, headers=bearer(token())).status_code == 200
     assert client.get(DE, headers={"Authorization": f"bEaReR {token(aud=['x', 'dualcast'])}"}).status_code == 200
 
 
-def test_a_token_is_verified_anew_when_it_should_have_expired(
+def test_a_cached_token_is_verified_again_after_its_expiry(
     deps: DayAheadDeps, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     verified: list[str] = []
@@ -195,7 +197,7 @@ def test_a_token_is_verified_anew_when_it_should_have_expired(
         assert len(verified) == expected
 
 
-def test_a_shared_key_takes_its_own_algorithm_alone(deps: DayAheadDeps, client: TestClient) -> None:
+def test_a_shared_key_accepts_only_its_own_algorithm(deps: DayAheadDeps, client: TestClient) -> None:
     deps.access.tokens = Tokens(access_world.token_settings(jwt_secret=access_world.SECRET))
     shared = jwt.encode(claims(), access_world.SECRET, algorithm="HS256")
     other = jwt.encode(claims(), access_world.SECRET + "x" * 40, algorithm="HS512")
@@ -203,7 +205,7 @@ def test_a_shared_key_takes_its_own_algorithm_alone(deps: DayAheadDeps, client: 
     assert statuses == [200, 401, 401, 401]
 
 
-def test_keys_are_read_where_the_issuer_publishes_them(deps: DayAheadDeps, client: TestClient) -> None:
+def test_keys_are_read_from_the_url_of_the_issuer(deps: DayAheadDeps, client: TestClient) -> None:
     symmetric = {"kty": "oct", "kid": "shared", "k": part(access_world.SECRET.encode())}
     body = json.dumps({"keys": [access_world.public_jwk("first"), symmetric]}).encode()
 
@@ -225,7 +227,7 @@ def test_keys_are_read_where_the_issuer_publishes_them(deps: DayAheadDeps, clien
         server.shutdown()
 
 
-def test_an_issuer_that_changes_keys_is_followed_and_not_overrun(deps: DayAheadDeps, client: TestClient) -> None:
+def test_changed_issuer_keys_are_read_with_a_limited_request_rate(deps: DayAheadDeps, client: TestClient) -> None:
     asked: list[int] = []
     names = ["first"]
 
@@ -243,7 +245,7 @@ def test_an_issuer_that_changes_keys_is_followed_and_not_overrun(deps: DayAheadD
     assert (answers, len(asked)) == ([200, 401, 401, 401], 2)
 
 
-def test_an_issuer_that_is_away_is_no_reason_to_let_anybody_in(deps: DayAheadDeps, client: TestClient) -> None:
+def test_tokens_are_refused_while_the_issuer_is_unavailable(deps: DayAheadDeps, client: TestClient) -> None:
     def fetch() -> list[jwt.PyJWK]:
         raise OSError("away")
 
@@ -269,7 +271,9 @@ def revocable(store: Engine, deps: DayAheadDeps) -> tuple[str, Callable[[], None
     return key, revoke
 
 
-def test_a_key_is_good_until_it_ends(store: Engine, deps: DayAheadDeps, client: TestClient) -> None:
+def test_a_key_is_accepted_until_it_is_revoked_or_expires(
+    store: Engine, deps: DayAheadDeps, client: TestClient
+) -> None:
     over = access_world.key(store, days=-1)
     good, revoke = revocable(store, deps)
     assert [client.get(DE, headers={"X-API-Key": k}).status_code for k in (good, over)] == [200, 401]
@@ -277,7 +281,7 @@ def test_a_key_is_good_until_it_ends(store: Engine, deps: DayAheadDeps, client: 
     assert client.get(DE, headers={"X-API-Key": good}).status_code == 401
 
 
-def test_an_open_socket_ends_with_its_key(store: Engine, deps: DayAheadDeps) -> None:
+def test_an_open_websocket_is_closed_when_its_key_ends(store: Engine, deps: DayAheadDeps) -> None:
     key, revoke = revocable(store, deps)
     with (
         TestClient(build_app(deps)) as client,
@@ -289,7 +293,7 @@ def test_an_open_socket_ends_with_its_key(store: Engine, deps: DayAheadDeps) -> 
         assert socket.receive()["code"] == 4401
 
 
-def test_open_events_end_with_their_key(store: Engine, deps: DayAheadDeps) -> None:
+def test_an_open_event_stream_ends_when_its_key_ends(store: Engine, deps: DayAheadDeps) -> None:
     key, revoke = revocable(store, deps)
     ask: dict[str, Any] = {"params": {"path": "day-ahead"}, "headers": {"X-API-Key": key}, "timeout": 10.0}
     with served(build_app(deps)) as url, httpx2.stream("GET", f"{url}/api/v1/events", **ask) as answer:
@@ -300,7 +304,7 @@ def test_open_events_end_with_their_key(store: Engine, deps: DayAheadDeps) -> No
         assert not [line for line in lines if line.startswith("data:")], "a curve came after the key had ended"
 
 
-def test_hostile_keys_let_nobody_in(store: Engine, deps: DayAheadDeps, client: TestClient) -> None:
+def test_invalid_keys_are_refused(store: Engine, deps: DayAheadDeps, client: TestClient) -> None:
     good = access_world.key(store)
     assert deps.access.keys is not None
     deps.access.keys.read()
@@ -324,7 +328,7 @@ def test_hostile_keys_let_nobody_in(store: Engine, deps: DayAheadDeps, client: T
     assert client.get(DE, headers={"X-API-Key": good}).status_code == 200
 
 
-def test_grants_hold_for_use_cases_and_entities_whether_they_exist_or_not(
+def test_grants_are_checked_for_existing_and_unknown_use_cases_and_entities(
     deps: DayAheadDeps, client: TestClient
 ) -> None:
     mine = bearer(token(access=["de_load/XX", "pv_parks/*"]))
@@ -335,7 +339,7 @@ def test_grants_hold_for_use_cases_and_entities_whether_they_exist_or_not(
 
 
 @pytest.mark.parametrize("name", ["da-svc", "id-svc"])
-def test_no_route_of_the_document_shows_what_is_not_granted(name: str, deps: DayAheadDeps) -> None:
+def test_no_documented_route_returns_entities_without_a_grant(name: str, deps: DayAheadDeps) -> None:
     app = build_app(deps) if name == "da-svc" else desk_of(services_world.catalogue()).app
     app.state.deps.access = deps.access
     client, stranger = TestClient(app), bearer(token(role="predictor", access=["es_load/*", "de_load/XX"]))
@@ -360,14 +364,14 @@ def test_no_route_of_the_document_shows_what_is_not_granted(name: str, deps: Day
     assert ended.value.code == 4403
 
 
-def test_an_answer_that_is_remembered_is_not_for_everybody(client: TestClient) -> None:
+def test_access_is_checked_for_cached_answers(client: TestClient) -> None:
     stranger, friend = bearer(token(sub="stranger", access=["es_load/*"])), bearer(token(sub="friend"))
     assert [client.get(DE, headers=friend).status_code for _ in range(2)] == [200, 200]
     assert client.get(DE, headers=stranger).status_code == 403
     assert client.get(DE).status_code == 401
 
 
-def test_the_status_shows_what_one_may_see(client: TestClient) -> None:
+def test_the_status_contains_only_granted_entities(client: TestClient) -> None:
     seen = client.get("/api/v1/status", headers=bearer(token(access=["de_load/XX"]))).json()
     assert (seen["entities"], seen["use_cases"]) == ([], ["de_load"])
     seen = client.get("/api/v1/status", headers=bearer(token(access=["*/DE", "other/*"]))).json()
@@ -375,13 +379,13 @@ def test_the_status_shows_what_one_may_see(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("path", [f"{DE}?delivery_date=yesterday", "/api/v1/history/DE?from=x", f"{DE}?format=xml"])
-def test_nothing_is_validated_for_who_may_not_ask(client: TestClient, path: str) -> None:
+def test_access_is_checked_before_parameters_are_validated(client: TestClient, path: str) -> None:
     other = bearer(token(access=["es_load/*"]))
     statuses = [client.get(path, headers=headers).status_code for headers in ({}, other, bearer(token()))]
     assert statuses == [401, 403, 422]
 
 
-def test_roles_are_asked_for_before_a_body_is_read(deps: DayAheadDeps) -> None:
+def test_roles_are_checked_before_the_body_is_read(deps: DayAheadDeps) -> None:
     app = build_app(deps)
     reads: list[bytes] = []
 
@@ -406,7 +410,7 @@ def test_roles_are_asked_for_before_a_body_is_read(deps: DayAheadDeps) -> None:
     assert [client.get("/api/v1/operations/anything", headers=h).status_code for h in callers] == [403, 403, 200]
 
 
-def test_a_websocket_passes_the_same_gate(deps: DayAheadDeps) -> None:
+def test_a_websocket_is_checked_like_other_calls(deps: DayAheadDeps) -> None:
     app = build_app(deps)
 
     @app.websocket("/api/v1/live")
@@ -424,7 +428,7 @@ def test_a_websocket_passes_the_same_gate(deps: DayAheadDeps) -> None:
 
 
 @pytest.mark.parametrize("service", ["da", "id"])
-def test_no_route_of_the_api_passes_by_the_gate(service: str, store: Engine, deps: DayAheadDeps) -> None:
+def test_every_api_route_checks_access(service: str, store: Engine, deps: DayAheadDeps) -> None:
     app = build_app(deps) if service == "da" else desk_of(services_world.catalogue()).client.app
     assert isinstance(app, FastAPI)
     app.state.deps.access = access_world.access(store, tokens=access_world.tokens())
@@ -452,7 +456,7 @@ def test_answers_are_not_shared_between_callers_by_caches(client: TestClient) ->
 
 
 @pytest.mark.parametrize("environment", ["demo", "production"])
-def test_a_store_that_is_away_at_the_start_opens_nothing_and_closes_nothing_to_tokens(
+def test_with_an_unavailable_store_at_the_start_tokens_are_accepted_and_keys_are_not(
     environment: str, store: Engine, deps: DayAheadDeps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(circuits._PAUSE_SECONDS, "store", 0)
@@ -473,7 +477,7 @@ def test_a_store_that_is_away_at_the_start_opens_nothing_and_closes_nothing_to_t
     assert client.get(DE, headers={"X-API-Key": key}).status_code == 200
 
 
-def test_the_demo_is_open_on_loopback_until_somebody_has_a_key(
+def test_the_demo_is_open_on_loopback_until_the_first_key_is_created(
     store: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DUALCAST_JWT_ISSUER", raising=False)
@@ -510,7 +514,7 @@ def test_the_demo_is_open_on_loopback_until_somebody_has_a_key(
         {"rate_limit": "often"},
     ],
 )
-def test_settings_that_make_no_sense_are_refused_and_show_no_secret(told: dict[str, str]) -> None:
+def test_inconsistent_settings_are_refused_without_showing_secrets(told: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="AccessSettings") as raised:
         AccessSettings(_env_file=None, **told)  # type: ignore[arg-type]
     assert told.get("jwt_secret", "?") not in str(raised.value)
@@ -542,7 +546,7 @@ def test_production_refuses_default_secrets(name: str, value: str, is_weak: bool
     assert value not in str(raised.value)
 
 
-def test_a_key_that_ends_by_itself_ends_on_time(store: Engine) -> None:
+def test_a_key_expires_at_its_expiry_time(store: Engine) -> None:
     access_world.key(store, days=1)
     (key,) = keys.list_keys(store)
     day = timedelta(days=1)

@@ -33,7 +33,7 @@ def client(deps: DayAheadDeps) -> TestClient:
     return TestClient(build_app(deps), raise_server_exceptions=False)
 
 
-def test_several_entities_are_answered_at_once_and_an_unknown_one_spoils_nothing(client: TestClient) -> None:
+def test_several_entities_are_returned_and_an_unknown_one_is_a_problem_in_the_list(client: TestClient) -> None:
     answer = client.get(DAY_AHEAD, params={"entity_id": ["DE", "XX"]})
     found = DayAheadForecasts.model_validate_json(answer.content)
     alone = client.get(f"{DAY_AHEAD}/DE").json()
@@ -41,7 +41,7 @@ def test_several_entities_are_answered_at_once_and_an_unknown_one_spoils_nothing
     assert [(p.status, p.instance) for p in found.problems] == [(404, f"{DAY_AHEAD}/XX")]
 
 
-def test_pages_follow_each_other_to_the_end(client: TestClient) -> None:
+def test_cursors_lead_through_all_pages(client: TestClient) -> None:
     first = client.get(DAY_AHEAD, params={"entity_id": ["DE", "XX", "YY"], "limit": 2})
     assert [len(first.json()[k]) for k in ("forecasts", "problems")] == [1, 1]
     assert first.json()["next_cursor"] == "XX"
@@ -50,7 +50,7 @@ def test_pages_follow_each_other_to_the_end(client: TestClient) -> None:
     assert client.get(DAY_AHEAD, params={"cursor": "nowhere"}).status_code == 422
 
 
-def test_as_of_answers_what_was_the_newest_then(client: TestClient, deps: DayAheadDeps) -> None:
+def test_as_of_selects_the_newest_curve_at_that_moment(client: TestClient, deps: DayAheadDeps) -> None:
     day = date(2022, 5, 4)
     deps.curves.add(replace(world.day_ahead(day), issued_at=NEWER))
     asked = {"delivery_date": "2022-05-04"}
@@ -64,14 +64,14 @@ def test_as_of_answers_what_was_the_newest_then(client: TestClient, deps: DayAhe
     assert client.get(f"{DAY_AHEAD}/DE", params={"as_of": "2021-01-01T00:00:00Z"}).status_code == 404
 
 
-def test_intraday_as_of_is_the_curve_that_had_been_published(client: TestClient) -> None:
+def test_intraday_as_of_selects_the_curve_published_by_then(client: TestClient) -> None:
     body = client.get(f"{INTRADAY}/DE", params={"as_of": "2022-05-02T10:20:00Z"}).json()
     made = world.intraday(datetime(2022, 5, 2, 10, 15, tzinfo=UTC))
     assert body["issued_at"] == "2022-05-02T10:15:00Z"
     assert [list(p["quantiles"].values()) for p in body["points"]] == [p.values for p in made.points]
 
 
-def test_a_horizon_is_so_much_of_a_curve_and_confidence_can_be_left_out(client: TestClient) -> None:
+def test_a_horizon_shortens_a_curve_and_include_confidence_false_returns_the_median(client: TestClient) -> None:
     whole = client.get(f"{DAY_AHEAD}/DE").json()["points"]
     body = client.get(f"{DAY_AHEAD}/DE", params={"horizon": "PT3H", "include_confidence": False}).json()
     assert body["points"] == [
@@ -82,7 +82,7 @@ def test_a_horizon_is_so_much_of_a_curve_and_confidence_can_be_left_out(client: 
 
 
 @pytest.mark.parametrize("address", [f"{DAY_AHEAD}/DE", DAY_AHEAD, f"{DAY_AHEAD}/DE/issued"])
-def test_parquet_and_csv_hold_the_numbers_of_json(client: TestClient, address: str) -> None:
+def test_parquet_and_csv_contain_the_numbers_of_json(client: TestClient, address: str) -> None:
     body = client.get(address).json()
     curves: list[dict[str, Any]] = body.get("forecasts", [body])
     medians = [p["quantiles"]["0.5"] for curve in curves for p in curve["points"]]
@@ -95,7 +95,7 @@ def test_parquet_and_csv_hold_the_numbers_of_json(client: TestClient, address: s
     assert [float(line.split(",")[4]) for line in lines[1:]] == medians
 
 
-def test_issued_curves_stand_beside_what_came_true(client: TestClient) -> None:
+def test_issued_curves_are_returned_with_actuals(client: TestClient) -> None:
     asked: dict[str, Any] = {"from": "2022-05-03T10:00:00Z", "to": "2022-05-03T13:00:00Z", "limit": 5}
     pages, cursor = [], None
     while True:
@@ -114,7 +114,7 @@ def test_issued_curves_stand_beside_what_came_true(client: TestClient) -> None:
     assert all(actual == (world.true_load(t) if t < world.NOW else None) for t, actual in points)
 
 
-def test_caches_are_told_when_the_next_curve_comes(deps: DayAheadDeps) -> None:
+def test_cache_control_lasts_until_the_next_curve(deps: DayAheadDeps) -> None:
     before_noon = world.frozen(datetime(2022, 5, 3, 8, 0, tzinfo=UTC))
     early = world.da_deps(before_noon.model_copy(update={"until": None, "epoch": datetime.now(UTC)}))
     early.curves.add(world.day_ahead(date(2022, 5, 3)))
@@ -124,7 +124,7 @@ def test_caches_are_told_when_the_next_curve_comes(deps: DayAheadDeps) -> None:
     assert 3500 < seconds <= 3600
 
 
-def test_an_answer_that_would_be_the_same_is_not_sent_again(client: TestClient, deps: DayAheadDeps) -> None:
+def test_an_unchanged_answer_returns_304(client: TestClient, deps: DayAheadDeps) -> None:
     etag = client.get(f"{DAY_AHEAD}/DE").headers["etag"]
     same = client.get(f"{DAY_AHEAD}/DE", headers={"If-None-Match": etag})
     assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", etag)
@@ -134,7 +134,7 @@ def test_an_answer_that_would_be_the_same_is_not_sent_again(client: TestClient, 
     assert client.get(f"{DAY_AHEAD}/DE", headers={"If-None-Match": etag}).status_code == 200
 
 
-def test_what_is_remembered_grows_older_and_gives_way_to_a_newer_curve() -> None:
+def test_a_cached_answer_has_its_current_age_and_is_replaced_by_a_new_curve() -> None:
     clock = Clock(start=datetime(2022, 5, 3, 8, 0, tzinfo=UTC), epoch=datetime.now(UTC), speed=1000)
     deps = world.da_deps(clock)
     deps.curves.add(world.day_ahead(date(2022, 5, 3)))
@@ -148,7 +148,7 @@ def test_what_is_remembered_grows_older_and_gives_way_to_a_newer_curve() -> None
     assert client.get(f"{DAY_AHEAD}/DE").json()["model"]["version"] == "2"
 
 
-def test_predict_answers_a_day_by_the_model_that_made_it(client: TestClient) -> None:
+def test_predict_of_da_svc_returns_a_day_only_for_the_version_that_made_it(client: TestClient) -> None:
     asked = {"entity_id": "DE", "forecast_date": "2022-05-04", "horizon": "PT2H", "model_version": "1"}
     body = client.post("/api/v1/predict", json=asked).json()
     assert (body["delivery_date"], len(body["points"])) == ("2022-05-04", 2)
@@ -160,7 +160,7 @@ def test_predict_answers_a_day_by_the_model_that_made_it(client: TestClient) -> 
     assert results[0] == {"forecast": body}
 
 
-def test_new_curves_are_pushed_to_whoever_listens(deps: DayAheadDeps) -> None:
+def test_new_curves_are_sent_to_websockets(deps: DayAheadDeps) -> None:
     with TestClient(build_app(deps)) as client, client.websocket_connect("/api/v1/ws?entity_id=DE") as socket:
         assert socket.receive_json()["issued_at"] == "2022-05-03T12:00:00Z"
         deps.curves.add(world.day_ahead(date(2022, 5, 5)))
@@ -169,7 +169,7 @@ def test_new_curves_are_pushed_to_whoever_listens(deps: DayAheadDeps) -> None:
         assert (newest["path"], newest["issued_at"]) == ("intraday", "2022-05-03T12:15:00Z")
 
 
-def test_a_socket_that_asks_for_nobody_is_closed(client: TestClient) -> None:
+def test_a_websocket_for_an_unknown_entity_is_closed(client: TestClient) -> None:
     with client.websocket_connect("/api/v1/ws?entity_id=XX") as socket:
         message = socket.receive()
         assert (message["type"], message["code"]) == ("websocket.close", 4404)

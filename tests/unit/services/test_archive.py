@@ -82,7 +82,7 @@ def numbers(curve: dict[str, Any]) -> list[list[float]]:
     return [list(point["quantiles"].values()) for point in curve["points"]]
 
 
-def test_a_delivery_day_of_months_ago_is_answered_as_it_was_published(deps: DayAheadDeps) -> None:
+def test_an_old_delivery_day_is_returned_as_published(deps: DayAheadDeps) -> None:
     client = client_of(deps)
     asked = {"delivery_date": DAY.isoformat()}
     first, second = (client.get(f"{DAY_AHEAD}/DE", params=asked) for _ in range(2))
@@ -99,7 +99,7 @@ def test_a_delivery_day_of_months_ago_is_answered_as_it_was_published(deps: DayA
     assert [float(line.split(",")[4]) for line in lines[1:]] == table["q50"].to_pylist() == medians
 
 
-def test_as_of_a_moment_of_months_ago_is_what_was_the_newest_then(deps: DayAheadDeps) -> None:
+def test_as_of_an_old_moment_selects_the_newest_curve_at_that_moment(deps: DayAheadDeps) -> None:
     client = client_of(deps)
     newest = client.get(f"{DAY_AHEAD}/DE", params={"as_of": "2022-01-14T13:00:00+01:00"}).json()
     assert newest["delivery_date"] == "2022-01-15"
@@ -120,7 +120,7 @@ def filled(deps: DayAheadDeps) -> TestClient:
     return desk.client
 
 
-def test_lists_and_predictions_reach_back_too(deps: DayAheadDeps) -> None:
+def test_lists_and_predict_return_old_curves(deps: DayAheadDeps) -> None:
     client = client_of(deps)
     body = client.get(DAY_AHEAD, params={"entity_id": ["DE", "XX"], "delivery_date": DAY.isoformat()}).json()
     assert [f["delivery_date"] for f in body["forecasts"]] == ["2022-01-15"]
@@ -132,7 +132,7 @@ def test_lists_and_predictions_reach_back_too(deps: DayAheadDeps) -> None:
 
 
 @pytest.mark.parametrize("limit", [7, 100])
-def test_what_was_issued_long_ago_comes_page_by_page(deps: DayAheadDeps, limit: int) -> None:
+def test_old_issues_are_returned_page_by_page(deps: DayAheadDeps, limit: int) -> None:
     client = client_of(deps)
     asked: dict[str, Any] = {"from": "2022-01-13T22:00:00Z", "to": "2022-01-14T10:00:00Z", "limit": limit}
     moments, cursor = [], None
@@ -150,7 +150,7 @@ def test_what_was_issued_long_ago_comes_page_by_page(deps: DayAheadDeps, limit: 
     assert client.get(f"{DAY_AHEAD}/DE/issued", params=asked).json()["forecasts"] == []
 
 
-def test_where_memory_begins_nothing_is_missing_and_nothing_twice(store: Engine, redis: str) -> None:
+def test_issues_from_archive_and_memory_are_complete_and_unique(store: Engine, redis: str) -> None:
     moments = [world.NOW - timedelta(days=15) + timedelta(hours=i) for i in range(48)]
     save(store, [world.intraday(moment) for moment in moments], NOON)
     deps = replace(world.da_deps(), archive_levels=levels_of(redis, store))
@@ -161,7 +161,7 @@ def test_where_memory_begins_nothing_is_missing_and_nothing_twice(store: Engine,
     assert [datetime.fromisoformat(f["issued_at"]) for f in found] == moments[1:-1]
 
 
-def test_one_new_curve_is_answered_by_every_replica_at_once(store: Engine, redis: str) -> None:
+def test_a_new_curve_is_returned_by_every_replica_at_once(store: Engine, redis: str) -> None:
     replicas = [client_of(with_levels(levels_of(redis, store))) for _ in range(2)]
     asked = {"delivery_date": DAY.isoformat()}
     versions = [client.get(f"{DAY_AHEAD}/DE", params=asked).json()["model"]["version"] for client in replicas]
@@ -173,7 +173,7 @@ def test_one_new_curve_is_answered_by_every_replica_at_once(store: Engine, redis
     assert versions == ["1", "1", "2", "2"]
 
 
-def test_what_memory_did_not_have_is_not_remembered(store: Engine, redis: str) -> None:
+def test_archived_curves_are_not_kept_in_memory(store: Engine, redis: str) -> None:
     client = client_of(replace(world.da_deps(), archive_levels=levels_of(redis, store)))
     asked, newest = {"delivery_date": "2022-05-04"}, world.day_ahead(date(2022, 5, 4))
     recorder = Recorder(store, world.frozen(), RedisCurves(redis).invalidate)
@@ -184,7 +184,7 @@ def test_what_memory_did_not_have_is_not_remembered(store: Engine, redis: str) -
     assert versions == ["1", "2"]
 
 
-def test_what_was_read_before_a_new_curve_does_not_come_back(redis: str) -> None:
+def test_curves_read_before_an_invalidation_are_not_cached(redis: str) -> None:
     shared, curve = RedisCurves(redis), world.day_ahead(DAY)
     day = IssueDay.of(curve)
     shared.invalidate([day])
@@ -218,7 +218,7 @@ class Slow:
         return {day: [curve for curve in self._curves if IssueDay.of(curve) == day] for day in days}
 
 
-def test_equal_questions_at_once_are_read_once_and_who_leaves_spoils_no_other() -> None:
+def test_equal_concurrent_requests_share_one_read_and_a_cancelled_one_does_not_affect_the_others() -> None:
     slow = Slow([world.day_ahead(DAY)])
     deps = with_levels([Level("store", 5, slow.read)])
     wanted = [Issues("de_load", "day-ahead", "DE", DAY - timedelta(days=2), DAY)]
@@ -235,7 +235,7 @@ def test_equal_questions_at_once_are_read_once_and_who_leaves_spoils_no_other() 
     assert [book.day_ahead("de_load", "DE", DAY) is not None for book in books] == [True] * 19
 
 
-def test_a_store_that_hangs_holds_one_question_up_and_none_that_memory_answers() -> None:
+def test_a_hanging_store_delays_one_request_and_none_that_memory_can_answer() -> None:
     slow = Slow([])
     deps = with_levels([Level("store", 0.3, slow.read)])
     client, started = client_of(deps), time.monotonic()
@@ -254,7 +254,7 @@ def test_a_store_that_hangs_holds_one_question_up_and_none_that_memory_answers()
     assert [p["status"] for p in listed["problems"]] == [503]
 
 
-def test_a_store_that_hangs_for_long_does_not_take_redis_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_redis_is_read_while_all_threads_of_the_store_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(circuits._PAUSE_SECONDS, "store", 0)
     slow, known = Slow([]), Slow([world.day_ahead(DAY)])
     known.go.set()
@@ -267,7 +267,7 @@ def test_a_store_that_hangs_for_long_does_not_take_redis_with_it(monkeypatch: py
     slow.go.set()
 
 
-def test_what_another_version_has_left_in_redis_is_read_from_the_store(deps: DayAheadDeps, redis: str) -> None:
+def test_unreadable_redis_entries_are_read_from_the_store(deps: DayAheadDeps, redis: str) -> None:
     day = IssueDay("de_load", "day-ahead", "DE", DAY - timedelta(days=1))
     for text in (b'[{"use_case": "de_load"}]', b"\x80garbage"):
         Redis.from_url(redis).set(RedisCurves(redis)._key(day), text)
@@ -275,7 +275,7 @@ def test_what_another_version_has_left_in_redis_is_read_from_the_store(deps: Day
         assert answer.json()["delivery_date"] == "2022-01-15"
 
 
-def test_without_redis_the_store_answers(store: Engine) -> None:
+def test_without_redis_curves_are_read_from_the_store(store: Engine) -> None:
     deps = with_levels(levels_of(access_world.NO_REDIS, store))
     assert client_of(deps).get(f"{DAY_AHEAD}/DE", params={"delivery_date": DAY.isoformat()}).status_code == 200
     assert deps.archive.reads["redis", "away"] == 3
@@ -283,7 +283,7 @@ def test_without_redis_the_store_answers(store: Engine) -> None:
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "America/Los_Angeles", "Pacific/Auckland"])
 @pytest.mark.parametrize("name", ["de_load", "warehouses"])
-def test_a_day_is_looked_for_in_every_curve_that_may_hold_it(name: str, zone: str) -> None:
+def test_all_issue_days_that_may_contain_a_delivery_day_are_read(name: str, zone: str) -> None:
     use_case = load_use_case(name, world.USE_CASES)
     entity = use_case.entities[0].model_copy(update={"time_zone": zone})
     for day in (date(2022, 1, 1), date(2022, 3, 27), date(2022, 10, 30)):
@@ -295,7 +295,7 @@ def test_a_day_is_looked_for_in_every_curve_that_may_hold_it(name: str, zone: st
         assert len(looked_for) <= len(firsts) + 2
 
 
-def test_memory_is_warmed_by_the_store_and_what_the_feeds_have_brought_stays(store: Engine) -> None:
+def test_memory_is_filled_from_the_store_without_replacing_curves_of_the_feeds(store: Engine) -> None:
     clock = world.frozen(NOON + timedelta(days=2))
     deps = world.da_deps(clock)
     deps.curves.add(world.day_ahead(DAY, model_version="2"))
@@ -311,7 +311,7 @@ def test_memory_is_warmed_by_the_store_and_what_the_feeds_have_brought_stays(sto
     assert client_of(deps).get(f"{INTRADAY}/DE").json()["issued_at"] == "2022-01-14T14:15:00Z"
 
 
-def test_what_others_have_asked_for_is_not_shown_to_strangers(deps: DayAheadDeps, store: Engine) -> None:
+def test_access_is_checked_for_archived_curves_that_others_have_requested(deps: DayAheadDeps, store: Engine) -> None:
     deps.access = access_world.access(store, background=[])
     client, asked = client_of(deps), {"delivery_date": DAY.isoformat()}
     keys = [access_world.key(store, "reader", grant) for grant in ("de_load/DE", "de_load/XX", "es_load/*")]

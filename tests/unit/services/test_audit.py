@@ -58,7 +58,7 @@ def row(number: int) -> tuple[type[AuditRow], dict[str, Any]]:
     return AuditRow, values | lists | {"at": services_world.NOW, "use_case": None, "status": 200, "latency_ms": 1.0}
 
 
-def test_every_call_is_written_down_with_who_what_and_how(store: Engine, deps: DayAheadDeps) -> None:
+def test_every_call_is_recorded_with_caller_request_and_outcome(store: Engine, deps: DayAheadDeps) -> None:
     key = access_world.key(store)
     assert deps.access.keys is not None
     deps.access.keys.read()
@@ -83,7 +83,7 @@ def test_every_call_is_written_down_with_who_what_and_how(store: Engine, deps: D
     assert [r.entities for r in found[1:]] == ['["DE"]', '["XX"]', "[]"]
 
 
-def test_a_failure_inside_is_written_down_as_such(
+def test_an_internal_error_is_recorded_with_status_500(
     store: Engine, deps: DayAheadDeps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deps.curves, "days", lambda *_: 1 / 0)
@@ -92,7 +92,7 @@ def test_a_failure_inside_is_written_down_as_such(
     assert [r.status for r in rows(store)] == [500]
 
 
-def test_no_secret_is_written_down_wherever_it_was_put(store: Engine, deps: DayAheadDeps) -> None:
+def test_secrets_in_any_part_of_a_request_are_not_recorded(store: Engine, deps: DayAheadDeps) -> None:
     key, mine = access_world.key(store), token()
     with TestClient(build_app(deps)) as client:
         for secret in (key, mine):
@@ -105,7 +105,7 @@ def test_no_secret_is_written_down_wherever_it_was_put(store: Engine, deps: DayA
     assert mine.rpartition(".")[2] not in written
 
 
-def test_no_path_is_written_that_a_database_would_refuse(store: Engine, deps: DayAheadDeps) -> None:
+def test_recorded_paths_are_printable_and_limited_in_length(store: Engine, deps: DayAheadDeps) -> None:
     mine = {"Authorization": f"Bearer {token()}"}
     with TestClient(build_app(deps)) as client:
         for path in ("/api/v1/history/%00", "/api/v1/%1b%5b2J", "/api/v1/history/%ed%a0%80%ff", f"/api/{'x' * 5000}"):
@@ -132,7 +132,9 @@ def test_id_svc_logs_what_it_computes_for_a_call(store: Engine) -> None:
     assert [r.model_versions for r in rows(store)] == ['["model_id_de_load/2"]'] * 3
 
 
-def test_nobody_waits_for_a_store_that_hangs_and_what_spills_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entries_beyond_the_queue_are_dropped_and_counted_while_the_store_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(audit, "_IDLE_SECONDS", 0.001)
     hanging, written = threading.Event(), []
 
@@ -155,7 +157,9 @@ def test_nobody_waits_for_a_store_that_hangs_and_what_spills_is_counted(monkeypa
     assert [log["event"] for log in logs] == ["audit trail is losing entries"]
 
 
-def test_a_store_that_comes_back_gets_what_waited(store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_queued_entries_are_written_when_the_store_is_available_again(
+    store: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(audit, "_IDLE_SECONDS", 0.001)
     monkeypatch.setattr(audit, "_RETRY_SECONDS", 0.01)
     away = [True] * 3

@@ -48,7 +48,7 @@ def desk(deps: DayAheadDeps) -> Iterator[Dualcast]:
         yield client
 
 
-def test_a_day_is_a_frame_with_its_quantiles_and_what_it_says_of_itself(desk: Dualcast) -> None:
+def test_a_day_ahead_frame_has_the_quantiles_and_the_fields_of_the_curve(desk: Dualcast) -> None:
     day = desk.day_ahead("DE", date(2022, 5, 4))
     assert len(day) == 24
     assert day["valid_time"].iloc[0] == pd.Timestamp("2022-05-03T22:00:00Z")
@@ -69,27 +69,27 @@ def test_parameters_reach_the_service(desk: Dualcast) -> None:
     assert "q10" not in median
 
 
-def test_intraday_is_scored_now_or_read_as_published(desk: Dualcast) -> None:
+def test_intraday_returns_a_scored_or_a_published_curve(desk: Dualcast) -> None:
     scored, published = desk.intraday("DE"), desk.intraday("DE", published=True)
     assert scored["model_version"].iloc[0] == "2"
     assert published["model_version"].iloc[0] == "1"
     assert desk.predict("DE", model_version="previous")["model_version"].iloc[0] == "1"
 
 
-def test_a_what_if_says_that_it_is_one(desk: Dualcast) -> None:
+def test_a_what_if_is_marked_as_degraded(desk: Dualcast) -> None:
     answer = desk.predict("DE", features={"load_newest": None})
     assert answer["degraded"].all()
     assert "overridden:load_newest" in answer["degraded_reasons"].iloc[0]
 
 
-def test_entities_without_a_curve_are_beside_the_frame(desk: Dualcast) -> None:
+def test_problems_of_entities_without_a_curve_are_in_the_frame_attributes(desk: Dualcast) -> None:
     every = desk.day_ahead(["DE", "XX"])
     assert every["entity_id"].unique().tolist() == ["DE"]
     (problem,) = every.attrs["problems"]
     assert (problem["status"], problem["title"]) == (404, "Unknown entity")
 
 
-def test_all_pages_of_what_was_issued_come_with_what_came_true(desk: Dualcast) -> None:
+def test_issued_curves_of_all_pages_have_actuals(desk: Dualcast) -> None:
     record = desk.issued("intraday", "DE", world.NOW - timedelta(hours=6), world.NOW)
     assert record["issued_at"].nunique() > 24
     known = record.dropna(subset="actual")
@@ -159,7 +159,7 @@ def test_the_types_of_answers_have_the_fields_of_the_api(typed: Any, models: lis
     assert typed.__required_keys__ == set.intersection(*fields)
 
 
-def test_problems_are_errors(desk: Dualcast) -> None:
+def test_problems_raise_answer_error(desk: Dualcast) -> None:
     with pytest.raises(AnswerError, match="XX") as caught:
         desk.day_ahead("XX")
     assert (caught.value.status, caught.value.kind) == (404, "unknown-entity")
@@ -173,7 +173,7 @@ def test_the_example_in_the_readme_runs(deps: DayAheadDeps) -> None:
     assert "404 unknown-entity" in shown
 
 
-def test_what_fails_in_passing_is_asked_again(httpserver: HTTPServer) -> None:
+def test_a_request_that_fails_temporarily_is_repeated(httpserver: HTTPServer) -> None:
     httpserver.expect_ordered_request("/api/v1/status").respond_with_json(PROBLEM, 503, {"Retry-After": "0"})
     httpserver.expect_ordered_request("/api/v1/status").respond_with_data("no such host", 502)
     httpserver.expect_ordered_request("/api/v1/status").respond_with_json({"use_cases": ["de_load"]})
@@ -181,7 +181,7 @@ def test_what_fails_in_passing_is_asked_again(httpserver: HTTPServer) -> None:
         assert client.status()["use_cases"] == ["de_load"]
 
 
-def test_patience_ends(httpserver: HTTPServer) -> None:
+def test_retries_end_after_the_patience(httpserver: HTTPServer) -> None:
     httpserver.expect_request("/api/v1/status").respond_with_json(PROBLEM, 503, {"Retry-After": "0"})
     with (
         Dualcast(httpserver.url_for("/"), patience=timedelta(seconds=0.2)) as client,
@@ -195,7 +195,7 @@ def test_patience_ends(httpserver: HTTPServer) -> None:
         client.status()
 
 
-def test_a_stream_goes_on_over_a_break_without_repeating(httpserver: HTTPServer) -> None:
+def test_a_broken_stream_is_reopened_without_repeating_curves(httpserver: HTTPServer) -> None:
     bodies = [_event(world.day_ahead(date(2022, 5, day))) for day in (3, 4)]
     address, kind = "/api/v1/events", "text/event-stream"
     httpserver.expect_ordered_request(address).respond_with_data(bodies[0], content_type=kind)

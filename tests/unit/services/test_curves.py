@@ -14,7 +14,7 @@ from tests import services_world as world
 from tests.waiting import until
 
 
-def test_a_curve_is_the_same_after_it_was_kept_as_arrays() -> None:
+def test_a_curve_stored_as_arrays_is_returned_unchanged() -> None:
     maker = TrackMaker()
     curves = [
         world.intraday(world.NOW),
@@ -24,7 +24,7 @@ def test_a_curve_is_the_same_after_it_was_kept_as_arrays() -> None:
     assert [maker.make(curve).forecast() for curve in curves] == curves
 
 
-def test_curves_share_the_fields_and_times_that_are_equal() -> None:
+def test_curves_share_equal_fields_and_times() -> None:
     maker = TrackMaker()
     first, second = (maker.make(world.intraday(world.NOW)) for _ in range(2))
     assert first.shared is second.shared
@@ -39,7 +39,7 @@ def test_intraday_curves_are_kept_as_long_as_memory_allows(entities: int, days: 
     assert intraday_span([many], 192 * 2**20) / timedelta(days=1) == pytest.approx(days, abs=0.1)
 
 
-def test_older_intraday_curves_than_the_span_are_dropped() -> None:
+def test_intraday_curves_older_than_the_span_are_dropped() -> None:
     curves = CurveCache(world.catalogue(), timedelta(hours=2))
     for quarters in range(20):
         curves.add(world.intraday(world.NOW + quarters * timedelta(minutes=15)))

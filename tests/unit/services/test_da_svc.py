@@ -39,7 +39,7 @@ def client_of(deps: DayAheadDeps) -> TestClient:
     return TestClient(build_app(deps), raise_server_exceptions=False)
 
 
-def test_a_delivery_day_is_answered_as_it_was_published(deps: DayAheadDeps) -> None:
+def test_a_delivery_day_is_returned_as_published(deps: DayAheadDeps) -> None:
     answer = client_of(deps).get(DAY_AHEAD, params={"delivery_date": "2022-05-04"})
     forecast = DayAheadForecast.model_validate_json(answer.content)
     published = world.day_ahead(date(2022, 5, 4))
@@ -58,18 +58,18 @@ def test_a_delivery_day_is_answered_as_it_was_published(deps: DayAheadDeps) -> N
 
 
 @pytest.mark.parametrize(("day", "hours"), [(date(2022, 3, 27), 23), (date(2022, 3, 28), 24), (date(2022, 10, 30), 25)])
-def test_delivery_days_have_their_own_length(day: date, hours: int) -> None:
+def test_delivery_days_have_23_24_or_25_hours(day: date, hours: int) -> None:
     cutoff = datetime.combine(day, datetime.min.time(), UTC) - timedelta(hours=12)
     deps = world.da_deps(world.frozen(cutoff))
     deps.curves.add(world.day_ahead(day))
     assert len(client_of(deps).get(DAY_AHEAD).json()["points"]) == hours
 
 
-def test_without_a_date_the_newest_curve_answers(deps: DayAheadDeps) -> None:
+def test_without_a_date_the_newest_curve_is_returned(deps: DayAheadDeps) -> None:
     assert client_of(deps).get(DAY_AHEAD).json()["delivery_date"] == "2022-05-04"
 
 
-def test_an_overdue_curve_is_replaced_by_the_last_stored_one_and_says_so() -> None:
+def test_the_last_stored_curve_is_returned_as_stale_if_the_newest_is_overdue() -> None:
     deps = world.da_deps(world.frozen(world.NOW + timedelta(days=1)))
     deps.curves.add(world.day_ahead(date(2022, 5, 4)))
     body = client_of(deps).get(DAY_AHEAD).json()
@@ -91,14 +91,14 @@ def test_a_newer_issue_replaces_an_older_one_but_not_the_reverse(deps: DayAheadD
     assert client_of(deps).get(DAY_AHEAD).json()["model"]["version"] == "2"
 
 
-def test_the_newest_published_intraday_curve_is_answered(deps: DayAheadDeps) -> None:
+def test_the_newest_published_intraday_curve_is_returned(deps: DayAheadDeps) -> None:
     answer = client_of(deps).get("/api/v1/forecasts/intraday/DE")
     forecast = IntradayForecast.model_validate_json(answer.content)
     assert forecast.issued_at == world.NOW
     assert len(forecast.points) == 24
 
 
-def test_an_intraday_curve_that_comes_late_is_known_and_is_no_news(deps: DayAheadDeps) -> None:
+def test_a_late_intraday_curve_is_stored_but_not_sent_to_listeners(deps: DayAheadDeps) -> None:
     heard: list[StoredCurve] = []
     deps.curves.listen(heard.append)
     late = world.intraday(world.NOW - timedelta(minutes=20))
@@ -110,7 +110,7 @@ def test_an_intraday_curve_that_comes_late_is_known_and_is_no_news(deps: DayAhea
     assert before["issued_at"] == "2022-05-03T11:40:00Z"
 
 
-def test_csv_holds_the_same_numbers(deps: DayAheadDeps) -> None:
+def test_csv_contains_the_numbers_of_json(deps: DayAheadDeps) -> None:
     client = client_of(deps)
     answers = [client.get(DAY_AHEAD, params={"format": "csv"}), client.get(DAY_AHEAD, headers={"Accept": "text/csv"})]
     for answer in answers:
@@ -153,7 +153,7 @@ def test_a_repeated_question_is_parsed_once_and_a_long_one_is_not_kept(deps: Day
     assert len(questions) == 1
 
 
-def test_history_has_actuals_to_now_and_the_reference_beyond(deps: DayAheadDeps) -> None:
+def test_history_has_actuals_until_now_and_the_reference_also_later(deps: DayAheadDeps) -> None:
     answer = client_of(deps).get("/api/v1/history/DE")
     history = History.model_validate_json(answer.content)
     past = [p for p in history.points if p.valid_time < world.NOW]
@@ -164,7 +164,7 @@ def test_history_has_actuals_to_now_and_the_reference_beyond(deps: DayAheadDeps)
     assert len(past) == 2 * 96
 
 
-def test_a_correction_is_shown_and_garbage_is_not(deps: DayAheadDeps) -> None:
+def test_corrections_are_returned_and_invalid_values_are_not(deps: DayAheadDeps) -> None:
     slot = world.NOW - timedelta(hours=1)
     later = world.NOW - timedelta(minutes=1)
     batch: list[Any] = [
@@ -181,7 +181,7 @@ def test_a_correction_is_shown_and_garbage_is_not(deps: DayAheadDeps) -> None:
     assert shown["2022-05-03T11:30:00Z"] == world.true_load(slot + timedelta(minutes=30))
 
 
-def test_status_tells_the_errors_of_both_paths_and_of_the_reference(deps: DayAheadDeps) -> None:
+def test_status_reports_the_errors_of_both_paths_and_of_the_reference(deps: DayAheadDeps) -> None:
     entity = client_of(deps).get("/api/v1/status").json()["entities"][0]
     day_ahead = entity["errors"]["day_ahead"]
     assert day_ahead["mape"] == pytest.approx(1.0)
@@ -211,7 +211,7 @@ def test_curves_without_the_levels_of_the_interval_have_errors_and_no_coverage(d
     assert errors["intraday"][0]["coverage"] == 100.0
 
 
-def test_status_tells_the_clock() -> None:
+def test_status_reports_the_clock() -> None:
     clock = Clock(
         start=world.NOW, speed=60, until=world.NOW + timedelta(days=1), epoch=datetime(2999, 1, 1, tzinfo=UTC)
     )
@@ -235,7 +235,9 @@ def test_status_tells_the_clock() -> None:
         ("POST", DAY_AHEAD, 405, "about:blank"),
     ],
 )
-def test_every_mistake_is_a_problem(deps: DayAheadDeps, method: str, path: str, status: int, kind: str) -> None:
+def test_an_invalid_request_returns_a_problem(
+    deps: DayAheadDeps, method: str, path: str, status: int, kind: str
+) -> None:
     answer = client_of(deps).request(method, path)
     problem = answer.json()
     assert (answer.status_code, problem["status"], problem["type"]) == (status, status, kind)
@@ -244,7 +246,9 @@ def test_every_mistake_is_a_problem(deps: DayAheadDeps, method: str, path: str, 
     assert problem["instance"] == path.split("?", maxsplit=1)[0]
 
 
-def test_a_failure_inside_is_a_problem_that_tells_nothing(deps: DayAheadDeps, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_internal_error_returns_a_problem_without_details(
+    deps: DayAheadDeps, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("secret")
 
@@ -256,7 +260,7 @@ def test_a_failure_inside_is_a_problem_that_tells_nothing(deps: DayAheadDeps, mo
     assert [log["path"] for log in logs] == [DAY_AHEAD]
 
 
-def test_without_any_curve_it_is_not_ready_and_says_why() -> None:
+def test_without_a_curve_the_service_is_not_ready_and_reports_why() -> None:
     client = client_of(world.da_deps())
     assert client.get("/health/live").status_code == 200
     assert client.get("/health/ready").json()["detail"] == "no day-ahead curve yet"
@@ -265,11 +269,11 @@ def test_without_any_curve_it_is_not_ready_and_says_why() -> None:
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
 
 
-def test_with_a_curve_it_is_ready(deps: DayAheadDeps) -> None:
+def test_with_a_curve_the_service_is_ready(deps: DayAheadDeps) -> None:
     assert client_of(deps).get("/health/ready").json() == {"ready": True, "missing": []}
 
 
-def test_the_browser_is_told_to_load_nothing_from_elsewhere(deps: DayAheadDeps) -> None:
+def test_response_headers_forbid_other_origins(deps: DayAheadDeps) -> None:
     for path in ("/", "/docs", "/page/plotly.min.js", DAY_AHEAD, "/api/v1/nothing"):
         headers = client_of(deps).get(path).headers
         assert "default-src 'none'" in headers["content-security-policy"]
@@ -287,7 +291,7 @@ def test_openapi_documents_problems_and_shows_examples(deps: DayAheadDeps) -> No
     assert "HTTPValidationError" not in document["components"]["schemas"]
 
 
-def test_a_day_within_a_longer_curve_is_answered_by_the_newest_that_holds_it() -> None:
+def test_a_day_within_longer_curves_is_taken_from_the_newest_one() -> None:
     warehouses = load_use_case("warehouses", ROOT / "use_cases")
     site = warehouses.entities[0]
     book = CurveCache({"warehouses": warehouses})

@@ -13,7 +13,7 @@ from tests import services_world as world
 from tests.served import next_event, served
 
 
-def test_events_begin_with_the_newest_and_go_on_with_each_new_curve() -> None:
+def test_events_start_with_the_newest_curve_and_continue_with_each_new_one() -> None:
     deps = world.da_deps()
     world.fill(deps)
     with served(build_app(deps)) as address, httpx2.Client(timeout=10.0) as client:

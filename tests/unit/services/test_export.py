@@ -18,7 +18,7 @@ from tests import services_world as world
 START = world.NOW - timedelta(days=2)
 
 
-def test_every_curve_is_there_once_and_of_two_of_one_issue_the_later(tmp_path: Path) -> None:
+def test_each_curve_is_exported_once_and_the_later_of_two_equal_issues_is_used(tmp_path: Path) -> None:
     days = [world.day_ahead(date(2022, 5, d)) for d in (3, 4)]
     again = world.day_ahead(date(2022, 5, 4), model_version="2")
     frame = curves_frame([*days, again], "de_load")
@@ -44,7 +44,7 @@ def test_actuals_of_the_day_ahead_path_are_means_of_whole_hours() -> None:
     assert known.loc[noon, "load_forecast_tso"] == pytest.approx(known.loc[noon, "load"] * world.REFERENCE_RATIO)
 
 
-def test_the_newest_sound_vintage_counts_and_a_late_reference_does_not() -> None:
+def test_the_newest_valid_vintage_is_exported_and_a_late_reference_is_not() -> None:
     slot, quarter = world.NOW - timedelta(hours=1), timedelta(minutes=15)
     batch = ObservationBatch(
         "DE",
@@ -79,7 +79,7 @@ def test_csv_has_utc_times(tmp_path: Path) -> None:
     assert "2022-05-03T22:00:00Z" in (tmp_path / "curves.csv").read_text().splitlines()[1]
 
 
-def test_mistakes_are_told(tmp_path: Path) -> None:
+def test_exports_without_data_or_with_an_unknown_suffix_are_refused(tmp_path: Path) -> None:
     with pytest.raises(NothingToExportError, match="no curve of de_load"):
         curves_frame([], "de_load")
     with pytest.raises(NothingToExportError, match="no observation"):

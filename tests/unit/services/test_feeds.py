@@ -64,7 +64,7 @@ def follow(
     return feed
 
 
-def test_a_feed_survives_outages_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_feed_reconnects_after_outages_and_loses_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     reader = FakeReader([{"n": i} for i in range(5)], away=2, breaks_after=3)
     feed = follow(reader, lambda record: seen.append(record["n"]), monkeypatch)
@@ -72,7 +72,7 @@ def test_a_feed_survives_outages_and_loses_nothing(monkeypatch: pytest.MonkeyPat
     assert (feed.state, feed.records, reader.opened) == ("following", 5, 4)
 
 
-def test_a_record_that_makes_no_sense_is_counted_and_the_stream_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_record_is_counted_and_the_next_ones_are_handled(monkeypatch: pytest.MonkeyPatch) -> None:
     curves = world.da_deps().curves
     good, stranger = world.intraday(world.NOW).to_record(), world.intraday(world.NOW).to_record()
     stranger["entity_id"] = "XX"
@@ -81,7 +81,7 @@ def test_a_record_that_makes_no_sense_is_counted_and_the_stream_goes_on(monkeypa
     assert curves.intraday("de_load", "DE") is not None
 
 
-def test_background_work_that_fails_is_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_background_work_is_restarted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.background._RETRY_SECONDS", 0.01)
     tries, done = [], threading.Event()
 

@@ -28,7 +28,7 @@ def desk() -> Desk:
     return filled_desk()
 
 
-def test_several_are_read_and_scored_at_once_and_one_poisoned_row_spoils_no_other() -> None:
+def test_several_entities_are_scored_together_and_one_bad_row_does_not_affect_the_others() -> None:
     use_case = world.catalogue()["de_load"]
     more = tuple(use_case.entities[0].model_copy(update={"id": f"E{i}"}) for i in range(3))
     desk = desk_of({"de_load": use_case.model_copy(update={"entities": (*use_case.entities, *more)})})
@@ -41,7 +41,7 @@ def test_several_are_read_and_scored_at_once_and_one_poisoned_row_spoils_no_othe
     assert [(p["status"], p["instance"][-2:]) for p in body["problems"]] == [(404, "XX"), (503, "E1")]
 
 
-def test_what_is_asked_for_many_times_at_once_is_scored_once(desk: Desk) -> None:
+def test_equal_concurrent_requests_are_scored_once(desk: Desk) -> None:
     use_case = world.catalogue()["de_load"]
     entity = use_case.entities[0]
     asks = [ForecastRequest(use_case, entity) for _ in range(5)] + [
@@ -53,7 +53,7 @@ def test_what_is_asked_for_many_times_at_once_is_scored_once(desk: Desk) -> None
     assert [answer is answers[0] for answer in answers] == [True] * 5 + [False]
 
 
-def test_callers_who_see_different_entities_are_scored_together() -> None:
+def test_requests_of_callers_with_different_grants_are_scored_together() -> None:
     use_case = world.catalogue()["de_load"]
     more = use_case.entities[0].model_copy(update={"id": "E0"})
     desk = desk_of({"de_load": use_case.model_copy(update={"entities": (*use_case.entities, more)})})
@@ -69,7 +69,7 @@ def test_callers_who_see_different_entities_are_scored_together() -> None:
     assert [isinstance(answer, ForecastResult) and answer.fallback for answer in answers] == [None, None]
 
 
-def test_every_input_has_an_age_and_one_that_should_have_come_is_named(desk: Desk) -> None:
+def test_input_ages_are_returned_and_overdue_inputs_are_listed(desk: Desk) -> None:
     ages = {i["variable"]: i["age_seconds"] for i in desk.ask()["inputs"]}
     assert ages["load"] == 300
     assert ages["load_forecast_tso"] < 0
@@ -81,7 +81,7 @@ def test_every_input_has_an_age_and_one_that_should_have_come_is_named(desk: Des
     assert body["degraded_reasons"] == ["stale_input:load_forecast_tso"]
 
 
-def test_a_what_if_is_scored_with_other_features_and_says_so(desk: Desk) -> None:
+def test_a_what_if_uses_the_given_features_and_is_degraded(desk: Desk) -> None:
     asked = {"entity_id": "DE", "features": {"load_newest": 7.0, "tso": [None] * 24}, "horizon": "PT1H"}
     body = desk.client.post("/api/v1/predict", json=asked).json()
     assert len(body["points"]) == 4
@@ -92,7 +92,7 @@ def test_a_what_if_is_scored_with_other_features_and_says_so(desk: Desk) -> None
         assert desk.client.post("/api/v1/predict", json=asked | {"features": wrong}).status_code == 422
 
 
-def test_a_model_that_is_named_answers_alone(desk: Desk) -> None:
+def test_a_named_model_is_used_without_fallbacks(desk: Desk) -> None:
     def ask(model: str) -> dict[str, Any]:
         answer = desk.client.post("/api/v1/predict", json={"entity_id": "DE", "model_version": model})
         body: dict[str, Any] = answer.json() | {"code": answer.status_code}
@@ -106,14 +106,14 @@ def test_a_model_that_is_named_answers_alone(desk: Desk) -> None:
     assert ask("champion")["code"] == 503
 
 
-def test_a_day_that_the_curve_does_not_reach_is_not_there(desk: Desk) -> None:
+def test_a_day_beyond_the_curve_is_not_found(desk: Desk) -> None:
     asked = {"requests": [{"entity_id": "DE", "forecast_date": day} for day in ("2022-05-03", "2022-05-09")]}
     today, later = desk.client.post("/api/v1/predict/batch", json=asked).json()["results"]
     assert len(today["forecast"]["points"]) == 23
     assert later["problem"]["status"] == 404
 
 
-def test_what_was_scored_is_kept_once_with_its_features(tmp_path: Path, desk: Desk) -> None:
+def test_a_scored_curve_is_logged_once_with_its_features(tmp_path: Path, desk: Desk) -> None:
     log = PredictionLog(world.settings(world.frozen(), lake=str(tmp_path)))
     desk.forecaster._log = log
     made = desk.ask()
@@ -126,7 +126,7 @@ def test_what_was_scored_is_kept_once_with_its_features(tmp_path: Path, desk: De
     assert rows[0]["model_version"] == "2"
 
 
-def test_requests_that_wait_are_answered_together_and_each_its_own() -> None:
+def test_waiting_requests_are_batched_and_each_gets_its_own_results() -> None:
     batches: list[list[int]] = []
 
     def work(asked: Sequence[int]) -> list[int]:

@@ -19,7 +19,7 @@ def desk() -> Desk:
     return filled_desk()
 
 
-def test_the_champion_answers_from_the_newest_features(desk: Desk) -> None:
+def test_the_champion_predicts_from_the_newest_features(desk: Desk) -> None:
     body = desk.ask()
     assert (body["model"]["version"], body["fallback"], body["degraded"]) == ("2", None, False)
     assert body["issued_at"] == "2022-05-03T12:05:00Z"
@@ -27,18 +27,18 @@ def test_the_champion_answers_from_the_newest_features(desk: Desk) -> None:
     assert body["input_age_seconds"] == 300
 
 
-def test_it_says_that_data_are_simulated_when_the_observations_are(desk: Desk) -> None:
+def test_a_curve_is_marked_as_simulated_if_the_observations_are(desk: Desk) -> None:
     assert desk.ask()["simulated"] is True
 
 
-def test_where_the_champion_fails_the_previous_version_answers(desk: Desk) -> None:
+def test_the_previous_version_is_used_if_the_champion_fails(desk: Desk) -> None:
     desk.models.held["champion"].works = False
     body = desk.ask()
     assert (body["model"]["version"], body["fallback"], body["degraded"]) == ("1", "previous_version", True)
     assert body["degraded_reasons"] == ["fallback: previous_version", "the champion model 2 failed"]
 
 
-def test_without_the_store_the_day_ahead_curve_is_shifted_by_its_recent_error(desk: Desk) -> None:
+def test_without_the_feature_store_the_shifted_day_ahead_curve_is_used(desk: Desk) -> None:
     desk.features.away = True
     body = desk.ask()
     assert (body["fallback"], body["model"]["name"]) == ("shifted_day_ahead", "model_da_de_load")
@@ -52,7 +52,7 @@ def test_without_the_store_the_day_ahead_curve_is_shifted_by_its_recent_error(de
     assert first["quantiles"]["0.1"] < first["quantiles"]["0.5"] < first["quantiles"]["0.9"]
 
 
-def test_a_shifted_curve_reaches_only_as_far_as_the_day_ahead_curves(desk: Desk) -> None:
+def test_a_shifted_curve_ends_with_the_day_ahead_curves(desk: Desk) -> None:
     lone = desk_of(world.catalogue())
     lone.features.away = True
     lone.curves.add(world.day_ahead(date(2022, 5, 3)))
@@ -60,7 +60,7 @@ def test_a_shifted_curve_reaches_only_as_far_as_the_day_ahead_curves(desk: Desk)
     assert [p["valid_time"] for p in lone.ask()["points"]][-1] == "2022-05-03T21:45:00Z"
 
 
-def test_without_any_day_ahead_curve_the_last_stored_one_answers() -> None:
+def test_without_day_ahead_curves_the_last_stored_curve_is_used() -> None:
     lone = desk_of(world.catalogue())
     lone.features.row = None
     lone.curves.add(world.intraday(world.NOW - timedelta(hours=2)))
@@ -70,7 +70,7 @@ def test_without_any_day_ahead_curve_the_last_stored_one_answers() -> None:
     assert len(body["points"]) == 16
 
 
-def test_with_nothing_at_all_it_says_503_and_why() -> None:
+def test_without_any_fallback_the_status_is_503_with_the_reasons() -> None:
     lone = desk_of(world.catalogue())
     lone.features.row = None
     lone.curves.add(world.intraday(world.NOW - timedelta(hours=9)))
@@ -94,7 +94,7 @@ def test_only_the_fallbacks_of_the_catalogue_are_used(desk: Desk) -> None:
     assert lone.client.get(INTRADAY).status_code == 503
 
 
-def test_a_new_champion_is_taken_up_and_a_broken_one_is_not(desk: Desk) -> None:
+def test_a_new_champion_is_loaded_and_a_broken_one_is_refused(desk: Desk) -> None:
     desk.model_cache.refresh()
     assert desk.models.loads == 2
     desk.models.held["champion"] = FakeModel("model_id_de_load", "3")
@@ -105,14 +105,14 @@ def test_a_new_champion_is_taken_up_and_a_broken_one_is_not(desk: Desk) -> None:
     assert desk.ask()["model"]["version"] == "3"
 
 
-def test_while_the_registry_is_away_the_loaded_models_serve(desk: Desk) -> None:
+def test_loaded_models_are_used_while_the_registry_is_unavailable(desk: Desk) -> None:
     desk.models.away = True
     with pytest.raises(ConnectionError):
         desk.model_cache.refresh()
     assert desk.ask()["model"]["version"] == "2"
 
 
-def test_a_service_that_starts_without_the_registry_serves_what_it_had_last(desk: Desk) -> None:
+def test_a_service_started_without_the_registry_uses_the_last_loaded_models(desk: Desk) -> None:
     names = ("champion", "previous", "challenger")
     desk.models.on_disk = {name: FakeModel("model_id_de_load", str(i), works=i > 7) for i, name in enumerate(names, 7)}
     desk.models.away = True
@@ -126,7 +126,7 @@ def test_a_service_that_starts_without_the_registry_serves_what_it_had_last(desk
     assert (desk.ask()["model"]["version"], desk.ask()["fallback"]) == ("2", None)
 
 
-def test_status_and_health_tell_what_is_loaded(desk: Desk) -> None:
+def test_status_and_health_report_the_loaded_models(desk: Desk) -> None:
     desk.curves.add(world.intraday(world.NOW))
     status = desk.client.get("/api/v1/status").json()
     assert [(m["alias"], m["version"]) for m in status["models"]] == [("champion", "2"), ("previous", "1")]
@@ -144,14 +144,14 @@ def test_status_and_health_tell_what_is_loaded(desk: Desk) -> None:
         ("2022-05-03T21:50Z", 503),
     ],
 )
-def test_without_a_model_it_is_ready_where_it_can_answer_with_a_day_ahead_curve(now: str, status: int) -> None:
+def test_without_a_model_the_service_is_ready_if_a_day_ahead_curve_can_be_shifted(now: str, status: int) -> None:
     lone = desk_of(world.catalogue(), world.frozen(parse_moment(now)))
     lone.app.state.deps.model_cache = lone.forecaster._model_cache = ModelCache(lone.models, world.catalogue(), prove)
     lone.curves.add(world.day_ahead(date(2022, 5, 3)))
     assert lone.client.get("/health/ready").status_code == lone.client.get(INTRADAY).status_code == status
 
 
-def test_unknown_entities_and_csv_are_answered_as_by_da_svc(desk: Desk) -> None:
+def test_unknown_entities_and_csv_are_handled_as_by_da_svc(desk: Desk) -> None:
     assert desk.client.get("/api/v1/forecasts/intraday/XX").json()["type"] == "urn:dualcast:problem:unknown-entity"
     lines = desk.client.get(INTRADAY, params={"format": "csv"}).text.splitlines()
     assert lines[0] == "entity_id,issued_at,valid_time,q10,q50,q90,model_version,degraded_reasons,simulated"

@@ -66,7 +66,7 @@ def test_each_caller_has_one_limit_over_all_replicas(store: Engine, redis_url: s
     assert (other.status_code, other.headers["ratelimit-remaining"]) == (200, "2")
 
 
-def test_a_busy_caller_is_counted_in_advance_and_never_gets_more(store: Engine, redis_url: str) -> None:
+def test_calls_of_a_frequent_caller_are_counted_in_advance_within_the_limit(store: Engine, redis_url: str) -> None:
     with (
         TestClient(build_app(replica(store, redis_url, "200/minute"))) as one,
         TestClient(build_app(replica(store, redis_url, "200/minute"))) as two,
@@ -77,7 +77,7 @@ def test_a_busy_caller_is_counted_in_advance_and_never_gets_more(store: Engine, 
     assert statuses[-10:] == [429] * 10
 
 
-def test_calls_at_the_same_moment_are_each_counted() -> None:
+def test_concurrent_calls_are_each_counted() -> None:
     async def at_once() -> list[bool]:
         limits = RateLimits(access_world.NO_REDIS, "200/minute", failed())
         rounds = [await asyncio.gather(*(limits.hit("desk") for _ in range(25))) for _ in range(12)]
@@ -88,14 +88,16 @@ def test_calls_at_the_same_moment_are_each_counted() -> None:
     assert not any(allowed[-50:])
 
 
-def test_with_redis_away_the_limit_holds_in_the_process(store: Engine) -> None:
+def test_without_redis_the_limit_is_applied_in_each_process(store: Engine) -> None:
     with capture_logs() as logs, TestClient(build_app(replica(store, access_world.NO_REDIS))) as client:
         statuses = [client.get(STATUS, headers=caller("desk")).status_code for _ in range(5)]
     assert statuses == [200, 200, 200, 429, 429]
     assert [log["event"] for log in logs].count("server unavailable") == 1
 
 
-def test_redis_that_comes_back_counts_again(store: Engine, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calls_are_counted_in_redis_when_it_is_available_again(
+    store: Engine, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(circuits._PAUSE_SECONDS, "redis", 0.1)
     deps = replica(store, redis_url)
     deps.access.limits = RateLimits(redis_url, "100/minute", failed())
@@ -108,7 +110,7 @@ def test_redis_that_comes_back_counts_again(store: Engine, redis_url: str, monke
     assert len(counted) == 1
 
 
-def test_who_guesses_is_slowed_down_and_others_are_not(store: Engine) -> None:
+def test_unauthenticated_calls_are_limited_without_affecting_other_callers(store: Engine) -> None:
     with TestClient(build_app(replica(store, access_world.NO_REDIS))) as client:
         guesses = [client.get(STATUS, headers={"X-API-Key": f"guess {i}"}).status_code for i in range(5)]
         assert guesses == [401, 401, 401, 429, 429]

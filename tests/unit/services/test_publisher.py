@@ -119,7 +119,7 @@ def issued(topic: FakeTopic) -> list[datetime]:
     return [f.issued_at for f in topic.stored]
 
 
-def test_every_row_becomes_one_curve_in_order() -> None:
+def test_each_row_is_published_as_one_curve_in_order() -> None:
     topic = FakeTopic(recent(8))
     counters = run(topic)
     assert issued(topic) == [row.as_of for row in topic.rows]
@@ -127,27 +127,27 @@ def test_every_row_becomes_one_curve_in_order() -> None:
 
 
 @pytest.mark.parametrize(("flushes", "commits"), [(2, 0), (0, 2)])
-def test_after_a_failure_nothing_is_lost_and_nothing_published_twice(flushes: int, commits: int) -> None:
+def test_each_curve_is_published_once_after_a_failure(flushes: int, commits: int) -> None:
     topic = FakeTopic(recent(8), fail_flush=flushes, fail_commit=commits)
     run(topic)
     assert issued(topic) == [row.as_of for row in topic.rows]
 
 
-def test_rows_that_come_again_are_not_published_again() -> None:
+def test_repeated_rows_are_not_published_again() -> None:
     rows = recent(4)
     topic = FakeTopic([*rows, *rows])
     assert run(topic)["repeated"] == 4
     assert issued(topic) == [row.as_of for row in rows]
 
 
-def test_of_rows_as_of_one_moment_the_newest_origin_is_published() -> None:
+def test_of_rows_with_equal_as_of_the_newest_origin_is_published() -> None:
     rows = [row_of(world.NOW, world.NOW - i * STEP) for i in (2, 1, 0)]
     topic = FakeTopic(rows)
     run(topic)
     assert [f.data_version for f in topic.stored] == [str(world.NOW)]
 
 
-def test_history_unknown_entities_and_failures_are_counted_and_passed_over() -> None:
+def test_old_unknown_and_failed_rows_are_counted_and_skipped() -> None:
     rows = [
         row_of(world.NOW - timedelta(hours=5)),
         row_of(world.NOW, entity_id="XX"),
@@ -159,7 +159,7 @@ def test_history_unknown_entities_and_failures_are_counted_and_passed_over() -> 
     assert issued(topic) == [world.NOW]
 
 
-def test_in_a_fast_replay_a_short_delay_by_the_wall_is_not_old_news() -> None:
+def test_in_a_fast_replay_rows_with_a_short_wall_time_delay_are_published() -> None:
     wall = datetime.now(UTC)
     start = world.NOW
     clock = Clock(start=start, epoch=wall - timedelta(minutes=5), speed=2000, until=start + timedelta(days=7))

@@ -106,9 +106,7 @@ def add(series: SeriesCache, *observations: Observation, entity_id: str = "DE") 
 
 @settings(deadline=None)
 @given(st.lists(observed, max_size=60), st.integers(1, 7), st.sampled_from(["mean", "sum"]))
-def test_series_hold_what_a_dictionary_of_vintages_holds(
-    observations: list[Observation], messages: int, aggregate: str
-) -> None:
+def test_series_equal_a_dictionary_of_vintages(observations: list[Observation], messages: int, aggregate: str) -> None:
     use_case, clock = _use_case(aggregate), world.frozen(NOW + timedelta(days=1))
     series, plain = SeriesCache({"de_load": use_case}, clock), Dictionary(use_case)
     in_order = sorted(observations, key=lambda o: o.published_at)
@@ -136,7 +134,7 @@ def values(series: SeriesCache, variable: str, *moments: datetime, entity_id: st
     return [float(v) for v in series.values(world.catalogue()["de_load"], entity_id, variable, times, step)]
 
 
-def test_a_value_far_from_last_weeks_is_left_out_also_when_both_come_in_one_message() -> None:
+def test_an_implausible_value_is_left_out_also_if_last_weeks_value_is_in_the_same_message() -> None:
     series = SeriesCache(world.catalogue(), world.frozen())
     weeks = [NOW - timedelta(days=days, hours=1) for days in (14, 7, 0)]
     loads = [50_000.0, 120_000.0, 51_000.0]  # the second is above twice the first
@@ -150,7 +148,7 @@ def test_a_value_far_from_last_weeks_is_left_out_also_when_both_come_in_one_mess
     np.testing.assert_array_equal(values(series, "load", *weeks), [50_000.0, np.nan, 51_000.0])
 
 
-def test_the_reference_is_the_newest_that_was_published_before_its_interval_began() -> None:
+def test_the_newest_reference_published_before_its_interval_is_used() -> None:
     series = SeriesCache(world.catalogue(), world.frozen())
     slot = NOW - timedelta(hours=1)
     for value, age in ((41_000.0, -30), (42_000.0, 60), (43_000.0, 30), (44_000.0, -5)):
@@ -158,7 +156,7 @@ def test_the_reference_is_the_newest_that_was_published_before_its_interval_bega
     assert values(series, "load_forecast_tso", slot) == [43_000.0]
 
 
-def test_of_references_that_were_all_published_too_late_the_oldest_counts() -> None:
+def test_the_oldest_reference_is_used_if_all_were_published_after_the_start() -> None:
     series = SeriesCache(world.catalogue(), world.frozen())
     slot = NOW - timedelta(hours=1)
     for value, late in ((41_000.0, 30), (42_000.0, 10), (43_000.0, 50)):
@@ -184,7 +182,7 @@ def test_the_window_moves_with_the_clock() -> None:
     np.testing.assert_array_equal(values(series, "load", old, later, far), [np.nan, np.nan, 52_000.0])
 
 
-def test_what_is_not_an_interval_or_of_another_entity_changes_nothing() -> None:
+def test_invalid_intervals_and_unknown_entities_are_ignored() -> None:
     use_case = world.catalogue()["de_load"]
     series = SeriesCache(world.catalogue(), world.frozen())
     slot = NOW - timedelta(hours=1)
@@ -222,7 +220,7 @@ def test_a_measured_day_ends_at_local_midnight(day: str, hours: int) -> None:
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe"])
 @pytest.mark.parametrize("switch", [date(2022, 3, 27), date(2022, 10, 30), date(2022, 3, 13), date(2022, 4, 3)])
-def test_local_days_are_kept_and_end_at_local_midnight_also_where_clocks_change(zone: str, switch: date) -> None:
+def test_local_days_end_at_local_midnight_also_on_switch_days(zone: str, switch: date) -> None:
     known = load_use_case("warehouses", world.USE_CASES)
     entity = known.entities[0].model_copy(update={"time_zone": zone})
     use_case = known.model_copy(update={"entities": (entity,)})
@@ -245,7 +243,7 @@ def test_local_days_are_kept_and_end_at_local_midnight_also_where_clocks_change(
     np.testing.assert_array_equal(two_days, [15.0, np.nan])
 
 
-def test_entities_of_one_poll_are_kept_apart() -> None:
+def test_entities_in_one_poll_are_separate() -> None:
     known = world.catalogue()["de_load"]
     entities = tuple(known.entities[0].model_copy(update={"id": f"Z{n}"}) for n in range(3))
     series = SeriesCache({"de_load": known.model_copy(update={"entities": entities})}, world.frozen())
