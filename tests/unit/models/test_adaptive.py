@@ -45,17 +45,17 @@ def test_errors_twice_as_wide_make_intervals_twice_as_wide() -> None:
     assert narrow[0, 1] == 1
 
 
-def test_actuals_that_fall_outside_too_often_widen_further() -> None:
+def test_too_many_actuals_outside_widen_intervals_further() -> None:
     often = record(errors(1.0), missed=0.2).factors(LEVELS)
     seldom = record(errors(1.0), missed=0.0).factors(LEVELS)
     assert often[0, 0] > record(errors(1.0), missed=0.1).factors(LEVELS)[0, 0] > seldom[0, 0]
 
 
-def test_a_short_record_leaves_the_intervals_alone() -> None:
+def test_a_short_record_does_not_change_the_intervals() -> None:
     np.testing.assert_array_equal(record(errors(9.0, days=19), missed=0.5).factors(LEVELS), 1.0)
 
 
-def test_a_curve_of_several_days_counts_as_many() -> None:
+def test_a_curve_of_several_days_counts_as_several_days_of_record() -> None:
     # three curves of seven days, a point each, one a week
     age, offset = np.repeat([15, 8, 1], 7)[np.newaxis], np.broadcast_to([-1.0, 0.0, 1.0], (1, 21, 3))
     missed = np.zeros((1, 21, 3), dtype=bool)
@@ -76,7 +76,7 @@ def test_each_entity_has_its_own_record() -> None:
     np.testing.assert_array_equal(both.factors(LEVELS), np.vstack([one.factors(LEVELS), other.factors(LEVELS)]))
 
 
-def test_only_misses_of_forecasts_that_had_a_level_move_it() -> None:
+def test_a_level_is_adjusted_only_by_misses_of_forecasts_with_that_level() -> None:
     whole = record(errors(1.0), missed=0.2)
     without = replace(whole, published=whole.published & [False, True, True], missed=whole.missed & [False, True, True])
     found, expected = without.factors(LEVELS), whole.factors(LEVELS)
@@ -113,7 +113,7 @@ def last_day(day_ahead_frame: pd.DataFrame) -> pd.DataFrame:
     return day_ahead_frame[day_ahead_frame["delivery_day"] == day_ahead_frame["delivery_day"].max()]
 
 
-def test_a_bad_season_widens_the_curve(
+def test_large_recent_errors_widen_the_curve(
     quick: UseCase, day_ahead_model: RegisteredModel, past: pd.DataFrame, last_day: pd.DataFrame
 ) -> None:
     calm = widths(quick, day_ahead_model, last_day, past)
@@ -121,7 +121,7 @@ def test_a_bad_season_widens_the_curve(
     assert (widths(quick, day_ahead_model, last_day, wild) > 1.5 * calm).all()
 
 
-def test_what_came_true_after_the_cutoff_changes_nothing(
+def test_actuals_published_after_the_cutoff_are_ignored(
     quick: UseCase, day_ahead_model: RegisteredModel, past: pd.DataFrame, last_day: pd.DataFrame
 ) -> None:
     cutoff = quick.cutoff(quick.entities[0], last_day["delivery_day"].iloc[0])
@@ -147,7 +147,7 @@ def test_points_without_actual_and_other_entities_are_left_out(
 
 
 @pytest.mark.parametrize("unpublished", ["absent", "unknown"])
-def test_a_level_without_record_costs_the_other_levels_nothing(
+def test_a_level_without_record_does_not_affect_the_other_levels(
     quick: UseCase, day_ahead_model: RegisteredModel, past: pd.DataFrame, last_day: pd.DataFrame, unpublished: str
 ) -> None:
     """Adding a level to the catalogue reset the intervals of all levels until the new one had a record."""
@@ -175,7 +175,7 @@ def horizon_factors(quick: UseCase, model: RegisteredModel, past: pd.DataFrame) 
     return interval_factors(model, quick, past, [(quick.entities[0].id, moment)])[quick.entities[0].id, moment]
 
 
-def test_each_horizon_follows_its_own_errors(
+def test_each_horizon_is_scaled_by_its_own_errors(
     quick: UseCase, intraday_model: RegisteredModel, spoken: pd.DataFrame
 ) -> None:
     calm = horizon_factors(quick, intraday_model, spoken)
@@ -187,7 +187,7 @@ def test_each_horizon_follows_its_own_errors(
     np.testing.assert_array_equal(np.delete(moved, 20, axis=0), np.delete(calm, 20, axis=0))
 
 
-def test_curves_issued_a_little_late_count_by_their_origin(
+def test_curves_issued_late_are_assigned_to_their_origin(
     quick: UseCase, intraday_model: RegisteredModel, spoken: pd.DataFrame
 ) -> None:
     # what was issued seconds after the first target had begun says nothing of it, and the same of all others
@@ -199,7 +199,7 @@ def test_curves_issued_a_little_late_count_by_their_origin(
     assert (horizon_factors(quick, intraday_model, late)[0] == 1).all()
 
 
-def test_intraday_intervals_take_the_factors_of_their_horizon(
+def test_intraday_intervals_use_the_factors_of_their_horizon(
     quick: UseCase, intraday_model: RegisteredModel, intraday_frame: pd.DataFrame
 ) -> None:
     rows, factors = intraday_frame.tail(1), np.ones((24, 3))
@@ -214,7 +214,7 @@ def test_intraday_intervals_take_the_factors_of_their_horizon(
     np.testing.assert_array_equal(wide["q50"], plain["q50"])
 
 
-def test_of_curves_of_one_hour_the_first_is_kept(spoken: pd.DataFrame) -> None:
+def test_the_first_curve_of_each_hour_is_used(spoken: pd.DataFrame) -> None:
     kept = one_an_hour(spoken)
     assert not kept.drop_duplicates("issued_at")["issued_at"].dt.floor("1h").duplicated().any()
     assert kept["issued_at"].dt.floor("1h").nunique() == spoken["issued_at"].dt.floor("1h").nunique()

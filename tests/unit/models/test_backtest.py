@@ -60,7 +60,7 @@ def made(question: BacktestRequest, data: Path, folder: Path) -> pd.DataFrame:
     return read_forecasts([folder / "out.parquet"], question.use_case, "day-ahead")
 
 
-def test_the_report_says_what_the_score_command_says(
+def test_the_report_has_the_scores_of_the_score_command(
     tmp_path: Path, clean: tuple[BacktestRun, Path], forecasts: pd.DataFrame, case: UseCase, known: pd.DataFrame
 ) -> None:
     known.pivot(index="valid_time", columns="variable", values="value").to_parquet(tmp_path / "actuals.parquet")
@@ -74,7 +74,7 @@ def test_the_report_says_what_the_score_command_says(
     assert page.count("<figcaption") == len(found.worst) == 12
 
 
-def test_every_delivery_day_is_whole_and_issued_at_its_cutoff(
+def test_every_delivery_day_is_complete_and_issued_at_its_cutoff(
     forecasts: pd.DataFrame, question: BacktestRequest
 ) -> None:
     local = forecasts["valid_time"].dt.tz_convert("Europe/Berlin")
@@ -88,7 +88,7 @@ def test_every_delivery_day_is_whole_and_issued_at_its_cutoff(
     assert forecasts["model_version"].unique().tolist() == ["2022-03-18", "2022-03-24"]
 
 
-def test_the_day_of_25_hours(tmp_path: Path, case: UseCase, entity: Entity) -> None:
+def test_a_day_of_25_hours_is_forecast(tmp_path: Path, case: UseCase, entity: Entity) -> None:
     variables = {name: case.variables[name] for name in ("load", "load_forecast_tso")}
     autumn = written(tmp_path, history(case.model_copy(update={"variables": variables}), entity, "2022-09-10", 54))
     found = made(BacktestRequest(case, "day-ahead", date(2022, 10, 30), date(2022, 10, 31), "P1M"), autumn, tmp_path)
@@ -97,9 +97,7 @@ def test_the_day_of_25_hours(tmp_path: Path, case: UseCase, entity: Entity) -> N
 
 
 @pytest.mark.parametrize("path", ["day-ahead", "intraday"])
-def test_nothing_that_was_published_later_moves_a_forecast(
-    tmp_path: Path, case: UseCase, known: pd.DataFrame, path: Path_
-) -> None:
+def test_forecasts_ignore_later_publications(tmp_path: Path, case: UseCase, known: pd.DataFrame, path: Path_) -> None:
     moment = pd.Timestamp("2022-03-21T10:00Z")
     # a value that is published at the cutoff comes too late for it, and begins an intraday forecast
     last = moment if path == "day-ahead" else moment - pd.Timedelta("1s")
@@ -125,7 +123,7 @@ def spoiled_reference(known: pd.DataFrame, factor: float | None) -> pd.DataFrame
 
 
 @pytest.mark.parametrize("factor", [10.0, None])
-def test_a_bad_or_missing_reference_moves_no_forecast_wildly(
+def test_a_wrong_or_missing_reference_has_limited_effect_on_forecasts(
     tmp_path: Path, question: BacktestRequest, known: pd.DataFrame, forecasts: pd.DataFrame, factor: float | None
 ) -> None:
     found = made(question, written(tmp_path, spoiled_reference(known, factor)), tmp_path)
@@ -149,7 +147,7 @@ class Stop:
             raise KeyboardInterrupt
 
 
-def test_a_stopped_run_goes_on_with_what_is_not_done(
+def test_a_stopped_run_resumes_with_the_remaining_folds(
     tmp_path: Path, question: BacktestRequest, data: Path, forecasts: pd.DataFrame
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
@@ -183,7 +181,7 @@ def test_a_file_of_another_backtest_is_refused(
         ForecastFile(out, facts)
 
 
-def test_a_file_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_replaced_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out.parquet"
     file = ForecastFile(out, {})
     file.add("a", pd.DataFrame({"q50": [1.0]}))
@@ -215,12 +213,12 @@ def test_folds_follow_the_calendar_from_the_first_day(case: UseCase, text: str, 
 
 
 @pytest.mark.parametrize("text", ["P", "3M", "PT6H", "P0D", "monthly"])
-def test_a_refit_that_is_no_duration_of_days(text: str) -> None:
+def test_a_refit_that_is_not_a_duration_of_days_is_refused(text: str) -> None:
     with pytest.raises(BacktestRequestError, match="such as P3M"):
         refit_length(text)
 
 
-def test_what_if(case: UseCase) -> None:
+def test_what_if_options_change_cutoff_and_variables(case: UseCase) -> None:
     asked = what_if(case, "day-ahead", time(8), ["load_forecast_tso"]).day_ahead
     assert asked.cutoff == time(8)
     assert not [n for n, s in asked.features.items() if "load_forecast_tso" in s.variables()]
@@ -232,7 +230,7 @@ def test_what_if(case: UseCase) -> None:
         what_if(case, "intraday", time(8), [])
 
 
-def test_a_cutoff_of_its_own(tmp_path: Path, question: BacktestRequest, data: Path, forecasts: pd.DataFrame) -> None:
+def test_another_cutoff_is_used(tmp_path: Path, question: BacktestRequest, data: Path, forecasts: pd.DataFrame) -> None:
     case = what_if(question.use_case, "day-ahead", time(8), ["load_forecast_tso"])
     found = made(BacktestRequest(case, "day-ahead", date(2022, 3, 20), date(2022, 3, 21), "P1M"), data, tmp_path)
     assert (found["issued_at"].dt.tz_convert("Europe/Berlin").dt.strftime("%H:%M") == "08:00").all()
@@ -244,7 +242,7 @@ def test_forecasts_are_written_as_parquet_only(tmp_path: Path, question: Backtes
         run_backtest(question, data, tmp_path / "out.csv", tmp_path / "out.html", lambda: NOW, silent)
 
 
-def test_windows_that_cannot_be_forecast(tmp_path: Path, case: UseCase, data: Path) -> None:
+def test_windows_that_cannot_be_forecast_are_refused(tmp_path: Path, case: UseCase, data: Path) -> None:
     with pytest.raises(BacktestRequestError, match="before it begins"):
         BacktestRequest(case, "day-ahead", date(2022, 3, 2), date(2022, 3, 1), "P3M")
     outside = BacktestRequest(case, "day-ahead", date(2022, 3, 1), date(2022, 5, 1), "P3M")
@@ -268,7 +266,7 @@ def test_days_after_a_gap_are_left_out(tmp_path: Path, case: UseCase, known: pd.
         made(BacktestRequest(case, "day-ahead", date(2022, 3, 15), date(2022, 3, 18), "P1M"), holed, tmp_path)
 
 
-def test_an_intraday_forecast_for_every_origin(tmp_path: Path, case: UseCase, data: Path) -> None:
+def test_every_origin_has_an_intraday_forecast(tmp_path: Path, case: UseCase, data: Path) -> None:
     question = BacktestRequest(case, "intraday", date(2022, 3, 26), date(2022, 3, 27), "P1M")
     found = made(question, data, tmp_path)
     origins = found["issued_at"].dt.tz_convert("Europe/Berlin")

@@ -55,7 +55,9 @@ def test_the_fallbacks_of_the_use_case_are_scored_beside_the_champion(intraday: 
     assert "shifted_day_ahead" in page
 
 
-def test_the_last_stored_curve_is_that_of_an_hour_before(intraday: tuple[BacktestRun, Path], case: UseCase) -> None:
+def test_the_last_stored_fallback_uses_the_curve_of_an_hour_before(
+    intraday: tuple[BacktestRun, Path], case: UseCase
+) -> None:
     champion, stored = forecasts(intraday[1], case, "last_stored")
     issued_at = stored["issued_at"].iloc[-1]
     before = champion[champion["issued_at"] == issued_at - timedelta(hours=1)]
@@ -76,7 +78,7 @@ def test_the_shifted_curve_is_parallel_to_the_day_ahead_one(intraday: tuple[Back
     assert abs(moved[0]) > 1
 
 
-def test_nothing_that_was_published_later_moves_a_fallback(
+def test_fallbacks_ignore_later_publications(
     tmp_path: Path, intraday: tuple[BacktestRun, Path], case: UseCase, known: pd.DataFrame
 ) -> None:
     run(case, "intraday", corrupt_from(known, SPOILED), tmp_path / "spoiled")

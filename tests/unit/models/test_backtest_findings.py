@@ -36,7 +36,7 @@ def forecasts() -> pd.DataFrame:
     return frame.assign(q10=point - 500, q90=point + 500)
 
 
-def test_kinds_of_days(use_case: UseCase, forecasts: pd.DataFrame, actuals: pd.DataFrame) -> None:
+def test_scores_by_day_type(use_case: UseCase, forecasts: pd.DataFrame, actuals: pd.DataFrame) -> None:
     kinds = summarise(use_case, "day-ahead", forecasts, actuals).groups["day type"]
     assert list(kinds) == ["workday", "bridge day", "Saturday", "Sunday or holiday"]
     # the Fridays after Ascension and after Corpus Christi
@@ -47,7 +47,9 @@ def test_kinds_of_days(use_case: UseCase, forecasts: pd.DataFrame, actuals: pd.D
     assert kinds["workday"].mae == 0
 
 
-def test_quarters_months_and_worst_days(use_case: UseCase, forecasts: pd.DataFrame, actuals: pd.DataFrame) -> None:
+def test_scores_by_quarter_and_month_and_the_worst_days(
+    use_case: UseCase, forecasts: pd.DataFrame, actuals: pd.DataFrame
+) -> None:
     found = summarise(use_case, "day-ahead", forecasts, actuals)
     assert {k: round(c.inside, 2) for k, c in found.calibration.items()} == {
         "2022 Q2": round(100 * 41 / 42, 2),
@@ -63,7 +65,7 @@ def test_quarters_months_and_worst_days(use_case: UseCase, forecasts: pd.DataFra
     assert found.worst[0].points["local"].dt.hour.tolist() == list(range(24))
 
 
-def test_curves_of_a_week(use_case: UseCase) -> None:
+def test_scores_of_curves_of_a_week_are_by_days_ahead(use_case: UseCase) -> None:
     days = pd.date_range("2022-03-07", "2022-04-18", freq="D", tz="Europe/Berlin", inclusive="left")
     curves = [
         pd.DataFrame({"issued_at": day - pd.Timedelta(hours=13), "valid_time": pd.date_range(day, periods=7, freq="D")})
@@ -93,7 +95,7 @@ def test_forecasts_without_an_actual_are_counted(
     assert "6 forecasts have no sound actual" in render(SUBJECT, found)
 
 
-def test_ours_is_compared_with_the_reference_where_it_is_known(
+def test_forecasts_are_compared_with_the_reference_only_where_it_is_known(
     use_case: UseCase, forecasts: pd.DataFrame, actuals: pd.DataFrame
 ) -> None:
     bad_day = actuals["valid_time"].dt.tz_convert("Europe/Berlin").dt.strftime("%m-%d") == "05-27"
@@ -119,7 +121,9 @@ class Tags(HTMLParser):
         self.text += data
 
 
-def test_the_page_is_whole_and_loads_nothing(use_case: UseCase, forecasts: pd.DataFrame, actuals: pd.DataFrame) -> None:
+def test_the_page_has_all_sections_and_loads_nothing(
+    use_case: UseCase, forecasts: pd.DataFrame, actuals: pd.DataFrame
+) -> None:
     page = render(SUBJECT, summarise(use_case, "day-ahead", forecasts, actuals))
     tags = Tags()
     tags.feed(page)
@@ -132,7 +136,9 @@ def test_the_page_is_whole_and_loads_nothing(use_case: UseCase, forecasts: pd.Da
     assert "nan" not in re.sub(r"<style>.*</style>", "", page, flags=re.DOTALL).lower()
 
 
-def test_a_use_case_without_reference(use_case: UseCase, forecasts: pd.DataFrame, actuals: pd.DataFrame) -> None:
+def test_a_report_without_reference_has_no_comparison(
+    use_case: UseCase, forecasts: pd.DataFrame, actuals: pd.DataFrame
+) -> None:
     alone = use_case.model_copy(update={"reference": None})
     page = render(SUBJECT, summarise(alone, "day-ahead", forecasts, actuals.drop(columns="load_forecast_tso")))
     assert "than the reference" not in page
@@ -155,5 +161,5 @@ def test_plots_are_to_scale() -> None:
 @pytest.mark.parametrize(
     ("value", "text"), [(1265.75, "1,266"), (12.345, "12.3"), (0.0312, "0.031"), (0.0, "0"), (-2.5, "-2.50")]
 )
-def test_numbers_have_the_digits_they_deserve(value: float, text: str) -> None:
+def test_numbers_are_rounded_by_their_size(value: float, text: str) -> None:
     assert number(value) == text

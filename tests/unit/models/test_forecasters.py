@@ -49,7 +49,7 @@ def test_an_intraday_model_beats_the_newest_value(
 
 
 @pytest.mark.parametrize("path", ["day-ahead", "intraday"])
-def test_a_model_comes_back_from_its_folder_as_it_was(
+def test_a_saved_model_is_loaded_unchanged(
     path: str,
     tmp_path: Path,
     day_ahead_model: RegisteredModel,
@@ -68,7 +68,7 @@ def test_a_model_comes_back_from_its_folder_as_it_was(
     assert not [f for f in (tmp_path / "model").rglob("*") if f.suffix == ".pkl"]
 
 
-def test_without_the_reference_the_curve_stays_and_hardly_moves(
+def test_without_the_reference_the_curve_is_complete_and_changes_little(
     day_ahead_model: RegisteredModel, day_ahead_frame: pd.DataFrame
 ) -> None:
     model = _raw(day_ahead_model)
@@ -80,7 +80,7 @@ def test_without_the_reference_the_curve_stays_and_hardly_moves(
     assert metrics.mape(whole.to_numpy(), poor.to_numpy()) < 10
 
 
-def test_a_gap_in_the_newest_values_leaves_no_hole_in_an_intraday_curve(
+def test_an_intraday_curve_is_complete_if_the_newest_values_are_missing(
     intraday_model: RegisteredModel, intraday_frame: pd.DataFrame
 ) -> None:
     model = _raw(intraday_model)
@@ -90,7 +90,7 @@ def test_a_gap_in_the_newest_values_leaves_no_hole_in_an_intraday_curve(
     assert (np.diff(quantiles, axis=0) >= 0).all()
 
 
-def test_features_that_the_data_never_has_do_no_harm(quick: UseCase, day_ahead_frame: pd.DataFrame) -> None:
+def test_features_without_any_values_do_not_break_training(quick: UseCase, day_ahead_frame: pd.DataFrame) -> None:
     nowhere = ["temperature", "temperature_day_mean", "temperature_lag_7d", "radiation", "radiation_lag_7d"]
     frame = day_ahead_frame.assign(**dict.fromkeys(nowhere, np.nan))
     model = trained(quick, "day-ahead", frame, "actual")
@@ -106,9 +106,7 @@ def test_the_same_rows_make_the_same_model(quick: UseCase, day_ahead_frame: pd.D
     pd.testing.assert_frame_equal(first.predict(rows), second.predict(rows), check_exact=True)
 
 
-def test_held_out_figures_are_of_rows_that_the_trial_had_not_seen(
-    quick: UseCase, day_ahead_frame: pd.DataFrame
-) -> None:
+def test_scores_are_computed_on_held_out_rows(quick: UseCase, day_ahead_frame: pd.DataFrame) -> None:
     layout = Layout.of(quick, "day-ahead")
     frame = day_ahead_frame.copy()
     # the newest quarter is held out: there, and only there, nothing that was learned holds

@@ -31,7 +31,7 @@ def _day(frame: pd.DataFrame, day: date) -> pd.DataFrame:
     return frame[frame["delivery_day"] == day].reset_index(drop=True)
 
 
-def test_a_day_ahead_curve_says_all_that_traces_it(
+def test_a_day_ahead_curve_has_its_model_data_and_code_version(
     quick: UseCase, entity: Entity, day_ahead_model: RegisteredModel, day_ahead_frame: pd.DataFrame
 ) -> None:
     rows = _day(day_ahead_frame, SHORT_DAY)
@@ -48,7 +48,7 @@ def test_a_day_ahead_curve_says_all_that_traces_it(
     assert forecast_frame([forecast])[["q10", "q50", "q90"]].notna().all(axis=None)
 
 
-def test_many_curves_at_once_equal_each_alone(
+def test_predicting_many_curves_together_equals_predicting_each_alone(
     quick: UseCase, day_ahead_model: RegisteredModel, day_ahead_frame: pd.DataFrame
 ) -> None:
     shuffled = day_ahead_frame.tail(24 * 5 - 1).sample(frac=1, random_state=1)
@@ -61,7 +61,7 @@ def test_many_curves_at_once_equal_each_alone(
         np.testing.assert_allclose([p.values for p in alone.points], [p.values for p in curve.points])
 
 
-def test_half_a_day_is_no_curve(
+def test_an_incomplete_day_is_refused(
     quick: UseCase, day_ahead_model: RegisteredModel, day_ahead_frame: pd.DataFrame
 ) -> None:
     rows = _day(day_ahead_frame, SHORT_DAY).drop(index=5)
@@ -79,7 +79,7 @@ def test_a_missing_input_is_named(
     assert forecast.degraded_reasons == ["missing:load_forecast_tso"]
 
 
-def test_an_unknown_level_makes_no_curve(
+def test_an_unknown_scale_raises_no_prediction_error(
     quick: UseCase, day_ahead_model: RegisteredModel, day_ahead_frame: pd.DataFrame
 ) -> None:
     rows = _day(day_ahead_frame, SHORT_DAY).assign(load_mean_7d=np.nan)
@@ -109,7 +109,7 @@ def test_targets_that_have_begun_are_left_out(
     assert all(p.valid_time >= issued_at for p in forecast.points)
 
 
-def test_old_features_degrade_a_curve_and_then_make_none(
+def test_old_features_degrade_a_curve_and_too_old_ones_are_refused(
     quick: UseCase, intraday_model: RegisteredModel, row: FeatureRow
 ) -> None:
     forecast = intraday_forecast(intraday_model, quick, row, row.as_of + timedelta(minutes=61))
@@ -118,7 +118,7 @@ def test_old_features_degrade_a_curve_and_then_make_none(
         intraday_forecast(intraday_model, quick, row, row.as_of + timedelta(hours=6))
 
 
-def test_many_rows_at_once_are_the_curves_of_each(
+def test_predicting_many_rows_together_equals_predicting_each_alone(
     quick: UseCase, intraday_model: RegisteredModel, stream_rows: list[FeatureRow]
 ) -> None:
     rows = stream_rows[-300::60]
@@ -130,7 +130,9 @@ def test_many_rows_at_once_are_the_curves_of_each(
     ]
 
 
-def test_a_model_is_proven_before_it_serves(quick: UseCase, intraday_model: RegisteredModel) -> None:
+def test_a_model_with_other_horizons_fails_the_trial_prediction(
+    quick: UseCase, intraday_model: RegisteredModel
+) -> None:
     prove_intraday(intraday_model, quick)
     longer = quick.model_copy(update={"intraday": quick.part("intraday").model_copy(update={"horizons": 25})})
     with pytest.raises(ValueError, match="25"):
@@ -143,7 +145,7 @@ def with_levels(use_case: UseCase, path: Path_, *levels: float) -> UseCase:
     return use_case.model_copy(update={path.replace("-", "_"): part})
 
 
-def test_a_model_serves_the_levels_it_has_and_names_those_it_lacks(
+def test_a_model_predicts_its_levels_and_reports_missing_ones(
     quick: UseCase, intraday_model: RegisteredModel, row: FeatureRow
 ) -> None:
     """A restarted id-svc refused champion and previous version after a level was added, until both were trained."""
@@ -155,7 +157,7 @@ def test_a_model_serves_the_levels_it_has_and_names_those_it_lacks(
         assert forecast.points == intraday_forecast(intraday_model, quick, row, row.as_of).points
 
 
-def test_a_day_ahead_model_names_the_levels_it_lacks(
+def test_a_day_ahead_model_reports_missing_levels(
     quick: UseCase, day_ahead_model: RegisteredModel, day_ahead_frame: pd.DataFrame
 ) -> None:
     more, rows = with_levels(quick, "day-ahead", 0.1, 0.5, 0.9, 0.975), _day(day_ahead_frame, SHORT_DAY)
@@ -164,7 +166,7 @@ def test_a_day_ahead_model_names_the_levels_it_lacks(
     assert forecast.degraded
 
 
-def test_every_reason_is_named_once(quick: UseCase, intraday_model: RegisteredModel, row: FeatureRow) -> None:
+def test_each_reason_is_listed_once(quick: UseCase, intraday_model: RegisteredModel, row: FeatureRow) -> None:
     gone = replace(row, feature_set="other", features=row.features | {"tso": [float("nan")] * 24})
     fallback = replace(intraday_model, alias="previous")
     forecast = intraday_forecast(fallback, quick, gone, row.as_of, reasons=["stale_features", "stale_features"])
@@ -182,7 +184,7 @@ def test_a_row_of_other_features_is_refused(quick: UseCase, intraday_model: Regi
         intraday_forecast(intraday_model, quick, poor, row.as_of)
 
 
-def test_quantiles_stay_within_what_the_target_can_be(
+def test_quantiles_stay_within_the_bounds_of_the_target(
     quick: UseCase, intraday_model: RegisteredModel, row: FeatureRow
 ) -> None:
     load = quick.variables["load"]

@@ -86,7 +86,7 @@ def test_a_reference_forecast_that_was_missing_for_long_is_used_again(
     assert back < np.nanmean(np.abs(trained.predict(late.inputs) - late.target))
 
 
-def test_direct_trees_are_averaged_and_predict_direct_where_other_inputs_are_unknown(
+def test_direct_trees_get_a_weight_and_predict_alone_if_other_inputs_are_unknown(
     quick: UseCase, layout: Layout, params: Params, intraday_frame: pd.DataFrame, tmp_path: Path
 ) -> None:
     early, late = _early_and_late(quick, layout, intraday_frame)
@@ -118,7 +118,7 @@ def test_nets_are_averaged_with_the_other_members(
     assert np.isfinite(again.predict(late.inputs)).all()
 
 
-def test_nets_are_left_out_where_there_are_too_few_rows_to_train_them(
+def test_nets_are_left_out_if_there_are_too_few_training_rows(
     quick: UseCase, layout: Layout, with_nets: Params, intraday_frame: pd.DataFrame
 ) -> None:
     early, late = _early_and_late(quick, layout, intraday_frame)
@@ -143,7 +143,7 @@ def test_a_model_without_a_fitted_reference_error_is_loaded(
     assert np.isfinite(again.predict(late.inputs)).all()
 
 
-def test_one_wrong_newest_value_does_not_decide_a_forecast(
+def test_one_wrong_newest_value_has_limited_effect_on_a_forecast(
     quick: UseCase, layout: Layout, params: Params, intraday_frame: pd.DataFrame
 ) -> None:
     truth = intraday_frame.assign(tso=intraday_frame["actuals"], tso_newest=intraday_frame["load_newest"] * 1.01)

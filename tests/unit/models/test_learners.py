@@ -46,7 +46,7 @@ def test_each_hour_of_each_entity_has_its_own_slope(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["target", "input"])
-def test_a_wrong_value_is_not_learned_from(layout: Layout, wrong: str) -> None:
+def test_outliers_are_excluded_from_training(layout: Layout, wrong: str) -> None:
     inputs, target = _examples()
     row = int(np.flatnonzero((inputs.clock[:, 0] == 20) & (inputs.entity == 0))[5])
     if wrong == "target":
@@ -64,7 +64,7 @@ def test_a_wrong_value_is_not_learned_from(layout: Layout, wrong: str) -> None:
     assert errors[1] > 1
 
 
-def test_a_wild_input_moves_a_prediction_no_further_than_the_clip(layout: Layout, tmp_path: Path) -> None:
+def test_an_extreme_input_is_clipped(layout: Layout, tmp_path: Path) -> None:
     inputs, target = _examples()
     layout = layout.model_copy(update={"levels": ("a",)})
     ridge, again = (GroupedRidge(layout, ["a", "b"], alpha=1e-6, clip=5.0) for _ in range(2))
@@ -92,7 +92,7 @@ def test_each_horizon_has_its_own_penalty(layout: Layout) -> None:
     assert far < 0.7 * near
 
 
-def test_an_unknown_entity_gets_what_all_share(layout: Layout) -> None:
+def test_an_unknown_entity_gets_the_pooled_prediction(layout: Layout) -> None:
     inputs, target = _examples()
     ridge = GroupedRidge(layout, ["a", "b"], alpha=1e-6)
     ridge.fit(inputs, target)
@@ -102,7 +102,7 @@ def test_an_unknown_entity_gets_what_all_share(layout: Layout) -> None:
     assert level == pytest.approx(10, abs=1)
 
 
-def test_fitted_values_leave_the_row_itself_out(layout: Layout) -> None:
+def test_fitted_values_are_leave_one_out(layout: Layout) -> None:
     inputs, target = _examples()
     noisy = target + np.random.default_rng(1).standard_normal(target.shape)
     ridge = GroupedRidge(layout, ["a", "b"], alpha=1.0)
@@ -117,7 +117,7 @@ def test_fitted_values_leave_the_row_itself_out(layout: Layout) -> None:
     assert abs(ridge.fitted[row, 0] - noisy[row, 0]) > abs(ridge.predict(inputs)[row, 0] - noisy[row, 0])
 
 
-def test_landmarks_follow_what_is_not_linear_and_leave_the_row_itself_out(layout: Layout, tmp_path: Path) -> None:
+def test_landmarks_fit_a_nonlinear_target_with_leave_one_out_fitted_values(layout: Layout, tmp_path: Path) -> None:
     inputs, target = _examples()
     bent = target + 3 * np.sin(3 * inputs.values[:, :, 0].astype(np.float64))
     fresh, truth = _examples(seed=4)
@@ -146,7 +146,7 @@ def test_far_from_all_landmarks_a_ridge_is_linear(layout: Layout) -> None:
     np.testing.assert_allclose(far[1], far[0], rtol=0.01, atol=1)
 
 
-def test_a_ridge_says_nothing_where_a_feature_is_unknown(layout: Layout) -> None:
+def test_a_ridge_predicts_nan_if_a_feature_is_unknown(layout: Layout) -> None:
     inputs, target = _examples()
     ridge = GroupedRidge(layout, ["a", "b"], alpha=1.0)
     ridge.fit(inputs, target)
@@ -163,7 +163,7 @@ def test_with_little_history_hours_share_one_regression(layout: Layout) -> None:
     assert np.isfinite(ridge.predict(inputs)).all()
 
 
-def test_trees_are_the_same_each_time_and_after_a_round_trip(tmp_path: Path) -> None:
+def test_trees_are_deterministic_and_unchanged_after_saving(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     matrix = rng.standard_normal((2000, 4)).astype(np.float32)
     target = matrix[:, 0] * matrix[:, 1] + 0.1 * rng.standard_normal(2000)
@@ -175,7 +175,7 @@ def test_trees_are_the_same_each_time_and_after_a_round_trip(tmp_path: Path) -> 
     np.testing.assert_array_equal(first.predict(matrix), third.predict(matrix))
 
 
-def test_trees_that_learned_nothing_say_nothing(tmp_path: Path) -> None:
+def test_trees_without_training_targets_predict_nan(tmp_path: Path) -> None:
     trees, loaded = Trees(TreeParams()), Trees(TreeParams())
     matrix = np.zeros((100, 2), dtype=np.float32)
     trees.fit(matrix, np.full(100, np.nan))
@@ -184,7 +184,7 @@ def test_trees_that_learned_nothing_say_nothing(tmp_path: Path) -> None:
     assert np.isnan(loaded.predict(matrix)).all()
 
 
-def test_nets_bend_and_are_the_same_each_time_and_after_a_round_trip(tmp_path: Path) -> None:
+def test_nets_fit_a_nonlinear_target_deterministically_and_are_unchanged_after_saving(tmp_path: Path) -> None:
     chance = np.random.default_rng(0)
     rows = chance.normal(size=(3000, 4)).astype(np.float32)
     target = np.stack([np.abs(rows[:, 0]), rows[:, 1] * rows[:, 2]], axis=1).astype(np.float64)
@@ -203,7 +203,7 @@ def test_nets_bend_and_are_the_same_each_time_and_after_a_round_trip(tmp_path: P
     assert not again.fitted
 
 
-def test_intervals_cover_what_they_promise_in_every_part_of_the_day() -> None:
+def test_intervals_have_nominal_coverage_in_every_part_of_the_day() -> None:
     rng = np.random.default_rng(6)
     clock = np.tile(np.arange(24), 400)[:, np.newaxis]
     spread = 2 + np.sin(clock / 12 * np.pi)
@@ -217,7 +217,7 @@ def test_intervals_cover_what_they_promise_in_every_part_of_the_day() -> None:
     assert (quantiles[:, 1] == 100).all()
 
 
-def test_quantiles_never_cross_even_where_all_errors_have_one_sign(tmp_path: Path) -> None:
+def test_quantiles_do_not_cross_if_all_errors_have_one_sign(tmp_path: Path) -> None:
     residuals = np.abs(np.random.default_rng(7).standard_normal((500, 2)))
     clock = np.zeros((500, 2), dtype=np.int64)
     intervals = ConformalIntervals.fit(residuals, clock, (0.025, 0.1, 0.5, 0.9, 0.975), 1, parts=8)

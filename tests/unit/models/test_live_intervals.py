@@ -103,14 +103,14 @@ def live(
     return found_live(quick, intraday_model, midnight, curves, intraday_frame, history.on_grid)
 
 
-def test_live_factors_are_those_of_a_backtest(live: pa.Table, as_backtest: Floats) -> None:
+def test_live_factors_equal_those_of_a_backtest(live: pa.Table, as_backtest: Floats) -> None:
     assert (as_backtest[:, [0, 2]] != 1).any()
     rows = live.to_pandas()
     assert (rows["horizon"].max(), rows["level"].unique().tolist()) == (23, [0.1, 0.5, 0.9])
     np.testing.assert_array_equal(rows["factor"].to_numpy().reshape(24, 3), as_backtest)
 
 
-def test_what_was_published_from_midnight_on_changes_nothing(
+def test_curves_and_actuals_published_from_midnight_on_are_ignored(
     quick: UseCase,
     midnight: datetime,
     curves: list[Forecast],
@@ -160,7 +160,7 @@ def curve(intervals: IntervalFactorCache, model: RegisteredModel, use_case: UseC
     return made
 
 
-def test_the_service_makes_the_curves_of_the_backtest(
+def test_the_service_gives_the_curves_of_the_backtest(
     quick: UseCase,
     midnight: datetime,
     settings: Settings,
@@ -178,7 +178,7 @@ def test_the_service_makes_the_curves_of_the_backtest(
     assert made.data_version.endswith(f" intervals@{midnight.isoformat()}")
 
 
-def test_factors_hold_from_their_moment_to_the_next_and_for_their_model(
+def test_factors_apply_to_their_model_until_the_next_midnight(
     quick: UseCase,
     midnight: datetime,
     settings: Settings,
@@ -204,7 +204,7 @@ def test_factors_hold_from_their_moment_to_the_next_and_for_their_model(
     assert since(midnight, version="8") == ""
 
 
-def test_new_factors_are_taken_up_and_without_any_intervals_stay_calibrated(
+def test_new_factors_are_read_and_without_factors_intervals_stay_as_calibrated(
     tmp_path: Path,
     quick: UseCase,
     midnight: datetime,
@@ -223,7 +223,7 @@ def test_new_factors_are_taken_up_and_without_any_intervals_stay_calibrated(
     assert len(factor_rows(empty, quick.use_case, midnight, "7")) == 24 * 3
 
 
-def test_while_the_lake_is_away_the_known_factors_serve(
+def test_known_factors_are_used_while_the_lake_is_unavailable(
     tmp_path: Path,
     quick: UseCase,
     midnight: datetime,

@@ -85,13 +85,13 @@ def test_a_curve_holds_a_week_of_days(warehouses: UseCase, curves: dict[str, For
     assert median[:6] == pytest.approx(expected[:6].tolist(), rel=0.25)
 
 
-def test_closed_days_are_forecast_as_nothing(curves: dict[str, Forecast]) -> None:
+def test_closed_days_are_forecast_as_zero(curves: dict[str, Forecast]) -> None:
     for curve in curves.values():
         assert curve.points[6].values == [0.0] * 5
         assert all(value > 0 for point in curve.points[:6] for value in point.values)
 
 
-def test_a_stored_model_says_the_same(
+def test_a_stored_model_gives_the_same_forecasts(
     tmp_path: Path, warehouses: UseCase, model: RegisteredModel, week: pd.DataFrame, curves: dict[str, Forecast]
 ) -> None:
     save_model(raw_model(model), tmp_path / "model")
@@ -99,7 +99,7 @@ def test_a_stored_model_says_the_same(
     assert {c.entity_id: c for c in day_ahead_curves(again, warehouses, week, "d").forecasts()} == curves
 
 
-def test_columns_on_their_way_to_the_lake_are_the_same_curves(
+def test_curves_encoded_from_columns_equal_those_encoded_from_objects(
     warehouses: UseCase, model: RegisteredModel, week: pd.DataFrame
 ) -> None:
     lacking = week.assign(promotion=week["promotion"].where(week["entity_id"] == "W01"))
@@ -116,7 +116,7 @@ def test_columns_on_their_way_to_the_lake_are_the_same_curves(
     }
 
 
-def test_a_warehouse_that_is_younger_than_the_model_gets_its_curve(
+def test_a_warehouse_added_after_training_gets_a_curve(
     warehouses: UseCase, model: RegisteredModel, week: pd.DataFrame, curves: dict[str, Forecast]
 ) -> None:
     old = warehouses.entity("W01")
@@ -127,7 +127,7 @@ def test_a_warehouse_that_is_younger_than_the_model_gets_its_curve(
     assert medians[0] == pytest.approx(medians[1], rel=0.25)
 
 
-def test_without_the_plan_of_promotions_the_curve_says_so(
+def test_a_curve_without_the_promotion_plan_is_degraded(
     warehouses: UseCase, model: RegisteredModel, week: pd.DataFrame
 ) -> None:
     for curve in day_ahead_curves(model, warehouses, week.assign(promotion=np.nan), "d").forecasts():
@@ -139,7 +139,7 @@ def test_a_curve_that_lacks_a_day_is_refused(warehouses: UseCase, model: Registe
         day_ahead_curves(model, warehouses, week.drop(index=week.index[3]), "d")
 
 
-def test_closed_days_teach_nothing(warehouses: UseCase, rows: pd.DataFrame) -> None:
+def test_closed_days_are_excluded_from_training(warehouses: UseCase, rows: pd.DataFrame) -> None:
     """Whatever is written down for a closed day, the model is the same."""
     layout = Layout.of(warehouses, "day-ahead")
     assert (layout.reference, layout.active, layout.slots_per_day) == (None, "open", 1)

@@ -58,7 +58,7 @@ def test_day_ahead_scores_are_by_local_hour(
     assert len(found) == 25
 
 
-def test_intraday_scores_are_by_horizon_and_the_naive_moves_last_week(
+def test_intraday_scores_are_by_horizon_and_the_naive_forecast_shifts_last_week(
     use_case: UseCase, tmp_path: Path, actuals: pd.DataFrame
 ) -> None:
     issued = START + pd.Timedelta(hours=2)
@@ -78,7 +78,7 @@ def test_intraday_scores_are_by_horizon_and_the_naive_moves_last_week(
     assert found[ALL].naive_mape == pytest.approx(0, abs=1e-9)
 
 
-def test_curves_without_a_level_of_the_interval_count_for_all_but_the_coverage(
+def test_curves_without_an_interval_level_are_excluded_only_from_coverage(
     use_case: UseCase, tmp_path: Path, forecasts: pd.DataFrame, actuals: pd.DataFrame
 ) -> None:
     forecasts.loc[forecasts.index[:12], ["q10", "q90"]] = np.nan
@@ -124,7 +124,7 @@ def test_actuals_may_be_named_as_in_the_source_and_come_in_several_files(
     assert sorted(found["load"])[:5] == [1.0, 1.0, 1.0, 1.0, 50000.0]
 
 
-def test_an_implausible_reference_does_not_count(
+def test_an_implausible_reference_is_not_scored(
     use_case: UseCase, tmp_path: Path, forecasts: pd.DataFrame, actuals: pd.DataFrame
 ) -> None:
     glitch = actuals["valid_time"].between(START, START + pd.Timedelta(hours=2))

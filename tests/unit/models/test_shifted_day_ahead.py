@@ -47,7 +47,7 @@ def test_all_quantiles_are_shifted_by_the_mean_error_of_the_last_hour(hours: Use
     np.testing.assert_allclose(shift(hours, hourly(0, [100.0] * 8), [np.nan] * 4)[:, 1], 100.0)
 
 
-def test_the_curve_ends_where_the_day_ahead_curves_do(hours: UseCase) -> None:
+def test_the_curve_ends_with_the_day_ahead_curves(hours: UseCase) -> None:
     curve = hourly(0, [100.0] * 4)
     assert len(shifted(hours, curve, quarters(3, 9), quarters(3, 0), np.empty(0))) == 4
     assert len(shifted(hours, curve, quarters(4, 4), quarters(3, 0), np.empty(0))) == 0
@@ -61,7 +61,7 @@ def test_summed_variables_are_divided_among_the_intervals(hours: UseCase) -> Non
     np.testing.assert_allclose(hourly(0, [100.0] * 4).at(summed, quarters(2, 2))[:, 1], 25.0)
 
 
-def test_curves_of_differing_levels_give_the_levels_that_all_have(hours: UseCase) -> None:
+def test_curves_with_different_levels_give_their_common_levels(hours: UseCase) -> None:
     """A level that was added between two day-ahead curves made the fallback raise."""
     old, today = hourly(0, [1.0] * 24), hourly(24, [2.0] * 24)
     tomorrow = hourly(48, [3.0] * 24, (0.05, 0.1, 0.5, 0.9))
