@@ -130,7 +130,7 @@ def test_a_mistake_names_file_and_line(folder: Path, edit: Edit, file: str, old:
     assert f"{place}: day_ahead.{key}: " in str(error.value)
 
 
-def test_a_list_of_arguments_makes_a_feature_of_each(folder: Path, edit: Edit) -> None:
+def test_a_list_of_arguments_gives_one_feature_each(folder: Path, edit: Edit) -> None:
     edit("    load_typical_error: {}", '    "late_{by}": {function: lag, variable: load, by: [P2D, PT36H]}')
     features = load_use_case("de_load", folder).day_ahead.features
     assert [features[name].arguments()["by"] for name in ("late_2d", "late_36h")] == [
@@ -149,7 +149,7 @@ def test_an_unknown_use_case_names_those_that_exist() -> None:
         load_use_case("mars_load", ROOT / "use_cases")
 
 
-def test_a_new_entity_takes_lines_in_one_yaml(folder: Path, edit: Edit) -> None:
+def test_a_new_entity_needs_only_lines_in_one_yaml(folder: Path, edit: Edit) -> None:
     where = "time_zone: Europe/Madrid, latitude: 40, longitude: -3, holidays: {country: ES}"
     edit("entities:", f"entities:\n  - {{id: XX, title: Another, {where}}}")
     assert [e.id for e in load_use_case("de_load", folder).entities] == ["XX", "DE"]

@@ -26,7 +26,7 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_help_lists_the_commands_of_every_room() -> None:
+def test_help_lists_the_commands_of_every_package() -> None:
     shown = run("--help").stdout
     for command in ("up", "demo", "stream", "run", "train", "score", "serve", "export", "validate", "decode"):
         assert command in shown
@@ -52,13 +52,13 @@ def test_an_unknown_holiday_or_country_is_refused(tmp_path: Path, right: str, wr
     assert reason in done.stderr
 
 
-def test_a_room_whose_packages_are_missing_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_with_missing_dependencies_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "poor_room.py").write_text("import a_package_that_nobody_has\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert _commands(EntryPoint("poor", "poor_room:app", "dualcast.commands")) is None
 
 
-def test_a_room_that_is_broken_is_not_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_command_package_raises_its_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken_room.py").write_text("import streaming.nothing_here\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(ModuleNotFoundError):

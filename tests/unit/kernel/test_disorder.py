@@ -128,7 +128,7 @@ def one(
     return like.assign(valid_time=valid_time, published_at=published_at, value=value)
 
 
-def test_only_a_revision_that_the_newest_row_reads_makes_that_row_again(
+def test_a_revision_recomputes_the_newest_row_only_if_the_row_reads_it(
     use_case: UseCase, entity: Entity, stream: Stream, past: pd.DataFrame
 ) -> None:
     now = end_of(use_case, past)
@@ -181,7 +181,7 @@ def test_values_published_at_one_moment_make_rows_with_increasing_as_of(
     assert as_of == plain["as_of"].astype("int64").tolist()
 
 
-def test_the_clock_makes_the_row_of_a_missing_value(
+def test_a_timer_makes_the_row_of_a_missing_value(
     use_case: UseCase, entity: Entity, stream: Stream, past: pd.DataFrame
 ) -> None:
     now = end_of(use_case, past)
@@ -196,7 +196,7 @@ def test_the_clock_makes_the_row_of_a_missing_value(
     assert_as_known(use_case, entity, stream.sent, [first, second])
 
 
-def test_a_late_value_replaces_the_row_that_the_clock_made(
+def test_a_late_value_makes_its_row_and_recomputes_the_timer_row(
     use_case: UseCase, entity: Entity, stream: Stream, past: pd.DataFrame
 ) -> None:
     now = end_of(use_case, past)
@@ -209,14 +209,14 @@ def test_a_late_value_replaces_the_row_that_the_clock_made(
     assert_as_known(use_case, entity, stream.sent, [own, shown])
 
 
-def test_the_clock_makes_no_row_without_known_values(use_case: UseCase, plan: IntradayPlan, stream: Stream) -> None:
+def test_a_timer_makes_no_row_without_known_values(use_case: UseCase, plan: IntradayPlan, stream: Stream) -> None:
     assert Stream(use_case, plan).clock(pd.Timestamp("2022-03-20T00:00Z")) == []
     assert stream.clock(pd.Timestamp("2022-05-20T00:00Z")) == []
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_every_row_holds_what_was_known_at_its_as_of_in_any_order_of_arrival(
+def test_rows_contain_the_values_known_at_their_as_of_in_any_order_of_arrival(
     use_case: UseCase,
     entity: Entity,
     plan: IntradayPlan,

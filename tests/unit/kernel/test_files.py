@@ -35,7 +35,7 @@ def quarter_hours(start: str, count: int, zone: str | None = "UTC") -> pd.Dateti
     return pd.date_range(start, periods=count, freq="15min", tz=zone)
 
 
-def test_wide_csv(tmp_path: Path, use_case: UseCase) -> None:
+def test_a_wide_csv_is_read(tmp_path: Path, use_case: UseCase) -> None:
     text = "time,mw,tso\n2022-01-01T00:00Z,50000,51000\n2022-01-01T00:15Z,50100,\n2022-01-01T00:30Z,50200,51200\n"
     found = observations(written(tmp_path, text), use_case, WIDE)
     assert list(found.columns) == list(COLUMNS)
@@ -50,7 +50,9 @@ def test_wide_csv(tmp_path: Path, use_case: UseCase) -> None:
     assert not found["simulated"].any()
 
 
-def test_a_column_that_may_lack_is_noted_and_no_other_may(tmp_path: Path, use_case: UseCase) -> None:
+def test_a_missing_optional_column_is_noted_and_other_missing_columns_are_refused(
+    tmp_path: Path, use_case: UseCase
+) -> None:
     file = written(tmp_path, "time,mw\n2022-01-01T00:00Z,50000\n2022-01-01T00:15Z,50100\n")
     source = FileSource(file, use_case, WIDE.model_copy(update={"optional": frozenset({"tso"})}))
     assert set(source.observations(BEGIN, END)["variable"]) == {"load"}
@@ -61,7 +63,7 @@ def test_a_column_that_may_lack_is_noted_and_no_other_may(tmp_path: Path, use_ca
         ReplayMapping(columns={"mw": "load"}, optional=frozenset({"tso"}))
 
 
-def test_target_comes_last_among_what_is_published_together(tmp_path: Path, use_case: UseCase) -> None:
+def test_the_target_is_last_among_simultaneous_publications(tmp_path: Path, use_case: UseCase) -> None:
     text = "time,mw,tso,at\n2022-01-01T00:00Z,1,2,2022-01-01T01:00Z\n2022-01-01T00:15Z,3,4,2022-01-01T01:00Z\n"
     mapping = WIDE.model_copy(update={"published_column": "at"})
     found = observations(written(tmp_path, text), use_case, mapping)
@@ -69,7 +71,7 @@ def test_target_comes_last_among_what_is_published_together(tmp_path: Path, use_
     assert found["value"].tolist() == [2, 4, 1, 3]
 
 
-def test_long_file_with_every_vintage(tmp_path: Path, use_case: UseCase) -> None:
+def test_a_long_file_with_all_vintages_is_read(tmp_path: Path, use_case: UseCase) -> None:
     text = (
         "area;what;start;known;amount\n"
         "DE;demand;2022-01-01T00:00:00+01:00;2022-01-01T00:20:00+01:00;500\n"
@@ -137,7 +139,7 @@ def test_of_duplicate_values_the_last_is_used(tmp_path: Path, use_case: UseCase)
     assert any("duplicates" in note for note in source.notes)
 
 
-def test_windows_cut_anywhere_add_up_to_the_whole(tmp_path: Path, use_case: UseCase) -> None:
+def test_any_split_into_windows_gives_all_rows(tmp_path: Path, use_case: UseCase) -> None:
     frame = pd.DataFrame({"time": quarter_hours("2022-05-01", 400), "load": range(400), "load_forecast_tso": 1.0})
     frame.to_parquet(tmp_path / "data.parquet")
     source = FileSource(tmp_path / "data.parquet", use_case, ReplayMapping(time_column="time"))
@@ -150,7 +152,7 @@ def test_windows_cut_anywhere_add_up_to_the_whole(tmp_path: Path, use_case: UseC
     assert parts[2]["published_at"].min() == at_cut
 
 
-def test_extent(tmp_path: Path, use_case: UseCase) -> None:
+def test_the_extent_of_a_file(tmp_path: Path, use_case: UseCase) -> None:
     frame = pd.DataFrame({"time": quarter_hours("2022-05-01", 96), "load": 1.0})
     frame.to_parquet(tmp_path / "data.parquet")
     extent = FileSource(tmp_path / "data.parquet", use_case, ReplayMapping(time_column="time")).extent
@@ -186,7 +188,7 @@ FAULTS: dict[str, tuple[str, dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_mistakes_are_named(tmp_path: Path, use_case: UseCase, name: str) -> None:
+def test_invalid_files_are_refused_with_the_cause(tmp_path: Path, use_case: UseCase, name: str) -> None:
     text, mapping, message = FAULTS[name]
     path = written(tmp_path, text)
     with pytest.raises(SourceError, match=message) as caught:
@@ -194,7 +196,7 @@ def test_mistakes_are_named(tmp_path: Path, use_case: UseCase, name: str) -> Non
     assert str(path) in str(caught.value)
 
 
-def test_a_file_that_is_not_there_or_no_table(tmp_path: Path, use_case: UseCase) -> None:
+def test_missing_files_and_other_file_types_are_refused(tmp_path: Path, use_case: UseCase) -> None:
     with pytest.raises(SourceError, match="no such file"):
         FileSource(tmp_path / "none.csv", use_case, WIDE)
     with pytest.raises(SourceError, match=r"files end in one of \.csv"):

@@ -49,7 +49,7 @@ def test_a_namespace_changes_every_name() -> None:
 
 
 @pytest.mark.parametrize("names", NAMESPACES)
-def test_a_topic_is_found_again_by_its_name(names: Namespace) -> None:
+def test_a_topic_is_found_by_its_prefixed_name(names: Namespace) -> None:
     assert names.plain_topic(names.topic("observations.v1")) == "observations.v1"
 
 
@@ -59,7 +59,7 @@ def test_other_names_are_refused(name: str) -> None:
         Settings(namespace=name)
 
 
-def test_settings_hand_the_namespace_to_lake_store_and_feature_store(tmp_path: Path) -> None:
+def test_settings_pass_the_namespace_to_lake_store_and_feature_store(tmp_path: Path) -> None:
     plain, staging = Settings(state_dir=tmp_path), Settings(state_dir=tmp_path, namespace="staging")
     assert (plain.lake_uri, staging.lake_uri) == (f"{tmp_path}/lake", f"{tmp_path}/lake/namespaces/staging")
     assert [repo_config(s, "de_load").project for s in (plain, staging)] == ["de_load", "staging__de_load"]

@@ -21,7 +21,7 @@ from dualcast.observations.validation import implausible
         (0.45, True),
     ],
 )
-def test_the_ratio_to_last_week(use_case: UseCase, ratio: float, bad: bool) -> None:
+def test_plausibility_by_the_ratio_to_last_week(use_case: UseCase, ratio: float, bad: bool) -> None:
     for name in (use_case.target, use_case.reference or ""):
         bounds = use_case.variables[name].bounds
         assert implausible(bounds, np.array([ratio * 40000.0]), np.array([40000.0])).tolist() == [bad]

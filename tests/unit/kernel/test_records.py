@@ -32,11 +32,11 @@ FORECAST = Forecast(
         (Topic.FORECASTS_DAY_AHEAD, FORECAST),
     ],
 )
-def test_records_survive_avro(topic: Topic, record: Any) -> None:
+def test_records_are_unchanged_by_avro(topic: Topic, record: Any) -> None:
     assert type(record).from_record(through_avro(topic, record.to_record())) == record
 
 
-def test_a_feature_row_survives_avro() -> None:
+def test_a_feature_row_is_unchanged_by_avro() -> None:
     row = FeatureRow("de_load", "DE", NOW, NOW, "f", {"a": [1.0], "b": [1.0, 2.0]})
     decoded = through_avro(Topic.FEATURES_INTRADAY, row.to_record())
     assert FeatureRows.from_record(decoded).one_by_one() == [row]
@@ -66,5 +66,5 @@ def test_a_forecast_of_a_newer_schema_is_read_without_the_fields_that_it_adds() 
 @pytest.mark.parametrize(
     ("level", "column"), [(0.1, "q10"), (0.05, "q05"), (0.5, "q50"), (0.975, "q975"), (0.025, "q025")]
 )
-def test_quantile_columns(level: float, column: str) -> None:
+def test_quantile_levels_have_column_names(level: float, column: str) -> None:
     assert quantile_column(level) == column

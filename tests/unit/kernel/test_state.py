@@ -70,7 +70,7 @@ def test_the_stream_equals_history_on_an_hourly_grid() -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(cuts=st.lists(st.integers(1, 8000), max_size=40))
-def test_rows_do_not_depend_on_how_the_stream_is_cut(
+def test_rows_do_not_depend_on_the_split_into_messages(
     use_case: UseCase, plan: IntradayPlan, observations: pd.DataFrame, cuts: list[int]
 ) -> None:
     whole, _ = run(use_case, plan, [observations])
@@ -87,7 +87,7 @@ def test_duplicates_have_no_effect(use_case: UseCase, plan: IntradayPlan, observ
     assert refused == []
 
 
-def test_a_late_value_makes_the_newest_row_again(
+def test_a_late_value_recomputes_the_newest_row(
     use_case: UseCase, plan: IntradayPlan, observations: pd.DataFrame
 ) -> None:
     target = observations[observations["variable"] == use_case.target]

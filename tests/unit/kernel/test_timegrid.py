@@ -82,11 +82,11 @@ class TestClock:
     epoch = datetime(2026, 1, 1, tzinfo=UTC)
     start = datetime(2022, 1, 1, tzinfo=UTC)
 
-    def test_shows_wall_time_unless_told_otherwise(self) -> None:
+    def test_the_default_is_wall_time(self) -> None:
         assert Clock().at(self.epoch) == self.epoch
         assert not Clock().is_replay
 
-    def test_a_replay_stands_then_runs_then_stands(self) -> None:
+    def test_a_replay_clock_runs_only_between_epoch_and_end(self) -> None:
         clock = Clock(start=self.start, epoch=self.epoch, speed=3600, until=self.start + timedelta(hours=2))
         assert clock.at(self.epoch - HOUR) == self.start
         assert clock.at(self.epoch + timedelta(seconds=1)) == self.start + HOUR
@@ -97,7 +97,7 @@ class TestClock:
         again = Clock.model_validate_json(clock.model_dump_json())
         assert again.at(self.epoch + HOUR) == clock.at(self.epoch + HOUR)
 
-    def test_knows_how_long_to_wait_on_the_wall(self) -> None:
+    def test_wall_seconds_until_a_replay_time(self) -> None:
         clock = Clock(start=self.start, epoch=datetime.now(UTC) + timedelta(seconds=100), speed=3600)
         assert clock.wall_seconds_until(self.start + HOUR) == pytest.approx(101, abs=0.5)
         assert clock.wall_seconds_until(self.start - HOUR) == 0

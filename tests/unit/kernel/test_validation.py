@@ -54,7 +54,7 @@ def one(**changes: Any) -> Columns:
         ({"variable": "load_forecast_tso", "published_at": micros(START - timedelta(days=1))}, ""),
     ],
 )
-def test_reasons(use_case: UseCase, changes: dict[str, Any], reason: str) -> None:
+def test_each_fault_has_its_reason(use_case: UseCase, changes: dict[str, Any], reason: str) -> None:
     assert faults(use_case, one(**changes)).tolist() == [reason]
 
 
@@ -63,7 +63,7 @@ def test_a_publication_in_the_future_is_refused(use_case: UseCase) -> None:
     assert faults(use_case, one(published_at=now + 3600 * 1_000_000), now).tolist() == ["future_dated"]
 
 
-def test_a_value_is_implausible_only_where_last_weeks_is_known() -> None:
+def test_a_value_is_implausible_only_if_last_weeks_value_is_known() -> None:
     bounds = Bounds(relative_to="load", ratio=(0.5, 1.6))
     value, yardstick = np.array([10.0, 10.0, 10.0, 10.0]), np.array([10.0, 100.0, 1.0, np.nan])
     assert implausible(bounds, value, yardstick).tolist() == [False, True, True, False]

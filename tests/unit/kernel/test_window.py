@@ -46,7 +46,7 @@ def test_by_slot_equals_the_result_for_each_origin(entity: Entity, of: Feature) 
     np.testing.assert_array_equal(together, np.concatenate(alone))
 
 
-def test_by_slot_computes_each_slot_once_where_that_saves_work(entity: Entity) -> None:
+def test_by_slot_computes_each_slot_once_if_that_is_less_work(entity: Entity) -> None:
     sizes: list[int] = []
 
     def of(seen: Window) -> Floats:
