@@ -42,14 +42,14 @@ def repository(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes | Exception]:
     return content
 
 
-def test_every_locked_artifact_is_pinned_and_each_set_is_there() -> None:
+def test_every_artifact_is_pinned_and_each_set_is_locked() -> None:
     locked = artifacts.read_lock()
     assert {a.jar_set for a in locked} == {"broker", "registry", "flink", "spark"}
     assert all(len(a.sha256) == 64 and a.version[0].isdigit() for a in locked)
     assert len({(a.jar_set, a.group, a.name) for a in locked}) == len(locked)
 
 
-def test_a_download_is_found_in_the_cache_afterwards(repository: dict[str, bytes | Exception]) -> None:
+def test_a_downloaded_artifact_is_cached(repository: dict[str, bytes | Exception]) -> None:
     assert artifacts.jars("broker") == []
     artifacts.ensure(["broker"], CONSOLE)
     repository["thing"] = RuntimeError("no second download is needed")
@@ -57,7 +57,7 @@ def test_a_download_is_found_in_the_cache_afterwards(repository: dict[str, bytes
     assert [path.read_bytes() for path in artifacts.jars("broker")] == [CONTENT]
 
 
-def test_a_file_that_is_not_what_the_lock_says_is_refused_and_not_kept(
+def test_a_file_with_another_digest_than_the_lock_is_refused_and_deleted(
     repository: dict[str, bytes | Exception], cache: Path
 ) -> None:
     repository["thing"] = CONTENT[:3]
@@ -67,7 +67,9 @@ def test_a_file_that_is_not_what_the_lock_says_is_refused_and_not_kept(
     assert list((cache / "staging").iterdir()) == []
 
 
-def test_a_failed_download_says_which_and_what_to_try(repository: dict[str, bytes | Exception]) -> None:
+def test_the_error_of_a_failed_download_names_the_artifact_and_a_remedy(
+    repository: dict[str, bytes | Exception],
+) -> None:
     repository["thing"] = OSError("the network is down")
     with pytest.raises(ArtifactError, match=r"org\.example:thing:1\.2: the network is down(?s:.)*HTTPS_PROXY"):
         artifacts.ensure(["broker"], CONSOLE)
@@ -78,7 +80,7 @@ def test_the_path_follows_the_layout_of_maven(cache: Path) -> None:
     assert packed.path == cache / "maven/org/example/thing/1.2/thing-1.2-all.tar.gz"
 
 
-def test_java_starts_although_spark_asks_for_a_module_that_it_lacks(tmp_path: Path) -> None:
+def test_java_starts_although_spark_requests_a_missing_module(tmp_path: Path) -> None:
     home = artifacts.java_home(tmp_path / "java home")
     command = [str(home / "bin" / "java"), "--add-modules=jdk.incubator.vector", "-Dx=a b", "-version"]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -19,13 +19,13 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StateDir:
     return StateDir(tmp_path / "state")
 
 
-def test_status_of_nothing_says_so_and_fails() -> None:
+def test_status_without_a_stack_reports_it_and_fails() -> None:
     answer = CliRunner().invoke(app, ["status"])
     assert answer.exit_code == 1
     assert "dualcast up" in answer.output
 
 
-def test_status_of_a_stopped_stack_names_what_was_asked_for(state: StateDir) -> None:
+def test_status_of_a_stopped_stack_lists_the_requested_components(state: StateDir) -> None:
     state.create()
     state.write_desired(Desired(components=("redis", "kafka")))
     answer = CliRunner().invoke(app, ["status", "--json"])
@@ -36,7 +36,7 @@ def test_status_of_a_stopped_stack_names_what_was_asked_for(state: StateDir) -> 
     }
 
 
-def test_down_of_nothing_is_no_error() -> None:
+def test_down_without_a_stack_succeeds() -> None:
     assert CliRunner().invoke(app, ["down"]).exit_code == 0
 
 
@@ -49,21 +49,19 @@ def test_down_of_nothing_is_no_error() -> None:
         (["demo", "--data", "/no/such/file.csv"], "/no/such/file.csv"),
     ],
 )
-def test_words_that_it_does_not_know_are_refused(arguments: list[str], said: str) -> None:
+def test_unknown_arguments_are_refused(arguments: list[str], said: str) -> None:
     answer = CliRunner().invoke(app, arguments)
     assert answer.exit_code == 2
     assert said in answer.output
 
 
-def test_a_port_that_does_not_exist_is_refused_with_those_that_do() -> None:
+def test_the_error_for_an_unknown_port_name_lists_the_known_ones() -> None:
     answer = CliRunner().invoke(app, ["up", "redis", "--port", "postgres=1"])
     assert answer.exit_code == 1
     assert "kafka_controller" in answer.output
 
 
-def test_too_little_room_on_the_disk_is_said_before_anything_starts(
-    state: StateDir, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_little_disk_space_is_reported_before_the_start(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stack, "_NEEDED_DISK_BYTES", 10**18)
     answer = CliRunner().invoke(app, ["up", "redis"])
     assert answer.exit_code == 1
@@ -71,7 +69,7 @@ def test_too_little_room_on_the_disk_is_said_before_anything_starts(
     assert state.supervisor_pid() is None
 
 
-def test_logs_show_the_end(state: StateDir) -> None:
+def test_logs_prints_the_end_of_a_log(state: StateDir) -> None:
     state.create()
     state.log("kafka").write_text("first\nsecond\nthird\n")
     answer = CliRunner().invoke(app, ["logs", "kafka", "-n", "2"])

@@ -27,7 +27,7 @@ def test_every_service_is_hardened_and_limited(name: str) -> None:
     assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
 
 
-def test_every_server_says_when_it_is_well() -> None:
+def test_every_server_has_a_health_check() -> None:
     waited_for = {need for service in SERVICES.values() for need in service.get("depends_on", {})}
     assert {"kafka", "registry", "redis", "mlflow"} <= waited_for
     assert all("healthcheck" in SERVICES[name] for name in waited_for)
@@ -39,19 +39,19 @@ def test_no_secret_has_a_default() -> None:
     assert {operator for _, operator in secrets} == {":?"}
 
 
-def test_the_example_names_every_variable() -> None:
+def test_the_example_environment_has_every_variable() -> None:
     named = set(re.findall(r"^(\w+)=", (ROOT / "infra/compose/env.example").read_text(), re.MULTILINE))
     assert set(re.findall(r"(?<!\$)\$\{(\w+)", TEXT)) == named
 
 
-def test_containers_run_the_commands_that_the_embedded_stack_runs(tmp_path: Path) -> None:
+def test_containers_run_the_commands_of_the_embedded_stack(tmp_path: Path) -> None:
     context = LaunchContext(StateDir(tmp_path), tmp_path, ports={})
     for name in ("features", "day-ahead", "recorder", "da-svc", "id-svc"):
         assert SERVICES[name]["command"][0] == "dualcast"
         assert SERVICES[name]["command"][1:] == COMPONENTS[name].command(context)[1:]
 
 
-def test_images_are_pinned_and_ours_exclude_what_is_private() -> None:
+def test_images_are_pinned_and_private_files_are_excluded() -> None:
     images = [service["image"] for service in SERVICES.values() if not service["image"].startswith("dualcast-")]
     assert all(":" in image and not image.endswith(":latest") for image in images)
     ignored = (ROOT / ".dockerignore").read_text().split()

@@ -53,7 +53,7 @@ def python(code: str) -> list[str]:
     return [sys.executable, "-c", code]
 
 
-def test_steps_run_in_the_order_of_their_needs(state: StateDir) -> None:
+def test_steps_run_after_the_steps_they_need(state: StateDir) -> None:
     seen: list[str] = []
     touch = state.root / "made by a command"
     steps = [
@@ -66,7 +66,7 @@ def test_steps_run_in_the_order_of_their_needs(state: StateDir) -> None:
     assert all(step.progress == Progress.DONE and step.seconds >= 0 for step in steps)
 
 
-def test_a_failed_command_is_named_with_its_words(state: StateDir) -> None:
+def test_a_failed_command_is_reported_with_its_output(state: StateDir) -> None:
     after = Step("never", "never", call=lambda: pytest.fail("must not start"), after=("bad",))
     bad = Step("bad", "train the model", lambda: python("raise SystemExit('there is no data')"))
     with pytest.raises(StepError, match=r"train the model: exited with code 1(?s:.)*there is no data"):
@@ -74,7 +74,7 @@ def test_a_failed_command_is_named_with_its_words(state: StateDir) -> None:
     assert (bad.progress, after.progress) == (Progress.FAILED, Progress.WAITING)
 
 
-def test_a_failed_call_is_named(state: StateDir) -> None:
+def test_a_failed_call_is_reported(state: StateDir) -> None:
     def call() -> None:
         raise RuntimeError("no port is free")
 
@@ -82,7 +82,7 @@ def test_a_failed_call_is_named(state: StateDir) -> None:
         run(Runner([Step("servers", "servers", call=call)], state, os.environ))
 
 
-def test_stopping_ends_a_running_command(state: StateDir) -> None:
+def test_stop_ends_a_running_command(state: StateDir) -> None:
     runner = Runner([Step("long", "long", lambda: ["sleep", "60"])], state, os.environ)
     runner.tick()
     before = time.monotonic()
@@ -91,7 +91,7 @@ def test_stopping_ends_a_running_command(state: StateDir) -> None:
     assert runner.join(1.0)
 
 
-def test_the_plan_can_be_carried_out_and_passes_the_users_wishes_on(state: StateDir) -> None:
+def test_the_plan_is_consistent_and_passes_the_options_to_its_commands(state: StateDir) -> None:
     plan = Plan(Options("pv_parks", Path("/a.csv"), Path("/m.yaml"), None, 3, 3600.0), state, {})
     for steps in (plan.preparation(), plan.scoring()):
         names = [step.name for step in steps]
@@ -127,7 +127,7 @@ def test_nothing_is_overdue_before_the_replay_begins(
     assert (plan.clock.start, plan.clock.until) == (START, UNTIL)
 
 
-def test_the_state_folder_is_emptied_where_it_is_ours_alone(state: StateDir, tmp_path: Path) -> None:
+def test_only_a_state_folder_created_by_dualcast_is_emptied(state: StateDir, tmp_path: Path) -> None:
     (state.root / "lake").mkdir()
     (state.root / "lake" / "old").touch()
     fresh_folder(state, keep=True)
@@ -152,7 +152,7 @@ def test_a_link_in_the_state_folder_is_deleted_and_not_followed(state: StateDir,
     assert (tmp_path / "data" / "measured.csv").exists()
 
 
-def test_a_running_stack_is_not_pulled_from_under_its_user(state: StateDir) -> None:
+def test_the_state_folder_of_a_running_stack_is_not_emptied(state: StateDir) -> None:
     lock = state.acquire_supervisor_lock()
     assert lock is not None
     with pytest.raises(DemoError, match="dualcast down"):
@@ -160,7 +160,7 @@ def test_a_running_stack_is_not_pulled_from_under_its_user(state: StateDir) -> N
     os.close(lock)
 
 
-def test_the_board_shows_clock_curves_errors_and_troubles() -> None:
+def test_the_dashboard_shows_clock_curves_errors_and_restarting_components() -> None:
     curve = {"issued_at": START.isoformat(), "model": {"name": "model_da_x", "version": "7"}, "degraded": True}
     entity = {
         "entity_id": "X",
@@ -205,12 +205,12 @@ def test_the_board_shows_clock_curves_errors_and_troubles() -> None:
     assert "kafka" not in shown
 
 
-def test_a_sparkline_of_equal_or_no_values() -> None:
+def test_a_sparkline_of_equal_or_missing_values() -> None:
     assert sparkline([5.0, 5.0]) == "▁▁"
     assert sparkline([]) == ""
 
 
-def test_the_last_table_compares_both_paths_with_others_and_the_naive() -> None:
+def test_the_score_table_compares_both_paths_with_reference_and_naive_forecast() -> None:
     figures = {"n": 96, "mape": 0.71, "mae": 1.0, "coverage": 79.96, "reference_mape": 3.19, "naive_mape": None}
     intraday = {"all": figures, **{f"{hours:05.2f} h": {**figures, "mape": hours} for hours in (1.0, 0.25, 0.5, 0.75)}}
     scores = {"day-ahead": {"all": figures}, "intraday": intraday}

@@ -40,7 +40,7 @@ def first_line(log: Path, seconds: float = 10.0) -> str:
     return log.read_text().splitlines()[0]
 
 
-def test_a_sweep_finds_what_hid_in_a_session_of_its_own(tmp_path: Path) -> None:
+def test_a_sweep_ends_processes_in_other_sessions(tmp_path: Path) -> None:
     mark = Status(token=f"test-{os.getpid()}")
     environment = {**os.environ, processes.SUPERVISOR_VARIABLE: mark.token}
     child = processes.start([sys.executable, "-c", _DAEMONISE], environment, tmp_path / "log")
@@ -53,18 +53,18 @@ def test_a_sweep_finds_what_hid_in_a_session_of_its_own(tmp_path: Path) -> None:
     assert processes.sweep(mark) == 0
 
 
-def test_without_a_mark_nothing_is_swept() -> None:
+def test_a_sweep_without_a_mark_ends_nothing() -> None:
     assert processes.sweep(Status()) == 0
 
 
-def test_a_child_dies_with_a_parent_that_was_killed(tmp_path: Path) -> None:
+def test_a_child_process_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     command = [sys.executable, "-c", _KILLED_PARENT, str(tmp_path / "log")]
     parent = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert parent.returncode == -9
     wait_until_gone(int(parent.stdout))
 
 
-def test_memory_is_that_of_the_whole_tree() -> None:
+def test_memory_includes_child_processes() -> None:
     with psutil.Popen(["sleep", "60"]) as child:
         while child.memory_info().rss == 0:  # it has not begun yet
             time.sleep(0.01)

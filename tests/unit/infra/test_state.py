@@ -22,9 +22,7 @@ def state(tmp_path: Path) -> StateDir:
     return state
 
 
-def test_what_is_written_to_stack_env_is_what_the_settings_read(
-    state: StateDir, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_settings_read_the_values_written_to_stack_env(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("DUALCAST_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("DUALCAST_STATE_DIR", str(state.root))
@@ -42,14 +40,14 @@ def test_what_is_written_to_stack_env_is_what_the_settings_read(
     assert not load_settings().clock.is_replay
 
 
-def test_the_real_environment_wins_over_stack_env(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_overrides_stack_env(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DUALCAST_STATE_DIR", str(state.root))
     monkeypatch.setenv("DUALCAST_KAFKA", "elsewhere:9092")
     state.update_stack_env({"DUALCAST_KAFKA": "127.0.0.1:1"})
     assert load_settings().kafka == "elsewhere:9092"
 
 
-def test_only_a_folder_that_was_empty_is_ours(tmp_path: Path) -> None:
+def test_only_a_folder_that_was_empty_is_marked_as_created_by_dualcast(tmp_path: Path) -> None:
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "thesis.txt").touch()
     foreign, fresh = StateDir(tmp_path / "foreign"), StateDir(tmp_path / "fresh")
@@ -58,7 +56,7 @@ def test_only_a_folder_that_was_empty_is_ours(tmp_path: Path) -> None:
     assert (foreign.is_managed, fresh.is_managed) == (False, True)
 
 
-def test_one_supervisor_at_a_time(state: StateDir) -> None:
+def test_only_one_supervisor_gets_the_lock(state: StateDir) -> None:
     assert state.supervisor_pid() is None
     first = state.acquire_supervisor_lock()
     assert first is not None
@@ -69,20 +67,20 @@ def test_one_supervisor_at_a_time(state: StateDir) -> None:
     assert state.supervisor_pid() is None
 
 
-def test_a_process_id_that_was_given_away_anew_is_not_taken_for_the_old_process() -> None:
+def test_a_reused_process_id_is_not_taken_for_the_old_process() -> None:
     me = ProcessId.of_this_process()
     assert me.process() is not None
     assert ProcessId(pid=me.pid, started=me.started - 3600).process() is None
 
 
-def test_what_shall_run_survives_writing_and_reading(state: StateDir) -> None:
+def test_the_desired_state_is_read_unchanged(state: StateDir) -> None:
     assert state.desired() == Desired()
     asked = Desired(components=("redis",), ports={"redis": 1}, arguments={"replay": ("--data", "a b.csv")})
     state.write_desired(asked)
     assert state.desired() == asked
 
 
-def test_ports_are_kept_from_run_to_run(state: StateDir) -> None:
+def test_ports_are_reused_in_the_next_run(state: StateDir) -> None:
     port = PortAllocator(state, {}).port("redis", preferred=6379)
     assert is_free(port)
     assert PortAllocator(StateDir(state.root), {}).saved == {"redis": port}
@@ -95,21 +93,21 @@ def test_two_stacks_never_choose_the_same_port(state: StateDir, tmp_path: Path) 
     assert first.port("redis", preferred=6379) != second.port("redis", preferred=6379)
 
 
-def test_a_kept_port_that_somebody_else_took_is_replaced(state: StateDir) -> None:
+def test_a_saved_port_that_is_taken_is_replaced(state: StateDir) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken = server.getsockname()[1]
         (state.run / "ports.json").write_text(f'{{"redis": {taken}}}')
         assert PortAllocator(state, {}).port("redis", preferred=taken) != taken
 
 
-def test_a_port_that_the_user_named_is_never_replaced(state: StateDir) -> None:
+def test_a_port_requested_by_the_user_is_never_replaced(state: StateDir) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken = server.getsockname()[1]
         with pytest.raises(PortTakenError, match=str(taken)):
             PortAllocator(state, {"redis": taken}).port("redis", preferred=6379)
 
 
-def test_an_address_in_the_environment_makes_a_component_external_unless_it_is_our_own(
+def test_a_component_with_a_foreign_address_in_the_environment_is_external(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kafka = COMPONENTS["kafka"]
@@ -121,7 +119,7 @@ def test_an_address_in_the_environment_makes_a_component_external_unless_it_is_o
     assert external_address(kafka, {"kafka": 4711, "kafka_controller": 4712}) == ""
 
 
-def test_what_a_component_needs_is_started_before_it() -> None:
+def test_components_start_after_those_they_need() -> None:
     order = with_needs(tuple(COMPONENTS))
     assert set(order) == set(COMPONENTS)
     for name in order:
@@ -130,10 +128,10 @@ def test_what_a_component_needs_is_started_before_it() -> None:
     assert DEFAULT == ("kafka", "registry", "redis", "mlflow")
 
 
-def test_everything_listens_on_loopback_only() -> None:
+def test_all_components_listen_on_loopback_only() -> None:
     addresses = [c.address for c in COMPONENTS.values() if c.address]
     assert all("127.0.0.1:" in address for address in addresses)
 
 
-def test_phases_read_as_words() -> None:
+def test_phases_have_readable_names() -> None:
     assert str(Phase.BACKOFF) == "restarting"

@@ -27,7 +27,7 @@ def reconcile_until_all_are(running: Supervisor, state: StateDir, phase: Phase) 
         time.sleep(0.05)
 
 
-def test_a_server_is_stopped_after_what_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_stops_after_the_components_that_need_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = tmp_path / "ended"
     server, client = component("server", ended), component("client", ended, "server", seconds_to_stop=0.5)
     monkeypatch.setattr(supervisor, "COMPONENTS", {c.name: c for c in (server, client)})
