@@ -18,7 +18,7 @@ def with_examples() -> list[str]:
 
 
 @pytest.mark.parametrize("module", with_examples())
-def test_the_examples_of_a_module_give_what_they_show(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_docstring_examples_give_the_documented_results(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     results = doctest.testmod(import_module(module))
     assert results.attempted

@@ -46,7 +46,7 @@ def arguments(place: Path, out: Path, **options: str) -> list[str]:
     return ["de_load", *(text for name, value in given.items() for text in (f"--{name}", value))]
 
 
-def test_figures_forecasts_and_a_report(place: Path, tmp_path: Path) -> None:
+def test_a_backtest_prints_scores_and_writes_forecasts_and_a_report(place: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "out.parquet"
     done = CliRunner().invoke(app, [*arguments(place, out, cutoff="08:00"), "--json"])
     assert done.exit_code == 0, done.output

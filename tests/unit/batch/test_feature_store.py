@@ -79,7 +79,7 @@ def test_the_feast_command_line_has_the_same_configuration() -> None:
     assert written["entity_key_serialization_version"] == config.entity_key_serialization_version
 
 
-def test_a_password_and_tls_reach_redis() -> None:
+def test_password_and_tls_are_passed_to_redis() -> None:
     connection = redis_connection("rediss://user:p%40ss@redis.example:6380/2")
     assert connection.startswith('redis.example:6380,db=2,username="user",password="p@ss",ssl=true,')
 

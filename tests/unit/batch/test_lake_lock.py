@@ -70,7 +70,7 @@ def test_a_second_writer_waits_until_the_first_has_finished(start: Callable[...,
     assert second.finish() == 0
 
 
-def test_the_lock_of_a_writer_that_was_killed_is_free(start: Callable[..., Writer]) -> None:
+def test_the_lock_of_a_killed_writer_is_released(start: Callable[..., Writer]) -> None:
     first = start()
     assert first.reports() == "holds"
     second = start()

@@ -34,7 +34,7 @@ def test_a_curve_that_is_stored_again_replaces_its_rows(tmp_path: Path) -> None:
     assert len(rows) == 2 * len(GERMANY.points)
 
 
-def test_a_change_of_levels_keeps_what_the_older_curves_have(tmp_path: Path) -> None:
+def test_a_change_of_levels_keeps_the_levels_of_older_curves(tmp_path: Path) -> None:
     write(tmp_path / "rows.parquet", GERMANY)
     write(tmp_path / "rows.parquet", WITH_NEW_LEVELS, (0.05, 0.5, 0.95))
     rows = pd.read_parquet(tmp_path / "rows.parquet").set_index("entity_id")

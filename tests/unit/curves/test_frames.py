@@ -41,6 +41,6 @@ def test_given_levels_are_the_columns_of_every_frame() -> None:
         forecast_frame([CURVE], [0.5])
 
 
-def test_no_curves_raise() -> None:
+def test_a_frame_of_no_curves_raises() -> None:
     with pytest.raises(ValueError, match="there are no forecasts"):
         forecast_frame([])

@@ -22,7 +22,7 @@ def test_a_dead_letter_keeps_the_message_and_its_position() -> None:
 
 
 @pytest.mark.usefixtures("registry")
-def test_a_part_that_is_too_large_is_left_out_and_its_size_kept() -> None:
+def test_a_part_that_is_too_large_is_replaced_by_its_size() -> None:
     large = bytes(MAX_MESSAGE_BYTES)
     made = dead_letter(Refused(large, large, "observations.v1", 0, 1), "not_avro", "x" * 10_000, "test", NOW)
     assert (made.key, made.value) == (None, None)

@@ -73,7 +73,7 @@ def written_with(registry: MemoryRegistry, schema: dict[str, Any], record: dict[
 
 
 @pytest.mark.parametrize("count", [0, 1, 500])
-def test_a_record_and_its_columns_hold_what_was_encoded(registry: MemoryRegistry, count: int) -> None:
+def test_record_and_columns_equal_the_encoded_observations(registry: MemoryRegistry, count: int) -> None:
     decoder, message = Decoder(Settings(), Topic.OBSERVATIONS), encoded(sent := batch(count))
     assert ObservationBatch.from_record(decoder.record(message)) == sent
     observed = decoder.columns(message)
@@ -88,7 +88,7 @@ def test_a_record_and_its_columns_hold_what_was_encoded(registry: MemoryRegistry
     assert registry.requested == [1]
 
 
-def test_columns_of_messages_that_the_library_reads_are_the_same(registry: MemoryRegistry) -> None:
+def test_columns_decoded_by_the_avro_library_are_the_same(registry: MemoryRegistry) -> None:
     decoder = Decoder(Settings(), Topic.OBSERVATIONS)
     usual, long_source = decoder.columns(encoded(batch(50))), decoder.columns(encoded(batch(50, source="x" * 80)))
     for name in ("variable", "valid_time", "resolution", "value", "unit", "published_at"):
@@ -132,7 +132,7 @@ def test_bytes_that_are_not_avro_of_a_registered_schema_are_refused(
     ],
 )
 @pytest.mark.usefixtures("registry")
-def test_bytes_that_are_missing_or_left_over_are_refused(topic: Topic, how: str, record: Any) -> None:
+def test_messages_with_missing_or_additional_bytes_are_refused(topic: Topic, how: str, record: Any) -> None:
     decoder, sound = Decoder(Settings(), topic), encoded(record, topic)
     DECODED[how](decoder, sound)
     for spoilt in (sound + b"x", sound[:-1], sound[: len(sound) // 2], sound[:5] + b"\xff" * 40):
@@ -152,7 +152,7 @@ def test_a_record_of_another_topic_is_refused(how: str) -> None:
 
 
 @pytest.mark.usefixtures("registry")
-def test_a_time_that_no_datetime_holds_is_refused_as_a_record_and_kept_in_columns() -> None:
+def test_a_time_out_of_datetime_range_is_refused_in_records_and_kept_in_columns() -> None:
     record = batch().to_record()
     record["observations"][0]["valid_time"] = 2**62
     decoder, message = Decoder(Settings(), Topic.OBSERVATIONS), encoded(Raw(record))
@@ -162,7 +162,7 @@ def test_a_time_that_no_datetime_holds_is_refused_as_a_record_and_kept_in_column
 
 
 @pytest.mark.usefixtures("registry")
-def test_feature_rows_whose_values_fit_no_shape_are_refused() -> None:
+def test_feature_rows_with_a_wrong_number_of_values_are_refused() -> None:
     record = row().to_record() | {"horizons": 3, "more": [{"valid_time": NOW, "as_of": NOW}] * 4}
     with pytest.raises(DecodingError) as fault:
         Decoder(Settings(), Topic.FEATURES_INTRADAY).feature_rows(encoded(Raw(record), Topic.FEATURES_INTRADAY))
@@ -177,7 +177,7 @@ def test_the_key_of_a_message_names_its_entity() -> None:
         assert fault.value.reason == "wrong_key"
 
 
-def test_many_messages_of_an_unknown_schema_cost_one_request(registry: MemoryRegistry) -> None:
+def test_many_messages_with_an_unknown_schema_cause_one_request(registry: MemoryRegistry) -> None:
     message = struct.pack(">bI", 0, 99) + b"abc"
 
     def refused(_: int) -> str:
@@ -197,14 +197,14 @@ def test_a_known_schema_is_fetched_once_for_all_decoders(registry: MemoryRegistr
     assert registry.requested == [1]
 
 
-def test_an_unavailable_registry_is_waited_for(registry: MemoryRegistry) -> None:
+def test_decoding_waits_for_an_unavailable_registry(registry: MemoryRegistry) -> None:
     message = encoded(batch())
     registry.failures = 3
     assert Decoder(Settings(), Topic.OBSERVATIONS).record(message)["entity_id"] == "XX"
     assert registry.requested == [1] * 4
 
 
-def test_a_registry_that_stays_unavailable_makes_no_message_undecodable(
+def test_messages_are_not_undecodable_if_the_registry_stays_unavailable(
     registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(schemas, "_PATIENCE_SECONDS", 0.2)
@@ -219,7 +219,7 @@ def test_a_registry_that_stays_unavailable_makes_no_message_undecodable(
 @hypothesis_settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 @pytest.mark.usefixtures("registry")
-def test_no_bytes_raise_another_error(data: st.DataObject) -> None:
+def test_arbitrary_bytes_raise_only_decoding_errors(data: st.DataObject) -> None:
     topic, how = data.draw(
         st.sampled_from(
             [

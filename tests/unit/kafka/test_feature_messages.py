@@ -36,7 +36,7 @@ def rows_of(count: int) -> Rows:
 
 
 @pytest.mark.parametrize("count", [1, 2, 23, 24, 25, 64, 3000])
-def test_rows_are_read_as_they_were_written(encoder: Encoder, count: int) -> None:
+def test_rows_are_decoded_unchanged(encoder: Encoder, count: int) -> None:
     rows = rows_of(count)
     messages = list(FeatureMessages(encoder, "de_load", "DE", "abc", WIDTHS).of(rows, STEP))
     decoder = Decoder(Settings(), Topic.FEATURES_INTRADAY)
@@ -55,7 +55,7 @@ def assert_rows(found: list[FeatureRows], rows: Rows) -> None:
         np.testing.assert_array_equal(np.concatenate([f.features[name] for f in found]), values, err_msg=name)
 
 
-def test_values_that_rows_share_are_written_once_and_no_message_is_too_large(encoder: Encoder) -> None:
+def test_shared_values_are_written_once_and_messages_stay_within_the_size_limit(encoder: Encoder) -> None:
     writer = FeatureMessages(encoder, "de_load", "DE", "abc", WIDTHS)
     messages = list(writer.of(rows_of(9000), STEP))
     assert len(messages) > 1

@@ -51,7 +51,7 @@ def assert_read(records: list[dict[str, Any]]) -> None:
     ),
     value=st.floats(width=64),
 )
-def test_runs_are_decoded_as_they_were_written(runs: list[tuple[str, int]], value: float) -> None:
+def test_runs_of_observations_are_decoded_unchanged(runs: list[tuple[str, int]], value: float) -> None:
     records = [observation(variable, i, value=value + i) for variable, length in runs for i in range(length)]
     assert_read(records)
 
@@ -68,7 +68,7 @@ def test_runs_are_decoded_as_they_were_written(runs: list[tuple[str, int]], valu
         lambda data: data.replace(b"PT15M", b"\xff\xfe15M", 1),
     ],
 )
-def test_a_damaged_message_is_left_to_the_library(spoil: Any) -> None:
+def test_a_damaged_message_is_left_to_the_avro_library(spoil: Any) -> None:
     with pytest.raises(OtherLayoutError):
         ObservationRows.read(spoil(encoded([observation("load", i) for i in range(50)])), 5)
 
@@ -82,16 +82,16 @@ def test_a_damaged_message_is_left_to_the_library(spoil: Any) -> None:
         [observation("load", i, valid_time=i) for i in range(50)],  # 1970
     ],
 )
-def test_a_message_of_another_layout_is_left_to_the_library(records: list[dict[str, Any]]) -> None:
+def test_a_message_with_another_layout_is_left_to_the_avro_library(records: list[dict[str, Any]]) -> None:
     with pytest.raises(OtherLayoutError):
         ObservationRows.read(encoded(records), 5)
 
 
-def test_variables_that_alternate_are_read_as_they_were_written() -> None:
+def test_alternating_variables_are_decoded_unchanged() -> None:
     assert_read([observation("load" if i % 3 else f"temperature_{i % 2}m", i) for i in range(300)])
 
 
-def test_bytes_of_an_observation_inside_another_one_are_left_to_the_library() -> None:
+def test_a_text_that_contains_an_encoded_observation_is_left_to_the_avro_library() -> None:
     inner = encoded([observation("load", 1, source="", unit="")])[9:-1]
     first = [observation("load", i, source="", unit="") for i in range(20)]
     assert len(inner) < 64
@@ -101,7 +101,7 @@ def test_bytes_of_an_observation_inside_another_one_are_left_to_the_library() ->
         ObservationRows.read(spoilt, 5)
 
 
-def test_one_of_another_layout_is_read_too() -> None:
+def test_a_single_observation_with_another_layout_is_decoded() -> None:
     records = [observation("load", i) for i in range(100)]
     records[60] = observation("load", 60, source="another meter")
     assert_read(records)

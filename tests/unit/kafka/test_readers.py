@@ -51,7 +51,7 @@ class Broker:
     def close(self) -> None: ...
 
 
-def test_a_poll_that_fails_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_messages_of_a_failed_poll_are_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readers, "_consumer", lambda *_: Broker())
     monkeypatch.setattr(readers, "_bounds", lambda *_: ({0: 0}, {0: 4}))
     failing = {b"2"}

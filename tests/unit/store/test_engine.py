@@ -14,7 +14,7 @@ from dualcast.adapters.store.engine import open_url
 _FILES, _AT_ONCE = 60, 8
 
 
-def test_processes_that_open_a_new_file_at_once_all_connect(tmp_path: Path) -> None:
+def test_concurrent_connections_to_a_new_file_succeed(tmp_path: Path) -> None:
     together = Barrier(_AT_ONCE)
 
     def connect(engine: Engine) -> None:

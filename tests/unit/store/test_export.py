@@ -29,7 +29,7 @@ def filled(store: Engine) -> Engine:
     return store
 
 
-def test_files_hold_the_published_points(filled: Engine, tmp_path: Path) -> None:
+def test_files_contain_the_published_points(filled: Engine, tmp_path: Path) -> None:
     files = [tmp_path / "out" / name for name in ("curves.parquet", "curves.csv")]
     assert [export(filled, SPAN, str(file)) for file in files] == [2, 2]
     published = forecast_frame(CURVES)

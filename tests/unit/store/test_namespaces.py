@@ -11,7 +11,7 @@ from dualcast.settings import Settings
 from tests import services_world as world
 
 
-def test_a_store_holds_the_curves_of_each_namespace_apart(settings: Settings) -> None:
+def test_curves_of_namespaces_in_one_database_are_separate(settings: Settings) -> None:
     engines = [open_store(settings.model_copy(update={"namespace": name})) for name in ("", "staging", "trial")]
     curve = world.day_ahead(date(2022, 1, 14))
     try:

@@ -77,7 +77,9 @@ def test_an_unavailable_cache_does_not_block_the_recorder(store: Engine) -> None
     assert [log["event"] for log in logs] == ["cached days not invalidated"]
 
 
-def test_stopped_while_the_store_is_unavailable_it_reports_nothing_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recorder_stopped_while_the_store_is_unavailable_reports_nothing_stored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def unavailable(*_: Any) -> int:
         raise StoreUnavailableError("down")
 

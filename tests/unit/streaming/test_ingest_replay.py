@@ -160,7 +160,7 @@ def test_a_signal_ends_a_long_wait_at_once(source: Source, memory: PublishedFile
     assert stop.signal == signal.SIGTERM
 
 
-def test_messages_are_whole_small_and_in_order(simulated: pd.DataFrame) -> None:
+def test_messages_are_complete_within_the_size_limit_and_in_order(simulated: pd.DataFrame) -> None:
     twin = simulated.assign(entity_id="ZZ")
     mixed = pd.concat([simulated, twin]).sort_values("published_at", kind="stable")
     found = list(messages(mixed, 100))

@@ -51,7 +51,7 @@ def load(two_years: pd.DataFrame, use_case: UseCase) -> pd.Series:
     return series(two_years, use_case.target)
 
 
-def test_every_record_says_that_it_is_simulated(two_years: pd.DataFrame, use_case: UseCase) -> None:
+def test_every_record_is_marked_as_simulated(two_years: pd.DataFrame, use_case: UseCase) -> None:
     assert two_years["simulated"].all()
     assert set(two_years["source"]) == {"simulator"}
     assert set(two_years["variable"]) == set(use_case.variables)
@@ -109,7 +109,7 @@ def test_load_intervals_are_complete_and_unique(load: pd.Series, two_years: pd.D
     assert not two_years.duplicated(["variable", "valid_time", "published_at"]).any()
 
 
-def test_weeks_days_holidays_and_seasons(load: pd.Series) -> None:
+def test_load_differs_by_day_type_and_season(load: pd.Series) -> None:
     daily = load["2021":"2022"].resample("D").mean()
     weekday = daily.groupby(daily.index.dayofweek).mean()
     assert weekday[:5].min() > weekday[5] > weekday[6]
@@ -158,7 +158,7 @@ def test_simulated_forecasts_have_realistic_errors(load: pd.Series, two_years: p
     assert (per_day > 0).sum() >= 1
 
 
-def test_naive_forecasts_are_as_good_as_in_reality(load: pd.Series) -> None:
+def test_naive_forecasts_have_realistic_errors(load: pd.Series) -> None:
     week_before = 100 * (load / load.shift(freq="7D") - 1).abs().dropna().mean()
     assert 3.3 < week_before < 5.5
     quarter_hour = 100 * (load / load.shift() - 1).abs().mean()
@@ -176,7 +176,7 @@ def test_a_meter_glitch_is_corrected_the_next_day(use_case: UseCase) -> None:
     assert (second["published_at"].to_numpy() - first["published_at"].to_numpy() == np.timedelta64(1, "D")).all()
 
 
-def test_observed_weather_is_the_truth_and_forecast_weather_is_not(use_case: UseCase) -> None:
+def test_observed_weather_has_no_error_and_forecast_weather_has(use_case: UseCase) -> None:
     temperature = use_case.variables["temperature_2m"]
     observed = temperature.model_copy(update={"kind": "observed"})
     variables = dict(use_case.variables) | {"temperature_observed": observed}
@@ -187,7 +187,7 @@ def test_observed_weather_is_the_truth_and_forecast_weather_is_not(use_case: Use
 
 
 @pytest.mark.parametrize("day", ["2022-03-27", "2022-10-30", "2024-02-29", "2023-12-31"])
-def test_delivery_days_are_whole(use_case: UseCase, simulator: Source, day: str) -> None:
+def test_delivery_days_are_complete(use_case: UseCase, simulator: Source, day: str) -> None:
     moment = datetime.fromisoformat(f"{day}T12:00+00:00")
     found = simulator.observations(moment - timedelta(days=3), moment + timedelta(days=3))
     temperature = series(found, "temperature_2m")
@@ -214,7 +214,7 @@ def test_wrong_parameters_and_use_cases_are_refused(use_case: UseCase) -> None:
 
 
 @pytest.mark.parametrize("grid", [timedelta(minutes=5), timedelta(hours=1)])
-def test_other_grids(use_case: UseCase, grid: timedelta) -> None:
+def test_other_grids_are_simulated(use_case: UseCase, grid: timedelta) -> None:
     found = open_simulator(use_case.model_copy(update={"grid": grid})).observations(START, START + timedelta(days=2))
     load = found[found["variable"] == use_case.target]
     assert (load["valid_time"].diff().dropna() == grid).all()

@@ -47,7 +47,7 @@ def test_a_run_resumes_from_a_newer_savepoint(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.glob("*/*")] == ["savepoint-2"]
 
 
-def test_another_form_of_the_state_is_another_job(tmp_path: Path, use_case: UseCase) -> None:
+def test_a_changed_state_format_uses_another_checkpoint_folder(tmp_path: Path, use_case: UseCase) -> None:
     settings = Settings(state_dir=tmp_path)
     part = use_case.part("intraday")
     others = [
@@ -63,7 +63,7 @@ def test_another_form_of_the_state_is_another_job(tmp_path: Path, use_case: UseC
     assert checkpoints.folder(settings, use_case) == checkpoints.folder(settings, use_case.model_copy())
 
 
-def test_python_leaves_the_signals_of_the_jvm_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_does_not_handle_signals_inside_the_jvm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A supervisor sets this for every component; inside the JVM it had Python take SIGSEGV, and the JVM ended."""
     monkeypatch.setattr(os, "environ", {**os.environ, "PYTHONFAULTHANDLER": "1", "PYTHONDEVMODE": "1"})
     java.prepare(Settings(state_dir=tmp_path, flink_python="thread"), "job")

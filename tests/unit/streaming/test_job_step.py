@@ -113,7 +113,9 @@ def test_rows_equal_those_of_the_plain_function(
         (load(1, valid_time=datetime(1970, 1, 1, tzinfo=UTC)), "bad_time"),
     ],
 )
-def test_a_bad_observation_goes_to_the_dead_letters_alone(world: World, bad: Observation, reason: str) -> None:
+def test_only_the_invalid_observation_of_a_message_becomes_a_dead_letter(
+    world: World, bad: Observation, reason: str
+) -> None:
     outcome = world.apply(world.encode([load(0), bad, load(2)]))
     (letter,) = world.dead_letters(outcome)
     assert letter["reason"] == reason
@@ -123,14 +125,14 @@ def test_a_bad_observation_goes_to_the_dead_letters_alone(world: World, bad: Obs
     assert [row.valid_time for row in world.rows(outcome)] == [START + QUARTER, START + 3 * QUARTER]
 
 
-def test_ten_times_last_week_is_implausible(world: World) -> None:
+def test_a_value_ten_times_that_of_last_week_is_implausible(world: World) -> None:
     world.apply(world.encode([load(i) for i in range(7 * 96)]))
     outcome = world.apply(world.encode([load(7 * 96, 140000.0), load(7 * 96 + 1)]))
     assert [reason for reason, _ in outcome.dead] == ["implausible"]
     assert outcome.made == 1
 
 
-def test_duplicates_make_no_rows_and_corrections_make_the_newest_row_again(world: World) -> None:
+def test_duplicates_make_no_rows_and_corrections_recompute_the_newest_row(world: World) -> None:
     message = world.encode([load(i) for i in range(4)])
     assert world.apply(message).made == 4
     again = world.apply(message)
@@ -189,7 +191,7 @@ def test_the_dead_letter_of_a_huge_message_is_small(world: World) -> None:
 
 @hypothesis_settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_no_bytes_stop_the_step(world: World, data: st.DataObject) -> None:
+def test_arbitrary_bytes_do_not_stop_the_step(world: World, data: st.DataObject) -> None:
     value = bytearray(world.encode([load(0), load(1)]))
     for _ in range(data.draw(st.integers(1, 6))):
         value[data.draw(st.integers(5, len(value) - 1))] = data.draw(st.integers(0, 255))

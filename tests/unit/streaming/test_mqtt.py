@@ -52,7 +52,7 @@ def test_a_message_becomes_an_observation(mapping: Mapping) -> None:
     ("form", "given"),
     [("seconds", AT.timestamp()), ("milliseconds", AT.timestamp() * 1000), ("iso", "2024-05-01T13:45:00+02:00")],
 )
-def test_times_come_in_several_forms(use_case: UseCase, form: str, given: Any) -> None:
+def test_times_in_several_formats_are_parsed(use_case: UseCase, form: str, given: Any) -> None:
     mapping = Mapping(use_case_with(use_case, time="ts", time_format=form))
     (row,) = mapping.rows("scada/DE/load", payload(ts=given), NOW)
     assert row["valid_time"] == AT
@@ -128,7 +128,7 @@ class Telemetry:
         self.happened.append(("buried", letter.reason, letter.value))
 
 
-def test_messages_are_acknowledged_once_they_are_published(mapping: Mapping) -> None:
+def test_messages_are_acknowledged_after_they_are_published(mapping: Mapping) -> None:
     earlier = payload(time=(AT - timedelta(minutes=15)).isoformat())
     world: Any = Telemetry([[payload(), earlier, b"junk"], [], [payload(), earlier]], stops_at=4)
     with pytest.raises(Stopped):

@@ -119,7 +119,7 @@ def test_an_invalid_observation_is_named_and_the_batch_refused(
         (json.dumps({"observations": [load()] * 10_001}).encode(), 422),
     ],
 )
-def test_hostile_bodies(client: TestClient, delivered: Delivered, body: bytes, status: int) -> None:
+def test_invalid_request_bodies_are_refused(client: TestClient, delivered: Delivered, body: bytes, status: int) -> None:
     answer = client.post("/api/v1/observations", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == status
     assert answer.json()["status"] == status
@@ -147,7 +147,7 @@ def test_an_undelivered_batch_is_not_accepted(client: TestClient, delivered: Del
     assert "broker is unavailable" not in answer.text
 
 
-def test_the_document_describes_the_body(client: TestClient) -> None:
+def test_the_openapi_document_describes_the_body(client: TestClient) -> None:
     operation = client.get("/openapi.json").json()["paths"]["/api/v1/observations"]["post"]
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
     assert "valid_time" in schema["properties"]["observations"]["items"]["required"]

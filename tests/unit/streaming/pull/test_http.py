@@ -83,7 +83,7 @@ def test_a_wait_longer_than_the_policy_fails_at_once(httpserver: HTTPServer, api
     assert len(asked) == 1
 
 
-def test_the_error_of_a_lasting_fault_contains_no_token(httpserver: HTTPServer, api: Api) -> None:
+def test_the_error_of_a_permanent_fault_contains_no_token(httpserver: HTTPServer, api: Api) -> None:
     asked = answers(httpserver, Response("", 502))
     with pytest.raises(UnavailableError, match="status 502") as error:
         api.get("load", read)
@@ -108,7 +108,7 @@ def test_an_unreachable_source_is_unavailable(stop: Stop) -> None:
         api.get("load", read)
 
 
-def test_the_rate_limit_per_minute_is_kept(httpserver: HTTPServer, stop: Stop) -> None:
+def test_requests_stay_within_the_rate_limit_per_minute(httpserver: HTTPServer, stop: Stop) -> None:
     asked = answers(httpserver, FINE)
     waits: list[float] = []
 
@@ -127,7 +127,7 @@ def test_the_rate_limit_per_minute_is_kept(httpserver: HTTPServer, stop: Stop) -
     assert 55 < waits[0] <= 61
 
 
-def test_a_signal_ends_the_waiting(httpserver: HTTPServer, api: Api, stop: Stop) -> None:
+def test_a_signal_ends_a_wait(httpserver: HTTPServer, api: Api, stop: Stop) -> None:
     answers(httpserver, Response("", 503))
     stop.signal = 15
     with pytest.raises(Stopped):

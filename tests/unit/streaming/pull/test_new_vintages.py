@@ -189,7 +189,7 @@ class Kept:
         return 1
 
 
-def test_a_pull_goes_window_by_window_in_order_of_publication(use_case: UseCase) -> None:
+def test_a_pull_publishes_window_by_window_in_order_of_publication(use_case: UseCase) -> None:
     puller, sink = Fake(use_case), Kept()
     now = START + 2 * DAY + 6 * HOUR
     span = Span(START, now, ahead=DAY)

@@ -74,7 +74,7 @@ def test_smard_weeks_with_a_clock_change(
     assert (found["published_at"] == end).all()
 
 
-def test_smard_gaps_stay_gaps_and_only_needed_weeks_are_requested(
+def test_smard_gaps_are_missing_values_and_only_needed_weeks_are_requested(
     httpserver: HTTPServer, use_case: UseCase, settings: Settings, stop: Stop
 ) -> None:
     week = datetime(2022, 3, 20, 23, tzinfo=UTC)
@@ -246,7 +246,7 @@ def test_esios_days_with_a_clock_change(
     assert values.columns["published_at"].iloc[0] == datetime(2022, 10, 30, 23, 3, tzinfo=UTC)
 
 
-def test_esios_of_several_places_needs_one(
+def test_esios_indicator_with_several_regions_requires_geo(
     httpserver: HTTPServer, es_load: UseCase, settings: Settings, stop: Stop
 ) -> None:
     places = [{"value": 1.0, "datetime_utc": "2022-03-26T23:00:00Z", "geo_id": geo} for geo in (8741, 8742)]
@@ -282,7 +282,7 @@ def replayed(until: datetime) -> Settings:
     return Settings(clock=Clock(start=until, until=until))
 
 
-def test_open_meteo_weighs_points_and_dates_radiation_by_the_hour_it_fell_in(
+def test_open_meteo_values_are_weighted_means_and_radiation_is_assigned_to_the_hour_before(
     httpserver: HTTPServer, use_case: UseCase, stop: Stop
 ) -> None:
     levels = [10.0, 20.0, 30.0, 40.0, 50.0]
@@ -320,7 +320,9 @@ def test_open_meteo_in_another_unit_is_refused(httpserver: HTTPServer, use_case:
         pulled(OpenMeteoPuller(use_case, replayed(START), stop, QUICK), START, START + DAY)
 
 
-def test_open_meteo_refusals_have_a_reason(httpserver: HTTPServer, use_case: UseCase, stop: Stop) -> None:
+def test_an_open_meteo_refusal_raises_refused_error_with_its_reason(
+    httpserver: HTTPServer, use_case: UseCase, stop: Stop
+) -> None:
     reason = {"error": True, "reason": "Latitude must be in range of -90 to 90"}
     httpserver.expect_request("/api/forecast").respond_with_json(reason, 400)
     with pytest.raises(RefusedError, match="Latitude must be in range"):
