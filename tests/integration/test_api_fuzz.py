@@ -45,7 +45,9 @@ def intraday() -> FastAPI:
 
 @pytest.mark.parametrize("make", [day_ahead, intraday])
 @pytest.mark.parametrize("mode", list(GenerationMode))
-def test_every_answer_is_a_documented_one(make: Callable[[], FastAPI], mode: GenerationMode, tmp_path: Path) -> None:
+def test_every_response_conforms_to_the_openapi_document(
+    make: Callable[[], FastAPI], mode: GenerationMode, tmp_path: Path
+) -> None:
     app = make()
     with access_world.store(tmp_path) as store:
         key = {"X-API-Key": access_world.key(store, "operator")}

@@ -73,7 +73,9 @@ def found(folder: Path, case: UseCase) -> FileHistory:
 
 
 @pytest.mark.parametrize("path", ["day-ahead", "intraday"])
-def test_spark_makes_the_same_rows(spark: SparkSession, case: UseCase, found: FileHistory, path: Path_) -> None:
+def test_rows_computed_by_spark_equal_those_computed_locally(
+    spark: SparkSession, case: UseCase, found: FileHistory, path: Path_
+) -> None:
     days = tuple(date(2022, 2, 10) + timedelta(days=i) for i in range(5))
     maker = RowMaker(case, path, days)
     observations = found.on_grid if path == "day-ahead" else found.arrivals
@@ -86,7 +88,7 @@ def test_spark_makes_the_same_rows(spark: SparkSession, case: UseCase, found: Fi
         np.testing.assert_array_equal(theirs, ours, err_msg=str(name))
 
 
-def test_mlflow_gets_figures_and_report(stack: Settings, case: UseCase, folder: Path, tmp_path: Path) -> None:
+def test_scores_and_report_are_logged_to_mlflow(stack: Settings, case: UseCase, folder: Path, tmp_path: Path) -> None:
     question = BacktestRequest(case, "day-ahead", date(2022, 2, 20), date(2022, 2, 24), "P3M")
     out, report = tmp_path / "out.parquet", tmp_path / "out.html"
     done = run_backtest(
@@ -110,7 +112,7 @@ def command(folder: Path, out: Path) -> list[str]:
     return [program, "backtest", "two_zones", "--data", str(folder / "data.parquet"), *window, "--out", str(out)]
 
 
-def test_a_killed_run_goes_on(
+def test_a_killed_backtest_resumes(
     stack: Settings, case: UseCase, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DUALCAST_USE_CASES", str(folder))

@@ -93,15 +93,15 @@ def curves(job: DayAheadJob) -> list[Forecast]:
     return sorted(found, key=lambda curve: (curve.issued_at, curve.entity_id))
 
 
-def test_what_is_no_avro_is_a_dead_letter_and_the_rest_is_taken_in(job: DayAheadJob, entity: Entity) -> None:
+def test_a_message_that_is_not_avro_becomes_a_dead_letter_and_the_others_are_stored(
+    job: DayAheadJob, entity: Entity
+) -> None:
     (letter,) = published(job.settings, Topic.DEAD_LETTERS)
     assert (letter["reason"], letter["component"], letter["value"]) == ("not_avro", "batch.lake.bronze", b"no avro")
     assert len(day_ahead_rows(job.settings, job.use_case.use_case, [date(2022, 3, 25)])) == 2 * 24
 
 
-def test_the_entity_whose_observations_break_a_rule_goes_without_and_the_other_does_not(
-    job: DayAheadJob, two: UseCase
-) -> None:
+def test_an_entity_with_invalid_observations_gets_no_curve_and_the_other_does(job: DayAheadJob, two: UseCase) -> None:
     load = two.variables[two.target]
     tight = load.model_copy(update={"bounds": load.bounds.model_copy(update={"max": 73000.0})})
     outcome = with_use_case(job, two.model_copy(update={"variables": {**two.variables, two.target: tight}})).curves(
@@ -116,7 +116,7 @@ def test_the_entity_whose_observations_break_a_rule_goes_without_and_the_other_d
     assert (refused["value"] > 73000).all()
 
 
-def test_an_implausible_curve_is_neither_stored_nor_published_but_quarantined(job: DayAheadJob, two: UseCase) -> None:
+def test_an_implausible_curve_is_quarantined_and_not_published(job: DayAheadJob, two: UseCase) -> None:
     strict = two.day_ahead.model_copy(update={"quality": CurveQuality(level=(0.0, 0.01))})
     outcome = with_use_case(job, two.model_copy(update={"day_ahead": strict})).curves([DAY])
     assert [(m.entity_id, m.reason) for m in outcome.missing] == [("second", "curve: implausible_level")]
@@ -132,7 +132,7 @@ def test_an_implausible_curve_is_neither_stored_nor_published_but_quarantined(jo
     assert "implausible level" in page
 
 
-def test_a_curve_is_stored_and_published_once_however_often_it_is_run(job: DayAheadJob, two: UseCase) -> None:
+def test_repeated_runs_store_and_publish_a_curve_once(job: DayAheadJob, two: UseCase) -> None:
     # of the first entity it is there already
     first, second = job.curves([DAY]), job.curves([DAY])
     assert (first.published, first.already_published) == (1, 1)
@@ -156,7 +156,7 @@ def test_a_curve_is_stored_and_published_once_however_often_it_is_run(job: DayAh
         assert stored(job, entity.id)["q50"].tolist() == [p.values[1] for p in curve.points]
 
 
-def test_what_was_published_but_not_stored_is_stored_by_the_next_run(job: DayAheadJob, two: UseCase) -> None:
+def test_the_next_run_stores_a_curve_that_was_published_but_not_stored(job: DayAheadJob, two: UseCase) -> None:
     before = curves(job)
     shutil.rmtree(lake_paths(job.settings).forecasts("day-ahead", two.use_case))
     assert job.curves([DAY]).published == 0
@@ -168,12 +168,12 @@ def test_what_was_published_but_not_stored_is_stored_by_the_next_run(job: DayAhe
     assert len(stored(job)) == 2 * (23 + 24)
 
 
-def test_a_restarted_daemon_knows_what_was_published(job: DayAheadJob, two: UseCase) -> None:
+def test_a_restarted_daemon_skips_published_days(job: DayAheadJob, two: UseCase) -> None:
     known = PublishedCurves(job.settings, Topic.FORECASTS_DAY_AHEAD, two.use_case).keys()
     assert {(e.id, two.cutoff(e, DAY)) for e in two.entities} <= {key[:2] for key in known}
 
 
-def test_without_reference_and_weather_the_curve_is_on_time_and_says_what_it_lacks(
+def test_a_curve_without_reference_and_weather_is_degraded_and_lists_the_missing_inputs(
     job: DayAheadJob, two: UseCase
 ) -> None:
     entity = two.entities[0]
@@ -189,7 +189,7 @@ def test_without_reference_and_weather_the_curve_is_on_time_and_says_what_it_lac
     assert curve.degraded_reasons == [f"missing:{v}" for v in (two.reference, *two.day_ahead.optional[1:])]
 
 
-def test_a_row_that_saw_the_future_leaves_gold_with_its_day(job: DayAheadJob, two: UseCase) -> None:
+def test_a_row_with_an_input_published_at_the_cutoff_removes_its_day_from_gold(job: DayAheadJob, two: UseCase) -> None:
     folder = Path(lake_paths(job.settings).gold_of("day-ahead", two.use_case)) / "delivery_month=2022-03"
     (file,) = folder.glob("*.parquet")
     rows = pd.read_parquet(file)
@@ -209,7 +209,7 @@ def test_a_row_that_saw_the_future_leaves_gold_with_its_day(job: DayAheadJob, tw
     assert len(day_ahead_rows(job.settings, two.use_case, [DAY])) == 2 * 23
 
 
-def test_the_intervals_follow_what_was_stored_and_came_true(job: DayAheadJob, two: UseCase) -> None:
+def test_intervals_are_scaled_by_the_factors_of_stored_curves_and_actuals(job: DayAheadJob, two: UseCase) -> None:
     new = date(2022, 3, 22)
     job.curves([new - timedelta(days=back) for back in range(25, 0, -1)])
     assert job.curves([new]).missing == []

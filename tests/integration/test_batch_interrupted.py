@@ -51,7 +51,7 @@ def log(tmp_path: Path) -> Path:
 
 
 @pytest.mark.timeout(1200)
-def test_a_run_that_is_killed_at_every_step_ends_as_one_that_was_not(
+def test_a_run_killed_in_each_step_gives_the_same_result_as_an_uninterrupted_run(
     settings: Settings, use_case: UseCase, log: Path
 ) -> None:
     day = ("day-ahead", "--delivery-date", AUTUMN.isoformat())
@@ -88,7 +88,7 @@ def moments(settings: Settings, use_case: UseCase) -> list[Callable[[], Callable
     ]
 
 
-def test_two_runs_at_once_publish_a_curve_once(
+def test_concurrent_runs_publish_each_curve_once(
     settings: Settings, use_case: UseCase, entity: Entity, tmp_path: Path
 ) -> None:
     wanted = [AUTUMN, AUTUMN]
@@ -106,7 +106,7 @@ def test_two_runs_at_once_publish_a_curve_once(
         assert stored["q50"].tolist() == [point.values[1] for curve in curves for point in curve.points]
 
 
-def test_days_are_made_up_for_and_those_without_data_are_named(
+def test_a_range_of_missed_days_is_run_and_days_without_data_are_listed(
     settings: Settings, use_case: UseCase, entity: Entity, log: Path
 ) -> None:
     with runs.lake_restored(settings):
@@ -144,7 +144,7 @@ def answered(settings: Settings, entity: Entity, day: date) -> list[str]:
             sleep(0.1)
 
 
-def test_before_the_cutoff_it_refuses_at_once(settings: Settings, log: Path) -> None:
+def test_a_run_before_the_cutoff_fails_without_starting_spark(settings: Settings, log: Path) -> None:
     far = (datetime.now(UTC) + timedelta(days=9)).date()
     before = monotonic()
     runs.finish(runs.start("day-ahead", "--delivery-date", far.isoformat(), log=log), log, status=1)

@@ -79,7 +79,7 @@ def test_a_reference_published_at_the_cutoff_is_not_used(gold: pd.DataFrame) -> 
     assert gold.loc[gold["delivery_day"] == NEXT, "tso"].notna().all()
 
 
-def test_the_late_reference_is_there_for_the_features_that_look_back_at_it(
+def test_a_late_reference_is_used_by_lagged_features_of_the_next_day(
     gold: pd.DataFrame, original: pd.DataFrame, use_case: UseCase, entity: Entity
 ) -> None:
     assert use_case.reference is not None
@@ -90,13 +90,13 @@ def test_the_late_reference_is_there_for_the_features_that_look_back_at_it(
     np.testing.assert_allclose(rows["tso_error_1d"], expected, atol=0.01)
 
 
-def test_of_the_weather_runs_before_the_cutoff_the_newest_counts(gold: pd.DataFrame, original: pd.DataFrame) -> None:
+def test_the_newest_weather_run_before_the_cutoff_is_used(gold: pd.DataFrame, original: pd.DataFrame) -> None:
     day = gold[gold["delivery_day"] == DAY]
     # whatever came first on Kafka, and not the run that came after
     np.testing.assert_allclose(day["temperature"], hourly(original, "temperature_2m")[day.index] + 9.0)
 
 
-def test_a_revised_load_changes_the_later_cutoff_only(
+def test_a_revised_load_changes_only_the_later_cutoff(
     gold: pd.DataFrame, original: pd.DataFrame, use_case: UseCase
 ) -> None:
     load = hourly(original, use_case.target)

@@ -154,7 +154,7 @@ def archived(curve: Forecast) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP])
-def test_without_redis_both_services_go_on_and_say_so(
+def test_both_services_use_fallbacks_and_report_it_while_redis_is_unavailable(
     filled: Settings, id_svc: Ask, da_svc: Ask, curves: list[Forecast], blow: signal.Signals
 ) -> None:
     until(lambda: id_svc()["fallback"] is None, SECONDS_TO_RECOVER)
@@ -181,7 +181,7 @@ def test_without_redis_both_services_go_on_and_say_so(
     until(lambda: lacks_nothing(id_svc), SECONDS_TO_RECOVER)
 
 
-def test_a_broken_champion_leaves_the_previous_version_to_answer(filled: Settings, model: ForecastModel) -> None:
+def test_the_previous_version_is_used_if_the_champion_is_broken(filled: Settings, model: ForecastModel) -> None:
     good, broken = (
         publish_champion(filled, with_scaled_intervals(model, 1.5)),
         publish_champion(filled, broken_copy(model)),
@@ -197,7 +197,7 @@ def test_a_broken_champion_leaves_the_previous_version_to_answer(filled: Setting
         assert ask()["model"]["version"] == mended
 
 
-def test_without_the_registry_models_that_were_loaded_answer_and_else_the_shifted_day_ahead_curve(
+def test_without_the_registry_loaded_models_or_the_shifted_day_ahead_curve_are_used(
     filled: Settings, id_svc: Ask, tmp_path: Path
 ) -> None:
     away = filled.model_copy(update={"mlflow": f"http://127.0.0.1:{free_port()}"})
@@ -228,7 +228,7 @@ def test_without_the_registry_models_that_were_loaded_answer_and_else_the_shifte
         ("nothing", (503, None, None), (503, None)),
     ],
 )
-def test_with_nothing_but_the_store_a_service_starts_and_serves_what_that_has(
+def test_a_service_starts_with_the_store_alone_and_serves_its_curves(
     filled: Settings,
     curves: list[Forecast],
     tmp_path: Path,
@@ -257,7 +257,7 @@ def test_with_nothing_but_the_store_a_service_starts_and_serves_what_that_has(
             assert "no stored curve reaches the coming interval" in ask()["detail"]
 
 
-def test_a_store_that_hangs_costs_only_what_it_alone_has(
+def test_a_hanging_store_affects_only_curves_that_are_nowhere_else(
     filled: Settings, curves: list[Forecast], postgres_server: str
 ) -> None:
     url = fresh_database(postgres_server, "fallbacks")

@@ -29,7 +29,7 @@ def past(use_case: UseCase, entity: Entity) -> pd.DataFrame:
     return history(use_case, entity, "2024-06-01", DAYS)
 
 
-def test_a_killed_job_goes_on_and_so_does_one_of_two_subtasks_and_every_row_is_published_once(
+def test_a_killed_or_stopped_job_resumes_with_other_parallelism_and_publishes_each_row_once(
     stack: Settings, use_case: UseCase, entity: Entity, past: pd.DataFrame, tmp_path: Path
 ) -> None:
     log = tmp_path / "job.log"
@@ -62,7 +62,7 @@ def test_a_killed_job_goes_on_and_so_does_one_of_two_subtasks_and_every_row_is_p
     )
 
 
-def test_poison_goes_to_the_dead_letters_and_the_stream_goes_on(
+def test_invalid_messages_become_dead_letters_and_do_not_stop_the_job(
     stack: Settings, use_case: UseCase, entity: Entity, past: pd.DataFrame, tmp_path: Path
 ) -> None:
     log, key = tmp_path / "job.log", entity.id.encode()

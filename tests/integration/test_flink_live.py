@@ -41,7 +41,7 @@ def online(stack: Settings, use_case: UseCase, monkeypatch: pytest.MonkeyPatch) 
     return OnlineFeatures(stack, use_case.use_case)
 
 
-def test_a_silent_meter_is_shown_as_silent_and_its_late_value_when_it_comes(
+def test_a_missing_value_makes_a_timer_row_and_its_late_value_replaces_it(
     stack: Settings, use_case: UseCase, entity: Entity, online: OnlineFeatures, tmp_path: Path
 ) -> None:
     publish(stack, entity.id, history(use_case, entity, "2024-06-01", 10), 500)

@@ -112,7 +112,7 @@ def polled(arrivals: KafkaArrivals, count: int, seconds: float) -> list[Arrival]
     return found
 
 
-def test_rows_are_handed_out_again_until_they_are_committed_and_the_topic_knows_what_was_published(
+def test_rows_are_delivered_until_committed_and_the_newest_published_curve_is_found(
     stack: Settings,
 ) -> None:
     rows = [FeatureRow("de_load", "DE", t, t, "abc", {"load": [1.0]}) for t in (world.NOW, world.NOW)]

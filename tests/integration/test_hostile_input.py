@@ -111,7 +111,9 @@ def _by_message(letters: list[dict[str, object]], component: str) -> dict[Where,
     return found
 
 
-def test_the_features_are_those_of_a_clean_run(world: World, use_case: UseCase, entity: Entity) -> None:
+def test_features_equal_those_of_a_run_without_hostile_messages(
+    world: World, use_case: UseCase, entity: Entity
+) -> None:
     expected = intraday_features(use_case, entity, world.past)
     assert [r.valid_time for r in world.rows] == [t.to_pydatetime() for t in expected["valid_time"]]
     assert [r.as_of for r in world.rows] == [t.to_pydatetime() for t in expected["as_of"]]
@@ -120,18 +122,18 @@ def test_the_features_are_those_of_a_clean_run(world: World, use_case: UseCase, 
         np.testing.assert_array_equal(np.array([r.features[name] for r in world.rows]), plain, err_msg=name)
 
 
-def test_the_stream_refuses_each_bad_message_for_its_reason_and_no_other(world: World) -> None:
+def test_the_stream_job_refuses_each_bad_message_with_its_reason_and_no_other(world: World) -> None:
     expected = {where: Counter(message.stream) for where, message in world.sent.items() if message.stream}
     assert _by_message(world.letters, "stream-features") == expected
     assert len({reason for counts in expected.values() for reason in counts}) == 13
 
 
-def test_the_lake_cannot_read_what_is_no_message(world: World) -> None:
+def test_undecodable_messages_become_dead_letters_of_the_lake(world: World) -> None:
     expected = {where: Counter(message.bronze) for where, message in world.sent.items() if message.bronze}
     assert _by_message(world.letters, "batch.lake.bronze") == expected
 
 
-def test_quarantine_holds_the_bad_observations_with_their_reasons(
+def test_invalid_observations_are_quarantined_with_their_reasons(
     world: World, stack: Settings, use_case: UseCase
 ) -> None:
     folder = Path(lake_paths(stack).quarantine) / f"use_case={use_case.use_case}" / "stage=silver"
@@ -142,7 +144,7 @@ def test_quarantine_holds_the_bad_observations_with_their_reasons(
     assert found == {where: Counter(message.silver) for where, message in world.sent.items() if message.silver}
 
 
-def test_the_lake_holds_the_good_ones_once(world: World, stack: Settings) -> None:
+def test_the_lake_contains_each_valid_observation_once(world: World, stack: Settings) -> None:
     stored = delta_rows(lake_paths(stack).silver)[[*_VINTAGE, "value"]]
     for frame in (stored, past := world.past[[*_VINTAGE, "value"]].copy()):
         for column in ("valid_time", "published_at"):

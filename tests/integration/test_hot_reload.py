@@ -90,7 +90,7 @@ async def until(ready: Callable[[], Any], wanted: str | None = None) -> None:
         await asyncio.sleep(0.05)
 
 
-def test_a_new_champion_takes_over_and_a_broken_one_does_not(
+def test_a_new_champion_replaces_the_old_one_without_failed_requests_and_a_broken_one_is_refused(
     stack: Settings, use_case: UseCase, model: ForecastModel, rows: list[FeatureRow]
 ) -> None:
     now = datetime.now(UTC)

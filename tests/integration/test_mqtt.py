@@ -136,7 +136,7 @@ def _listens(settings: Settings, port: int, number: int) -> bool:
     return number in arrived(settings)
 
 
-def test_nothing_is_lost_though_broker_and_listener_are_killed(
+def test_no_message_is_lost_when_broker_and_listener_are_killed(
     stack: Settings, broker: Broker, port: int, environment: dict[str, str]
 ) -> None:
     first = listener(environment)

@@ -65,7 +65,7 @@ def test_each_namespace_has_its_own_topics_and_subjects(spaces: list[Settings]) 
     assert {f"{p}{topic}-value" for p in ("left.", "right.", "") for topic in Topic} == subjects
 
 
-def test_consumer_groups_of_one_name_are_apart(spaces: list[Settings]) -> None:
+def test_consumer_groups_with_one_name_are_separate(spaces: list[Settings]) -> None:
     for settings in spaces[:2]:
         with RecordProducer(settings, "test") as producer:
             producer.send(Topic.OBSERVATIONS, "DE", BATCH, world.NOW)
@@ -85,7 +85,7 @@ def test_a_group_that_does_not_exist_can_be_deleted(spaces: list[Settings]) -> N
     delete_group(spaces[0], "nobody")
 
 
-def test_the_online_store_keeps_features_apart(spaces: list[Settings], use_case: UseCase) -> None:
+def test_features_in_the_online_store_are_separate(spaces: list[Settings], use_case: UseCase) -> None:
     plan = FeaturePlan.of(use_case, "intraday")
     widths = plan.widths(use_case.part("intraday").horizons)
     row = FeatureRow("de_load", "DE", world.NOW, world.NOW, "abc", {n: [1.0] * w for n, w in widths.items()})
@@ -94,7 +94,7 @@ def test_the_online_store_keeps_features_apart(spaces: list[Settings], use_case:
     assert [store.read(["DE"])["DE"] for store in stores] == [row, None, None]
 
 
-def test_cached_days_and_rate_limits_are_apart(spaces: list[Settings]) -> None:
+def test_cached_days_and_rate_limits_are_separate(spaces: list[Settings]) -> None:
     shared = [RedisCurves(settings.redis, settings.names) for settings in spaces]
     day = IssueDay.of(CURVE)
     shared[0].fill({day: [CURVE]})
@@ -109,7 +109,7 @@ def test_cached_days_and_rate_limits_are_apart(spaces: list[Settings]) -> None:
     assert {key.partition("LIMITS")[0] for key in keys} == {"left:", "right:", ""}
 
 
-def test_registered_models_and_experiments_are_apart(spaces: list[Settings], tmp_path: Path) -> None:
+def test_registered_models_and_experiments_are_separate(spaces: list[Settings], tmp_path: Path) -> None:
     frame = pd.DataFrame({"x": [1.0]})
     run = Run(EXPERIMENT, "run", {}, {"mape": 1.0}, {}, frame, frame)
 
@@ -126,7 +126,7 @@ def test_registered_models_and_experiments_are_apart(spaces: list[Settings], tmp
         load_last(spaces[1], MODEL, CHAMPION)
 
 
-def test_lake_and_store_are_apart(spaces: list[Settings], tmp_path: Path) -> None:
+def test_lake_and_store_are_separate(spaces: list[Settings], tmp_path: Path) -> None:
     spaces = [replace_state(settings, tmp_path) for settings in spaces]
     table = Path(lake_paths(spaces[0]).forecasts("day-ahead", "de_load"))
     table.mkdir(parents=True)

@@ -29,7 +29,7 @@ def row(use_case: UseCase, entity_id: str, as_of: datetime, number: float) -> Fe
     return FeatureRow(use_case.use_case, entity_id, origin, as_of, feature_set(use_case), features)
 
 
-def test_a_row_comes_back_as_it_was_and_only_a_newer_one_replaces_it(
+def test_a_row_is_read_unchanged_and_replaced_only_by_a_newer_row(
     stack: Settings, use_case: UseCase, entity: Entity
 ) -> None:
     store = OnlineFeatures(stack, use_case.use_case)
@@ -48,7 +48,7 @@ def test_a_row_comes_back_as_it_was_and_only_a_newer_one_replaces_it(
     assert repr(store.read([entity.id])[entity.id]) == repr(newer)
 
 
-def test_feast_itself_reads_the_same_row(stack: Settings, use_case: UseCase, entity: Entity) -> None:
+def test_feast_reads_the_same_row(stack: Settings, use_case: UseCase, entity: Entity) -> None:
     apply_definitions(stack, use_case.use_case)
     written = row(use_case, entity.id, AS_OF + timedelta(days=1), 7.0)
     OnlineFeatures(stack, use_case.use_case).write([written])

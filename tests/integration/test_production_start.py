@@ -83,7 +83,7 @@ def da_svc(folder: Path, client: httpx2.Client) -> Iterator[subprocess.Popen[byt
         process.wait(10)
 
 
-def test_from_an_empty_store_to_an_audited_answer_over_tls(port: int, tmp_path: Path) -> None:
+def test_da_svc_starts_with_a_migrated_store_and_audits_calls_over_tls(port: int, tmp_path: Path) -> None:
     refused = dualcast("serve", "da")
     assert refused.returncode == 1
     assert "run `dualcast store migrate`" in refused.stderr

@@ -91,7 +91,7 @@ def _wait_for(settings: Settings, count: int) -> None:
     until(lambda: len(on_the_topic(settings)) >= count, 60)
 
 
-def test_pulls_that_overlap_and_one_that_is_killed_send_each_vintage_once(stack: Settings, smard: Smard) -> None:
+def test_overlapping_and_killed_pulls_publish_each_vintage_once(stack: Settings, smard: Smard) -> None:
     now = WEEK + 2 * DAY
     smard.values = {WEEK + i * QUARTER: 10000.0 + i for i in range(192)}
     smard.faults = [Response("", 503), Response('{"timest')]
@@ -123,7 +123,7 @@ def test_pulls_that_overlap_and_one_that_is_killed_send_each_vintage_once(stack:
     assert sorted(on_the_topic(stack)[194:]) == [(now, 48000.0, later), (now + 2 * QUARTER, 52000.0, later)]
 
 
-def test_a_source_that_fails_ends_with_status_1_and_says_what_failed(stack: Settings, smard: Smard) -> None:
+def test_a_failed_source_exits_with_1_and_names_the_failed_series(stack: Settings, smard: Smard) -> None:
     smard.faults = [Response("gone", 410)]
     failing = pull("--from", WEEK.isoformat(), now=WEEK + DAY)
     _, text = failing.communicate(timeout=120)

@@ -67,7 +67,7 @@ def values(settings: Settings) -> list[float]:
     return [o["value"] for record in published(settings, Topic.OBSERVATIONS) for o in record["observations"]]
 
 
-def test_what_was_accepted_is_on_the_topic_though_the_broker_was_away(stack: Settings, server: str) -> None:
+def test_accepted_observations_are_on_the_topic_after_an_outage_of_the_broker(stack: Settings, server: str) -> None:
     assert post(server, 50001.0).status_code == 202
     assert values(stack) == [50001.0]
     embedded.stop(StateDir(stack.state_dir), ("kafka",))
@@ -79,7 +79,7 @@ def test_what_was_accepted_is_on_the_topic_though_the_broker_was_away(stack: Set
     assert {50001.0, 50003.0} <= set(values(stack)) <= {50001.0, 50002.0, 50003.0}
 
 
-def test_without_a_key_it_does_not_start(stack: Settings) -> None:
+def test_the_server_does_not_start_without_a_key(stack: Settings) -> None:
     command = [str(_DUALCAST), "stream", "push-server"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2

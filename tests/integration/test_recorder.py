@@ -56,7 +56,7 @@ def recorded(settings: Settings, enough: Callable[[int], bool]) -> list[Forecast
         engine.dispose()
 
 
-def test_a_killed_recorder_loses_nothing_and_stores_nothing_twice(stack: Settings, tmp_path: Path) -> None:
+def test_a_killed_recorder_stores_each_curve_once(stack: Settings, tmp_path: Path) -> None:
     curves = [world.intraday(world.NOW + timedelta(minutes=i)) for i in range(COUNT)]
     with RecordProducer(stack, "test") as producer:
         for curve in [*curves, *curves[:100]]:

@@ -63,7 +63,7 @@ def consume(settings: Settings, count: int) -> list[int]:
         consumer.close()
 
 
-def test_a_killed_broker_loses_nothing_that_it_acknowledged(stack: Settings) -> None:
+def test_a_killed_broker_keeps_all_acknowledged_messages(stack: Settings) -> None:
     state = StateDir(stack.state_dir)
     admin = AdminClient({"bootstrap.servers": stack.kafka})
     admin.create_topics([NewTopic(TOPIC, 1)])[TOPIC].result(timeout=30)
@@ -80,7 +80,7 @@ def test_a_killed_broker_loses_nothing_that_it_acknowledged(stack: Settings) -> 
     assert consume(stack, 2000) == list(range(2000))
 
 
-def test_a_killed_registry_knows_its_schemas_by_the_same_ids(stack: Settings) -> None:
+def test_a_killed_registry_keeps_its_schemas_and_ids(stack: Settings) -> None:
     state = StateDir(stack.state_dir)
     schema = Schema('{"type": "record", "name": "Thing", "fields": [{"name": "size", "type": "int"}]}', "AVRO")
     with SchemaRegistryClient({"url": stack.registry}) as client:
@@ -94,7 +94,7 @@ def test_a_killed_registry_knows_its_schemas_by_the_same_ids(stack: Settings) ->
 
 
 @pytest.mark.parametrize("component", ["redis", "mlflow"])
-def test_the_others_come_back_too_at_the_same_address(stack: Settings, component: str) -> None:
+def test_killed_components_restart_at_the_same_address(stack: Settings, component: str) -> None:
     state = StateDir(stack.state_dir)
     address = state.live_status().components[component].address
     killed = kill(state, component)

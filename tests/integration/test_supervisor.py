@@ -44,7 +44,7 @@ def is_back(state: StateDir, killed: int) -> bool:
     return redis.phase == Phase.HEALTHY and redis.pid not in (None, killed)
 
 
-def test_a_killed_server_comes_back_with_its_data_and_goes_down_without_a_trace(state: StateDir) -> None:
+def test_a_killed_server_restarts_with_its_data_and_down_stops_it(state: StateDir) -> None:
     stack.start(state, ("redis",), console=CONSOLE)
     client(state).set("kept", "yes")
     killed, address = redis_pid(state), state.status().components["redis"].address
@@ -61,14 +61,14 @@ def test_a_killed_server_comes_back_with_its_data_and_goes_down_without_a_trace(
     assert not stack.stop(state), "a second down finds nothing"
 
 
-def test_up_twice_finds_the_running_stack(state: StateDir) -> None:
+def test_a_second_up_reuses_the_running_stack(state: StateDir) -> None:
     stack.start(state, ("redis",), console=CONSOLE)
     first = redis_pid(state)
     stack.start(state, ("redis",), console=CONSOLE)
     assert redis_pid(state) == first
 
 
-def test_a_killed_supervisor_takes_everything_with_it_and_the_next_up_works(state: StateDir) -> None:
+def test_servers_end_with_a_killed_supervisor_and_up_starts_them_again(state: StateDir) -> None:
     stack.start(state, ("redis",), console=CONSOLE)
     client(state).set("kept", "yes")
     running, supervisor = state.status(), state.supervisor_pid()
@@ -82,21 +82,21 @@ def test_a_killed_supervisor_takes_everything_with_it_and_the_next_up_works(stat
     assert client(state).get("kept") == b"yes"
 
 
-def test_the_stack_ends_with_its_owner(state: StateDir) -> None:
+def test_the_stack_ends_when_the_process_that_owns_it_ends(state: StateDir) -> None:
     with psutil.Popen(["sleep", "60"]) as owner:
         stack.start(state, ("redis",), console=CONSOLE, owner=ProcessId.of(owner.pid))
         owner.kill()
     until(lambda: state.supervisor_pid() is None, PATIENCE_SECONDS)
 
 
-def test_a_port_that_the_user_names_is_used_or_refused(state: StateDir, tmp_path: Path) -> None:
+def test_a_requested_port_that_is_taken_is_refused(state: StateDir, tmp_path: Path) -> None:
     stack.start(state, ("redis",), console=CONSOLE)
     taken = int(state.status().components["redis"].address.rsplit(":", 1)[1].split("/")[0])
     with pytest.raises(stack.StackError, match=f"Port {taken}"):
         stack.start(StateDir(tmp_path / "other"), ("redis",), console=CONSOLE, ports={"redis": taken})
 
 
-def test_an_address_in_the_environment_is_used_and_not_started(
+def test_a_server_with_an_address_in_the_environment_is_not_started(
     state: StateDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stack.start(state, ("redis",), console=CONSOLE)
@@ -112,7 +112,7 @@ def test_an_address_in_the_environment_is_used_and_not_started(
         stack.stop(other)
 
 
-def test_a_server_that_cannot_start_is_named_with_the_end_of_its_log(state: StateDir) -> None:
+def test_the_error_for_a_server_that_cannot_start_contains_the_end_of_its_log(state: StateDir) -> None:
     state.create()
     folder = state.folder("redis")
     folder.mkdir()
