@@ -35,7 +35,7 @@ def report(tmp_path: Path, use_case: UseCase) -> Path:
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("dark", 1280), ("light", 1280), ("dark", 390), ("light", 390)])
-def test_the_report_fits_and_loads_nothing(browser: Browser, report: Path, scheme: str, width: int) -> None:
+def test_the_report_fits_the_screen_and_loads_nothing(browser: Browser, report: Path, scheme: str, width: int) -> None:
     page = browser.new_page(
         color_scheme="dark" if scheme == "dark" else "light", viewport={"width": width, "height": 900}
     )

@@ -65,7 +65,7 @@ def _get(settings: Settings, service: str, path: str) -> dict[str, Any]:
     return found
 
 
-def test_every_delivery_day_has_one_whole_curve_on_kafka(world: World, use_case: UseCase) -> None:
+def test_every_delivery_day_has_one_complete_curve_on_kafka(world: World, use_case: UseCase) -> None:
     curves = list(published_forecasts(world.settings, Topic.FORECASTS_DAY_AHEAD))
     entity = use_case.entities[0]
     assert len(curves) >= DAYS
@@ -79,7 +79,7 @@ def test_every_delivery_day_has_one_whole_curve_on_kafka(world: World, use_case:
         assert curve.simulated
 
 
-def test_intraday_curves_follow_each_other_on_kafka(world: World, use_case: UseCase) -> None:
+def test_intraday_curves_on_kafka_are_consecutive(world: World, use_case: UseCase) -> None:
     curves = sorted(published_forecasts(world.settings, Topic.FORECASTS_INTRADAY), key=lambda c: c.issued_at)
     assert len({c.key for c in curves}) == len(curves), "a curve was published twice"
     assert len(curves) > 0.9 * DAYS * 96
@@ -89,7 +89,7 @@ def test_intraday_curves_follow_each_other_on_kafka(world: World, use_case: UseC
 
 
 @pytest.mark.parametrize("path", ["day-ahead", "intraday"])
-def test_forecasts_in_parquet_break_no_rule(world: World, path: str) -> None:
+def test_exported_forecasts_are_valid(world: World, path: str) -> None:
     frame = pd.read_parquet(world.exports / f"{path}.parquet")
     assert not frame.duplicated(["entity_id", "issued_at", "valid_time"]).any()
     assert (frame["issued_at"] <= frame["valid_time"]).all()
@@ -98,14 +98,14 @@ def test_forecasts_in_parquet_break_no_rule(world: World, path: str) -> None:
     assert (np.diff(values, axis=1) >= 0).all()
 
 
-def test_the_lake_holds_the_day_ahead_curves(world: World) -> None:
+def test_the_lake_contains_the_day_ahead_curves(world: World) -> None:
     folder = Path(world.settings.lake_uri) / "forecasts" / "path=day_ahead"
     stored = pd.read_parquet(folder)
     exported = pd.read_parquet(world.exports / "day-ahead.parquet")
     assert len(stored) == len(exported)
 
 
-def test_the_forecasts_are_as_good_as_the_simulator_allows(world: World, use_case: UseCase) -> None:
+def test_forecast_errors_are_within_the_limits_for_simulated_data(world: World, use_case: UseCase) -> None:
     for path, limit in (("day-ahead", 4.0), ("intraday", 2.0)):
         frame = pd.read_parquet(world.exports / f"{path}.parquet")
         actuals = pd.read_parquet(world.exports / f"{path}-actuals.parquet").set_index("valid_time")[use_case.target]
@@ -115,7 +115,7 @@ def test_the_forecasts_are_as_good_as_the_simulator_allows(world: World, use_cas
         assert error < limit, path
 
 
-def test_redis_holds_the_newest_features(world: World, use_case: UseCase) -> None:
+def test_redis_contains_the_newest_features(world: World, use_case: UseCase) -> None:
     entity_id = use_case.entities[0].id
     row = OnlineFeatures(world.settings, use_case.use_case).read([entity_id])[entity_id]
     assert row is not None
@@ -124,7 +124,7 @@ def test_redis_holds_the_newest_features(world: World, use_case: UseCase) -> Non
     assert (until - row.as_of).total_seconds() <= 3600
 
 
-def test_both_services_answer(world: World, use_case: UseCase) -> None:
+def test_both_services_return_forecasts(world: World, use_case: UseCase) -> None:
     entity_id = use_case.entities[0].id
     day_ahead = _get(world.settings, "da_svc", f"forecasts/day-ahead/{entity_id}")
     assert len(day_ahead["points"]) in {23, 24, 25}
@@ -134,7 +134,7 @@ def test_both_services_answer(world: World, use_case: UseCase) -> None:
     assert intraday["model"]["name"] == f"model_id_{use_case.use_case}"
 
 
-def test_the_client_reads_both(world: World) -> None:
+def test_the_client_reads_forecasts_of_both_services(world: World) -> None:
     shown = run_client_example(world.settings.da_svc, world.settings.id_svc)
     assert "404 unknown-entity" in shown
 
@@ -153,6 +153,6 @@ def test_the_page_draws_both_forecasts(world: World, browser: Browser) -> None:
     page.close()
 
 
-def test_the_terminal_shows_the_errors_and_what_it_took(world: World) -> None:
+def test_the_terminal_shows_errors_duration_and_memory(world: World) -> None:
     for expected in ("day-ahead", "intraday", "first forecasts of both paths after", "peak memory"):
         assert expected in world.output

@@ -63,7 +63,7 @@ def drawn(page: Page, chart: str) -> dict[str, list[float]]:
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("dark", 1440), ("light", 390)])
-def test_both_forecasts_are_drawn_with_what_came_true(browser: Browser, address: str, scheme: str, width: int) -> None:
+def test_both_forecasts_are_drawn_with_actuals(browser: Browser, address: str, scheme: str, width: int) -> None:
     page, watch = opened(browser, address, scheme, width)
     day_ahead, intraday = drawn(page, "day-ahead-chart"), drawn(page, "intraday-chart")
     assert set(day_ahead) == {"Day-ahead", "Actual", "Reference"}
@@ -83,7 +83,7 @@ def test_both_forecasts_are_drawn_with_what_came_true(browser: Browser, address:
     page.close()
 
 
-def test_numbers_and_states_are_in_plain_sight(browser: Browser, address: str) -> None:
+def test_numbers_and_states_are_shown(browser: Browser, address: str) -> None:
     page, _ = opened(browser, address)
     latest = f"{world.true_load(world.NOW - timedelta(minutes=15)):,.0f} MW"
     expect(page.locator("#tile-actual")).to_have_text(latest)
@@ -98,7 +98,7 @@ def test_numbers_and_states_are_in_plain_sight(browser: Browser, address: str) -
     page.close()
 
 
-def test_what_is_published_while_the_page_is_open_appears(browser: Browser, address: str, deps: DayAheadDeps) -> None:
+def test_a_curve_published_while_the_page_is_open_is_shown(browser: Browser, address: str, deps: DayAheadDeps) -> None:
     page, watch = opened(browser, address)
     page.evaluate("document.querySelector('main').dataset.height = document.querySelector('main').offsetHeight")
     better = world.intraday(world.NOW + timedelta(minutes=15), ratio=1.1, model_version="7", degraded=True)
@@ -113,7 +113,9 @@ def test_what_is_published_while_the_page_is_open_appears(browser: Browser, addr
     page.close()
 
 
-def test_with_keys_the_page_asks_for_one(browser: Browser, address: str, deps: DayAheadDeps, tmp_path: Path) -> None:
+def test_the_page_asks_for_a_key_if_keys_exist(
+    browser: Browser, address: str, deps: DayAheadDeps, tmp_path: Path
+) -> None:
     page = browser.new_page()
     with access_world.store(tmp_path) as store:
         key = access_world.key(store)
@@ -126,7 +128,7 @@ def test_with_keys_the_page_asks_for_one(browser: Browser, address: str, deps: D
     page.close()
 
 
-def test_the_api_can_be_read_and_tried(browser: Browser, address: str) -> None:
+def test_the_api_documentation_can_be_read_and_tried(browser: Browser, address: str) -> None:
     page, watch = opened(browser, address, path="/docs")
     operation = page.locator("details", has_text="/api/v1/forecasts/day-ahead/{entity_id}")
     operation.locator("summary").click()

@@ -144,18 +144,18 @@ def _observations(settings: Settings) -> pd.DataFrame:
     return frame
 
 
-def test_every_component_is_back_in_time(week: Week) -> None:
+def test_killed_components_recover_within_the_limit(week: Week) -> None:
     Console(stderr=True).print("seconds to recover:", week.recovered, "longest silence:", dict(week.watch.longest))
     assert max(week.recovered.values()) < RECOVERY_SECONDS
 
 
-def test_the_services_answer_throughout(week: Week) -> None:
+def test_no_outage_of_forecasts_exceeds_the_limit(week: Week) -> None:
     for service in ASKED:
         assert week.watch.answers[service] > 0
         assert week.watch.longest[service] < RECOVERY_SECONDS, service
 
 
-def test_every_feature_row_is_there_once_as_the_plain_function_makes_it(week: Week, use_case: UseCase) -> None:
+def test_each_feature_row_is_published_once_and_equals_the_batch_result(week: Week, use_case: UseCase) -> None:
     entity, start = use_case.entities[0], week.settings.clock.start
     assert start is not None
     observations = _observations(week.settings)
@@ -173,7 +173,7 @@ def test_every_feature_row_is_there_once_as_the_plain_function_makes_it(week: We
         np.testing.assert_array_equal(ours, theirs, err_msg=name)
 
 
-def test_every_curve_was_published_once(week: Week, use_case: UseCase) -> None:
+def test_each_curve_is_published_once(week: Week, use_case: UseCase) -> None:
     entity = use_case.entities[0]
     for topic in (Topic.FORECASTS_DAY_AHEAD, Topic.FORECASTS_INTRADAY):
         keys = [curve.key for curve in published_forecasts(week.settings, topic)]

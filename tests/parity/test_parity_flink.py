@@ -61,7 +61,7 @@ def streamed(
             return published_rows(load_settings())
 
 
-def test_the_job_and_the_plain_function_agree(
+def test_rows_of_the_job_equal_the_plain_function(
     two_entities: UseCase, histories: dict[str, pd.DataFrame], streamed: dict[str, list[FeatureRow]]
 ) -> None:
     assert set(streamed) == {e.id for e in two_entities.entities}
@@ -75,7 +75,7 @@ def test_the_job_and_the_plain_function_agree(
             np.testing.assert_array_equal(np.array([r.features[name] for r in rows]), plain, err_msg=name)
 
 
-def test_the_job_and_the_state_agree(
+def test_rows_of_the_job_equal_the_intraday_state(
     two_entities: UseCase, histories: dict[str, pd.DataFrame], streamed: dict[str, list[FeatureRow]]
 ) -> None:
     for entity in two_entities.entities:
@@ -89,7 +89,7 @@ def test_the_job_and_the_state_agree(
             np.testing.assert_array_equal(job, state.reshape(shape), err_msg=name)
 
 
-def test_the_online_store_holds_the_newest_row(
+def test_the_online_store_contains_the_newest_row(
     stack: Settings, two_entities: UseCase, streamed: dict[str, list[FeatureRow]]
 ) -> None:
     entities: list[Entity] = list(two_entities.entities)

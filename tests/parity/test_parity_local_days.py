@@ -54,7 +54,7 @@ def job(stack: Settings, warehouses: UseCase, histories: dict[str, pd.DataFrame]
     spark.stop()
 
 
-def test_gold_holds_what_the_plain_function_gives(
+def test_gold_equals_the_plain_function(
     job: DayAheadJob, warehouses: UseCase, histories: dict[str, pd.DataFrame]
 ) -> None:
     gold = pd.read_parquet(Path(job.settings.lake_uri) / "gold" / "day_ahead" / "use_case=warehouses")
@@ -71,7 +71,9 @@ def test_gold_holds_what_the_plain_function_gives(
 
 
 @pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")  # ibis calls what DuckDB has deprecated
-def test_the_feature_store_tells_the_curves_of_a_day_apart(job: DayAheadJob, warehouses: UseCase) -> None:
+def test_training_rows_of_overlapping_curves_have_the_features_of_their_cutoff(
+    job: DayAheadJob, warehouses: UseCase
+) -> None:
     """A day lies in seven curves; each row gets the features that were known at its own cutoff."""
     keys = training_keys(job.settings, "warehouses", "day-ahead")
     one_day = keys[

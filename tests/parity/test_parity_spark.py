@@ -81,7 +81,7 @@ def gold(settings: Settings, path: str) -> pd.DataFrame:
     return pd.read_parquet(Path(settings.lake_uri) / "gold" / path).sort_values(["entity_id", "valid_time"])
 
 
-def test_gold_day_ahead_holds_what_the_plain_function_gives(
+def test_gold_day_ahead_equals_the_plain_function(
     job: DayAheadJob, use_case: UseCase, entity: Entity, observations: pd.DataFrame
 ) -> None:
     plain = day_ahead_features(use_case, entity, observations, DAYS)
@@ -92,19 +92,19 @@ def test_gold_day_ahead_holds_what_the_plain_function_gives(
         np.testing.assert_array_equal(spark[name].to_numpy(), plain[name].to_numpy(), err_msg=name)
 
 
-def test_what_was_refused_lies_in_quarantine_with_its_reason(job: DayAheadJob) -> None:
+def test_refused_observations_are_quarantined_with_their_reason(job: DayAheadJob) -> None:
     refused = pd.read_parquet(Path(job.settings.lake_uri) / "quarantine")
     assert {"unknown_entity", "not_finite", "out_of_bounds"} <= set(refused["reason"])
 
 
-def test_a_run_repeated_changes_nothing(job: DayAheadJob, use_case: UseCase) -> None:
+def test_a_repeated_run_changes_nothing(job: DayAheadJob, use_case: UseCase) -> None:
     before = gold(job.settings, f"day_ahead/use_case={use_case.use_case}")
     job.history(UNTIL)
     after = gold(job.settings, f"day_ahead/use_case={use_case.use_case}")
     pd.testing.assert_frame_equal(before.reset_index(drop=True), after.reset_index(drop=True), check_exact=True)
 
 
-def test_gold_intraday_holds_what_was_streamed_and_what_came_true(
+def test_gold_intraday_contains_streamed_rows_with_actuals(
     job: DayAheadJob, use_case: UseCase, entity: Entity, observations: pd.DataFrame
 ) -> None:
     plan = FeaturePlan.of(use_case, "intraday")
@@ -127,7 +127,7 @@ def test_gold_intraday_holds_what_was_streamed_and_what_came_true(
     assert first["actuals"][0] == target[first["valid_time"]]
 
 
-def test_intervals_follow_the_published_record_as_the_plain_functions_do(
+def test_interval_factors_of_the_archive_equal_those_of_the_plain_functions(
     job: DayAheadJob, use_case: UseCase, entity: Entity, observations: pd.DataFrame
 ) -> None:
     quick = small(use_case)
@@ -156,7 +156,7 @@ def test_intervals_follow_the_published_record_as_the_plain_functions_do(
     assert update_interval_factors(job.spark, settings, use_case) == 0, "they were made already"
 
 
-def test_rows_as_served_show_no_skew_but_for_the_one_that_is_wrong(
+def test_skew_counts_only_the_changed_row(
     job: DayAheadJob, use_case: UseCase, entity: Entity, observations: pd.DataFrame
 ) -> None:
     day = DAYS[-1]
@@ -203,7 +203,7 @@ def test_corrections_after_the_cutoff_change_nothing(
     assert not np.array_equal(*changed), "the corrections did arrive"
 
 
-def test_rows_of_a_backfill_reach_the_months_that_they_belong_to(
+def test_rows_of_one_backfill_message_are_stored_in_their_months(
     job: DayAheadJob, use_case: UseCase, entity: Entity, observations: pd.DataFrame
 ) -> None:
     plan = IntradayPlan(use_case, entity)
