@@ -1,4 +1,4 @@
-"""The report of a backtest in a real browser: readable on a wide screen and a phone, by day and by night."""
+"""The report of a backtest in a real browser: readable on a wide screen and a phone, in light and dark mode."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_the_report_fits_the_screen_and_loads_nothing(browser: Browser, report: 
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (ground == "rgb(10, 14, 19)") == (scheme == "dark")
-    # labels of plots stay readable: about nine pixels and more
+    # labels of plots are readable: about nine pixels or more
     sizes = page.evaluate(
         "[...document.querySelectorAll('svg')].map(s => s.clientWidth / s.viewBox.baseVal.width * 11)"
     )

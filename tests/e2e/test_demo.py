@@ -1,4 +1,4 @@
-"""The whole platform, as ``make demo`` runs it, on a short simulated replay: what a user finds at its end."""
+"""The whole platform, as ``make demo`` runs it, on a short simulated replay: its results after the end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DAYS = 2
 
 @dataclass(frozen=True)
 class World:
-    """A demo that has ended its replay and goes on serving."""
+    """A demo whose replay has ended and whose services still run."""
 
     settings: Settings
     exports: Path
@@ -45,7 +45,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with demo(state, DAYS) as running:
         output = running.read_until(READY)
         yield World(load_settings(), state / "exports", output)
-    assert _processes_that_name(state) == [], "nothing is left behind"
+    assert _processes_that_name(state) == [], "no process is left"
 
 
 def _processes_that_name(folder: Path) -> list[str]:
@@ -110,7 +110,7 @@ def test_forecast_errors_are_within_the_limits_for_simulated_data(world: World, 
         frame = pd.read_parquet(world.exports / f"{path}.parquet")
         actuals = pd.read_parquet(world.exports / f"{path}-actuals.parquet").set_index("valid_time")[use_case.target]
         true = frame["valid_time"].map(actuals)
-        assert true.notna().mean() > 0.6, path  # the newest day has not come true
+        assert true.notna().mean() > 0.6, path  # the newest day has no actuals yet
         error = ((frame["q50"] - true) / true).abs().mean() * 100
         assert error < limit, path
 

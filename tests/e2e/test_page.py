@@ -1,4 +1,4 @@
-"""The page in a real browser, fed from memory: curves drawn, numbers right, nothing loaded from elsewhere."""
+"""The page in a real browser, with data in memory: curves are drawn, numbers are right, no other host is used."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.served import served
 
 @pytest.fixture
 def deps() -> DayAheadDeps:
-    """Three days of everything, at noon (UTC) of 2022-05-03."""
+    """da-svc with three days of observations and curves, at noon (UTC) of 2022-05-03."""
     found = world.da_deps()
     world.fill(found)
     return found
@@ -33,7 +33,7 @@ def address(deps: DayAheadDeps) -> Iterator[str]:
 
 
 class Watch:
-    """What a page complained about, and where it went."""
+    """The error messages and the requests of a page."""
 
     def __init__(self, page: Page, address: str) -> None:
         self.complaints: list[str] = []
@@ -46,7 +46,7 @@ class Watch:
 def opened(
     browser: Browser, address: str, scheme: str = "dark", width: int = 1440, path: str = "/"
 ) -> tuple[Page, Watch]:
-    """The page, drawn."""
+    """Open the page and wait until it is drawn."""
     dark = "dark" if scheme == "dark" else "light"
     page = browser.new_page(color_scheme=dark, viewport={"width": width, "height": 900})
     watch = Watch(page, address)
@@ -56,7 +56,7 @@ def opened(
 
 
 def drawn(page: Page, chart: str) -> dict[str, list[float]]:
-    """The values of each named trace of a chart, as the library holds them."""
+    """The values of each named trace of a chart, as Plotly has them."""
     script = "(id) => Object.fromEntries(document.getElementById(id).data.filter(t => t.name).map(t => [t.name, t.y]))"
     values: dict[str, list[float]] = page.evaluate(script, chart)
     return values

@@ -1,6 +1,6 @@
-"""A Flink program that keys a table in the JVM and counts by key in its state; what came out is its last line, as JSON.
+"""A Flink program that keys a table in the JVM and counts by key in its state; the last line of output is JSON.
 
-Its argument is where Python runs, "process" or "thread"; inside the JVM it writes more to stderr than a pipe holds.
+Its argument is where Python runs, "process" or "thread". Inside the JVM it writes more to stderr than a pipe buffers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Both services under schemathesis: whatever is asked, the answer is one that their OpenAPI documents."""
+"""Fuzz tests of both services with schemathesis: every response conforms to the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from tests import access_world
 from tests import services_world as world
 from tests.unit.services.id_desk import filled_desk
 
-# It answers for as long as one listens.
+# This response does not end.
 _ENDLESS = "/api/v1/events"
-# A well-formed question may be impossible, such as one for less than an interval; parameters that are none are ignored.
+# A request that matches the schema may be refused, e.g. a horizon below one interval. Unknown parameters are ignored.
 _NOT_PROMISED: list[Any] = [positive_data_acceptance, negative_data_rejection]
 _ENOUGH = settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
@@ -68,5 +68,5 @@ def _fuzz(app: FastAPI, key: dict[str, str], mode: GenerationMode) -> None:
         def fuzz(case: schemathesis.Case[Any]) -> None:
             case.call_and_validate(headers=key, excluded_checks=_NOT_PROMISED)
 
-        with suppress(Unsatisfiable):  # there is no wrong question where nothing can be said
+        with suppress(Unsatisfiable):  # an operation without parameters has no invalid request
             fuzz()

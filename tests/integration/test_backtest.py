@@ -1,4 +1,4 @@
-"""A backtest against the real world: Spark makes the same rows, MLflow gets the report, SIGKILL loses no fold."""
+"""A backtest with real servers: Spark makes the same rows, MLflow gets the report, SIGKILL loses no complete fold."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def spark(stack: Settings) -> Iterator[SparkSession]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a use case of two entities whose forecaster learns fast, and with a file of theirs."""
+    """A folder with a use case of two entities whose forecaster is trained fast, and a file with their data."""
     place = tmp_path_factory.mktemp("backtest")
     text = read_document(ROOT / "use_cases" / "de_load.yaml")
     text["entities"].append(text["entities"][0] | {"id": "PT", "time_zone": "Europe/Lisbon"})

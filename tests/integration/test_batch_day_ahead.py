@@ -1,4 +1,4 @@
-"""The batch path on real servers: what is refused, what is published once, and what a run cut short leaves behind."""
+"""The batch path on real servers: refused data, curves that are published once, and interrupted runs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tests.histories import history
 
 pytestmark = [
     pytest.mark.stack,
-    # ibis, which Feast reads DuckDB with, calls what DuckDB has renamed
+    # ibis, with which Feast reads DuckDB, calls a function that DuckDB has renamed
     pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning"),
 ]
 
@@ -45,14 +45,14 @@ pytestmark = [
 DAY = date(2022, 3, 27)
 BEFORE, AFTER = DAY - timedelta(days=1), DAY + timedelta(days=1)
 UNTIL = datetime(2022, 3, 26, tzinfo=UTC)
-# of the level of the first: bounds between the two tell them apart
+# as a share of the level of the first entity: bounds between the two levels separate them
 SECOND_LEVEL = 1.5
 _DUALCAST = Path(sys.executable).with_name("dualcast")
 
 
 @pytest.fixture(scope="module")
 def two(use_case: UseCase, entity: Entity, tmp_path_factory: pytest.TempPathFactory) -> Iterator[UseCase]:
-    """The use case with a second entity, which is nothing but lines in a YAML, and a folder with that YAML."""
+    """The use case with a second entity, added only in the YAML, and a folder with that YAML."""
     folder = tmp_path_factory.mktemp("use_cases")
     second = entity.model_copy(update={"id": "second"})
     case = use_case.model_copy(update={"entities": (entity, second)})
@@ -65,7 +65,7 @@ def two(use_case: UseCase, entity: Entity, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def job(stack: Settings, two: UseCase) -> Iterator[DayAheadJob]:
-    """Four months of two entities in the lake, a champion, and one message that is no Avro."""
+    """A job with four months of two entities in the lake, a champion, and one message that is not Avro."""
     settings = stack.model_copy(update={"use_cases": Path(os.environ["DUALCAST_USE_CASES"])})
     for entity, level in zip(two.entities, (1.0, SECOND_LEVEL), strict=True):
         observations = history(two, entity, "2021-11-25", 124)
@@ -83,12 +83,12 @@ def job(stack: Settings, two: UseCase) -> Iterator[DayAheadJob]:
 
 
 def with_use_case(job: DayAheadJob, use_case: UseCase) -> DayAheadJob:
-    """The same job after a change of the YAML."""
+    """The same job with a changed use case."""
     return DayAheadJob(job.spark, job.settings, use_case, job.steps)
 
 
 def curves(job: DayAheadJob) -> list[Forecast]:
-    """What is on the topic."""
+    """The curves on the topic."""
     found = published_forecasts(job.settings, Topic.FORECASTS_DAY_AHEAD)
     return sorted(found, key=lambda curve: (curve.issued_at, curve.entity_id))
 
@@ -133,7 +133,7 @@ def test_an_implausible_curve_is_quarantined_and_not_published(job: DayAheadJob,
 
 
 def test_repeated_runs_store_and_publish_a_curve_once(job: DayAheadJob, two: UseCase) -> None:
-    # of the first entity it is there already
+    # the curve of the first entity is published already
     first, second = job.curves([DAY]), job.curves([DAY])
     assert (first.published, first.already_published) == (1, 1)
     assert (second.published, second.already_published) == (0, 2)
@@ -162,7 +162,7 @@ def test_the_next_run_stores_a_curve_that_was_published_but_not_stored(job: DayA
     assert job.curves([DAY]).published == 0
     for curve in before:
         assert stored(job, curve.entity_id)["q50"].tolist() == [p.values[1] for p in curve.points]
-    # a day that was never run is published, and no other again
+    # only the day that was not run before is published
     assert job.curves([BEFORE, DAY]).published == 2
     assert len(curves(job)) == 4
     assert len(stored(job)) == 2 * (23 + 24)
@@ -181,7 +181,7 @@ def test_a_curve_without_reference_and_weather_is_degraded_and_lists_the_missing
     since = observations["published_at"] >= pd.Timestamp(two.cutoff(entity, DAY))
     measured = observations[since & (observations["variable"] == two.target)]
     publish(job.settings, entity.id, measured[measured["published_at"] < pd.Timestamp(two.cutoff(entity, AFTER))], 2000)
-    # the second entity has nothing new at all, and a level all the same
+    # the second entity has no new values, but its level is known
     outcome = job.curves([AFTER])
     assert (outcome.published, outcome.missing) == (2, [])
     curve = next(c for c in curves(job) if c.entity_id == entity.id and c.issued_at == two.cutoff(entity, AFTER))
@@ -204,7 +204,7 @@ def test_a_row_with_an_input_published_at_the_cutoff_removes_its_day_from_gold(j
     left = day_ahead_rows(job.settings, two.use_case, [BEFORE, DAY])
     assert left.groupby(["entity_id", "delivery_day"]).size().tolist() == [24, 23, 24]
     assert job.gates.gold([BEFORE, DAY]).success
-    # the next run of the day builds its rows anew
+    # the next run of the day computes its rows again
     assert job.curves([DAY]).missing == []
     assert len(day_ahead_rows(job.settings, two.use_case, [DAY])) == 2 * 23
 
@@ -227,7 +227,7 @@ def test_intervals_are_scaled_by_the_factors_of_stored_curves_and_actuals(job: D
 
 
 def quarantine(job: DayAheadJob, stage: str) -> Path:
-    """Where a stage puts what it refuses."""
+    """The quarantine folder of a stage."""
     return Path(lake_paths(job.settings).quarantine) / f"use_case={job.use_case.use_case}" / f"stage={stage}"
 
 

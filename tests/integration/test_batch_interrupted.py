@@ -1,4 +1,4 @@
-"""Day-ahead runs that are killed, repeated, run side by side or made up for later: each curve once, all rows right."""
+"""Day-ahead runs that are killed, repeated, concurrent or late: each curve once, and all rows right."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.histories import history
 
 pytestmark = pytest.mark.stack
 
-# two stretches of data: one up to the day of 23 hours, one up to that of 25
+# two periods of data: one up to the day of 23 hours, one up to the day of 25 hours
 SPRING, AUTUMN = date(2022, 3, 27), date(2022, 10, 30)
 FIRST_DATA = "2022-02-25"
 LEARNED_UNTIL = "2022-10-28T12:00:00Z"
@@ -33,7 +33,7 @@ LEARNED_UNTIL = "2022-10-28T12:00:00Z"
 
 @pytest.fixture(scope="module")
 def settings(stack: Settings, use_case: UseCase, entity: Entity, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """A lake with features until the day before the last cutoff, a champion, and on Kafka what came since."""
+    """A lake with features until the day before the last cutoff, a champion, and the later observations on Kafka."""
     log = tmp_path_factory.mktemp("runs") / "history"
     observations = pd.concat([history(use_case, entity, FIRST_DATA, 31), history(use_case, entity, "2022-07-05", 118)])
     early = observations["published_at"] < pd.Timestamp(LEARNED_UNTIL)
@@ -69,7 +69,7 @@ def test_a_run_killed_in_each_step_gives_the_same_result_as_an_uninterrupted_run
 
 
 def moments(settings: Settings, use_case: UseCase) -> list[Callable[[], Callable[[], bool]]]:
-    """In each step of a run, a moment at which it has written some of what it is to write."""
+    """Conditions that hold when a step of a run has written part of its output, one for each step."""
     lake = lake_paths(settings)
     gold, curves = lake.gold_of("day-ahead", use_case.use_case), lake.forecasts("day-ahead", use_case.use_case)
 
@@ -82,9 +82,9 @@ def moments(settings: Settings, use_case: UseCase) -> list[Callable[[], Callable
 
     return [
         grows(f"{lake.bronze}/_delta_log", "*.json"),  # committed, but not in the checkpoint
-        grows(lake.silver, "*/*.parquet"),  # rows are there, the commit is not
+        grows(lake.silver, "*/*.parquet"),  # rows are written but not committed
         grows(gold, "_unfinished/**/*.parquet"),
-        grows(curves, "issue_date=*/*.parquet"),  # stored, and about to be published
+        grows(curves, "issue_date=*/*.parquet"),  # stored but not published
     ]
 
 
@@ -114,7 +114,7 @@ def test_a_range_of_missed_days_is_run_and_days_without_data_are_listed(
         done = runs.summary("--from", "2022-02-24", "--to", SPRING.isoformat(), log=log, status=3)
         days = [date(2022, 2, 24) + timedelta(days=n) for n in range(32)]
         missing = [date.fromisoformat(curve["delivery_day"]) for curve in done["missing"]]
-        assert missing == days[: len(missing)], "what is missing comes before the level of the series is known"
+        assert missing == days[: len(missing)], "only days before the level of the series is known are missing"
         assert 2 <= len(missing) <= 7
         assert done["published"] == len(days) - len(missing)
         assert "2022-03, 2 of 2" in log.read_text()
@@ -131,7 +131,7 @@ def test_a_range_of_missed_days_is_run_and_days_without_data_are_listed(
 
 
 def answered(settings: Settings, entity: Entity, day: date) -> list[str]:
-    """The times that da-svc, on the real topic, gives for a delivery day."""
+    """The valid times of the curve that da-svc returns for a delivery day, read from the real topic."""
     noon = datetime(day.year, day.month, day.day, 12, tzinfo=UTC) - timedelta(days=1)
     app = build_app(dependencies(settings.model_copy(update={"clock": Clock(start=noon, until=noon)})))
     deadline = monotonic() + 30
@@ -149,4 +149,4 @@ def test_a_run_before_the_cutoff_fails_without_starting_spark(settings: Settings
     before = monotonic()
     runs.finish(runs.start("day-ahead", "--delivery-date", far.isoformat(), log=log), log, status=1)
     assert f"the cutoff of delivery day {far}" in log.read_text().replace("\n", " ")
-    assert monotonic() - before < 30, "it does not start Spark to find that out"
+    assert monotonic() - before < 30, "the run does not start Spark before this check"

@@ -35,7 +35,7 @@ def original(use_case: UseCase, entity: Entity) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def vintages(use_case: UseCase, entity: Entity, original: pd.DataFrame) -> pd.DataFrame:
-    """For DAY, a reference that is late and three runs of the weather; and a load that is revised between cutoffs."""
+    """A late reference and three weather runs for DAY, and a load that is revised between the cutoffs."""
     cutoff, hour = pd.Timestamp(use_case.cutoff(entity, DAY)), pd.Timedelta(hours=1)
     rows = original.copy()
     rows.loc[(rows["variable"] == use_case.reference) & of_day(rows, entity, DAY), "published_at"] = cutoff
@@ -52,7 +52,7 @@ def vintages(use_case: UseCase, entity: Entity, original: pd.DataFrame) -> pd.Da
 
 @pytest.fixture(scope="module")
 def gold(stack: Settings, use_case: UseCase, entity: Entity, vintages: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """The Gold rows of both days, by valid_time, which Spark makes of all vintages at once."""
+    """The Gold rows of both days, by valid_time, which Spark computes from all vintages together."""
     publish(stack, entity.id, vintages, 2000)
     job = DayAheadJob(spark_session(stack), stack, use_case, Steps(Console(stderr=True)))
     job.ingest()
@@ -92,7 +92,7 @@ def test_a_late_reference_is_used_by_lagged_features_of_the_next_day(
 
 def test_the_newest_weather_run_before_the_cutoff_is_used(gold: pd.DataFrame, original: pd.DataFrame) -> None:
     day = gold[gold["delivery_day"] == DAY]
-    # whatever came first on Kafka, and not the run that came after
+    # regardless of the order on Kafka; the run published after the cutoff is not used
     np.testing.assert_allclose(day["temperature"], hourly(original, "temperature_2m")[day.index] + 9.0)
 
 

@@ -28,7 +28,7 @@ NOON = datetime(2022, 3, 27, 12, tzinfo=UTC)
 
 @pytest.fixture(autouse=True)
 def _log_to_stderr() -> Iterator[None]:
-    """Log where the command logs: tests leave logs as they are, and structlog's default is stdout."""
+    """Log to stderr as the command does: tests disable log configuration, and structlog's default is stdout."""
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
     yield
     structlog.reset_defaults()
@@ -55,9 +55,9 @@ def value(stack: Settings) -> Iterator[bytes]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _letters(stack: Settings, value: bytes) -> None:
-    """Two components refuse one message, one refuses another, one was too large to be kept, one is not from Kafka.
+    """Five dead letters: two of one message from two components, one of another, one too large, one not from Kafka.
 
-    A message that is no dead letter is on the topic too.
+    The topic also has a message that is not a dead letter.
     """
     letters = [
         DeadLetter("unknown_entity", "no XX", "stream-features", "observations.v1", 1, 7, NOON, b"XX", value),

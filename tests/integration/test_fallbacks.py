@@ -1,4 +1,4 @@
-"""Every fallback with the real thing taken away: what answers, what it says of itself, and that nobody waits for it."""
+"""Every fallback with real servers that are killed or hang: the fallback used, the reasons, and the latency."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ from tests.waiting import until
 
 pytestmark = [
     pytest.mark.stack(own=True),
-    # MLflow's own imports and models warn of their future
+    # MLflow's own imports and models raise deprecation warnings
     pytest.mark.filterwarnings("ignore"),
 ]
 DAY_AHEAD, INTRADAY = "/api/v1/forecasts/day-ahead/DE", "/api/v1/forecasts/intraday/DE"
-# Whatever hangs: the timeout of Redis or of the store, and what a busy machine adds.
+# The longest response: the timeout of Redis or of the store, and the delay of a busy machine.
 SECONDS_TO_ANSWER = 3.0
 SECONDS_TO_RECOVER = 30.0
 
 
 class Ask(Protocol):
-    """Asks a service, and demands that it answers in time."""
+    """Sends a request to a service and checks the response time."""
 
     def __call__(self, path: str = "", **parameters: str) -> dict[str, Any]: ...
 
@@ -65,7 +65,7 @@ def now() -> datetime:
 
 @pytest.fixture(scope="module")
 def curves(now: datetime, use_case: UseCase, entity: Entity) -> list[Forecast]:
-    """Day-ahead curves of all days that are due, one of months ago, and an intraday one of a while ago."""
+    """Day-ahead curves of all days that are due, one of months ago, and a recent intraday one."""
     due = due_day(use_case, entity, world.settings(world.frozen(now)).clock)
     days = [due - timedelta(days=back) for back in (120, 119, 2, 1, 0)]
     return [*map(world.day_ahead, days), world.intraday(now - timedelta(hours=1))]
@@ -92,12 +92,12 @@ def filled(
     store_of(stack, curves)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DUALCAST_RATE_LIMIT", "100000/minute")
-        patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # else a dead registry takes four seconds to be seen
+        patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # otherwise its failure takes 4 s
         yield stack
 
 
 def store_of(settings: Settings, curves: list[Forecast]) -> str:
-    """Fill a store, and make a key of it: with one, calls are counted in Redis."""
+    """Fill a store and create a key, because calls with a key are counted in Redis."""
     engine = open_store(settings)
     migrate(engine)
     save(engine, curves, datetime.now(UTC))
@@ -138,7 +138,7 @@ def da_svc(filled: Settings) -> Iterator[Ask]:
 
 
 def lacks_nothing(ask: Ask) -> bool:
-    """Whether a service has caught up with all its topics, and every server answers it."""
+    """Whether a service has caught up with all its topics, and every server responds."""
     return bool(ask("/health/ready").get("missing") == [])
 
 
@@ -172,7 +172,7 @@ def test_both_services_use_fallbacks_and_report_it_while_redis_is_unavailable(
             os.killpg(pid, signal.SIGCONT)
     assert {(a["code"], a["fallback"], a["degraded"]) for a in answers} == {(200, "shifted_day_ahead", True)}
     assert all("the feature store is unavailable" in a["degraded_reasons"] for a in answers)
-    # the first waited for it, and the others did not
+    # only the first request waited for Redis
     assert seconds < SECONDS_TO_ANSWER
     assert (health["ready"], health["missing"]) == (True, ["redis does not answer"])
     assert (old["code"], old["issued_at"]) == (200, curves[0].issued_at.isoformat().replace("+00:00", "Z"))

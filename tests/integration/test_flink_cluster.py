@@ -1,4 +1,4 @@
-"""The same job, handed by ``flink run`` to a cluster of the distribution that PyFlink carries."""
+"""The same job, submitted by ``flink run`` to a cluster of the distribution that PyFlink contains."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ FLINK = Path(pyflink.__file__).parent
 
 @pytest.fixture
 def environment(tmp_path: Path, stack: Settings, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What the scripts of the distribution need to know."""
-    monkeypatch.setenv("DUALCAST_FLINK_PYTHON", "process")  # other tests have it in the JVM
+    """The environment for the scripts of the distribution."""
+    monkeypatch.setenv("DUALCAST_FLINK_PYTHON", "process")  # other tests run Python in the JVM
     settings = yaml.safe_load((FLINK / "conf" / "config.yaml").read_text())
     settings["jobmanager"] |= {"memory": {"process": {"size": "1000m"}}}
     settings["jobmanager"]["rpc"] |= {"port": free_port()}
@@ -48,14 +48,14 @@ def environment(tmp_path: Path, stack: Settings, monkeypatch: pytest.MonkeyPatch
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """An unused port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 
 
 @contextmanager
 def running(command: Sequence[str], environment: dict[str, str], log: Path) -> Iterator[None]:
-    """A process and its children, while the test needs it."""
+    """Run a process; end it and its children afterwards."""
     with log.open("ab") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
     try:

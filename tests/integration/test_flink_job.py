@@ -1,4 +1,4 @@
-"""The Flink job on real servers: nothing lost or twice over a crash, poison does not stop it, and it stops fast."""
+"""The Flink job on real servers: exactly once over a crash, not stopped by invalid messages, and stopped fast."""
 
 from __future__ import annotations
 

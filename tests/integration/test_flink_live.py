@@ -1,4 +1,4 @@
-"""The Flink job on live values: a trace goes through it, and the clock makes the row of a value that does not come."""
+"""The Flink job on live values: traces are passed on, and a timer makes the row of a missing value."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ pytestmark = pytest.mark.stack("kafka", "registry", "redis")
 
 END = datetime(2024, 6, 11, tzinfo=UTC)
 QUARTER = timedelta(minutes=15)
-# a quarter of an hour takes 32 seconds: in one of less than 30 the job has no time for alarms
+# a quarter of an hour takes 32 seconds: the job sets no timers if a slot takes less than 30
 SPEED = 28
 TRACEPARENT = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 @pytest.fixture
 def online(stack: Settings, use_case: UseCase, monkeypatch: pytest.MonkeyPatch) -> OnlineFeatures:
-    """The online store of a platform whose clock shows the end of the history from now on, with state on disk."""
+    """The online store of a stack whose replay clock starts now at the end of the history, with state on disk."""
     monkeypatch.setenv("DUALCAST_FLINK_STATE", "rocksdb")
     clock = Clock(start=END, epoch=datetime.now(UTC), speed=SPEED)
     monkeypatch.setenv("DUALCAST_CLOCK", clock.model_dump_json(exclude_none=True))
@@ -61,7 +61,7 @@ def test_a_missing_value_makes_a_timer_row_and_its_late_value_replaces_it(
 
 
 def wait_for_row(online: OnlineFeatures, entity: Entity, valid_time: datetime) -> FeatureRow:
-    """The first row that is seen of an origin or a later one."""
+    """Wait for a row with this valid_time or a later one, and return it."""
     seen: list[FeatureRow] = []
 
     def is_seen() -> bool:
@@ -80,7 +80,7 @@ def newest_row(online: OnlineFeatures, entity: Entity) -> FeatureRow:
 
 
 def send(settings: Settings, entity: Entity, observation: Observation) -> None:
-    """As a source would that is traced."""
+    """Publish an observation with a trace header."""
     with closing(Encoder(settings, Topic.OBSERVATIONS)) as codec:
         value = codec.encode(ObservationBatch(entity.id, [observation]))
     producer = Producer({"bootstrap.servers": settings.kafka})
@@ -89,7 +89,7 @@ def send(settings: Settings, entity: Entity, observation: Observation) -> None:
 
 
 def wait_for_headers(settings: Settings) -> dict[str, bytes]:
-    """The headers of the first feature row that has a trace."""
+    """Wait for the first feature row with a trace, and return its headers."""
     deadline = time.monotonic() + 60
     with GroupConsumer(
         settings, Topic.FEATURES_INTRADAY, Decoder.record, group="test-live", from_beginning=True, uncommitted=True

@@ -29,7 +29,7 @@ DAYS = [date(2022, 5, 3) + timedelta(days=i) for i in range(3)]
 
 @pytest.fixture(scope="module")
 def curves(stack: Settings) -> Settings:
-    """Three day-ahead curves, with a message between them that is no Avro."""
+    """Three day-ahead curves, with a message between them that is not Avro."""
     with RecordProducer(stack, "test") as producer:
         for i, day in enumerate(DAYS):
             forecast = world.day_ahead(day)
@@ -67,7 +67,7 @@ def test_an_empty_topic_is_at_its_end(stack: Settings) -> None:
 
 @contextmanager
 def _always_written_to(settings: Settings, topic: Topic) -> Iterator[None]:
-    """Messages of nobody, a hundred in each second."""
+    """Write a hundred messages a second to a topic during the test."""
     producer = Producer({"bootstrap.servers": settings.kafka, "linger.ms": 0})
     done = threading.Event()
 
@@ -104,7 +104,7 @@ def test_an_unavailable_broker_raises_unreachable_error(monkeypatch: pytest.Monk
 
 
 def polled(arrivals: KafkaArrivals, count: int, seconds: float) -> list[Arrival]:
-    """What comes until there are so many, or the time is up."""
+    """The rows received until there are ``count``, or until ``seconds`` have passed."""
     found: list[Arrival] = []
     end = time.monotonic() + seconds
     while len(found) < count and time.monotonic() < end:

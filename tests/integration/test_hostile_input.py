@@ -1,6 +1,6 @@
-"""A replay full of hostile messages on the real stack: each refused with its reason, and nothing else changed.
+"""A replay with hostile messages on the real stack: each is refused with its reason, and other results are unchanged.
 
-As many as ``--hostile`` says, 2,000 unless told otherwise; 100,000 take a quarter of an hour.
+``--hostile`` is the number of messages, 2,000 by default; 100,000 take a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Where = tuple[int, int]
 
 @dataclass(frozen=True)
 class World:
-    """What was sent, where each message came to lie, and what the job and the lake made of it."""
+    """The sent messages with their positions on the topic, and the results of the job and the lake."""
 
     past: pd.DataFrame
     sent: dict[Where, Sent]
@@ -81,7 +81,7 @@ def world(
 
 
 def _send(settings: Settings, entity_id: str, target: str, past: pd.DataFrame, hostile: int) -> dict[Where, Sent]:
-    """Send a replay with hostile messages between its own; where each came to lie."""
+    """Send a replay with hostile messages between its own; return the position of each."""
     sent: dict[Where, Sent] = {}
     good = as_observations(past)
     chunks = [good[i : i + _CHUNK] for i in range(0, len(good), _CHUNK)]

@@ -1,4 +1,4 @@
-"""A new champion in a real MLflow takes over while id-svc answers; a broken one never does."""
+"""A new champion in a real MLflow replaces the old one while id-svc serves; a broken one does not."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.intraday_models import (
 
 pytestmark = [
     pytest.mark.stack,
-    # MLflow's own imports and models warn of their future
+    # MLflow's own imports and models raise deprecation warnings
     pytest.mark.filterwarnings("ignore"),
 ]
 SECONDS_TO_TAKE_OVER = 10.0
@@ -54,7 +54,7 @@ def model(use_case: UseCase, entity: Entity, rows: list[FeatureRow]) -> Forecast
 
 @asynccontextmanager
 async def asking(settings: Settings) -> AsyncIterator[tuple[httpx2.AsyncClient, list[dict[str, Any]]]]:
-    """id-svc with all its real adapters, and askers that never pause; what they were answered."""
+    """Run id-svc with its real adapters and clients that send requests without pause; yield their responses."""
     app = build_app(dependencies(settings))
     answers: list[dict[str, Any]] = []
     async with app.router.lifespan_context(app):
@@ -123,7 +123,7 @@ def test_a_new_champion_replaces_the_old_one_without_failed_requests_and_a_broke
     assert {a["fallback"] for a in answers} == {None}
     versions = [a["model"]["version"] for a in answers]
     switch = versions.index(new)
-    # answers that were under way at the moment of the change may end after the first of the new model
+    # requests that were in progress during the change may end after the first one of the new model
     assert set(versions[: max(switch - ASKERS, 1)]) == {old}
     assert set(versions[switch + ASKERS :]) == {new}
     for version, made in ((old, model), (new, wider)):

@@ -1,4 +1,4 @@
-"""From a source through the commands to the real topic: all of it, in order, though the replay is killed."""
+"""From a source through the commands to the real topic: complete and in order, also if the replay is killed."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_history_and_a_killed_and_resumed_replay_publish_all_observations(stack:
     expected = open_simulator(use_case).observations(HISTORY, UNTIL + timedelta(microseconds=1))
     found = published(stack)
     once = found.drop_duplicates()
-    assert len(found) - len(once) <= 500, "no more than one step comes twice"
+    assert len(found) - len(once) <= 500, "at most one step is published twice"
     for column in ("valid_time", "published_at"):
         once = once.assign(**{column: pd.to_datetime(once[column], utc=True).dt.as_unit("us")})
     pd.testing.assert_frame_equal(once[KEYS].reset_index(drop=True), expected[KEYS])

@@ -50,7 +50,7 @@ def encoded(settings: Settings) -> bytes:
 def read(
     settings: Settings, group: str, count: int
 ) -> tuple[list[ObservationBatch], list[tuple[Message, DecodingError]]]:
-    """Read until ``count`` messages came, good or bad."""
+    """Read until ``count`` messages have been received, valid or not."""
     faults: list[tuple[Message, DecodingError]] = []
     records: list[ObservationBatch] = []
     with GroupConsumer(
@@ -159,7 +159,7 @@ def test_a_new_group_begins_near_the_end_of_uncommitted_messages(stack: Settings
     for _ in range(50):
         producer.produce(name, key=b"XX", value=b"row")
     producer.flush(10)
-    for attempt in stamina.retry_context(on=UnreachableError):  # while a young broker finds a coordinator
+    for attempt in stamina.retry_context(on=UnreachableError):  # a new broker may still be looking for a coordinator
         with attempt:
             start_group_near_end(stack, topic, "late", tail=5)
     with closing(Consumer(reading)) as consumer:

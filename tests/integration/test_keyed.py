@@ -1,4 +1,4 @@
-"""PyFlink's internals are still as ``streaming.job`` uses them, wherever Python runs."""
+"""The internals of PyFlink that ``streaming.job`` uses work in both Python modes."""
 
 from __future__ import annotations
 

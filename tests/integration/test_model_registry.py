@@ -19,7 +19,7 @@ from tests.unit.models.conftest import FIRST_DAY, day_ahead_gold, small, trained
 
 pytestmark = [
     pytest.mark.stack("mlflow"),
-    # MLflow's own imports and models warn of their future
+    # MLflow's own imports and models raise deprecation warnings
     pytest.mark.filterwarnings("ignore"),
 ]
 NAME = "model_da_registry_test"

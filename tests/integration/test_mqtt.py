@@ -1,6 +1,6 @@
-"""Telemetry through a real MQTT broker to the real topic: nothing lost, though the broker and we are killed.
+"""Telemetry through a real MQTT broker to the real topic: no loss, also if broker and listener are killed.
 
-The broker is amqtt, in an environment of its own, since it wants other versions than we have.
+The broker is amqtt, in an environment of its own, since it requires other versions of our dependencies.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ START = datetime(2024, 5, 1, tzinfo=UTC)
 def uv() -> str:
     found = shutil.which("uv") or str(ROOT / ".uv" / "bin" / "uv")
     if not Path(found).exists():
-        pytest.skip("uv, which brings the MQTT broker, is not there")
+        pytest.skip("uv, which installs the MQTT broker, is missing")
     return found
 
 
@@ -56,7 +56,7 @@ class Broker:
 
     def __init__(self, uv: str, port: int, folder: Path) -> None:
         self._config = folder / "broker.yaml"
-        # whoever has a name is let in, and only for those it keeps sessions
+        # any user name is accepted; the broker keeps sessions only for clients with a name
         plugin = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": False}}
         listener = {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}}
         self._config.write_text(yaml.safe_dump({"listeners": listener, "plugins": plugin}))
@@ -73,7 +73,7 @@ class Broker:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(10)
-        until(lambda: not self._answers(), 10)  # the process that listens is a child of the one that has ended
+        until(lambda: not self._answers(), 10)  # the listening process is a child of the process that has ended
 
     def _answers(self) -> bool:
         with closing(socket.socket()) as probe:
@@ -93,7 +93,7 @@ def broker(uv: str, port: int, tmp_path: Path) -> Iterator[Broker]:
 
 @pytest.fixture
 def environment(stack: Settings, port: int, tmp_path: Path) -> dict[str, str]:
-    """That of a use case whose load comes over MQTT."""
+    """The environment of a use case whose load is received over MQTT."""
     definition = read_document(stack.use_cases / "de_load.yaml")
     query = {"topic": "scada/{entity_id}/load", "value": "kw"}
     definition["sources"] = {"mqtt": [{"variable": "load", "unit": "kW", "factor": 0.001, "query": query}]}
@@ -110,7 +110,7 @@ def listener(environment: dict[str, str]) -> subprocess.Popen[bytes]:
 
 
 def send(port: int, number: int) -> None:
-    """Telemetry whose value tells its number, handed to the broker for sure."""
+    """Send a message whose value is its number, and wait until the broker has acknowledged it."""
     at = START + number * timedelta(minutes=15)
     text = json.dumps({"kw": number * 1000.0, "time": at.isoformat()})
     _publish(port, text)
@@ -130,7 +130,7 @@ def letters(settings: Settings) -> set[tuple[str, str, bytes]]:
 
 
 def _listens(settings: Settings, port: int, number: int) -> bool:
-    """Whether what is sent now arrives: a broker that was killed knows no session until we are back."""
+    """Whether a message sent now is published. A restarted broker has no session until the listener reconnects."""
     send(port, number)
     time.sleep(0.5)
     return number in arrived(settings)

@@ -1,4 +1,4 @@
-"""Two namespaces on one Kafka, registry, Redis, MLflow, lake and store: neither sees what the other holds."""
+"""Two namespaces on one Kafka, registry, Redis, MLflow, lake and store: neither sees the data of the other."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_lake_and_store_are_separate(spaces: list[Settings], tmp_path: Path) -> 
 
 
 def messages_read(settings: Settings, group: str) -> int:
-    """How many observations of the namespace a consumer group of the broker has committed as read."""
+    """The number of observations of the namespace that a consumer group has committed."""
     topic = settings.names.topic(Topic.OBSERVATIONS)
     with Offsets.of_group(settings, group) as offsets:
         return offsets.read_before(topic, offsets.ends(topic))

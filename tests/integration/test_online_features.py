@@ -1,4 +1,4 @@
-"""The newest intraday row of each entity in a real Redis: what is written is read, once and never older."""
+"""The newest intraday row of each entity in a real Redis: read as written, never replaced by an older one."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_row_is_read_unchanged_and_replaced_only_by_a_newer_row(
     store.write([first])
     found = store.read([entity.id, "nobody"])
     assert found["nobody"] is None
-    # NaN equals nothing, its text does
+    # NaN is not equal to itself, but its text is
     assert repr(found[entity.id]) == repr(first)
     store.write([row(use_case, entity.id, AS_OF, 2.0)])
     store.write([row(use_case, entity.id, AS_OF - timedelta(hours=1), 3.0)])

@@ -1,4 +1,4 @@
-"""A service outside the demo, as a process: it starts with a migrated store, speaks TLS, and answers known callers."""
+"""da-svc as a process in production: it requires a migrated store, uses TLS, and accepts authenticated callers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _NOWHERE = {"KAFKA": "127.0.0.1:1", "REGISTRY": "http://127.0.0.1:1", "REDIS": "
 
 @pytest.fixture
 def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
-    """A production environment in a folder, where no server is; da-svc is to listen at this port."""
+    """The port of da-svc in a production environment without servers."""
     clean_environment(monkeypatch, tmp_path)
     certificate(tmp_path)
     number = free_port()

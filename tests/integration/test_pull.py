@@ -1,4 +1,4 @@
-"""From a source's server to the real topic by the command: each value once, however pulls overlap or are killed."""
+"""From a source's server to the real topic by the command: each value once, also if pulls overlap or are killed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WEEK = datetime(2022, 3, 20, 23, tzinfo=UTC)
 
 
 class Smard:
-    """A server with a series of Germany's load; ``faults`` are its next answers."""
+    """A server with a series of Germany's load; ``faults`` are its next responses."""
 
     def __init__(self, server: HTTPServer) -> None:
         self.values: dict[datetime, float] = {}
@@ -116,7 +116,7 @@ def test_overlapping_and_killed_pulls_publish_each_vintage_once(stack: Settings,
     smard.values[now + 2 * QUARTER] = 13000.0
     _wait_for(stack, 196)
     asked = smard.asked
-    until(lambda: smard.asked >= asked + 6, 60)  # two more whole pulls
+    until(lambda: smard.asked >= asked + 6, 60)  # two more complete pulls
     resumed.terminate()
     _, text = resumed.communicate(timeout=30)
     assert resumed.returncode == 128 + signal.SIGTERM, text

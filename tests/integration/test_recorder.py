@@ -1,4 +1,4 @@
-"""The recorder beside a real broker: killed at any point, it goes on where it was, and keeps each curve once."""
+"""The recorder with a real broker: after being killed it resumes at its position and stores each curve once."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def recorder(log: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def recorded(settings: Settings, enough: Callable[[int], bool]) -> list[Forecast]:
-    """The curves in the store, as soon as their number is enough."""
+    """Wait until the store has ``enough`` curves, and return them."""
     engine = open_store(settings)
 
     def curves() -> list[Forecast]:
@@ -65,7 +65,7 @@ def test_a_killed_recorder_stores_each_curve_once(stack: Settings, tmp_path: Pat
     with recorder(tmp_path / "first.log") as process:
         part = recorded(stack, lambda count: count >= 500)
         os.kill(process.pid, signal.SIGKILL)
-    assert len(part) < COUNT, "it was done before it was killed: this proves nothing"
+    assert len(part) < COUNT, "the recorder had finished before it was killed"
     killed = time.monotonic()
     with recorder(tmp_path / "second.log") as process:
         recorded(stack, lambda count: count > len(part))

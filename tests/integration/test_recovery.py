@@ -1,4 +1,4 @@
-"""Servers that are killed come back by themselves, in seconds, with all that they had acknowledged."""
+"""Killed servers restart without manual work, within seconds, with all acknowledged data."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def is_back(state: StateDir, component: str, killed: int) -> bool:
 
 
 def produce(producer: Producer, first: int, last: int) -> list[int]:
-    """Send numbers, and say which of them were acknowledged."""
+    """Send numbers and return those that were acknowledged."""
     acknowledged: list[int] = []
 
     def delivered(error: object, message: object) -> None:
@@ -72,7 +72,7 @@ def test_a_killed_broker_keeps_all_acknowledged_messages(stack: Settings) -> Non
 
     killed = kill(state, "kafka")
     started = time.monotonic()
-    after = produce(producer, 1000, 2000)  # the client waits for the broker to come back
+    after = produce(producer, 1000, 2000)  # the client waits until the broker is available again
     until(lambda: is_back(state, "kafka", killed), RECOVERY_SECONDS)
 
     assert time.monotonic() - started < RECOVERY_SECONDS

@@ -1,4 +1,4 @@
-"""The supervisor keeps a real Redis running, and leaves nothing behind, however it is stopped."""
+"""The supervisor keeps a real Redis running and leaves no processes behind, in whichever way it is stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A replayed week in which every component is killed once: what was accepted counts, once, and somebody always answers.
+"""A replayed week in which each component is killed once: no data is lost or doubled, forecasts stay available.
 
 Takes a quarter of an hour: ``make test ARGS="-m soak tests/load"``.
 """
@@ -35,9 +35,9 @@ from tests.waiting import until
 pytestmark = [pytest.mark.stack, pytest.mark.soak, pytest.mark.timeout(1800)]
 
 DAYS = 7
-# So many times faster than the wall a day takes 72 s: while things are killed, Spark still keeps up with the days.
+# At this speed a day takes 72 s, so that Spark keeps up with the days while components are killed.
 SPEED = 1200
-# What id-svc falls back on: a day-ahead curve that reaches so far.
+# How far ahead a day-ahead curve must reach, as the fallback of id-svc.
 AHEAD = timedelta(hours=12)
 VICTIMS = ("redis", "features", "id-svc", "day-ahead", "kafka", "registry", "da-svc", "mlflow")
 RECOVERY_SECONDS = 30.0
@@ -49,7 +49,7 @@ ASKED = {"da-svc": "forecasts/day-ahead", "id-svc": "forecasts/intraday"}
 
 @dataclass
 class Watch:
-    """Asks both services twice a second, and keeps how long each gave no forecast."""
+    """Requests forecasts from both services twice a second, and records the longest time without one."""
 
     state: StateDir
     silent_since: dict[str, float] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Watch:
     done: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
-        """Until it is done."""
+        """Send requests until the test is done."""
         while not self.done.wait(0.5):
             for service, path in ASKED.items():
                 self._ask(service, path)
@@ -73,14 +73,14 @@ class Watch:
         self.answers[service] += good
         if good:
             self.silent_since.pop(service, None)
-        elif self.answers.get(service):  # it takes a while until there is a first forecast
+        elif self.answers.get(service):  # outages count from the first forecast on
             begin = self.silent_since.setdefault(service, now)
             self.longest[service] = max(self.longest[service], time.monotonic() - begin)
 
 
 @dataclass(frozen=True)
 class Week:
-    """What is left of the week: topics to be read, and what was seen meanwhile."""
+    """The results of the week: topics to be read, and the measured times."""
 
     settings: Settings
     watch: Watch
@@ -106,13 +106,13 @@ def week(tmp_path_factory: pytest.TempPathFactory, use_case: UseCase) -> Iterato
 
 
 def _day_ahead_reaches(settings: Settings) -> datetime:
-    """The last delivery interval that a published curve has."""
+    """The last interval of all published day-ahead curves."""
     curves = published_forecasts(settings, Topic.FORECASTS_DAY_AHEAD)
     return max((curve.points[-1].valid_time for curve in curves), default=NEVER)
 
 
 def _kill(settings: Settings, state: StateDir, online: OnlineFeatures, victim: str) -> float:
-    """Kill a component with all its processes; the seconds until it is healthy and does its work again."""
+    """Kill a component with all its processes; return the seconds until it is healthy and works again."""
     pid = state.live_status().components[victim].pid
     assert pid is not None, f"{victim} does not run"
     os.killpg(pid, signal.SIGKILL)
@@ -129,12 +129,12 @@ def _kill(settings: Settings, state: StateDir, online: OnlineFeatures, victim: s
 
 
 def _made_at(online: OnlineFeatures) -> datetime:
-    """When the features that can be read now were made: the job's process is up long before it makes any."""
+    """The time at which the newest features were made. The job's process runs long before it makes any."""
     return max((row.as_of for row in online.read([ENTITY]).values() if row), default=NEVER)
 
 
 def _observations(settings: Settings) -> pd.DataFrame:
-    """Everything that was accepted, in the order of the topic."""
+    """All accepted observations, in the order of the topic."""
     found = map(ObservationBatch.from_record, published(settings, Topic.OBSERVATIONS))
     rows = [observation for batch in found for observation in batch.observations]
     frame = pd.DataFrame([(o.variable, o.valid_time, o.published_at, o.value, o.unit, o.resolution) for o in rows])

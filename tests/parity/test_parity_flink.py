@@ -22,13 +22,13 @@ from tests.histories import as_update, history
 
 pytestmark = pytest.mark.stack("kafka", "registry", "redis")
 
-# over a change of clocks, and longer than the state remembers
+# includes a clock change, and is longer than the lookback of the state
 START, DAYS, UNTIL = "2024-03-20", 20, "2024-04-08T23:00:00Z"
 
 
 @pytest.fixture(scope="module")
 def two_entities(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> UseCase:
-    """A use case with a second entity on another clock: lines in a YAML, and no more."""
+    """A use case with a second entity in another time zone, added only in the YAML."""
     folder = tmp_path_factory.mktemp("use_cases")
     definition: dict[str, Any] = read_document(stack.use_cases / "de_load.yaml")
     definition["entities"].append(definition["entities"][0] | {"id": "ZZ", "time_zone": "America/New_York"})
@@ -48,7 +48,7 @@ def streamed(
     histories: dict[str, pd.DataFrame],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, list[FeatureRow]]:
-    """What the job makes of the histories."""
+    """The rows that the job makes from the histories."""
     folder = tmp_path_factory.mktemp("use_cases_of_the_job")
     (folder / "de_load.yaml").write_text(yaml.safe_dump(two_entities.model_dump(mode="json")))
     log = folder / "job.log"

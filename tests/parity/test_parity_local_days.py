@@ -28,7 +28,7 @@ from tests.local_days import orders
 
 pytestmark = pytest.mark.stack("kafka", "registry")
 
-# the last curve holds the Sunday on which the clock is put forward
+# the last curve contains the Sunday with 23 hours
 UNTIL = datetime(2022, 3, 21, 12, tzinfo=UTC)
 DAYS = [date(2022, 3, 1) + timedelta(days=k) for k in range(21)]
 
@@ -70,11 +70,11 @@ def test_gold_equals_the_plain_function(
         np.testing.assert_array_equal(rows["actual"], actual.reindex(rows["valid_time"]).to_numpy())
 
 
-@pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")  # ibis calls what DuckDB has deprecated
+@pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")  # ibis calls a deprecated function of DuckDB
 def test_training_rows_of_overlapping_curves_have_the_features_of_their_cutoff(
     job: DayAheadJob, warehouses: UseCase
 ) -> None:
-    """A day lies in seven curves; each row gets the features that were known at its own cutoff."""
+    """A day is in seven curves; each row has the features that were known at the cutoff of its curve."""
     keys = training_keys(job.settings, "warehouses", "day-ahead")
     one_day = keys[
         (keys["valid_time"] == pd.Timestamp("2022-03-18", tz="Europe/Berlin")) & (keys["entity_id"] == "W01")

@@ -1,4 +1,4 @@
-"""The same history through the plain functions and the real Spark jobs: equal numbers, and nothing from the future."""
+"""The same history through the plain functions and the real Spark jobs: equal numbers, and no later publications."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ from tests.unit.models.conftest import small
 
 pytestmark = [
     pytest.mark.stack,
-    # ibis, which Feast reads DuckDB with, calls what DuckDB has renamed
+    # ibis, with which Feast reads DuckDB, calls a function that DuckDB has renamed
     pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning"),
 ]
 
-# both sides of a change of clocks
+# both sides of a clock change
 DAYS = [date(2022, 3, 26), date(2022, 3, 27), date(2022, 3, 28)]
 UNTIL = datetime(2022, 3, 27, 12, tzinfo=UTC)
 STREAMED_SINCE = UNTIL - timedelta(days=12)
@@ -62,7 +62,7 @@ def observations(use_case: UseCase, entity: Entity) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def job(stack: Settings, use_case: UseCase, entity: Entity, observations: pd.DataFrame) -> Iterator[DayAheadJob]:
-    """Spark with the history in its lake, and with what a broken meter and a stranger sent besides."""
+    """Spark with the history in its lake, and with invalid observations of a meter and of an unknown entity."""
     publish(stack, entity.id, observations, 2000)
     broken = observations.tail(3).assign(
         value=[-1.0, float("nan"), 1e9], published_at=observations["published_at"].max()
@@ -77,7 +77,7 @@ def job(stack: Settings, use_case: UseCase, entity: Entity, observations: pd.Dat
 
 
 def gold(settings: Settings, path: str) -> pd.DataFrame:
-    """A Gold table, in the order of its rows."""
+    """The rows of a Gold table, sorted."""
     return pd.read_parquet(Path(settings.lake_uri) / "gold" / path).sort_values(["entity_id", "valid_time"])
 
 
@@ -136,7 +136,7 @@ def test_interval_factors_of_the_archive_equal_those_of_the_plain_functions(
     rows = gold(job.settings, f"intraday/use_case={use_case.use_case}")
     hourly = rows[(rows["valid_time"] <= UNTIL) & (rows["valid_time"].dt.minute == 0)]
     curves = list(intraday_forecasts(model, use_case, hourly, "test"))
-    # on the first day a day-ahead curve stood in
+    # on the first day, day-ahead curves were used as the fallback
     wrong = [replace(c, model_name="model_da", points=[replace(p, values=[1.0] * 3) for p in c.points]) for c in curves]
     with RecordProducer(job.settings, "test") as producer:
         for curve in [*wrong[:24], *curves[24:]]:
@@ -153,7 +153,7 @@ def test_interval_factors_of_the_archive_equal_those_of_the_plain_functions(
     assert (expected[:, [0, 2]] != 1).all()
     found = factor_rows(settings, use_case.use_case, midnight, model.version)
     np.testing.assert_array_equal(found["factor"].to_numpy().reshape(expected.shape), expected)
-    assert update_interval_factors(job.spark, settings, use_case) == 0, "they were made already"
+    assert update_interval_factors(job.spark, settings, use_case) == 0, "the factors exist already"
 
 
 def test_skew_counts_only_the_changed_row(
@@ -200,7 +200,7 @@ def test_corrections_after_the_cutoff_change_nothing(
         old, new = (frame.loc[frame["delivery_day"].isin(DAYS), name].to_numpy() for frame in (before, after))
         np.testing.assert_array_equal(new, old, err_msg=name)
     changed = [frame.loc[frame["delivery_day"].isin(DAYS), "actual"].to_numpy() for frame in (before, after)]
-    assert not np.array_equal(*changed), "the corrections did arrive"
+    assert not np.array_equal(*changed), "the corrections have arrived"
 
 
 def test_rows_of_one_backfill_message_are_stored_in_their_months(

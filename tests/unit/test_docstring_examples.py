@@ -1,4 +1,4 @@
-"""The examples in docstrings are right. Only modules that have one are imported."""
+"""Run the examples in docstrings. Only modules that have one are imported."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ FEW = {"rounds": 10, "learning_rate": 0.3, "num_leaves": 7, "min_data_in_leaf": 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, use_case: UseCase) -> Path:
-    """A folder with a use case that learns fast, a file and a mapping of its columns."""
+    """A folder with a use case whose model is trained fast, a file and a mapping of its columns."""
     folder = tmp_path_factory.mktemp("command")
     text = read_document(ROOT / "use_cases" / "de_load.yaml")
     text["day_ahead"]["forecaster"]["params"] = {"trees": FEW, "residual_trees": FEW}

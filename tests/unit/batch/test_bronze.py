@@ -1,4 +1,4 @@
-"""Kafka rows become Bronze rows by arrays; what cannot be decoded becomes a dead letter."""
+"""Kafka rows become Bronze rows, as arrays; undecodable messages become dead letters."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Sum:
 
 
 class Producer:
-    """Keeps dead letters."""
+    """A fake producer that keeps dead letters."""
 
     def __init__(self, _settings: Settings, _source: str) -> None:
         self.sent.clear()

@@ -17,7 +17,7 @@ from dualcast.features.plan import FeaturePlan
 from dualcast.settings import Settings
 from tests.conftest import ROOT
 
-# ibis, which Feast reads DuckDB with, calls what DuckDB has renamed
+# ibis, with which Feast reads DuckDB, calls a function that DuckDB has renamed
 pytestmark = pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")
 
 
@@ -95,7 +95,7 @@ def test_training_rows_are_as_of_their_time(settings: Settings, use_case: UseCas
     np.testing.assert_array_equal(np.stack(frame["tso"]), np.stack(gold["tso"][order]))
     before = keys.assign(event_timestamp=keys["event_timestamp"] - pd.Timedelta(microseconds=1))
     known = training_frame(settings, use_case.use_case, "intraday", before)["load_newest"]
-    # only the revision has something older to fall back on
+    # only the revised row has an older version
     assert known.dropna().tolist() == [1.0]
 
 

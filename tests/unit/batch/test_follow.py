@@ -1,4 +1,4 @@
-"""When the daemon works on what: cutoffs in order, and where it begins after an interruption."""
+"""The schedule of the daemon: cutoffs in order, and the first day after an interruption."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_without_curves_the_daemon_starts_with_tomorrow(use_case: UseCase) -> No
 @pytest.mark.parametrize(
     ("newest", "first"),
     [
-        (date(2022, 6, 11), date(2022, 6, 11)),  # up to date: tomorrow again, which finds its curve published
+        (date(2022, 6, 11), date(2022, 6, 11)),  # up to date: tomorrow again, whose curve is already published
         (date(2022, 6, 8), date(2022, 6, 9)),  # two days were missed
         (date(2022, 5, 1), date(2022, 6, 11)),  # another replay, long ago
     ],
@@ -61,7 +61,7 @@ def test_the_daemon_starts_with_the_first_day_that_an_entity_missed(use_case: Us
 
 
 class NoWaiting:
-    """Everything is on Kafka at once."""
+    """A fake that waits for no observations."""
 
     def __init__(self, *_: object) -> None: ...
     def __enter__(self) -> Self:
@@ -73,7 +73,7 @@ class NoWaiting:
 
 @dataclass
 class FakeJob:
-    """Records the requested days; ``there`` are the curves published before."""
+    """A fake that records the requested days; ``there`` are the curves published before."""
 
     settings: Settings
     use_case: UseCase

@@ -1,4 +1,4 @@
-"""Of two processes that write to the lake, one waits for the other, also where that one dies."""
+"""A process that writes to the lake waits until another one has finished or was killed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Writer:
 
 @pytest.fixture(params=["file", "postgresql"])
 def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Writer]]:
-    """Start writers that share a store: on one machine, or on several, each with a state directory of its own."""
+    """Start writers that share a store, on one machine or on several machines with separate state directories."""
     shared = {"DUALCAST_LAKE": "s3://lake"}
     if request.param == "postgresql":
         shared["DUALCAST_STORE"] = fresh_database(request.getfixturevalue("postgres_server"), uuid4().hex)

@@ -1,4 +1,4 @@
-"""Intraday factors are valid from the local midnight of each entity on."""
+"""Intraday factors are valid from the local midnight of each entity."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def test_each_entity_has_its_own_midnight_also_on_switch_days(use_case: UseCase)
     others = {"LIS": "Europe/Lisbon", "FIJ": "Pacific/Fiji"}
     more = [berlin.model_copy(update={"id": name, "time_zone": zone}) for name, zone in others.items()]
     case = use_case.model_copy(update={"entities": (berlin, *more)})
-    # the evening after the night of 23 hours
+    # the evening of the day of 23 hours
     found = entities_by_midnight(case, datetime(2022, 3, 27, 22, 30, tzinfo=UTC))
     assert found == {
         datetime(2022, 3, 27, 22, tzinfo=UTC): [berlin.id],

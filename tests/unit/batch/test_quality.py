@@ -1,4 +1,4 @@
-"""The gates' verdicts: what is measured about a curve, who is refused for what, and the page that shows it."""
+"""The quality gates: the facts of a curve, the refused entities with their reasons, and the report page."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from dualcast.curves.frames import forecast_frame
 from dualcast.settings import Settings
 from tests.conftest import ROOT
 
-# 25 hours, so that no number below is right by chance
+# a day of 25 hours, so that no expected number is right by chance
 DAY = date(2022, 10, 30)
 KEY = ["entity_id", "delivery_day"]
 QUALITY = CurveQuality(level=(0.6, 1.6), ramp=(0.25, 4), width=(0.2, 5))
@@ -39,7 +39,7 @@ SOUND = {
 
 
 def curve(use_case: UseCase, middle: list[float], half_width: float = 100.0) -> Forecast:
-    """A curve of DAY with some medians."""
+    """A curve of DAY with these medians."""
     entity = use_case.entities[0]
     points = [
         Point(time, [m - half_width, m, m + half_width])
@@ -66,7 +66,7 @@ def curve(use_case: UseCase, middle: list[float], half_width: float = 100.0) -> 
 
 
 def gold(use_case: UseCase, week_before: list[float]) -> pd.DataFrame:
-    """What the gate reads of the rows of DAY."""
+    """The columns of the rows of DAY that the gate reads."""
     entity = use_case.entities[0]
     times = pd.DatetimeIndex(use_case.delivery_times(entity, DAY))
     return pd.DataFrame(
@@ -160,7 +160,7 @@ def test_a_width_is_compared_with_the_median_of_the_stored_curves(
     for back in range(stored):
         issued = newest.issued_at - timedelta(days=back + 1)
         rows = forecast_frame([replace(newest, issued_at=issued)])
-        # one of them is wildly wide: the median does not mind
+        # one of them is very wide, which does not change the median
         rows[["q10", "q90"]] = [0.0, 1e6 if back == 0 else 800.0]
         folder = Path(lake_paths(settings).forecasts("day-ahead", use_case.use_case)) / f"issue_date={issued.date()}"
         folder.mkdir(parents=True)

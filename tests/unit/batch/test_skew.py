@@ -1,4 +1,4 @@
-"""Skew between rows as served and as they should be, feature by feature."""
+"""Skew between served and recomputed rows, by feature."""
 
 from __future__ import annotations
 

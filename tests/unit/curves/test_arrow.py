@@ -1,4 +1,4 @@
-"""Curves in Arrow: the structs and the rows of the lake hold what the curves hold."""
+"""Curves in Arrow: the structs and the rows of the lake contain all values of the curves."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ TYPES: dict[Any, Any] = {
 
 
 def differences(fields: Sequence[CurveField]) -> list[str]:
-    """What the schema lacks or has otherwise than the declared fields; documentation may differ."""
+    """The differences between the schema and the declared fields. Documentation may differ."""
     schema = {field["name"]: field for field in json.loads(schema_text(Topic.FORECASTS_DAY_AHEAD))["fields"]}
     found = [f"the schema lacks the field {field.name}" for field in fields if field.name not in schema]
     for field in fields:

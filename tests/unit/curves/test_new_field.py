@@ -1,4 +1,4 @@
-"""A new field of a curve costs one line, one schema version and one migration: made in a copy of the code and used."""
+"""A new field of a curve needs one line, one schema version and one migration. Tested in a copy of the code."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def upgrade() -> None:
     op.add_column("forecasts", sa.Column("weather_run", sa.String(64), nullable=False, server_default="unknown"))
 """
 
-# What the copy makes of a curve that has the field, and of a record that was written before it was added.
+# The forms of a curve with the field in the copy, and of a record that was written before the field was added.
 PROGRAM = """
 import io, json, sys
 from datetime import UTC, datetime
@@ -84,7 +84,7 @@ print(json.dumps({
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """The kernel and the services with one more field."""
+    """A copy of the kernel and the services with one more field."""
     for room in ("dualcast", "services"):
         shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("page"))
     insert(tmp_path / "dualcast/curves/forecast.py", LINE, before="    simulated: bool")

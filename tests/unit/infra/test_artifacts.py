@@ -1,4 +1,4 @@
-"""Java archives are what the lock says, or are not there at all."""
+"""Java archives have the digests of the lock; other files are refused and deleted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def repository(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes | Exception]:
-    """A twin of Maven Central: content by artifact name."""
+    """A fake of Maven Central: content by artifact name."""
     content: dict[str, bytes | Exception] = {"thing": CONTENT}
 
     def get(artifact: Artifact, staging: Path) -> Path:

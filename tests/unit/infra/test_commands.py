@@ -1,4 +1,4 @@
-"""What the commands answer where nothing runs, and to words they do not know."""
+"""The output of the commands if no stack runs, and for unknown arguments."""
 
 from __future__ import annotations
 

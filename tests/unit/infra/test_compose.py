@@ -1,4 +1,4 @@
-"""The compose file keeps to the rules of the house: loopback, no default secrets, limits, least privileges."""
+"""The compose file follows our rules: loopback addresses, no default secrets, limits, least privileges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo runs its steps in order, tells what failed, shows what there is, and deletes only what is its own."""
+"""The demo runs its steps in order, reports failures, shows its state, and deletes only its own files."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run(runner: Runner, seconds: float = 20.0) -> None:
     deadline = time.monotonic() + seconds
     try:
         while not runner.is_done:
-            assert time.monotonic() < deadline, "the steps never ended"
+            assert time.monotonic() < deadline, "the steps did not end"
             runner.tick()
             time.sleep(0.01)
     finally:
@@ -102,7 +102,7 @@ def test_the_plan_is_consistent_and_passes_the_options_to_its_commands(state: St
     assert commands["export-intraday"][1:4] == ["export", "--path", "intraday"]
     assert all(command[-2:] == ["--use-case", "pv_parks"] for command in commands.values())
     files = [command[command.index("--actuals") + 1] for command in commands.values()]
-    assert len(set(files)) == 2, "the paths have grids of their own, and so do their actuals"
+    assert len(set(files)) == 2, "each path has its own grid and its own file of actuals"
 
 
 def test_nothing_is_overdue_before_the_replay_begins(

@@ -1,4 +1,4 @@
-"""Processes of the stack end with their supervisor, down to the last grandchild."""
+"""Processes of the stack and all their descendants end with their supervisor."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_child_process_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
 
 def test_memory_includes_child_processes() -> None:
     with psutil.Popen(["sleep", "60"]) as child:
-        while child.memory_info().rss == 0:  # it has not begun yet
+        while child.memory_info().rss == 0:  # the child process has not started yet
             time.sleep(0.01)
         tree = processes.tree(os.getpid())
         assert {os.getpid(), child.pid} <= {p.pid for p in tree}

@@ -1,4 +1,4 @@
-"""The small files of the state folder, and the ports."""
+"""The files of the state folder, and the choice of ports."""
 
 from __future__ import annotations
 

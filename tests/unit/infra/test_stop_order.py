@@ -1,4 +1,4 @@
-"""A server is stopped only when nothing that needs it runs any more."""
+"""A server is stopped only after all components that need it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from infra.local.supervision.supervisor import Supervisor
 
 
 def component(name: str, log: Path, *needs: str, seconds_to_stop: float = 0.0) -> Component:
-    """A process that writes its name when it has ended, and takes its time to."""
+    """A process that ends after a delay and then writes its name."""
     script = f"trap 'sleep {seconds_to_stop}; echo {name} >> {log}; exit 0' TERM; while :; do sleep 0.05; done"
     return Component(name, name, lambda _: ["/bin/sh", "-c", script], needs=needs)
 
@@ -41,7 +41,7 @@ def test_a_server_stops_after_the_components_that_need_it(tmp_path: Path, monkey
         state.write_desired(Desired())
         deadline = time.monotonic() + 20
         while state.status().components:
-            assert time.monotonic() < deadline, "they did not stop"
+            assert time.monotonic() < deadline, "the components did not stop"
             running.reconcile()
             time.sleep(0.02)
     finally:

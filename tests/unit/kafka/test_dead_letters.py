@@ -1,4 +1,4 @@
-"""Dead letters fit into a message, however large the refused message was."""
+"""Dead letters fit into a message, also if the refused message was very large."""
 
 from __future__ import annotations
 

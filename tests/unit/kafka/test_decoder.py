@@ -1,4 +1,4 @@
-"""The decoder: whatever the bytes are, a record, columns, rows or one DecodingError comes out."""
+"""The decoder: for any bytes the result is a record, columns, rows or a DecodingError."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def encoder(registry: MemoryRegistry) -> Encoder:
 
 
 def rows_of(count: int) -> Rows:
-    """Rows of which ``rise`` differs in every target, ``holiday`` from slot to slot, and one number is unknown."""
+    """Rows in which ``rise`` differs by row and target, ``holiday`` only by slot, and one value is unknown."""
     origin = ORIGIN + np.arange(count)
     level = np.arange(float(count))[:, np.newaxis]
     level[0] = np.nan
@@ -61,7 +61,7 @@ def test_shared_values_are_written_once_and_messages_stay_within_the_size_limit(
     assert len(messages) > 1
     assert max(map(len, messages)) < 1.01 * 3 * 2**19
     each = sum(map(len, messages)) / 9000
-    assert each < 8 * (2 + 1 + HORIZONS + 1.2)  # times, level, rise, and holiday, which is there once
+    assert each < 8 * (2 + 1 + HORIZONS + 1.2)  # times, level, rise, and holiday, which is stored once
 
 
 def test_no_rows_give_no_message(encoder: Encoder) -> None:

@@ -41,7 +41,7 @@ def assert_read(records: list[dict[str, Any]]) -> None:
     np.testing.assert_array_equal(rows.sources, [r["source"] for r in records])
     np.testing.assert_array_equal(rows.simulated, [r["simulated"] for r in records])
     for i in {0, len(records) // 2, len(records) - 1}:
-        # of an array of one: its length, the observation, its end
+        # an array of one: its length, the observation, its end
         assert encoded([records[i]], "Köln") == encoded([], "Köln")[:-1] + b"\2" + rows.encoded(i) + b"\0"
 
 

@@ -1,4 +1,4 @@
-"""Offsets of topics and groups, on the mock broker that the Kafka client has."""
+"""Offsets of topics and groups, on the mock broker of the Kafka client."""
 
 from __future__ import annotations
 

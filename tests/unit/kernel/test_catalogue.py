@@ -1,4 +1,4 @@
-"""Use cases are data, and a mistake in one is refused with its line."""
+"""Use case files are loaded and validated; a mistake is refused with its file and line."""
 
 from __future__ import annotations
 
@@ -286,5 +286,5 @@ def test_a_wrong_include_is_refused(tmp_path: Path, own: str, part: str, says: s
 
 @pytest.mark.parametrize(("name", "fingerprint"), [("de_load", "c6b2fa7ab2f9"), ("es_load", "1cd099203946")])
 def test_the_fingerprint_of_a_feature_set_does_not_depend_on_how_it_is_written(name: str, fingerprint: str) -> None:
-    """Stored rows and models carry these: a new value means that models must be trained again."""
+    """Stored rows and models contain the fingerprint: if it changes, models must be trained again."""
     assert feature_set(load_use_case(name, ROOT / "use_cases")) == fingerprint

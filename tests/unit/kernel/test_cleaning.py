@@ -1,4 +1,4 @@
-"""Cleaning: which observations are refused and kept, whatever their order and repetition."""
+"""Cleaning: the observations that are kept or refused, for any order and repetition."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STORED = ["entity_id", "variable", "valid_time", "published_at", "value"]
 
 
 def as_bronze(entity_id: str, observations: pd.DataFrame) -> pd.DataFrame:
-    """Observations as Bronze holds them."""
+    """Observations in the format of Bronze."""
     return observations.assign(
         entity_id=entity_id, source="test", simulated=False, partition=0, offset=0, position=range(len(observations))
     )

@@ -1,4 +1,4 @@
-"""The command line: every room's commands, and none where a role lacks their packages."""
+"""The command line: the commands of every package whose dependencies are installed."""
 
 from __future__ import annotations
 

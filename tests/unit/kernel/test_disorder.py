@@ -1,4 +1,4 @@
-"""Intraday features from late, revised, missing and repeated values, and rows made by the clock."""
+"""Intraday features from late, revised, missing and repeated values, and rows made by timers."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def made_of(rows: Rows, plan: IntradayPlan) -> list[Made]:
 
 
 def assert_as_known(use_case: UseCase, entity: Entity, sent: list[pd.DataFrame], rows: list[Made]) -> None:
-    """Each row equals the plain function's, from what was published by its as_of."""
+    """Check that each row equals the result of the plain function for the values published by its as_of."""
     keys = pd.DataFrame(
         {
             "valid_time": pd.to_datetime([r.origin * STEP for r in rows], unit="us", utc=True),
@@ -100,7 +100,7 @@ def begun(use_case: UseCase, plan: IntradayPlan, past: pd.DataFrame) -> tuple[by
 
 @pytest.fixture
 def begin(use_case: UseCase, plan: IntradayPlan, past: pd.DataFrame, begun: tuple[bytes, Made]) -> Begin:
-    """Makes streams whose state holds the past."""
+    """A function that makes streams whose state contains the past."""
 
     def made() -> Stream:
         stream = Stream(use_case, plan)
@@ -117,7 +117,7 @@ def stream(begin: Begin) -> Stream:
 
 
 def end_of(use_case: UseCase, past: pd.DataFrame) -> pd.Timestamp:
-    """When the newest value of the target was published: the origin of the newest row."""
+    """The publication time of the newest target value, which is the origin of the newest row."""
     return past.loc[past["variable"] == use_case.target, "published_at"].max()
 
 
@@ -134,7 +134,7 @@ def test_a_revision_recomputes_the_newest_row_only_if_the_row_reads_it(
     now = end_of(use_case, past)
     cases = [
         ("load", now - SLOT, True),
-        ("load", now - 9 * pd.Timedelta(days=1), False),  # out of the lookback
+        ("load", now - 9 * pd.Timedelta(days=1), False),  # before the lookback
         ("load_forecast_tso", now + SLOT, True),
         ("load_forecast_tso", now + pd.Timedelta(hours=12), False),  # beyond the horizons
         ("load_forecast_tso", now - 3 * pd.Timedelta(days=1) + SLOT, True),

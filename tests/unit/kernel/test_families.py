@@ -1,4 +1,4 @@
-"""Feature functions give the numbers that their docstrings promise."""
+"""Feature functions return the numbers that their docstrings describe."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LOOKBACK = 24 * 28
 
 @pytest.fixture
 def window(entity: Entity) -> Window:
-    """Four weeks by the hour before a Wednesday: load grows by 1 an hour; the forecast is 10 below it, and goes on."""
+    """Four weeks of hours before a Wednesday: load rises by 1 an hour; the forecast is 10 lower and continues later."""
     start = WEDNESDAY - LOOKBACK
     slots = np.arange(start, WEDNESDAY + 24)
     values = {"load": (slots - start).astype(float), "forecast": slots - start - 10.0}
@@ -57,7 +57,7 @@ def test_the_typical_error_is_that_of_same_day_type_and_reads_no_target(window: 
 
 
 def test_a_rise_compares_with_the_same_local_time_also_after_the_clock_changed(entity: Entity) -> None:
-    # the hour from 02:00 was left out on Sunday, 2022-03-27: local midnight of Monday is 23 hours after that of Sunday
+    # Sunday, 2022-03-27, has no hour from 02:00: local midnight of Monday is 23 hours after that of Sunday
     monday = int(pd.Timestamp("2022-03-28T00:00", tz="Europe/Berlin").timestamp()) // HOUR
     start = monday - LOOKBACK
     values = {"load": np.arange(LOOKBACK + 24, dtype=float)}
@@ -81,7 +81,7 @@ def test_a_slope_at_the_target_reads_forecasts_and_no_measured_values(window: Wi
 
 def test_a_slope_of_an_earlier_day_is_measured_around_the_same_hour(window: Window) -> None:
     np.testing.assert_array_equal(slope(window, "load", -2, days=1), np.full((1, 24), -2.0))
-    # of the last targets, what follows a day before is not measured yet
+    # for the last targets, the values after the same hour a day before are not measured yet
     assert np.isnan(slope(window, "load", 2, days=1))[0].tolist() == [False] * 22 + [True] * 2
 
 
@@ -132,7 +132,7 @@ def test_degrees_are_counted_on_one_side_of_the_base(window: Window) -> None:
 
 @pytest.fixture
 def days(entity: Entity) -> Window:
-    """Ten weeks by the day before a Monday: sales are the number of the day, and thrice that where there is a plan."""
+    """Ten weeks of days before a Monday: sales are the number of the day, three times that on days with a plan."""
     monday = 20_240 - (20_240 + 3) % 7
     start = monday - 70
     slots = np.arange(start, monday + 14)

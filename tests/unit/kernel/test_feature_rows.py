@@ -1,4 +1,4 @@
-"""Feature rows as columns: what is written once on the wire, and what cannot be rows."""
+"""Feature rows as columns: values that are written once, and records that are refused."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def test_intraday_features_ignore_later_publications(
 ) -> None:
     moment = pd.Timestamp("2022-03-27T03:00Z")
     since = (moment - pd.Timedelta(hours=3)).to_pydatetime()
-    # rows of later publications are not compared, and take most of the time
+    # rows of later publications are not compared, and their computation would take most of the time
     until_next_day = observations[observations["published_at"] < moment + pd.Timedelta(days=1)]
     clean, spoiled = (
         rows[rows["as_of"] < moment]
@@ -116,7 +116,7 @@ def test_holidays_count_as_sundays_and_by_population(use_case: UseCase, entity: 
     by_day = rows.groupby("delivery_day")[["holiday", "day_type"]].first()
     assert by_day["day_type"].tolist() == [0, 0, 2]
     epiphany = by_day["holiday"].iloc[1]
-    assert 0.25 < epiphany < 0.5  # three states of sixteen, about a third of the people
+    assert 0.25 < epiphany < 0.5  # three states of sixteen, with about a third of the population
 
 
 def test_levels_are_the_features_in_the_targets_unit(use_case: UseCase) -> None:

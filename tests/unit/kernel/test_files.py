@@ -1,4 +1,4 @@
-"""Files become observations: every shape, time and gap; and mistakes are named."""
+"""Files become observations: shapes, times and gaps; invalid files are refused with the cause."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def test_a_mapping_file_is_checked_with_its_line(tmp_path: Path) -> None:
         load_mapping(tmp_path / "none.yaml")
 
 
-@pytest.mark.skipif(not (REAL / "de_15min.parquet").is_file(), reason="real series are not here")
+@pytest.mark.skipif(not (REAL / "de_15min.parquet").is_file(), reason="the real series are missing")
 def test_real_german_series(use_case: UseCase) -> None:
     found = FileSource(REAL / "de_15min.parquet", use_case, use_case.replay)
     rows = found.observations(BEGIN, END)

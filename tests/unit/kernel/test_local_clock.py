@@ -1,4 +1,4 @@
-"""A zone's clock, as the calendar of slots has it, is the standard library's."""
+"""The local times of the slot calendar equal those of the standard library."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from tests.histories import corrupt_from
 from tests.local_days import orders
 
 ZONES = ["Europe/Berlin", "Europe/London", "America/Santiago", "Asia/Kolkata", "Pacific/Auckland", "UTC"]
-# the Sunday of each switch lies within the curve that begins the day after this one
+# the curve that begins on the next day contains the Sunday of the clock change
 SUNDAYS = [date(2022, 3, 20), date(2022, 10, 23)]
 
 

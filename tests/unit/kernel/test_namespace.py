@@ -1,4 +1,4 @@
-"""Namespaces: the plain names without one, and names that no two of them share."""
+"""Namespaces: plain names without one, and different names in different namespaces."""
 
 from __future__ import annotations
 

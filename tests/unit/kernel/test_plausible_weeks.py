@@ -1,4 +1,4 @@
-"""What real weeks do is plausible: a working day after holidays is no fault, a slip of a digit is one."""
+"""Ratios to last week that occur in real weeks, such as after holidays, are plausible; a wrong digit is not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The vectorised publication rules are the catalogue's scalar ones, over clock changes too."""
+"""The vectorised publication rules equal the scalar rules of the catalogue, also over clock changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records look in Avro as their schemas say, and come back as they were."""
+"""Records match their Avro schemas and are decoded unchanged."""
 
 from __future__ import annotations
 

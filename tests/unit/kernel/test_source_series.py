@@ -1,4 +1,4 @@
-"""The catalogue's ``sources``: what does not fit is refused with its line."""
+"""The catalogue's ``sources``: invalid entries are refused with their line."""
 
 from __future__ import annotations
 

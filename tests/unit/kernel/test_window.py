@@ -1,4 +1,4 @@
-"""What is shared among origins is what each would see alone."""
+"""Results that are shared among origins equal those computed for each origin alone."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def moved(variable: str, by: int) -> Feature:
         moved("tso", 0),
         moved("load", -24),
         moved("load", -2),  # hidden from some of the origins
-        moved("load", -58),  # out of sight of some
+        moved("load", -58),  # unknown at some of the origins
         moved("tso", 80),  # beyond the end
-        lambda seen: seen.mean("load", seen.target - HORIZONS, 6),  # asks for the origin, which is against the rule
+        lambda seen: seen.mean("load", seen.target - HORIZONS, 6),  # depends on the origin
     ],
 )
 def test_by_slot_equals_the_result_for_each_origin(entity: Entity, of: Feature) -> None:

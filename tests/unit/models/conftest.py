@@ -1,4 +1,4 @@
-"""Small models of a small history, trained once."""
+"""Small models, trained once on a short history."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FIRST_DAY = date(2022, 1, 20)
 
 
 def small(use_case: UseCase) -> UseCase:
-    """The same use case with forecasters that learn fast."""
+    """The same use case with forecasters that are trained fast."""
     blend = ForecasterSpec(name="blend", params={"trees": FEW, "residual_trees": FEW})
     trees = ForecasterSpec(name="horizon_trees", params={"trees": FEW, "direct_trees": FEW, "tree_rows": 20000})
     return use_case.model_copy(
@@ -51,13 +51,13 @@ def observations(use_case: UseCase, entity: Entity) -> pd.DataFrame:
 
 @pytest.fixture(scope="session")
 def day_ahead_frame(use_case: UseCase, entity: Entity, observations: pd.DataFrame) -> pd.DataFrame:
-    """Rows as Gold has them."""
+    """Rows in the format of Gold."""
     return day_ahead_gold(use_case, entity, observations, FIRST_DAY, 68)
 
 
 @pytest.fixture(scope="session")
 def stream_rows(use_case: UseCase, entity: Entity, observations: pd.DataFrame) -> list[FeatureRow]:
-    """The rows that the stream made, in order."""
+    """The rows made by the streaming code, in order."""
     plan = IntradayPlan(use_case, entity)
     rows, _ = IntradayState(plan).apply(as_update(use_case, plan, observations))
     return [row for part in rows for row in _records(use_case, entity, part)]
@@ -65,7 +65,7 @@ def stream_rows(use_case: UseCase, entity: Entity, observations: pd.DataFrame) -
 
 @pytest.fixture(scope="session")
 def intraday_frame(use_case: UseCase, stream_rows: list[FeatureRow], observations: pd.DataFrame) -> pd.DataFrame:
-    """The same rows as Gold has them: from the ninth day on, every third."""
+    """Every third of these rows from the ninth day on, in the format of Gold."""
     return gold_of(use_case, stream_rows[800::3], observations)
 
 
@@ -139,7 +139,7 @@ MAPPING = ReplayMapping(
 
 @pytest.fixture(scope="module")
 def case(quick: UseCase) -> UseCase:
-    """The quick use case, which learns from a few weeks and reads long files with every vintage."""
+    """The quick use case, trained on a few weeks and read from long files with every vintage."""
     day_ahead = quick.day_ahead.model_copy(update={"training_days": 50})
     intraday = quick.part("intraday").model_copy(update={"training_days": 14})
     return quick.model_copy(update={"replay": MAPPING, "day_ahead": day_ahead, "intraday": intraday})
@@ -147,7 +147,7 @@ def case(quick: UseCase) -> UseCase:
 
 @pytest.fixture(scope="module")
 def known(observations: pd.DataFrame) -> pd.DataFrame:
-    """What the forecasters cannot do without."""
+    """The observations of load and reference, without weather."""
     return observations[observations["variable"].isin(["load", "load_forecast_tso"])]
 
 
@@ -158,4 +158,4 @@ def written(folder: Path, observations: pd.DataFrame) -> Path:
 
 
 def silent(step: str, done: int, total: int) -> None:
-    """Hear no progress."""
+    """Ignore progress."""

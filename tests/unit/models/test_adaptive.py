@@ -1,4 +1,4 @@
-"""Intervals follow the errors of published curves, and only those that were known."""
+"""Intervals are scaled by the errors of published curves that were known at the cutoff."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SLOTS = 24
 
 
 def record(errors: Floats, missed: float) -> ErrorRecord:
-    """One entity, a day a row of errors, intervals of one unit to each side, ``missed`` of the points outside."""
+    """The record of one entity: a row of errors a day, offsets of one unit, a share ``missed`` of points outside."""
     days = len(errors)
     age = np.repeat(np.arange(days)[::-1], SLOTS)[np.newaxis]
     offset = np.broadcast_to([-1.0, 0.0, 1.0], (1, days * SLOTS, 3))
@@ -40,7 +40,7 @@ def test_errors_twice_as_wide_make_intervals_twice_as_wide() -> None:
     narrow = record(errors(1.0), missed=0.1).factors(LEVELS)
     wide = record(errors(2.0), missed=0.1).factors(LEVELS)
     np.testing.assert_allclose(wide[0, [0, 2]], 2 * narrow[0, [0, 2]])
-    # the normal distribution has its tenth part beyond 1.28
+    # a tenth of a normal distribution lies beyond 1.28
     np.testing.assert_allclose(narrow[0, [0, 2]], 1.28, atol=0.2)
     assert narrow[0, 1] == 1
 
@@ -56,7 +56,7 @@ def test_a_short_record_does_not_change_the_intervals() -> None:
 
 
 def test_a_curve_of_several_days_counts_as_several_days_of_record() -> None:
-    # three curves of seven days, a point each, one a week
+    # three weekly curves of seven days, with a point for each day
     age, offset = np.repeat([15, 8, 1], 7)[np.newaxis], np.broadcast_to([-1.0, 0.0, 1.0], (1, 21, 3))
     missed = np.zeros((1, 21, 3), dtype=bool)
     weekly = ErrorRecord(age, np.linspace(-2, 2, 21)[np.newaxis], offset, ~missed, missed, per_day=1)
@@ -81,13 +81,13 @@ def test_a_level_is_adjusted_only_by_misses_of_forecasts_with_that_level() -> No
     without = replace(whole, published=whole.published & [False, True, True], missed=whole.missed & [False, True, True])
     found, expected = without.factors(LEVELS), whole.factors(LEVELS)
     np.testing.assert_array_equal(found[:, 1:], expected[:, 1:])
-    # the errors shape the new level at once; no miss has widened it further
+    # the errors scale the new level at once; it is not widened further by misses
     assert 1.1 < found[0, 0] < expected[0, 0]
 
 
 @pytest.fixture(scope="module")
 def past(quick: UseCase, day_ahead_model: RegisteredModel, day_ahead_frame: pd.DataFrame) -> pd.DataFrame:
-    """What the model said of most days, as published, and what came true."""
+    """The published forecasts of most days with their actuals."""
     days = sorted(day_ahead_frame["delivery_day"].unique())[:-1]
     rows = day_ahead_frame[day_ahead_frame["delivery_day"].isin(days)]
     curves = pd.concat(
@@ -150,7 +150,7 @@ def test_points_without_actual_and_other_entities_are_left_out(
 def test_a_level_without_record_does_not_affect_the_other_levels(
     quick: UseCase, day_ahead_model: RegisteredModel, past: pd.DataFrame, last_day: pd.DataFrame, unpublished: str
 ) -> None:
-    """Adding a level to the catalogue reset the intervals of all levels until the new one had a record."""
+    """Regression test: a level added to the catalogue reset the intervals of all levels until it had a record."""
     lacking = past.drop(columns="q90") if unpublished == "absent" else past.assign(q90=np.nan)
     curves = [(quick.entities[0].id, quick.cutoff(quick.entities[0], last_day["delivery_day"].iloc[0]))]
     whole, found = (interval_factors(day_ahead_model, quick, p, curves)[curves[0]] for p in (past, lacking))
@@ -160,7 +160,7 @@ def test_a_level_without_record_does_not_affect_the_other_levels(
 
 @pytest.fixture(scope="module")
 def spoken(quick: UseCase, intraday_model: RegisteredModel, intraday_frame: pd.DataFrame) -> pd.DataFrame:
-    """What the intraday model said, as published, with what came true."""
+    """The published forecasts of the intraday model with their actuals."""
     rows = intraday_frame.iloc[:-32]
     frame = forecast_frame(list(intraday_forecasts(intraday_model, quick, rows, "test")))
     scale = rows.assign(issued_at=rows["event_timestamp"])[["issued_at", str(quick.part("intraday").scale)]]
@@ -190,7 +190,7 @@ def test_each_horizon_is_scaled_by_its_own_errors(
 def test_curves_issued_late_are_assigned_to_their_origin(
     quick: UseCase, intraday_model: RegisteredModel, spoken: pd.DataFrame
 ) -> None:
-    # what was issued seconds after the first target had begun says nothing of it, and the same of all others
+    # curves issued seconds after the first target had begun have no value for it; other values are the same
     late = spoken.assign(issued_at=spoken["issued_at"] + timedelta(seconds=3))
     late = late[late["valid_time"] >= late["issued_at"]]
     np.testing.assert_array_equal(

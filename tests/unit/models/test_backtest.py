@@ -1,4 +1,4 @@
-"""A backtest forecasts as it would have been done then, goes on where it was stopped, and scores what it wrote."""
+"""A backtest forecasts with the data known at each time, resumes after a stop, and scores its forecasts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def question(case: UseCase) -> BacktestRequest:
-    """Twelve days in two folds, the second of which holds the day of 23 hours."""
+    """Twelve days in two folds, of which the second contains the day of 23 hours."""
     return BacktestRequest(case, "day-ahead", date(2022, 3, 18), date(2022, 3, 29), "P6D")
 
 
@@ -39,7 +39,7 @@ def data(tmp_path_factory: pytest.TempPathFactory, known: pd.DataFrame) -> Path:
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory: pytest.TempPathFactory, question: BacktestRequest, data: Path) -> tuple[BacktestRun, Path]:
-    """An undisturbed run, and where it wrote."""
+    """An uninterrupted run, and its output."""
     folder = tmp_path_factory.mktemp("clean")
     return done(question, data, folder), folder
 
@@ -99,7 +99,7 @@ def test_a_day_of_25_hours_is_forecast(tmp_path: Path, case: UseCase, entity: En
 @pytest.mark.parametrize("path", ["day-ahead", "intraday"])
 def test_forecasts_ignore_later_publications(tmp_path: Path, case: UseCase, known: pd.DataFrame, path: Path_) -> None:
     moment = pd.Timestamp("2022-03-21T10:00Z")
-    # a value that is published at the cutoff comes too late for it, and begins an intraday forecast
+    # a value published at the cutoff is too late for the day-ahead forecast; intraday it is the newest input
     last = moment if path == "day-ahead" else moment - pd.Timedelta("1s")
     question = BacktestRequest(case, path, date(2022, 3, 20), date(2022, 3, 23), "P2D")
     parts = {"clean": known, "spoiled": corrupt_from(known, moment)}
@@ -135,7 +135,7 @@ def test_a_wrong_or_missing_reference_has_limited_effect_on_forecasts(
 
 
 class Stop:
-    """Stops a run where it is said to, and remembers what it heard."""
+    """Stops a run at a given step, and records the reported progress."""
 
     def __init__(self, at: str | None) -> None:
         self.at = at
@@ -258,7 +258,7 @@ def test_days_after_a_gap_are_left_out(tmp_path: Path, case: UseCase, known: pd.
     holed = written(tmp_path, known[~(gap & (known["variable"] == "load"))])
     found = made(BacktestRequest(case, "day-ahead", date(2022, 3, 18), date(2022, 3, 29), "P1M"), holed, tmp_path)
     days = found["valid_time"].dt.tz_convert("Europe/Berlin").dt.date.unique().tolist()
-    # the level of a week is unknown until enough of it is there again
+    # the mean of a week is unknown until enough of its values are known again
     assert date(2022, 3, 20) < days[0] < date(2022, 3, 28)
     assert days == [d.date() for d in pd.date_range(days[0], "2022-03-29")]
     (tmp_path / "out.parquet").unlink()

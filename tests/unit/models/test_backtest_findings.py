@@ -1,4 +1,4 @@
-"""What a report says of forecasts: by kind of day, by quarter, and the worst days, with numbers that can be counted."""
+"""The report of a backtest: scores by day type and quarter, and the worst days, with numbers that are easy to check."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def actuals() -> pd.DataFrame:
 
 @pytest.fixture
 def forecasts() -> pd.DataFrame:
-    """Right but for the Friday after Ascension, which is 4,000 MW too high, and a Saturday, 2,000 too low."""
+    """Exact forecasts, except on the Friday after Ascension (4,000 MW too high) and a Saturday (2,000 MW too low)."""
     local = pd.date_range(FIRST, LAST, freq="h", inclusive="left")
     point = np.full(len(local), 50000.0)
     point[local.normalize() == pd.Timestamp("2022-05-27", tz="Europe/Berlin")] += 4000
@@ -107,7 +107,7 @@ def test_forecasts_are_compared_with_the_reference_only_where_it_is_known(
 
 
 class Tags(HTMLParser):
-    """Reads a page and remembers what it would load from elsewhere."""
+    """Parses a page and records the addresses that it would load."""
 
     def __init__(self) -> None:
         super().__init__()

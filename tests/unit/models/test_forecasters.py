@@ -1,4 +1,4 @@
-"""Forecasters learn, degrade without breaking, and come back from disk as they were."""
+"""Forecasters beat simple forecasts, work without optional inputs, and are loaded from disk unchanged."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_the_same_rows_make_the_same_model(quick: UseCase, day_ahead_frame: pd.D
 def test_scores_are_computed_on_held_out_rows(quick: UseCase, day_ahead_frame: pd.DataFrame) -> None:
     layout = Layout.of(quick, "day-ahead")
     frame = day_ahead_frame.copy()
-    # the newest quarter is held out: there, and only there, nothing that was learned holds
+    # only in the newest quarter, which is held out, the actuals differ from those of training
     newest = frame["valid_time"] > frame["valid_time"].iloc[-1] - pd.Timedelta(days=10)
     frame["actual"] = frame["actual"].where(~newest, frame["actual"] * 2)
     clean, broken = (

@@ -1,4 +1,4 @@
-"""From rows to published curves: times, versions, and every reason for which one is degraded."""
+"""From rows to published curves: times, versions, and the reasons why a curve is degraded."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def with_levels(use_case: UseCase, path: Path_, *levels: float) -> UseCase:
 def test_a_model_predicts_its_levels_and_reports_missing_ones(
     quick: UseCase, intraday_model: RegisteredModel, row: FeatureRow
 ) -> None:
-    """A restarted id-svc refused champion and previous version after a level was added, until both were trained."""
+    """Regression test: after a level was added, a restarted id-svc refused its models until they were trained again."""
     more, fewer = (with_levels(quick, "intraday", *levels) for levels in ((0.05, 0.1, 0.5, 0.9), (0.5,)))
     for case, reasons in ((more, ["missing_quantile:0.05"]), (fewer, [])):
         prove_intraday(intraday_model, case)

@@ -48,7 +48,7 @@ def _trained(layout: Layout, params: Params, early: Examples, late: Examples) ->
 
 
 def _reloaded(trained: HorizonTrees, layout: Layout, params: Params, inputs: ModelInputs, folder: Path) -> HorizonTrees:
-    """The forecaster after it was saved and loaded; it predicts the same."""
+    """Save and load the forecaster, and check that its predictions are the same."""
     trained.save(folder)
     again = HorizonTrees(layout, params)
     again.load(folder)

@@ -1,4 +1,4 @@
-"""Training and serving see the same numbers."""
+"""Training and serving use the same inputs."""
 
 from __future__ import annotations
 

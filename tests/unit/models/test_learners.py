@@ -1,4 +1,4 @@
-"""Ridges, trees, nets and intervals do what their names say."""
+"""Ridge regressions, trees, neural networks and intervals on synthetic data."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_an_unknown_entity_gets_the_pooled_prediction(layout: Layout) -> None:
     ridge = GroupedRidge(layout, ["a", "b"], alpha=1e-6)
     ridge.fit(inputs, target)
     stranger = ModelInputs(inputs.values, inputs.scale, inputs.clock, np.full(len(inputs), -1))
-    # opposite slopes cancel; what is left is the level of code 2
+    # opposite slopes cancel; the effect of code 2 remains
     level = ridge.predict(stranger)[inputs.values[:, 0, 1] == 2].mean()
     assert level == pytest.approx(10, abs=1)
 

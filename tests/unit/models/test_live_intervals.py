@@ -1,4 +1,4 @@
-"""Intraday intervals of id-svc follow the published record as those of a backtest do, and know nothing too early."""
+"""The intraday intervals of id-svc equal those of a backtest, and use no later publications."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ TODAY = date(2022, 3, 29)
 
 @pytest.fixture(scope="module")
 def midnight(entity: Entity) -> datetime:
-    """After the night of 23 hours, so that it is not midnight in UTC by any rule of thumb."""
+    """A local midnight in summer time, so that it is not midnight in UTC."""
     return day_bounds(TODAY, entity.time_zone)[0]
 
 
 @pytest.fixture(scope="module")
 def curves(quick: UseCase, intraday_model: RegisteredModel, intraday_frame: pd.DataFrame) -> list[Forecast]:
-    """What was published."""
+    """The published curves."""
     return list(intraday_forecasts(intraday_model, quick, intraday_frame, "test"))
 
 
@@ -61,7 +61,7 @@ def as_backtest(
     intraday_model: RegisteredModel,
     intraday_frame: pd.DataFrame,
 ) -> Floats:
-    """The factors of today in a backtest."""
+    """The factors of the day in a backtest."""
     days = intraday_frame["valid_time"].dt.tz_convert(entity.time_zone).dt.date
     rows = intraday_frame.assign(delivery_day=days)
     question = BacktestRequest(quick, "intraday", TODAY - timedelta(days=60), TODAY, "P3M")
@@ -80,7 +80,7 @@ def found_live(
     rows: pd.DataFrame,
     observations: pd.DataFrame,
 ) -> pa.Table:
-    """What a worker of the batch path makes of the lake."""
+    """The factors that a worker of the batch path computes from the lake."""
     scale = str(use_case.part("intraday").scale)
     scales = rows.assign(issued_at=rows["event_timestamp"])[["entity_id", "issued_at", scale]]
     points = forecast_frame(curves)[["entity_id", "issued_at", "valid_time", "q10", "q50", "q90"]]
@@ -131,7 +131,7 @@ def test_curves_and_actuals_published_from_midnight_on_are_ignored(
 
 @pytest.fixture
 def settings(tmp_path: Path, live: pa.Table, quick: UseCase, midnight: datetime) -> Settings:
-    """A lake with today's factors, at noon."""
+    """Settings at noon, with a lake that contains the factors of the day."""
     now = midnight + timedelta(hours=12)
     settings = Settings(_env_file=None, clock=Clock(start=now, until=now), lake=str(tmp_path))
     write(settings, quick, midnight, live)
@@ -144,7 +144,7 @@ def write(settings: Settings, use_case: UseCase, as_of: datetime, factors: pa.Ta
 
 
 def following(settings: Settings, use_case: UseCase) -> IntervalFactorCache:
-    """id-svc's factors, after one look at the lake."""
+    """The factors in id-svc after one read of the lake."""
     intervals = IntervalFactorCache(settings, {use_case.use_case: use_case})
     intervals.refresh()
     return intervals
@@ -197,7 +197,7 @@ def test_factors_apply_to_their_model_until_the_next_midnight(
 
     yesterday = midnight - timedelta(hours=24)
     assert since(midnight) == midnight.isoformat()
-    # the one that was made for later than now is not read
+    # the factors of a later moment than now are not read
     assert since(midnight + timedelta(hours=20)) == midnight.isoformat()
     assert since(midnight - timedelta(minutes=15)) == yesterday.isoformat()
     assert since(yesterday - timedelta(minutes=15)) == ""

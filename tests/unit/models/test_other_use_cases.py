@@ -27,13 +27,13 @@ from tests.local_days import WEEKDAYS, orders
 from tests.unit.models.conftest import registered, trained
 
 LEVELS = {"W01": 100.0, "W02": 5000.0}
-# the curve of this day holds the Sunday on which the clock is put forward
+# the curve of this day contains the Sunday with 23 hours
 MONDAY = date(2022, 3, 21)
 
 
 @pytest.fixture(scope="module")
 def warehouses() -> UseCase:
-    """The catalogue's warehouses, two of them, with small ensembles."""
+    """Two warehouses of the catalogue, with small ensembles."""
     found = load_use_case("warehouses", ROOT / "use_cases")
     few = {"trees": {"rounds": 30, "learning_rate": 0.2}, "residual_trees": {"rounds": 10}}
     spec = found.day_ahead.forecaster.model_copy(update={"params": few})
@@ -43,7 +43,7 @@ def warehouses() -> UseCase:
 
 @pytest.fixture(scope="module")
 def rows(warehouses: UseCase) -> pd.DataFrame:
-    """Gold of a year of Mondays; the second warehouse is fifty times as large."""
+    """The Gold rows of a year of Mondays; the second warehouse is fifty times as large."""
     frames = []
     for entity in warehouses.entities:
         observations = orders(warehouses, entity, "2021-01-01", 480, LEVELS[entity.id])
@@ -140,7 +140,7 @@ def test_a_curve_that_lacks_a_day_is_refused(warehouses: UseCase, model: Registe
 
 
 def test_closed_days_are_excluded_from_training(warehouses: UseCase, rows: pd.DataFrame) -> None:
-    """Whatever is written down for a closed day, the model is the same."""
+    """The model does not depend on the actuals of closed days."""
     layout = Layout.of(warehouses, "day-ahead")
     assert (layout.reference, layout.active, layout.slots_per_day) == (None, "open", 1)
     wrong = rows.assign(actual=rows["actual"].where(rows["open"] != 0, 1e6))

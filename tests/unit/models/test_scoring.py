@@ -1,4 +1,4 @@
-"""Scores are right, and broken forecast files are refused."""
+"""Scores of forecasts with known errors, and refusal of invalid forecast files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ START = pd.Timestamp("2022-02-10T23:00Z")
 
 @pytest.fixture
 def actuals() -> pd.DataFrame:
-    """Three weeks by quarter-hours: 50 GW by the clock's hour, a reference that is 3% too high."""
+    """Three weeks of quarter-hours: about 50 GW, depending on the local hour, and a reference that is 3% too high."""
     times = pd.date_range(START - pd.Timedelta(days=14), periods=96 * 21, freq="15min")
     load = 50000 + 100.0 * times.hour
     return pd.DataFrame({"valid_time": times, "load": load, "load_forecast_tso": load * 1.03})
@@ -25,7 +25,7 @@ def actuals() -> pd.DataFrame:
 
 @pytest.fixture
 def forecasts() -> pd.DataFrame:
-    """One day, 1% too high by day and 2% too high in its last 12 hours."""
+    """One day, 1% too high in its first 12 hours and 2% too high in its last 12 hours."""
     times = pd.date_range(START, periods=24, freq="h")
     point = (50000 + 100.0 * times.hour) * np.repeat([1.01, 1.02], 12)
     frame = pd.DataFrame({"entity_id": "DE", "valid_time": times, "issued_at": START - pd.Timedelta(hours=13)})
@@ -62,7 +62,7 @@ def test_intraday_scores_are_by_horizon_and_the_naive_forecast_shifts_last_week(
     use_case: UseCase, tmp_path: Path, actuals: pd.DataFrame
 ) -> None:
     issued = START + pd.Timedelta(hours=2)
-    # from the issue on, load is 1,000 MW above last week's; the naive forecast sees that in the newest value
+    # from the time of issue on, load is 1,000 MW above last week's; the naive forecast has this from the newest value
     actuals.loc[actuals["valid_time"] >= START, "load"] += 1000
     times = pd.date_range(issued, periods=4, freq="15min")
     truth = actuals.set_index("valid_time")["load"].reindex(times).to_numpy()

@@ -13,7 +13,7 @@ HOUR, QUARTER = 3_600_000_000, 900_000_000
 
 
 def hourly(first: int, medians: list[float], levels: tuple[float, ...] = (0.1, 0.5, 0.9)) -> DayAheadQuantiles:
-    """Hours from a number on, each quantile 10 from the next."""
+    """An hourly curve from hour ``first`` on, with quantiles 10 apart."""
     offsets = 10.0 * (np.arange(len(levels)) - levels.index(0.5))
     starts = (first + np.arange(len(medians))) * HOUR
     return DayAheadQuantiles(starts, np.array(medians)[:, np.newaxis] + offsets, levels)
@@ -24,7 +24,7 @@ def quarters(first: int, count: int) -> np.ndarray[tuple[int], np.dtype[np.int64
 
 
 def shift(use_case: UseCase, curve: DayAheadQuantiles, actual: list[float]) -> Floats:
-    """The quarters of hour 3, with the actuals of hour 2."""
+    """The shifted curve of the quarter-hours of hour 3, with the actuals of hour 2."""
     return shifted(use_case, curve, quarters(3, 4), recent_times(use_case, 3 * HOUR), np.array(actual))
 
 
@@ -62,11 +62,11 @@ def test_summed_variables_are_divided_among_the_intervals(hours: UseCase) -> Non
 
 
 def test_curves_with_different_levels_give_their_common_levels(hours: UseCase) -> None:
-    """A level that was added between two day-ahead curves made the fallback raise."""
+    """Regression test: a level that was added between two day-ahead curves made the fallback raise."""
     old, today = hourly(0, [1.0] * 24), hourly(24, [2.0] * 24)
     tomorrow = hourly(48, [3.0] * 24, (0.05, 0.1, 0.5, 0.9))
     across = DayAheadQuantiles.of([old, today, tomorrow], hours, 47 * HOUR, 49 * HOUR)
     assert (across.levels, len(across.starts)) == ((0.1, 0.5, 0.9), 48)
     np.testing.assert_array_equal(across.at(hours, quarters(50, 1)), [[-7.0, 3.0, 13.0]])
-    # once the old curves are past, the new level is there
+    # the new level is available when the older curves have ended
     assert DayAheadQuantiles.of([old, today, tomorrow], hours, 55 * HOUR, 60 * HOUR).levels == tomorrow.levels

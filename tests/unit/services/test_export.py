@@ -1,4 +1,4 @@
-"""What an export holds: every curve once, and actuals that a score can be made of."""
+"""The content of an export: every curve once, and actuals for scoring."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Feeds and keys: what a service does while Kafka is away, with records that make no sense, and without keys."""
+"""Feeds: outages of Kafka, invalid records, and failed background work."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests import services_world as world
 
 @dataclass
 class FakeReader:
-    """A topic in memory whose broker is away the first times that it is asked."""
+    """A topic in memory whose broker is unavailable for the first calls."""
 
     records: list[dict[str, Any]]
     away: int = 0
@@ -55,7 +55,7 @@ class FakeReader:
 def follow(
     reader: FakeReader, take: Callable[[dict[str, Any]], None], monkeypatch: pytest.MonkeyPatch
 ) -> Feed[dict[str, Any]]:
-    """Follow until the end of the topic."""
+    """Run a feed until the end of the topic."""
     monkeypatch.setattr("services.book.feeds._RETRY_SECONDS", 0.01)
     feed = Feed("forecasts", reader, one_by_one(take))
     feed.start()

@@ -1,4 +1,4 @@
-"""What id-svc scores: many at once, by a named model, as if features were others; and what it keeps of it."""
+"""Scoring in id-svc: batches, named models, what-if requests, input ages, and the prediction log."""
 
 from __future__ import annotations
 

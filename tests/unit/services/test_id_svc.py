@@ -1,4 +1,4 @@
-"""id-svc as a client sees it, through every fallback: what answers, and what it says about itself."""
+"""id-svc as a client sees it, with every fallback: the model that is used and the reported reasons."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_without_the_feature_store_the_shifted_day_ahead_curve_is_used(desk: Des
     assert "the feature store is unavailable" in body["degraded_reasons"]
     assert body["resolution"] == "PT15M"
     assert len(body["points"]) == 24
-    # the day-ahead curve is 1% high; shifted by its recent error it lies on the truth where the load moves slowly
+    # the day-ahead curve is 1% high; shifted by its recent error it equals the true load where that changes slowly
     first = body["points"][0]
     truth = world.true_load(datetime.fromisoformat(first["valid_time"]))
     assert first["quantiles"]["0.5"] == pytest.approx(truth, rel=0.005)
@@ -137,10 +137,10 @@ def test_status_and_health_report_the_loaded_models(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("now", "status"),
     [
-        ("2022-05-02T21:50Z", 200),  # issued already, and the coming interval is its first
+        ("2022-05-02T21:50Z", 200),  # the curve is issued, and the next interval is its first
         ("2022-05-02T21:40Z", 503),
         ("2022-05-03T12:05Z", 200),
-        ("2022-05-03T21:40Z", 200),  # in its last hour
+        ("2022-05-03T21:40Z", 200),  # in the last hour of the curve
         ("2022-05-03T21:50Z", 503),
     ],
 )

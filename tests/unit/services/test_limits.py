@@ -1,4 +1,4 @@
-"""How often one may ask: each caller by itself, over all replicas, and with Redis away too."""
+"""Rate limits: for each caller, over all replicas, and while Redis is unavailable."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def replica(engine: Engine, redis_: str, rate: str = "3/minute") -> DayAheadDeps
 
 
 def failed() -> Circuits:
-    """As they are right after Redis did not answer."""
+    """Circuits whose last call of Redis has failed."""
     found = Circuits()
     with suppress(ConnectionError), found.calling("redis"):
         raise ConnectionError
@@ -72,7 +72,7 @@ def test_calls_of_a_frequent_caller_are_counted_in_advance_within_the_limit(stor
         TestClient(build_app(replica(store, redis_url, "200/minute"))) as two,
     ):
         statuses = [client.get(STATUS, headers=caller("desk")).status_code for _ in range(110) for client in (one, two)]
-    # what one replica has in advance is lost to the other: at most a fiftieth of the limit
+    # calls that one replica has counted in advance, at most a fiftieth of the limit, are lost to the other
     assert 192 <= statuses.count(200) <= 200
     assert statuses[-10:] == [429] * 10
 

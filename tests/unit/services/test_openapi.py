@@ -1,4 +1,4 @@
-"""The examples in both OpenAPI documents are questions that the service really answers."""
+"""The examples in both OpenAPI documents are requests that the service accepts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Publishing on arrival: in order, each curve once whatever is repeated or fails, and no old news."""
+"""Publishing on arrival: in order, each curve once after repetitions and failures, and none for old rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STEP = timedelta(minutes=15)
 
 @dataclass
 class FakeTopic:
-    """Rows with a committed place, and a forecast topic: what Kafka would keep over a crash."""
+    """Rows with a committed offset, and a forecast topic: the state that Kafka keeps over a crash."""
 
     rows: list[FeatureRow]
     committed: int = 0
@@ -63,7 +63,7 @@ class FakeTopic:
         queued, self.queued = self.queued, []
         if self.fail_flush:
             self.fail_flush -= 1
-            self.stored += queued[:1]  # one had arrived before the broker went away
+            self.stored += queued[:1]  # one curve arrived before the broker became unavailable
             raise ConnectionError("broker away")
         self.stored += queued
 

@@ -1,4 +1,4 @@
-"""Recent observations in memory, beside a plain dictionary with the same rules."""
+"""Recent observations in memory, compared with a plain dictionary that follows the same rules."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Vintage = tuple[float, datetime]
 
 
 class MovedByHand(Clock):
-    """A clock that a test moves."""
+    """A clock that a test sets."""
 
     _shown: datetime = PrivateAttr(default=NOW)
 
@@ -39,7 +39,7 @@ class MovedByHand(Clock):
 
 
 class Dictionary:
-    """Slot -> vintage in a dictionary: what ``SeriesCache`` has to hold of one entity of a grid without local days."""
+    """Slot -> vintage in a dictionary: the expected content of ``SeriesCache`` for one entity, not on local days."""
 
     def __init__(self, use_case: UseCase) -> None:
         self._use_case = use_case
@@ -73,7 +73,7 @@ def _span(observation: Observation) -> timedelta:
 
 
 def _use_case(aggregate: str) -> UseCase:
-    """The German one, whose values may be sums."""
+    """The German use case, with means or sums as the aggregation."""
     known = world.catalogue()["de_load"]
     variables = {
         name: variable.model_copy(update={"aggregate": aggregate}) for name, variable in known.variables.items()
@@ -128,7 +128,7 @@ def test_series_equal_a_dictionary_of_vintages(observations: list[Observation], 
 
 
 def values(series: SeriesCache, variable: str, *moments: datetime, entity_id: str = "DE") -> list[float]:
-    """The quarter-hours that begin at some moments."""
+    """The values of the quarter-hours that begin at given moments."""
     times = np.array([micros(moment) for moment in moments])
     step = timedelta(minutes=15)
     return [float(v) for v in series.values(world.catalogue()["de_load"], entity_id, variable, times, step)]
@@ -137,7 +137,7 @@ def values(series: SeriesCache, variable: str, *moments: datetime, entity_id: st
 def test_an_implausible_value_is_left_out_also_if_last_weeks_value_is_in_the_same_message() -> None:
     series = SeriesCache(world.catalogue(), world.frozen())
     weeks = [NOW - timedelta(days=days, hours=1) for days in (14, 7, 0)]
-    loads = [50_000.0, 120_000.0, 51_000.0]  # the second is above twice the first
+    loads = [50_000.0, 120_000.0, 51_000.0]  # the second value is more than twice the first
     add(
         series,
         *(

@@ -18,7 +18,7 @@ from tests.databases import fresh_database
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
-    """Settings whose store is an empty database of either kind."""
+    """Settings whose store is an empty database: SQLite or PostgreSQL."""
     if request.param == "sqlite":
         return world.settings(world.frozen(), state_dir=tmp_path)
     url = fresh_database(request.getfixturevalue("postgres_server"), uuid4().hex)

@@ -1,4 +1,4 @@
-"""Curves in the store are those that were published, each once."""
+"""The store contains each published curve once, unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands' texts and exit codes."""
+"""The messages and exit codes of the commands."""
 
 from __future__ import annotations
 

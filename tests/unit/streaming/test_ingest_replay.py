@@ -1,4 +1,4 @@
-"""Publishing: everything once, in order, paced by the clock, and resumed after a stop."""
+"""Publishing: all values once, in order, at the times of the clock, and resumed after a stop."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LAST = START + timedelta(hours=6)
 
 
 class Recorded:
-    """A source of frames that are already there."""
+    """A source whose observations are in memory."""
 
     name = "recorded"
     notes = ()
@@ -49,7 +49,7 @@ class Recorded:
 
 
 class Taken:
-    """A sink that keeps what it gets, and when."""
+    """A sink that keeps the published frames with their times."""
 
     def __init__(self) -> None:
         self.frames: list[pd.DataFrame] = []

@@ -64,7 +64,7 @@ def test_a_changed_state_format_uses_another_checkpoint_folder(tmp_path: Path, u
 
 
 def test_python_does_not_handle_signals_inside_the_jvm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A supervisor sets this for every component; inside the JVM it had Python take SIGSEGV, and the JVM ended."""
+    """Supervisors set PYTHONFAULTHANDLER. Inside the JVM, Python then handled SIGSEGV, and the JVM crashed."""
     monkeypatch.setattr(os, "environ", {**os.environ, "PYTHONFAULTHANDLER": "1", "PYTHONDEVMODE": "1"})
     java.prepare(Settings(state_dir=tmp_path, flink_python="thread"), "job")
     assert not {"PYTHONFAULTHANDLER", "PYTHONDEVMODE"} & set(os.environ)

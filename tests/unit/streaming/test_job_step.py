@@ -1,4 +1,4 @@
-"""One message through the job's step: the results of valid and invalid messages, and of other use cases'."""
+"""One message through the job's step: valid and invalid messages, and messages of other use cases."""
 
 from __future__ import annotations
 

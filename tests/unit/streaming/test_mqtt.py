@@ -101,7 +101,7 @@ def test_redelivered_messages_are_published_once(mapping: Mapping) -> None:
 
 
 class Telemetry:
-    """A subscription, a publisher and a stop in one: what happened, in its order."""
+    """A fake subscription, publisher and stop signal that records the calls in order."""
 
     def __init__(self, batches: list[list[bytes]], stops_at: int | None = None) -> None:
         self.happened: list[Any] = []

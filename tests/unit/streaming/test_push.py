@@ -1,4 +1,4 @@
-"""What senders get back: taken whole once it is delivered, or told which observation is wrong and why."""
+"""Responses to senders: a batch is accepted once it is delivered, or refused with its faults."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[3]
 
 
 class Delivered(list[ObservationBatch]):
-    """A delivery that keeps what it gets, or fails."""
+    """A delivery that keeps the batches, or fails."""
 
     fails = False
 

@@ -1,4 +1,4 @@
-"""Sources on a local server that answers as the real ones do."""
+"""Sources on a local server that responds in the formats of the real ones."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def api(httpserver: HTTPServer, stop: Stop) -> Iterator[Api]:
 
 
 def answers(httpserver: HTTPServer, *responses: Response) -> list[float]:
-    """Let the server answer so, the last for ever; the moments of the questions."""
+    """Set the responses of the server; the last one repeats. Returns the times of the requests."""
     asked: list[float] = []
 
     def handler(_: Request) -> Response:

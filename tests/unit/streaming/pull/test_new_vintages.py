@@ -1,4 +1,4 @@
-"""What becomes an observation: each value once, each change as a new vintage, on the grid and as of the right time."""
+"""New observations of a pull: each value once, each change as a new vintage, on the grid, with publication times."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def load(
 
 
 def holding(use_case: UseCase, frame: pd.DataFrame) -> VintagesInMemory:
-    """As the topic would hold it."""
+    """The published vintages, as if the frame were on the topic."""
     sent = VintagesInMemory({})
     for message in messages(frame, 1000):
         record = message.to_record()
@@ -91,7 +91,7 @@ def test_a_changed_value_is_a_new_vintage(use_case: UseCase) -> None:
     ("stated", "taken"),
     [
         (NOW - timedelta(hours=1), NOW - timedelta(hours=1)),
-        (NOW + timedelta(hours=1), NOW),  # its clock is wrong
+        (NOW + timedelta(hours=1), NOW),  # a publication time in the future
         (START, NOW),  # before the interval had ended
         (None, NOW),
     ],
@@ -122,7 +122,7 @@ def test_an_unfinished_interval_is_not_published(use_case: UseCase) -> None:
     [
         ([float(i) for i in range(12)], [5.5]),
         ([float(i) for i in range(11)], []),  # the last five minutes may still come
-        ([1.0] * 6 + [None] * 6 + [4.0], []),  # half of it is too little
+        ([1.0] * 6 + [None] * 6 + [4.0], []),  # half of the interval is too little
         ([1.0] * 6 + [3.0] + [None] * 5 + [4.0], [9 / 7]),
         ([float(i) for i in range(24)], [5.5, 17.5]),
         ([None] * 12, []),
@@ -179,7 +179,7 @@ class Fake:
 
 
 class Kept:
-    """A sink that keeps what it gets."""
+    """A sink that keeps the published frames."""
 
     def __init__(self) -> None:
         self.frames: list[pd.DataFrame] = []

@@ -329,7 +329,7 @@ def test_an_open_meteo_refusal_raises_refused_error_with_its_reason(
         pulled(OpenMeteoPuller(use_case, replayed(START), stop, QUICK), START, START + DAY)
 
 
-# --- what all share ---
+# --- all sources ---
 
 
 @pytest.mark.parametrize("token", ["ENTSOE", "ESIOS"])
