@@ -32,7 +32,7 @@ def address(deps: DayAheadDeps) -> Iterator[str]:
         yield url
 
 
-class Watch:
+class PageLog:
     """The error messages and the requests of a page."""
 
     def __init__(self, page: Page, address: str) -> None:
@@ -45,11 +45,11 @@ class Watch:
 
 def opened(
     browser: Browser, address: str, scheme: str = "dark", width: int = 1440, path: str = "/"
-) -> tuple[Page, Watch]:
+) -> tuple[Page, PageLog]:
     """Open the page and wait until it is drawn."""
     dark = "dark" if scheme == "dark" else "light"
     page = browser.new_page(color_scheme=dark, viewport={"width": width, "height": 900})
-    watch = Watch(page, address)
+    watch = PageLog(page, address)
     page.goto(address + path)
     page.wait_for_selector("body[data-state=shown]", timeout=30_000)
     return page, watch

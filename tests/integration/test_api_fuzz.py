@@ -21,7 +21,7 @@ from services.book.archive import Archive, levels_of
 from services.da_svc.app import build_app
 from tests import access_world
 from tests import services_world as world
-from tests.unit.services.id_desk import filled_desk
+from tests.unit.services.fake_id_svc import filled_id_service
 
 # This response does not end.
 _ENDLESS = "/api/v1/events"
@@ -37,10 +37,10 @@ def day_ahead() -> FastAPI:
 
 
 def intraday() -> FastAPI:
-    desk = filled_desk()
-    desk.curves.add(world.intraday(world.NOW))
-    desk.curves.add(world.day_ahead(date(2022, 5, 5)))
-    return desk.app
+    id_service = filled_id_service()
+    id_service.curves.add(world.intraday(world.NOW))
+    id_service.curves.add(world.day_ahead(date(2022, 5, 5)))
+    return id_service.app
 
 
 @pytest.mark.parametrize("make", [day_ahead, intraday])

@@ -51,7 +51,7 @@ _DUALCAST = Path(sys.executable).with_name("dualcast")
 
 
 @pytest.fixture(scope="module")
-def two(use_case: UseCase, entity: Entity, tmp_path_factory: pytest.TempPathFactory) -> Iterator[UseCase]:
+def two_entities(use_case: UseCase, entity: Entity, tmp_path_factory: pytest.TempPathFactory) -> Iterator[UseCase]:
     """The use case with a second entity, added only in the YAML, and a folder with that YAML."""
     folder = tmp_path_factory.mktemp("use_cases")
     second = entity.model_copy(update={"id": "second"})
@@ -64,18 +64,18 @@ def two(use_case: UseCase, entity: Entity, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="module")
-def job(stack: Settings, two: UseCase) -> Iterator[DayAheadJob]:
+def job(stack: Settings, two_entities: UseCase) -> Iterator[DayAheadJob]:
     """A job with four months of two entities in the lake, a champion, and one message that is not Avro."""
     settings = stack.model_copy(update={"use_cases": Path(os.environ["DUALCAST_USE_CASES"])})
-    for entity, level in zip(two.entities, (1.0, SECOND_LEVEL), strict=True):
-        observations = history(two, entity, "2021-11-25", 124)
-        observations.loc[observations["unit"] == two.unit, "value"] *= level
-        known = observations["published_at"] < pd.Timestamp(two.cutoff(entity, DAY))
+    for entity, level in zip(two_entities.entities, (1.0, SECOND_LEVEL), strict=True):
+        observations = history(two_entities, entity, "2021-11-25", 124)
+        observations.loc[observations["unit"] == two_entities.unit, "value"] *= level
+        known = observations["published_at"] < pd.Timestamp(two_entities.cutoff(entity, DAY))
         publish(settings, entity.id, observations[known], 2000)
     producer = Producer({"bootstrap.servers": settings.kafka})
-    producer.produce(settings.names.topic(Topic.OBSERVATIONS), b"no avro", key=two.entities[0].id.encode())
+    producer.produce(settings.names.topic(Topic.OBSERVATIONS), b"no avro", key=two_entities.entities[0].id.encode())
     assert producer.flush(30) == 0
-    job = DayAheadJob(spark_session(settings), settings, two, Steps(Console(stderr=True)))
+    job = DayAheadJob(spark_session(settings), settings, two_entities, Steps(Console(stderr=True)))
     job.history(UNTIL)
     subprocess.run([_DUALCAST, "train", "day-ahead", "--until", f"{UNTIL:%Y-%m-%dT%H:%M:%S}"], check=True, timeout=300)
     yield job
@@ -101,28 +101,30 @@ def test_a_message_that_is_not_avro_becomes_a_dead_letter_and_the_others_are_sto
     assert len(day_ahead_rows(job.settings, job.use_case.use_case, [date(2022, 3, 25)])) == 2 * 24
 
 
-def test_an_entity_with_invalid_observations_gets_no_curve_and_the_other_does(job: DayAheadJob, two: UseCase) -> None:
-    load = two.variables[two.target]
+def test_an_entity_with_invalid_observations_gets_no_curve_and_the_other_does(
+    job: DayAheadJob, two_entities: UseCase
+) -> None:
+    load = two_entities.variables[two_entities.target]
     tight = load.model_copy(update={"bounds": load.bounds.model_copy(update={"max": 73000.0})})
-    outcome = with_use_case(job, two.model_copy(update={"variables": {**two.variables, two.target: tight}})).curves(
-        [DAY]
-    )
+    outcome = with_use_case(
+        job, two_entities.model_copy(update={"variables": {**two_entities.variables, two_entities.target: tight}})
+    ).curves([DAY])
     assert [(m.entity_id, m.reason) for m in outcome.missing] == [("second", "silver: out_of_bounds")]
     assert (outcome.published, outcome.exit_status) == (1, SOME_MISSING)
-    assert {curve.entity_id for curve in curves(job)} == {two.entities[0].id}
+    assert {curve.entity_id for curve in curves(job)} == {two_entities.entities[0].id}
     refused = pd.read_parquet(quarantine(job, "silver"))
     assert set(refused["reason"]) == {"out_of_bounds"}
     assert set(refused["entity_id"]) == {"second"}
     assert (refused["value"] > 73000).all()
 
 
-def test_an_implausible_curve_is_quarantined_and_not_published(job: DayAheadJob, two: UseCase) -> None:
-    strict = two.day_ahead.model_copy(update={"quality": CurveQuality(level=(0.0, 0.01))})
-    outcome = with_use_case(job, two.model_copy(update={"day_ahead": strict})).curves([DAY])
+def test_an_implausible_curve_is_quarantined_and_not_published(job: DayAheadJob, two_entities: UseCase) -> None:
+    strict = two_entities.day_ahead.model_copy(update={"quality": CurveQuality(level=(0.0, 0.01))})
+    outcome = with_use_case(job, two_entities.model_copy(update={"day_ahead": strict})).curves([DAY])
     assert [(m.entity_id, m.reason) for m in outcome.missing] == [("second", "curve: implausible_level")]
     assert (outcome.published, outcome.already_published) == (0, 1)
-    assert {curve.entity_id for curve in curves(job)} == {two.entities[0].id}
-    assert set(stored(job)["entity_id"]) == {two.entities[0].id}
+    assert {curve.entity_id for curve in curves(job)} == {two_entities.entities[0].id}
+    assert set(stored(job)["entity_id"]) == {two_entities.entities[0].id}
     refused = pd.read_parquet(quarantine(job, "curves"))
     assert len(refused) == 23
     assert set(refused["entity_id"]) == {"second"}
@@ -132,7 +134,7 @@ def test_an_implausible_curve_is_quarantined_and_not_published(job: DayAheadJob,
     assert "implausible level" in page
 
 
-def test_repeated_runs_store_and_publish_a_curve_once(job: DayAheadJob, two: UseCase) -> None:
+def test_repeated_runs_store_and_publish_a_curve_once(job: DayAheadJob, two_entities: UseCase) -> None:
     # the curve of the first entity is published already
     first, second = job.curves([DAY]), job.curves([DAY])
     assert (first.published, first.already_published) == (1, 1)
@@ -147,18 +149,18 @@ def test_repeated_runs_store_and_publish_a_curve_once(job: DayAheadJob, two: Use
         "quality page",
     ]
     found = curves(job)
-    assert [curve.entity_id for curve in found] == [entity.id for entity in two.entities]
-    for curve, entity in zip(found, two.entities, strict=True):
-        assert curve.issued_at == two.cutoff(entity, DAY)
-        assert [p.valid_time for p in curve.points] == two.delivery_times(entity, DAY)
+    assert [curve.entity_id for curve in found] == [entity.id for entity in two_entities.entities]
+    for curve, entity in zip(found, two_entities.entities, strict=True):
+        assert curve.issued_at == two_entities.cutoff(entity, DAY)
+        assert [p.valid_time for p in curve.points] == two_entities.delivery_times(entity, DAY)
         assert len(curve.points) == 23
         assert not curve.degraded
         assert stored(job, entity.id)["q50"].tolist() == [p.values[1] for p in curve.points]
 
 
-def test_the_next_run_stores_a_curve_that_was_published_but_not_stored(job: DayAheadJob, two: UseCase) -> None:
+def test_the_next_run_stores_a_curve_that_was_published_but_not_stored(job: DayAheadJob, two_entities: UseCase) -> None:
     before = curves(job)
-    shutil.rmtree(lake_paths(job.settings).forecasts("day-ahead", two.use_case))
+    shutil.rmtree(lake_paths(job.settings).forecasts("day-ahead", two_entities.use_case))
     assert job.curves([DAY]).published == 0
     for curve in before:
         assert stored(job, curve.entity_id)["q50"].tolist() == [p.values[1] for p in curve.points]
@@ -168,32 +170,45 @@ def test_the_next_run_stores_a_curve_that_was_published_but_not_stored(job: DayA
     assert len(stored(job)) == 2 * (23 + 24)
 
 
-def test_a_restarted_daemon_skips_published_days(job: DayAheadJob, two: UseCase) -> None:
-    known = PublishedCurves(job.settings, Topic.FORECASTS_DAY_AHEAD, two.use_case).keys()
-    assert {(e.id, two.cutoff(e, DAY)) for e in two.entities} <= {key[:2] for key in known}
+def test_a_restarted_daemon_skips_published_days(job: DayAheadJob, two_entities: UseCase) -> None:
+    known = PublishedCurves(job.settings, Topic.FORECASTS_DAY_AHEAD, two_entities.use_case).keys()
+    assert {(e.id, two_entities.cutoff(e, DAY)) for e in two_entities.entities} <= {key[:2] for key in known}
 
 
 def test_a_curve_without_reference_and_weather_is_degraded_and_lists_the_missing_inputs(
-    job: DayAheadJob, two: UseCase
+    job: DayAheadJob, two_entities: UseCase
 ) -> None:
-    entity = two.entities[0]
-    observations = history(two, entity, "2021-11-25", 124)
-    since = observations["published_at"] >= pd.Timestamp(two.cutoff(entity, DAY))
-    measured = observations[since & (observations["variable"] == two.target)]
-    publish(job.settings, entity.id, measured[measured["published_at"] < pd.Timestamp(two.cutoff(entity, AFTER))], 2000)
+    entity = two_entities.entities[0]
+    observations = history(two_entities, entity, "2021-11-25", 124)
+    since = observations["published_at"] >= pd.Timestamp(two_entities.cutoff(entity, DAY))
+    measured = observations[since & (observations["variable"] == two_entities.target)]
+    publish(
+        job.settings,
+        entity.id,
+        measured[measured["published_at"] < pd.Timestamp(two_entities.cutoff(entity, AFTER))],
+        2000,
+    )
     # the second entity has no new values, but its level is known
     outcome = job.curves([AFTER])
     assert (outcome.published, outcome.missing) == (2, [])
-    curve = next(c for c in curves(job) if c.entity_id == entity.id and c.issued_at == two.cutoff(entity, AFTER))
+    curve = next(
+        c for c in curves(job) if c.entity_id == entity.id and c.issued_at == two_entities.cutoff(entity, AFTER)
+    )
     assert curve.degraded
-    assert curve.degraded_reasons == [f"missing:{v}" for v in (two.reference, *two.day_ahead.optional[1:])]
+    assert curve.degraded_reasons == [
+        f"missing:{v}" for v in (two_entities.reference, *two_entities.day_ahead.optional[1:])
+    ]
 
 
-def test_a_row_with_an_input_published_at_the_cutoff_removes_its_day_from_gold(job: DayAheadJob, two: UseCase) -> None:
-    folder = Path(lake_paths(job.settings).gold_of("day-ahead", two.use_case)) / "delivery_month=2022-03"
+def test_a_row_with_an_input_published_at_the_cutoff_removes_its_day_from_gold(
+    job: DayAheadJob, two_entities: UseCase
+) -> None:
+    folder = Path(lake_paths(job.settings).gold_of("day-ahead", two_entities.use_case)) / "delivery_month=2022-03"
     (file,) = folder.glob("*.parquet")
     rows = pd.read_parquet(file)
-    spoiled = (rows["entity_id"] == "second") & (rows["valid_time"] == two.delivery_times(two.entities[1], DAY)[5])
+    spoiled = (rows["entity_id"] == "second") & (
+        rows["valid_time"] == two_entities.delivery_times(two_entities.entities[1], DAY)[5]
+    )
     assert spoiled.sum() == 1
     rows.loc[spoiled, "newest_input_at"] = rows.loc[spoiled, "cutoff"]
     rows.to_parquet(file, index=False)
@@ -201,27 +216,31 @@ def test_a_row_with_an_input_published_at_the_cutoff_removes_its_day_from_gold(j
     assert verdict.refused == {("second", DAY): ("seen_too_early",)}
     refused = pd.read_parquet(quarantine(job, "gold"))
     assert refused["reason"].value_counts().to_dict() == {"incomplete_day": 22, "seen_too_early": 1}
-    left = day_ahead_rows(job.settings, two.use_case, [BEFORE, DAY])
+    left = day_ahead_rows(job.settings, two_entities.use_case, [BEFORE, DAY])
     assert left.groupby(["entity_id", "delivery_day"]).size().tolist() == [24, 23, 24]
     assert job.gates.gold([BEFORE, DAY]).success
     # the next run of the day computes its rows again
     assert job.curves([DAY]).missing == []
-    assert len(day_ahead_rows(job.settings, two.use_case, [DAY])) == 2 * 23
+    assert len(day_ahead_rows(job.settings, two_entities.use_case, [DAY])) == 2 * 23
 
 
-def test_intervals_are_scaled_by_the_factors_of_stored_curves_and_actuals(job: DayAheadJob, two: UseCase) -> None:
+def test_intervals_are_scaled_by_the_factors_of_stored_curves_and_actuals(
+    job: DayAheadJob, two_entities: UseCase
+) -> None:
     new = date(2022, 3, 22)
     job.curves([new - timedelta(days=back) for back in range(25, 0, -1)])
     assert job.curves([new]).missing == []
-    rows = day_ahead_rows(job.settings, two.use_case, [new - timedelta(days=back) for back in range(26)])
+    rows = day_ahead_rows(job.settings, two_entities.use_case, [new - timedelta(days=back) for back in range(26)])
     said = stored(job).drop(columns=["simulated", "data_version"])
     past = said[said["issued_at"] < rows["cutoff"].max()].merge(rows, on=["entity_id", "valid_time"])
-    model = load(job.settings, model_name(two.use_case, "day-ahead"))
-    factors = interval_factors(model, two, past, [(e.id, two.cutoff(e, new)) for e in two.entities])
+    model = load(job.settings, model_name(two_entities.use_case, "day-ahead"))
+    factors = interval_factors(
+        model, two_entities, past, [(e.id, two_entities.cutoff(e, new)) for e in two_entities.entities]
+    )
     assert len(factors) == 2
     assert all(((f[0, [0, 2]] != 1) & np.isfinite(f[0, [0, 2]])).all() for f in factors.values())
     of_day = rows[rows["delivery_day"] == new]
-    for curve in day_ahead_curves(model, two, of_day, "test", factors=factors).forecasts():
+    for curve in day_ahead_curves(model, two_entities, of_day, "test", factors=factors).forecasts():
         there = said[(said["entity_id"] == curve.entity_id) & (said["issued_at"] == pd.Timestamp(curve.issued_at))]
         np.testing.assert_allclose(there[["q10", "q50", "q90"]], [point.values for point in curve.points])
 

@@ -59,7 +59,7 @@ def test_a_run_killed_in_each_step_gives_the_same_result_as_an_uninterrupted_run
         runs.finish(runs.start(*day, log=log), log)
         rows, (curve,) = runs.lake_rows(settings, use_case.use_case), runs.curves_on_topic(settings)
     with runs.lake_restored(settings):
-        for step in moments(settings, use_case):
+        for step in partial_output_conditions(settings, use_case):
             runs.kill_when(step(), runs.start(*day, log=log), log)
         runs.finish(runs.start(*day, log=log), log)
         (again,) = runs.curves_on_topic(settings)
@@ -68,7 +68,7 @@ def test_a_run_killed_in_each_step_gives_the_same_result_as_an_uninterrupted_run
             pd.testing.assert_frame_equal(found, rows[name], check_exact=True, obj=name)
 
 
-def moments(settings: Settings, use_case: UseCase) -> list[Callable[[], Callable[[], bool]]]:
+def partial_output_conditions(settings: Settings, use_case: UseCase) -> list[Callable[[], Callable[[], bool]]]:
     """Conditions that hold when a step of a run has written part of its output, one for each step."""
     lake = lake_paths(settings)
     gold, curves = lake.gold_of("day-ahead", use_case.use_case), lake.forecasts("day-ahead", use_case.use_case)
@@ -127,10 +127,10 @@ def test_a_range_of_missed_days_is_run_and_days_without_data_are_listed(
             assert [point.valid_time for point in curve.points] == times
             stored = forecast_rows(settings, use_case.use_case, "day-ahead", curve.issued_at.date())
             assert stored.sort_values("valid_time")["valid_time"].tolist() == times
-            assert answered(settings, entity, day) == [t.isoformat().replace("+00:00", "Z") for t in times]
+            assert served_times(settings, entity, day) == [t.isoformat().replace("+00:00", "Z") for t in times]
 
 
-def answered(settings: Settings, entity: Entity, day: date) -> list[str]:
+def served_times(settings: Settings, entity: Entity, day: date) -> list[str]:
     """The valid times of the curve that da-svc returns for a delivery day, read from the real topic."""
     noon = datetime(day.year, day.month, day.day, 12, tzinfo=UTC) - timedelta(days=1)
     app = build_app(dependencies(settings.model_copy(update={"clock": Clock(start=noon, until=noon)})))

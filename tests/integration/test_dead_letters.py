@@ -54,7 +54,7 @@ def value(stack: Settings) -> Iterator[bytes]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _letters(stack: Settings, value: bytes) -> None:
+def _sent_dead_letters(stack: Settings, value: bytes) -> None:
     """Five dead letters: two of one message from two components, one of another, one too large, one not from Kafka.
 
     The topic also has a message that is not a dead letter.

@@ -52,7 +52,7 @@ SECONDS_TO_ANSWER = 3.0
 SECONDS_TO_RECOVER = 30.0
 
 
-class Ask(Protocol):
+class ServiceClient(Protocol):
     """Sends a request to a service and checks the response time."""
 
     def __call__(self, path: str = "", **parameters: str) -> dict[str, Any]: ...
@@ -107,7 +107,7 @@ def store_of(settings: Settings, curves: list[Forecast]) -> str:
 
 
 @contextmanager
-def serving(service: str, settings: Settings) -> Iterator[Ask]:
+def serving(service: str, settings: Settings) -> Iterator[ServiceClient]:
     """A service with all its real adapters, in this process."""
     key = store_of(settings, [])
     app = build_da(da_dependencies(settings)) if service == "da" else build_id(id_dependencies(settings))
@@ -124,20 +124,20 @@ def serving(service: str, settings: Settings) -> Iterator[Ask]:
 
 
 @pytest.fixture(scope="module")
-def id_svc(filled: Settings) -> Iterator[Ask]:
+def id_svc(filled: Settings) -> Iterator[ServiceClient]:
     with serving("id", filled) as ask:
-        until(lambda: ask().get("fallback", "nothing") is None and lacks_nothing(ask), SECONDS_TO_RECOVER)
+        until(lambda: ask().get("fallback", "nothing") is None and is_fully_available(ask), SECONDS_TO_RECOVER)
         yield ask
 
 
 @pytest.fixture(scope="module")
-def da_svc(filled: Settings) -> Iterator[Ask]:
+def da_svc(filled: Settings) -> Iterator[ServiceClient]:
     with serving("da", filled) as ask:
-        until(lambda: ask()["code"] == 200 and lacks_nothing(ask), SECONDS_TO_RECOVER)
+        until(lambda: ask()["code"] == 200 and is_fully_available(ask), SECONDS_TO_RECOVER)
         yield ask
 
 
-def lacks_nothing(ask: Ask) -> bool:
+def is_fully_available(ask: ServiceClient) -> bool:
     """Whether a service has caught up with all its topics, and every server responds."""
     return bool(ask("/health/ready").get("missing") == [])
 
@@ -155,7 +155,7 @@ def archived(curve: Forecast) -> dict[str, str]:
 
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP])
 def test_both_services_use_fallbacks_and_report_it_while_redis_is_unavailable(
-    filled: Settings, id_svc: Ask, da_svc: Ask, curves: list[Forecast], blow: signal.Signals
+    filled: Settings, id_svc: ServiceClient, da_svc: ServiceClient, curves: list[Forecast], blow: signal.Signals
 ) -> None:
     until(lambda: id_svc()["fallback"] is None, SECONDS_TO_RECOVER)
     pid = pid_of(filled, "redis")
@@ -178,7 +178,7 @@ def test_both_services_use_fallbacks_and_report_it_while_redis_is_unavailable(
     assert (old["code"], old["issued_at"]) == (200, curves[0].issued_at.isoformat().replace("+00:00", "Z"))
     assert limited["code"] == 200
     until(lambda: id_svc()["fallback"] is None, SECONDS_TO_RECOVER)
-    until(lambda: lacks_nothing(id_svc), SECONDS_TO_RECOVER)
+    until(lambda: is_fully_available(id_svc), SECONDS_TO_RECOVER)
 
 
 def test_the_previous_version_is_used_if_the_champion_is_broken(filled: Settings, model: ForecastModel) -> None:
@@ -198,7 +198,7 @@ def test_the_previous_version_is_used_if_the_champion_is_broken(filled: Settings
 
 
 def test_without_the_registry_loaded_models_or_the_shifted_day_ahead_curve_are_used(
-    filled: Settings, id_svc: Ask, tmp_path: Path
+    filled: Settings, id_svc: ServiceClient, tmp_path: Path
 ) -> None:
     away = filled.model_copy(update={"mlflow": f"http://127.0.0.1:{free_port()}"})
     with serving("id", away) as ask:
@@ -265,7 +265,7 @@ def test_a_hanging_store_affects_only_curves_that_are_nowhere_else(
     store_of(settings, curves)
     server = postmaster(url)
     with serving("da", settings) as ask:
-        until(lambda: ask()["code"] == 200 and lacks_nothing(ask), SECONDS_TO_RECOVER)
+        until(lambda: ask()["code"] == 200 and is_fully_available(ask), SECONDS_TO_RECOVER)
         assert ask(**archived(curves[0]))["code"] == 200
         processes = [server, *server.children(recursive=True)]
         for process in processes:

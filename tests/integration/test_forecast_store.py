@@ -66,7 +66,7 @@ def test_an_empty_topic_is_at_its_end(stack: Settings) -> None:
 
 
 @contextmanager
-def _always_written_to(settings: Settings, topic: Topic) -> Iterator[None]:
+def _constant_writes(settings: Settings, topic: Topic) -> Iterator[None]:
     """Write a hundred messages a second to a topic during the test."""
     producer = Producer({"bootstrap.servers": settings.kafka, "linger.ms": 0})
     done = threading.Event()
@@ -88,7 +88,7 @@ def _always_written_to(settings: Settings, topic: Topic) -> Iterator[None]:
 
 def test_a_reader_catches_up_while_the_topic_is_written_to(stack: Settings) -> None:
     reader = TopicReader(stack, Topic.OBSERVATIONS, Decoder.record, keys=[b"somebody"])
-    with _always_written_to(stack, Topic.OBSERVATIONS):
+    with _constant_writes(stack, Topic.OBSERVATIONS):
         until(lambda: written(stack, Topic.OBSERVATIONS) > 0, 10)
         with reader:
             for _ in range(20):
@@ -103,7 +103,7 @@ def test_an_unavailable_broker_raises_unreachable_error(monkeypatch: pytest.Monk
         list(published(nowhere, Topic.OBSERVATIONS))
 
 
-def polled(arrivals: KafkaArrivals, count: int, seconds: float) -> list[Arrival]:
+def received_rows(arrivals: KafkaArrivals, count: int, seconds: float) -> list[Arrival]:
     """The rows received until there are ``count``, or until ``seconds`` have passed."""
     found: list[Arrival] = []
     end = time.monotonic() + seconds
@@ -123,13 +123,13 @@ def test_rows_are_delivered_until_committed_and_the_newest_published_curve_is_fo
     assert outbox.newest() == {}
     for commit in (False, True):
         with arrivals:
-            came = polled(arrivals, len(rows), 10.0)
+            came = received_rows(arrivals, len(rows), 10.0)
             assert [arrival.row for arrival in came] == rows
             assert came[0].trace["ce_source"] == "test"
             if commit:
                 arrivals.commit()
     with arrivals:
-        assert polled(arrivals, 1, 4.0) == []
+        assert received_rows(arrivals, 1, 4.0) == []
     outbox.send(world.intraday(world.NOW))
     outbox.flush()
     outbox.close()

@@ -92,11 +92,11 @@ def _send(settings: Settings, entity_id: str, target: str, past: pd.DataFrame, h
             between = hostile * (number + 1) // len(chunks) - hostile * number // len(chunks)
             for message in (hostile_messages.good(chunk), *hostile_messages.messages(between)):
 
-                def lies(error: KafkaError | None, at: Message, message: Sent = message) -> None:
+                def delivered(error: KafkaError | None, at: Message, message: Sent = message) -> None:
                     assert error is None
                     sent[at.partition() or 0, at.offset() or 0] = message
 
-                producer.produce(topic, message.value, message.key, on_delivery=lies)
+                producer.produce(topic, message.value, message.key, on_delivery=delivered)
             producer.poll(0)
     assert producer.flush(60) == 0
     return sent

@@ -53,7 +53,7 @@ def model(use_case: UseCase, entity: Entity, rows: list[FeatureRow]) -> Forecast
 
 
 @asynccontextmanager
-async def asking(settings: Settings) -> AsyncIterator[tuple[httpx2.AsyncClient, list[dict[str, Any]]]]:
+async def id_svc_under_load(settings: Settings) -> AsyncIterator[tuple[httpx2.AsyncClient, list[dict[str, Any]]]]:
     """Run id-svc with its real adapters and clients that send requests without pause; yield their responses."""
     app = build_app(dependencies(settings))
     answers: list[dict[str, Any]] = []
@@ -99,8 +99,8 @@ def test_a_new_champion_replaces_the_old_one_without_failed_requests_and_a_broke
     wider = with_scaled_intervals(model, 2.0)
     first = publish_champion(stack, model)
 
-    async def story() -> tuple[list[dict[str, Any]], list[str], dict[str, Any]]:
-        async with asking(stack) as (client, answers):
+    async def replace_champion() -> tuple[list[dict[str, Any]], list[str], dict[str, Any]]:
+        async with id_svc_under_load(stack) as (client, answers):
             second = await asyncio.to_thread(publish_champion, stack, wider)
             await until(lambda: model_of(client, "champion"), second)
             await until(lambda: model_of(client, "previous"), first)
@@ -117,7 +117,7 @@ def test_a_new_champion_replaces_the_old_one_without_failed_requests_and_a_broke
             assert len(answers) > count
             return list(answers), [first, second], (await client.get("/health/ready")).json()
 
-    answers, (old, new), health = asyncio.run(story())
+    answers, (old, new), health = asyncio.run(replace_champion())
     assert health["ready"]
     assert {a["code"] for a in answers} == {200}
     assert {a["fallback"] for a in answers} == {None}

@@ -120,11 +120,11 @@ def _publish(port: int, text: str) -> None:
     publish.single("scada/DE/load", text, qos=1, hostname="127.0.0.1", port=port, auth={"username": "meter"})
 
 
-def arrived(settings: Settings) -> list[int]:
+def published_values(settings: Settings) -> list[int]:
     return [int(o["value"]) for record in published(settings, Topic.OBSERVATIONS) for o in record["observations"]]
 
 
-def letters(settings: Settings) -> set[tuple[str, str, bytes]]:
+def dead_letters(settings: Settings) -> set[tuple[str, str, bytes]]:
     found = published(settings, Topic.DEAD_LETTERS)
     return {(r["reason"], r["topic"], r["value"]) for r in found if r["component"] == "ingest-mqtt"}
 
@@ -133,7 +133,7 @@ def _listens(settings: Settings, port: int, number: int) -> bool:
     """Whether a message sent now is published. A restarted broker has no session until the listener reconnects."""
     send(port, number)
     time.sleep(0.5)
-    return number in arrived(settings)
+    return number in published_values(settings)
 
 
 def test_no_message_is_lost_when_broker_and_listener_are_killed(
@@ -146,19 +146,19 @@ def test_no_message_is_lost_when_broker_and_listener_are_killed(
         broker.start()
         until(lambda: _listens(stack, port, 2), _PATIENCE_SECONDS, every=0.2)
         _publish(port, "no JSON")
-        until(lambda: bool(letters(stack)), _PATIENCE_SECONDS, every=0.2)
+        until(lambda: bool(dead_letters(stack)), _PATIENCE_SECONDS, every=0.2)
         first.send_signal(signal.SIGKILL)
         first.wait(10)
         for number in range(10, 20):
             send(port, number)
-        assert not set(arrived(stack)) & set(range(10, 20))
+        assert not set(published_values(stack)) & set(range(10, 20))
         second = listener(environment)
         try:
-            until(lambda: set(range(10, 20)) <= set(arrived(stack)), _PATIENCE_SECONDS, every=0.2)
+            until(lambda: set(range(10, 20)) <= set(published_values(stack)), _PATIENCE_SECONDS, every=0.2)
         finally:
             second.terminate()
         assert second.wait(30) == 128 + signal.SIGTERM
     finally:
         first.kill()
-    assert len(arrived(stack)) <= 12 + 2
-    assert letters(stack) == {("not_json", "mqtt:scada/DE/load", b"no JSON")}
+    assert len(published_values(stack)) <= 12 + 2
+    assert dead_letters(stack) == {("not_json", "mqtt:scada/DE/load", b"no JSON")}

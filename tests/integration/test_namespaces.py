@@ -43,7 +43,7 @@ MODEL, EXPERIMENT = "model_da_de_load", "de_load"
 
 
 @pytest.fixture(scope="module")
-def spaces(stack: Settings) -> list[Settings]:
+def namespaces(stack: Settings) -> list[Settings]:
     """The settings of namespaces ``left`` and ``right``, and those without a namespace."""
     found = [stack.model_copy(update={"namespace": name}) for name in ("left", "right", "")]
     for settings in found:
@@ -51,22 +51,22 @@ def spaces(stack: Settings) -> list[Settings]:
     return found
 
 
-def test_each_namespace_has_its_own_topics_and_subjects(spaces: list[Settings]) -> None:
-    with RecordProducer(spaces[0], "test") as producer:
+def test_each_namespace_has_its_own_topics_and_subjects(namespaces: list[Settings]) -> None:
+    with RecordProducer(namespaces[0], "test") as producer:
         producer.send(Topic.OBSERVATIONS, "DE", BATCH, world.NOW)
         producer.send(Topic.FORECASTS_DAY_AHEAD, "DE", CURVE, CURVE.issued_at)
-    assert [[ObservationBatch.from_record(r) for r in published(s, Topic.OBSERVATIONS)] for s in spaces] == [
+    assert [[ObservationBatch.from_record(r) for r in published(s, Topic.OBSERVATIONS)] for s in namespaces] == [
         [BATCH],
         [],
         [],
     ]
-    assert [list(published_forecasts(s, Topic.FORECASTS_DAY_AHEAD)) for s in spaces] == [[CURVE], [], []]
-    subjects = set(SchemaRegistryClient({"url": spaces[0].registry}).get_subjects())
+    assert [list(published_forecasts(s, Topic.FORECASTS_DAY_AHEAD)) for s in namespaces] == [[CURVE], [], []]
+    subjects = set(SchemaRegistryClient({"url": namespaces[0].registry}).get_subjects())
     assert {f"{p}{topic}-value" for p in ("left.", "right.", "") for topic in Topic} == subjects
 
 
-def test_consumer_groups_with_one_name_are_separate(spaces: list[Settings]) -> None:
-    for settings in spaces[:2]:
+def test_consumer_groups_with_one_name_are_separate(namespaces: list[Settings]) -> None:
+    for settings in namespaces[:2]:
         with RecordProducer(settings, "test") as producer:
             producer.send(Topic.OBSERVATIONS, "DE", BATCH, world.NOW)
         with GroupConsumer(
@@ -74,42 +74,42 @@ def test_consumer_groups_with_one_name_are_separate(spaces: list[Settings]) -> N
         ) as consumer:
             assert any(consumer.poll(1.0) for _ in range(30))
             consumer.commit()
-    groups = groups_of(AdminClient(connection(spaces[0])))
+    groups = groups_of(AdminClient(connection(namespaces[0])))
     assert {"left.reader", "right.reader"} <= groups
     assert "reader" not in groups
-    delete_group(spaces[0], "left.reader")
-    assert [messages_read(settings, f"{settings.namespace}.reader") > 0 for settings in spaces[:2]] == [False, True]
+    delete_group(namespaces[0], "left.reader")
+    assert [messages_read(settings, f"{settings.namespace}.reader") > 0 for settings in namespaces[:2]] == [False, True]
 
 
-def test_a_group_that_does_not_exist_can_be_deleted(spaces: list[Settings]) -> None:
-    delete_group(spaces[0], "nobody")
+def test_a_group_that_does_not_exist_can_be_deleted(namespaces: list[Settings]) -> None:
+    delete_group(namespaces[0], "nobody")
 
 
-def test_features_in_the_online_store_are_separate(spaces: list[Settings], use_case: UseCase) -> None:
+def test_features_in_the_online_store_are_separate(namespaces: list[Settings], use_case: UseCase) -> None:
     plan = FeaturePlan.of(use_case, "intraday")
     widths = plan.widths(use_case.part("intraday").horizons)
     row = FeatureRow("de_load", "DE", world.NOW, world.NOW, "abc", {n: [1.0] * w for n, w in widths.items()})
-    stores = [OnlineFeatures(settings, "de_load") for settings in spaces]
+    stores = [OnlineFeatures(settings, "de_load") for settings in namespaces]
     stores[0].write([row])
     assert [store.read(["DE"])["DE"] for store in stores] == [row, None, None]
 
 
-def test_cached_days_and_rate_limits_are_separate(spaces: list[Settings]) -> None:
-    shared = [RedisCurves(settings.redis, settings.names) for settings in spaces]
+def test_cached_days_and_rate_limits_are_separate(namespaces: list[Settings]) -> None:
+    shared = [RedisCurves(settings.redis, settings.names) for settings in namespaces]
     day = IssueDay.of(CURVE)
     shared[0].fill({day: [CURVE]})
     assert [cache.read([day]) for cache in shared] == [{day: [CURVE]}, {}, {}]
 
     async def allowed() -> list[bool]:
-        limits = [RateLimits(s.redis, "1/minute", Circuits(), s.names) for s in (spaces[0], *spaces)]
+        limits = [RateLimits(s.redis, "1/minute", Circuits(), s.names) for s in (namespaces[0], *namespaces)]
         return [(await limit.hit("desk")).allowed for limit in limits]
 
     assert asyncio.run(allowed()) == [True, False, True, True]
-    keys = [key.decode() for key in Redis.from_url(spaces[0].redis).scan_iter("*LIMITS*")]
+    keys = [key.decode() for key in Redis.from_url(namespaces[0].redis).scan_iter("*LIMITS*")]
     assert {key.partition("LIMITS")[0] for key in keys} == {"left:", "right:", ""}
 
 
-def test_registered_models_and_experiments_are_separate(spaces: list[Settings], tmp_path: Path) -> None:
+def test_registered_models_and_experiments_are_separate(namespaces: list[Settings], tmp_path: Path) -> None:
     frame = pd.DataFrame({"x": [1.0]})
     run = Run(EXPERIMENT, "run", {}, {"mape": 1.0}, {}, frame, frame)
 
@@ -117,25 +117,25 @@ def test_registered_models_and_experiments_are_separate(spaces: list[Settings], 
         folder.mkdir()
         (folder / "value").write_text("7")
 
-    version = publish(spaces[0], MODEL, run, save_model, "tests.integration.test_namespaces")
-    spaces = [replace_state(settings, tmp_path) for settings in spaces]
-    assert [current_version(settings, MODEL) for settings in spaces] == [version, None, None]
-    assert load(spaces[0], MODEL).name == MODEL
-    assert load_last(spaces[0], MODEL, CHAMPION).version == version
+    version = publish(namespaces[0], MODEL, run, save_model, "tests.integration.test_namespaces")
+    namespaces = [replace_state(settings, tmp_path) for settings in namespaces]
+    assert [current_version(settings, MODEL) for settings in namespaces] == [version, None, None]
+    assert load(namespaces[0], MODEL).name == MODEL
+    assert load_last(namespaces[0], MODEL, CHAMPION).version == version
     with pytest.raises(LookupError):
-        load_last(spaces[1], MODEL, CHAMPION)
+        load_last(namespaces[1], MODEL, CHAMPION)
 
 
-def test_lake_and_store_are_separate(spaces: list[Settings], tmp_path: Path) -> None:
-    spaces = [replace_state(settings, tmp_path) for settings in spaces]
-    table = Path(lake_paths(spaces[0]).forecasts("day-ahead", "de_load"))
+def test_lake_and_store_are_separate(namespaces: list[Settings], tmp_path: Path) -> None:
+    namespaces = [replace_state(settings, tmp_path) for settings in namespaces]
+    table = Path(lake_paths(namespaces[0]).forecasts("day-ahead", "de_load"))
     table.mkdir(parents=True)
-    assert [exists(lake_paths(settings).forecasts("day-ahead", "de_load")) for settings in spaces] == [
+    assert [exists(lake_paths(settings).forecasts("day-ahead", "de_load")) for settings in namespaces] == [
         True,
         False,
         False,
     ]
-    day, engines = IssueDay.of(CURVE), [open_store(settings) for settings in spaces]
+    day, engines = IssueDay.of(CURVE), [open_store(settings) for settings in namespaces]
     for engine in engines:
         migrate(engine)
     save(engines[0], [CURVE], world.NOW)

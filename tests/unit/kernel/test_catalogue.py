@@ -160,7 +160,7 @@ def test_every_use_case_of_the_catalogue_loads() -> None:
 
 
 @pytest.fixture
-def thousand(folder: Path) -> Path:
+def thousand_warehouses(folder: Path) -> Path:
     """The folder with a table of a thousand warehouses."""
     zones = ["Europe/Berlin", ""]
     lines = [f"W{i:04d},Number {i},{50 + i % 4},10,{zones[i % 2]},DE" for i in range(1000)]
@@ -169,8 +169,8 @@ def thousand(folder: Path) -> Path:
     return folder
 
 
-def test_entities_may_come_from_a_table(thousand: Path) -> None:
-    found = load_use_case("warehouses", thousand)
+def test_entities_may_come_from_a_table(thousand_warehouses: Path) -> None:
+    found = load_use_case("warehouses", thousand_warehouses)
     assert len(found.entities) == 1000
     entity = found.entity("W0777")
     assert (entity.title, entity.latitude, entity.time_zone) == ("Number 777", 51, "Europe/Berlin")
@@ -185,11 +185,11 @@ def test_entities_may_come_from_a_table(thousand: Path) -> None:
         ("W1000,North,95,10,,DE", "entities.1000.latitude"),
     ],
 )
-def test_a_mistake_in_a_table_is_refused(thousand: Path, line: str, says: str) -> None:
-    with (thousand / "warehouses.csv").open("a") as table:
+def test_a_mistake_in_a_table_is_refused(thousand_warehouses: Path, line: str, says: str) -> None:
+    with (thousand_warehouses / "warehouses.csv").open("a") as table:
         table.write(line + "\n")
     with pytest.raises(CatalogueError, match=says):
-        load_use_case("warehouses", thousand)
+        load_use_case("warehouses", thousand_warehouses)
 
 
 def test_a_missing_table_is_reported(folder: Path) -> None:

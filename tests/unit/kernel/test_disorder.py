@@ -24,7 +24,7 @@ SLOT, MOMENT = pd.Timedelta(minutes=15), pd.Timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
-class Made:
+class MadeRow:
     """One row."""
 
     origin: int
@@ -39,30 +39,30 @@ class Stream:
         self.use_case, self.plan, self.state = use_case, plan, IntradayState(plan)
         self.sent: list[pd.DataFrame] = []
 
-    def send(self, frame: pd.DataFrame) -> list[Made]:
+    def send(self, frame: pd.DataFrame) -> list[MadeRow]:
         self.sent.append(frame)
         rows, refused = self.state.apply(as_update(self.use_case, self.plan, frame))
         assert not refused
-        return [made for r in rows for made in made_of(r, self.plan)]
+        return [made for r in rows for made in made_rows(r, self.plan)]
 
-    def clock(self, moment: pd.Timestamp) -> list[Made]:
+    def clock(self, moment: pd.Timestamp) -> list[MadeRow]:
         row = self.state.overdue(int(moment.value) // 1000 // STEP, STEP)
-        return made_of(row, self.plan) if row is not None else []
+        return made_rows(row, self.plan) if row is not None else []
 
 
-def made_of(rows: Rows, plan: IntradayPlan) -> list[Made]:
+def made_rows(rows: Rows, plan: IntradayPlan) -> list[MadeRow]:
     def cell(values: Floats, i: int, name: str) -> list[float]:
         width = 1 if name in plan.features.per_origin else plan.horizons
         found: list[float] = np.broadcast_to(values, (len(rows), width))[i].tolist()
         return found
 
     return [
-        Made(int(rows.origin[i]), int(rows.as_of[i]), {n: cell(v, i, n) for n, v in rows.features.items()})
+        MadeRow(int(rows.origin[i]), int(rows.as_of[i]), {n: cell(v, i, n) for n, v in rows.features.items()})
         for i in range(len(rows))
     ]
 
 
-def assert_as_known(use_case: UseCase, entity: Entity, sent: list[pd.DataFrame], rows: list[Made]) -> None:
+def assert_as_known(use_case: UseCase, entity: Entity, sent: list[pd.DataFrame], rows: list[MadeRow]) -> None:
     """Check that each row equals the result of the plain function for the values published by its as_of."""
     keys = pd.DataFrame(
         {
@@ -91,7 +91,7 @@ Begin = Callable[[], Stream]
 
 
 @pytest.fixture(scope="module")
-def begun(use_case: UseCase, plan: IntradayPlan, past: pd.DataFrame) -> tuple[bytes, Made]:
+def stored_state(use_case: UseCase, plan: IntradayPlan, past: pd.DataFrame) -> tuple[bytes, MadeRow]:
     """The stored state after the past, and the last row."""
     stream = Stream(use_case, plan)
     rows = stream.send(past)
@@ -99,13 +99,13 @@ def begun(use_case: UseCase, plan: IntradayPlan, past: pd.DataFrame) -> tuple[by
 
 
 @pytest.fixture
-def begin(use_case: UseCase, plan: IntradayPlan, past: pd.DataFrame, begun: tuple[bytes, Made]) -> Begin:
+def begin(use_case: UseCase, plan: IntradayPlan, past: pd.DataFrame, stored_state: tuple[bytes, MadeRow]) -> Begin:
     """A function that makes streams whose state contains the past."""
 
     def made() -> Stream:
         stream = Stream(use_case, plan)
         stream.sent.append(past)
-        stream.state = IntradayState.from_bytes(plan, begun[0])
+        stream.state = IntradayState.from_bytes(plan, stored_state[0])
         return stream
 
     return made
@@ -222,12 +222,12 @@ def test_rows_contain_the_values_known_at_their_as_of_in_any_order_of_arrival(
     plan: IntradayPlan,
     past: pd.DataFrame,
     begin: Begin,
-    begun: tuple[bytes, Made],
+    stored_state: tuple[bytes, MadeRow],
     data: st.DataObject,
 ) -> None:
     """Late, revised, repeated and missing values, with and without the clock, and with restarts."""
     clocked, alone = begin(), begin()
-    rows, own = [begun[1]], [begun[1]]
+    rows, own = [stored_state[1]], [stored_state[1]]
     now = end_of(use_case, past)
     for i in range(data.draw(st.integers(1, 12))):
         now += data.draw(st.sampled_from([MOMENT, SLOT, 3 * SLOT]))

@@ -157,5 +157,5 @@ def written(folder: Path, observations: pd.DataFrame) -> Path:
     return file
 
 
-def silent(step: str, done: int, total: int) -> None:
+def ignore_progress(step: str, done: int, total: int) -> None:
     """Ignore progress."""

@@ -159,7 +159,7 @@ def test_a_level_without_record_does_not_affect_the_other_levels(
 
 
 @pytest.fixture(scope="module")
-def spoken(quick: UseCase, intraday_model: RegisteredModel, intraday_frame: pd.DataFrame) -> pd.DataFrame:
+def published_forecasts(quick: UseCase, intraday_model: RegisteredModel, intraday_frame: pd.DataFrame) -> pd.DataFrame:
     """The published forecasts of the intraday model with their actuals."""
     rows = intraday_frame.iloc[:-32]
     frame = forecast_frame(list(intraday_forecasts(intraday_model, quick, rows, "test")))
@@ -176,25 +176,30 @@ def horizon_factors(quick: UseCase, model: RegisteredModel, past: pd.DataFrame) 
 
 
 def test_each_horizon_is_scaled_by_its_own_errors(
-    quick: UseCase, intraday_model: RegisteredModel, spoken: pd.DataFrame
+    quick: UseCase, intraday_model: RegisteredModel, published_forecasts: pd.DataFrame
 ) -> None:
-    calm = horizon_factors(quick, intraday_model, spoken)
+    calm = horizon_factors(quick, intraday_model, published_forecasts)
     assert calm.shape == (24, 3)
-    hit = spoken["valid_time"] - spoken["issued_at"] == timedelta(hours=5)
-    wild = spoken.assign(actual=spoken["actual"].where(~hit, spoken["q50"] + 3 * (spoken["actual"] - spoken["q50"])))
+    hit = published_forecasts["valid_time"] - published_forecasts["issued_at"] == timedelta(hours=5)
+    wild = published_forecasts.assign(
+        actual=published_forecasts["actual"].where(
+            ~hit, published_forecasts["q50"] + 3 * (published_forecasts["actual"] - published_forecasts["q50"])
+        )
+    )
     moved = horizon_factors(quick, intraday_model, wild)
     assert (moved[20, [0, 2]] > 1.5 * calm[20, [0, 2]]).all()
     np.testing.assert_array_equal(np.delete(moved, 20, axis=0), np.delete(calm, 20, axis=0))
 
 
 def test_curves_issued_late_are_assigned_to_their_origin(
-    quick: UseCase, intraday_model: RegisteredModel, spoken: pd.DataFrame
+    quick: UseCase, intraday_model: RegisteredModel, published_forecasts: pd.DataFrame
 ) -> None:
     # curves issued seconds after the first target had begun have no value for it; other values are the same
-    late = spoken.assign(issued_at=spoken["issued_at"] + timedelta(seconds=3))
+    late = published_forecasts.assign(issued_at=published_forecasts["issued_at"] + timedelta(seconds=3))
     late = late[late["valid_time"] >= late["issued_at"]]
     np.testing.assert_array_equal(
-        horizon_factors(quick, intraday_model, late)[1:], horizon_factors(quick, intraday_model, spoken)[1:]
+        horizon_factors(quick, intraday_model, late)[1:],
+        horizon_factors(quick, intraday_model, published_forecasts)[1:],
     )
     assert (horizon_factors(quick, intraday_model, late)[0] == 1).all()
 
@@ -214,7 +219,7 @@ def test_intraday_intervals_use_the_factors_of_their_horizon(
     np.testing.assert_array_equal(wide["q50"], plain["q50"])
 
 
-def test_the_first_curve_of_each_hour_is_used(spoken: pd.DataFrame) -> None:
-    kept = one_an_hour(spoken)
+def test_the_first_curve_of_each_hour_is_used(published_forecasts: pd.DataFrame) -> None:
+    kept = one_an_hour(published_forecasts)
     assert not kept.drop_duplicates("issued_at")["issued_at"].dt.floor("1h").duplicated().any()
-    assert kept["issued_at"].dt.floor("1h").nunique() == spoken["issued_at"].dt.floor("1h").nunique()
+    assert kept["issued_at"].dt.floor("1h").nunique() == published_forecasts["issued_at"].dt.floor("1h").nunique()

@@ -20,14 +20,14 @@ from models.evaluation.files import FaultyForecastsError, read_actuals, read_for
 from models.evaluation.scoring import ALL, scores_by_group
 from models.training.fitting import TooFewExamplesError
 from tests.histories import corrupt_from, history
-from tests.unit.models.conftest import silent, written
+from tests.unit.models.conftest import ignore_progress, written
 
 QUANTILES = ["q10", "q50", "q90"]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def question(case: UseCase) -> BacktestRequest:
+def backtest_request(case: UseCase) -> BacktestRequest:
     """Twelve days in two folds, of which the second contains the day of 23 hours."""
     return BacktestRequest(case, "day-ahead", date(2022, 3, 18), date(2022, 3, 29), "P6D")
 
@@ -38,10 +38,12 @@ def data(tmp_path_factory: pytest.TempPathFactory, known: pd.DataFrame) -> Path:
 
 
 @pytest.fixture(scope="module")
-def clean(tmp_path_factory: pytest.TempPathFactory, question: BacktestRequest, data: Path) -> tuple[BacktestRun, Path]:
+def clean(
+    tmp_path_factory: pytest.TempPathFactory, backtest_request: BacktestRequest, data: Path
+) -> tuple[BacktestRun, Path]:
     """An uninterrupted run, and its output."""
     folder = tmp_path_factory.mktemp("clean")
-    return done(question, data, folder), folder
+    return done(backtest_request, data, folder), folder
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +52,17 @@ def forecasts(clean: tuple[BacktestRun, Path], case: UseCase) -> pd.DataFrame:
 
 
 def done(
-    question: BacktestRequest, data: Path, folder: Path, progress: Callable[[str, int, int], None] = silent
+    backtest_request: BacktestRequest,
+    data: Path,
+    folder: Path,
+    progress: Callable[[str, int, int], None] = ignore_progress,
 ) -> BacktestRun:
-    return run_backtest(question, data, folder / "out.parquet", folder / "out.html", lambda: NOW, progress)
+    return run_backtest(backtest_request, data, folder / "out.parquet", folder / "out.html", lambda: NOW, progress)
 
 
-def made(question: BacktestRequest, data: Path, folder: Path) -> pd.DataFrame:
-    done(question, data, folder)
-    return read_forecasts([folder / "out.parquet"], question.use_case, "day-ahead")
+def forecasts_of(backtest_request: BacktestRequest, data: Path, folder: Path) -> pd.DataFrame:
+    done(backtest_request, data, folder)
+    return read_forecasts([folder / "out.parquet"], backtest_request.use_case, "day-ahead")
 
 
 def test_the_report_has_the_scores_of_the_score_command(
@@ -75,7 +80,7 @@ def test_the_report_has_the_scores_of_the_score_command(
 
 
 def test_every_delivery_day_is_complete_and_issued_at_its_cutoff(
-    forecasts: pd.DataFrame, question: BacktestRequest
+    forecasts: pd.DataFrame, backtest_request: BacktestRequest
 ) -> None:
     local = forecasts["valid_time"].dt.tz_convert("Europe/Berlin")
     hours = local.groupby(local.dt.date).size()
@@ -91,7 +96,9 @@ def test_every_delivery_day_is_complete_and_issued_at_its_cutoff(
 def test_a_day_of_25_hours_is_forecast(tmp_path: Path, case: UseCase, entity: Entity) -> None:
     variables = {name: case.variables[name] for name in ("load", "load_forecast_tso")}
     autumn = written(tmp_path, history(case.model_copy(update={"variables": variables}), entity, "2022-09-10", 54))
-    found = made(BacktestRequest(case, "day-ahead", date(2022, 10, 30), date(2022, 10, 31), "P1M"), autumn, tmp_path)
+    found = forecasts_of(
+        BacktestRequest(case, "day-ahead", date(2022, 10, 30), date(2022, 10, 31), "P1M"), autumn, tmp_path
+    )
     local = found["valid_time"].dt.tz_convert("Europe/Berlin")
     assert local.groupby(local.dt.date).size().tolist() == [25, 24]
 
@@ -101,19 +108,19 @@ def test_forecasts_ignore_later_publications(tmp_path: Path, case: UseCase, know
     moment = pd.Timestamp("2022-03-21T10:00Z")
     # a value published at the cutoff is too late for the day-ahead forecast; intraday it is the newest input
     last = moment if path == "day-ahead" else moment - pd.Timedelta("1s")
-    question = BacktestRequest(case, path, date(2022, 3, 20), date(2022, 3, 23), "P2D")
+    backtest_request = BacktestRequest(case, path, date(2022, 3, 20), date(2022, 3, 23), "P2D")
     parts = {"clean": known, "spoiled": corrupt_from(known, moment)}
     found = {}
     for name, rows in parts.items():
         (tmp_path / name).mkdir()
-        found[name] = made(question, written(tmp_path / name, rows), tmp_path / name)
+        found[name] = forecasts_of(backtest_request, written(tmp_path / name, rows), tmp_path / name)
     before = {n: f[f["issued_at"] <= last].set_index(["issued_at", "valid_time"])[QUANTILES] for n, f in found.items()}
     pd.testing.assert_frame_equal(before["clean"], before["spoiled"], check_exact=True)
     assert len(before["clean"]) >= 47
     assert not found["clean"]["q50"].equals(found["spoiled"]["q50"])
 
 
-def spoiled_reference(known: pd.DataFrame, factor: float | None) -> pd.DataFrame:
+def faulty_reference(known: pd.DataFrame, factor: float | None) -> pd.DataFrame:
     """The reference of one delivery day ten times too high, or missing."""
     day = known["valid_time"].between(pd.Timestamp("2022-03-20T23:00Z"), pd.Timestamp("2022-03-21T22:59Z"))
     hit = day & (known["variable"] == "load_forecast_tso")
@@ -124,9 +131,13 @@ def spoiled_reference(known: pd.DataFrame, factor: float | None) -> pd.DataFrame
 
 @pytest.mark.parametrize("factor", [10.0, None])
 def test_a_wrong_or_missing_reference_has_limited_effect_on_forecasts(
-    tmp_path: Path, question: BacktestRequest, known: pd.DataFrame, forecasts: pd.DataFrame, factor: float | None
+    tmp_path: Path,
+    backtest_request: BacktestRequest,
+    known: pd.DataFrame,
+    forecasts: pd.DataFrame,
+    factor: float | None,
 ) -> None:
-    found = made(question, written(tmp_path, spoiled_reference(known, factor)), tmp_path)
+    found = forecasts_of(backtest_request, written(tmp_path, faulty_reference(known, factor)), tmp_path)
     moved = (found["q50"] / forecasts["q50"] - 1).abs()
     assert moved.max() < 0.05
     hit = found["valid_time"].between(pd.Timestamp("2022-03-20T23:00Z"), pd.Timestamp("2022-03-21T22:59Z"))
@@ -134,7 +145,7 @@ def test_a_wrong_or_missing_reference_has_limited_effect_on_forecasts(
     assert (found["degraded_reasons"] == np.where(hit, "missing:load_forecast_tso", "")).all()
 
 
-class Stop:
+class StopAtStep:
     """Stops a run at a given step, and records the reported progress."""
 
     def __init__(self, at: str | None) -> None:
@@ -148,28 +159,30 @@ class Stop:
 
 
 def test_a_stopped_run_resumes_with_the_remaining_folds(
-    tmp_path: Path, question: BacktestRequest, data: Path, forecasts: pd.DataFrame
+    tmp_path: Path, backtest_request: BacktestRequest, data: Path, forecasts: pd.DataFrame
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        done(question, data, tmp_path, Stop("forecasting 2022-03-24"))
-    half = read_forecasts([tmp_path / "out.parquet"], question.use_case, "day-ahead")
+        done(backtest_request, data, tmp_path, StopAtStep("forecasting 2022-03-24"))
+    half = read_forecasts([tmp_path / "out.parquet"], backtest_request.use_case, "day-ahead")
     assert half["model_version"].unique().tolist() == ["2022-03-18"]
-    second = Stop(None)
-    done(question, data, tmp_path, second)
+    second = StopAtStep(None)
+    done(backtest_request, data, tmp_path, second)
     assert [s for s in second.heard if s.startswith("fitting")] == ["fitting for 2022-03-24 to 2022-03-29"]
-    pd.testing.assert_frame_equal(read_forecasts([tmp_path / "out.parquet"], question.use_case, "day-ahead"), forecasts)
-    third = Stop(None)
-    done(question, data, tmp_path, third)
+    pd.testing.assert_frame_equal(
+        read_forecasts([tmp_path / "out.parquet"], backtest_request.use_case, "day-ahead"), forecasts
+    )
+    third = StopAtStep(None)
+    done(backtest_request, data, tmp_path, third)
     assert not [s for s in third.heard if s.startswith(("fitting", "features"))]
 
 
 def test_a_file_of_another_backtest_is_refused(
-    tmp_path: Path, question: BacktestRequest, data: Path, case: UseCase
+    tmp_path: Path, backtest_request: BacktestRequest, data: Path, case: UseCase
 ) -> None:
     out = tmp_path / "out.parquet"
-    facts = question.facts() | {"data": "file@1"}
+    facts = backtest_request.facts() | {"data": "file@1"}
     ForecastFile(out, facts).add("2022-03-18", pd.DataFrame({"q50": [1.0]}))
-    other = replace(question, refit="P1M").facts() | {"data": "file@2"}
+    other = replace(backtest_request, refit="P1M").facts() | {"data": "file@2"}
     with pytest.raises(OtherBacktestError, match=r"refit was P6D, is P1M; data was file@1, is file@2\. Choose another"):
         ForecastFile(out, other)
     assert ForecastFile(out, facts).done == ["2022-03-18"]
@@ -230,16 +243,20 @@ def test_what_if_options_change_cutoff_and_variables(case: UseCase) -> None:
         what_if(case, "intraday", time(8), [])
 
 
-def test_another_cutoff_is_used(tmp_path: Path, question: BacktestRequest, data: Path, forecasts: pd.DataFrame) -> None:
-    case = what_if(question.use_case, "day-ahead", time(8), ["load_forecast_tso"])
-    found = made(BacktestRequest(case, "day-ahead", date(2022, 3, 20), date(2022, 3, 21), "P1M"), data, tmp_path)
+def test_another_cutoff_is_used(
+    tmp_path: Path, backtest_request: BacktestRequest, data: Path, forecasts: pd.DataFrame
+) -> None:
+    case = what_if(backtest_request.use_case, "day-ahead", time(8), ["load_forecast_tso"])
+    found = forecasts_of(
+        BacktestRequest(case, "day-ahead", date(2022, 3, 20), date(2022, 3, 21), "P1M"), data, tmp_path
+    )
     assert (found["issued_at"].dt.tz_convert("Europe/Berlin").dt.strftime("%H:%M") == "08:00").all()
     assert not found["degraded"].any()
 
 
-def test_forecasts_are_written_as_parquet_only(tmp_path: Path, question: BacktestRequest, data: Path) -> None:
+def test_forecasts_are_written_as_parquet_only(tmp_path: Path, backtest_request: BacktestRequest, data: Path) -> None:
     with pytest.raises(BacktestRequestError, match=r"must end in \.parquet"):
-        run_backtest(question, data, tmp_path / "out.csv", tmp_path / "out.html", lambda: NOW, silent)
+        run_backtest(backtest_request, data, tmp_path / "out.csv", tmp_path / "out.html", lambda: NOW, ignore_progress)
 
 
 def test_windows_that_cannot_be_forecast_are_refused(tmp_path: Path, case: UseCase, data: Path) -> None:
@@ -256,24 +273,26 @@ def test_windows_that_cannot_be_forecast_are_refused(tmp_path: Path, case: UseCa
 def test_days_after_a_gap_are_left_out(tmp_path: Path, case: UseCase, known: pd.DataFrame) -> None:
     gap = known["valid_time"].between(pd.Timestamp("2022-03-01T00:00Z"), pd.Timestamp("2022-03-19T23:45Z"))
     holed = written(tmp_path, known[~(gap & (known["variable"] == "load"))])
-    found = made(BacktestRequest(case, "day-ahead", date(2022, 3, 18), date(2022, 3, 29), "P1M"), holed, tmp_path)
+    found = forecasts_of(
+        BacktestRequest(case, "day-ahead", date(2022, 3, 18), date(2022, 3, 29), "P1M"), holed, tmp_path
+    )
     days = found["valid_time"].dt.tz_convert("Europe/Berlin").dt.date.unique().tolist()
     # the mean of a week is unknown until enough of its values are known again
     assert date(2022, 3, 20) < days[0] < date(2022, 3, 28)
     assert days == [d.date() for d in pd.date_range(days[0], "2022-03-29")]
     (tmp_path / "out.parquet").unlink()
     with pytest.raises(FaultyForecastsError, match="no day of the window can be forecast"):
-        made(BacktestRequest(case, "day-ahead", date(2022, 3, 15), date(2022, 3, 18), "P1M"), holed, tmp_path)
+        forecasts_of(BacktestRequest(case, "day-ahead", date(2022, 3, 15), date(2022, 3, 18), "P1M"), holed, tmp_path)
 
 
 def test_every_origin_has_an_intraday_forecast(tmp_path: Path, case: UseCase, data: Path) -> None:
-    question = BacktestRequest(case, "intraday", date(2022, 3, 26), date(2022, 3, 27), "P1M")
-    found = made(question, data, tmp_path)
+    backtest_request = BacktestRequest(case, "intraday", date(2022, 3, 26), date(2022, 3, 27), "P1M")
+    found = forecasts_of(backtest_request, data, tmp_path)
     origins = found["issued_at"].dt.tz_convert("Europe/Berlin")
     assert found.groupby(origins.dt.date)["issued_at"].nunique().tolist() == [96, 92]
     ahead = (found["valid_time"] - found["issued_at"]) / pd.Timedelta("15min")
     assert sorted(ahead.unique()) == list(range(24))
-    by_horizon = done(question, data, tmp_path).summary.groups["horizon"]
+    by_horizon = done(backtest_request, data, tmp_path).summary.groups["horizon"]
     assert len(by_horizon) == 24
     assert by_horizon["00.00 h"].n == 188
 

@@ -14,7 +14,7 @@ from models.backtest.request import BacktestRequest
 from models.backtest.run import BacktestRun, run_backtest
 from models.evaluation.files import read_forecasts
 from tests.histories import corrupt_from
-from tests.unit.models.conftest import silent, written
+from tests.unit.models.conftest import ignore_progress, written
 
 SPOILED = pd.Timestamp("2022-03-21T10:00Z")
 QUANTILES = ["q10", "q50", "q90"]
@@ -26,7 +26,7 @@ def run(case: UseCase, path: Path_, observations: pd.DataFrame, folder: Path) ->
     asked = BacktestRequest(case, path, date(2022, 3, 20), date(2022, 3, 21), "P1D")
     out, now = folder / "out.parquet", datetime(2026, 1, 1, tzinfo=UTC)
     data = written(folder, observations)
-    return run_backtest(asked, data, out, out.with_suffix(".html"), lambda: now, silent, fallbacks=True)
+    return run_backtest(asked, data, out, out.with_suffix(".html"), lambda: now, ignore_progress, fallbacks=True)
 
 
 @pytest.fixture(scope="module")

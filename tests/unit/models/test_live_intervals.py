@@ -52,7 +52,7 @@ def history(observations: pd.DataFrame, entity: Entity) -> FileHistory:
 
 
 @pytest.fixture(scope="module")
-def as_backtest(
+def backtest_factors(
     quick: UseCase,
     entity: Entity,
     midnight: datetime,
@@ -72,7 +72,7 @@ def as_backtest(
     return found[entity.id, midnight]
 
 
-def found_live(
+def batch_factors(
     use_case: UseCase,
     model: RegisteredModel,
     midnight: datetime,
@@ -92,7 +92,7 @@ def found_live(
 
 
 @pytest.fixture(scope="module")
-def live(
+def live_factors(
     quick: UseCase,
     midnight: datetime,
     curves: list[Forecast],
@@ -100,14 +100,14 @@ def live(
     intraday_model: RegisteredModel,
     intraday_frame: pd.DataFrame,
 ) -> pa.Table:
-    return found_live(quick, intraday_model, midnight, curves, intraday_frame, history.on_grid)
+    return batch_factors(quick, intraday_model, midnight, curves, intraday_frame, history.on_grid)
 
 
-def test_live_factors_equal_those_of_a_backtest(live: pa.Table, as_backtest: Floats) -> None:
-    assert (as_backtest[:, [0, 2]] != 1).any()
-    rows = live.to_pandas()
+def test_live_factors_equal_those_of_a_backtest(live_factors: pa.Table, backtest_factors: Floats) -> None:
+    assert (backtest_factors[:, [0, 2]] != 1).any()
+    rows = live_factors.to_pandas()
     assert (rows["horizon"].max(), rows["level"].unique().tolist()) == (23, [0.1, 0.5, 0.9])
-    np.testing.assert_array_equal(rows["factor"].to_numpy().reshape(24, 3), as_backtest)
+    np.testing.assert_array_equal(rows["factor"].to_numpy().reshape(24, 3), backtest_factors)
 
 
 def test_curves_and_actuals_published_from_midnight_on_are_ignored(
@@ -115,7 +115,7 @@ def test_curves_and_actuals_published_from_midnight_on_are_ignored(
     midnight: datetime,
     curves: list[Forecast],
     history: FileHistory,
-    live: pa.Table,
+    live_factors: pa.Table,
     intraday_model: RegisteredModel,
     intraday_frame: pd.DataFrame,
 ) -> None:
@@ -126,15 +126,15 @@ def test_curves_and_actuals_published_from_midnight_on_are_ignored(
         for c in curves
     ]
     assert len(corrupt) > len(history.on_grid)
-    assert found_live(quick, intraday_model, midnight, later, intraday_frame, corrupt).equals(live)
+    assert batch_factors(quick, intraday_model, midnight, later, intraday_frame, corrupt).equals(live_factors)
 
 
 @pytest.fixture
-def settings(tmp_path: Path, live: pa.Table, quick: UseCase, midnight: datetime) -> Settings:
+def settings(tmp_path: Path, live_factors: pa.Table, quick: UseCase, midnight: datetime) -> Settings:
     """Settings at noon, with a lake that contains the factors of the day."""
     now = midnight + timedelta(hours=12)
     settings = Settings(_env_file=None, clock=Clock(start=now, until=now), lake=str(tmp_path))
-    write(settings, quick, midnight, live)
+    write(settings, quick, midnight, live_factors)
     return settings
 
 
@@ -164,7 +164,7 @@ def test_the_service_gives_the_curves_of_the_backtest(
     quick: UseCase,
     midnight: datetime,
     settings: Settings,
-    as_backtest: Floats,
+    backtest_factors: Floats,
     intraday_model: RegisteredModel,
     intraday_frame: pd.DataFrame,
     stream_rows: list[FeatureRow],
@@ -172,7 +172,7 @@ def test_the_service_gives_the_curves_of_the_backtest(
     gold = intraday_frame[intraday_frame["valid_time"] >= midnight].head(1)
     (row,) = [r for r in stream_rows if r.valid_time == gold["valid_time"].iloc[0]]
     made = curve(following(settings, quick), intraday_model, quick, row)
-    (expected,) = intraday_forecasts(intraday_model, quick, gold, "test", {row.entity_id: {midnight: as_backtest}})
+    (expected,) = intraday_forecasts(intraday_model, quick, gold, "test", {row.entity_id: {midnight: backtest_factors}})
     assert made.points == expected.points
     assert made.points != intraday_forecast(intraday_model, quick, row, row.as_of).points
     assert made.data_version.endswith(f" intervals@{midnight.isoformat()}")
@@ -182,13 +182,13 @@ def test_factors_apply_to_their_model_until_the_next_midnight(
     quick: UseCase,
     midnight: datetime,
     settings: Settings,
-    live: pa.Table,
+    live_factors: pa.Table,
     intraday_model: RegisteredModel,
     stream_rows: list[FeatureRow],
 ) -> None:
-    write(settings, quick, midnight + timedelta(hours=13), live)
-    write(settings, quick, midnight - timedelta(hours=24), live)
-    write(settings, quick, midnight - timedelta(days=9), live)
+    write(settings, quick, midnight + timedelta(hours=13), live_factors)
+    write(settings, quick, midnight - timedelta(hours=24), live_factors)
+    write(settings, quick, midnight - timedelta(days=9), live_factors)
     intervals = following(settings, quick)
 
     def since(moment: datetime, version: str = "7") -> str:
@@ -209,7 +209,7 @@ def test_new_factors_are_read_and_without_factors_intervals_stay_as_calibrated(
     quick: UseCase,
     midnight: datetime,
     settings: Settings,
-    live: pa.Table,
+    live_factors: pa.Table,
     intraday_model: RegisteredModel,
     stream_rows: list[FeatureRow],
 ) -> None:
@@ -217,7 +217,7 @@ def test_new_factors_are_read_and_without_factors_intervals_stay_as_calibrated(
     intervals, row = following(empty, quick), first_since(stream_rows, midnight)
     plain = intraday_forecast(intraday_model, quick, row, row.as_of)
     assert curve(intervals, intraday_model, quick, row) == plain
-    write(empty, quick, midnight, live)
+    write(empty, quick, midnight, live_factors)
     intervals.refresh()
     assert curve(intervals, intraday_model, quick, row).points != plain.points
     assert len(factor_rows(empty, quick.use_case, midnight, "7")) == 24 * 3

@@ -34,7 +34,7 @@ from services.da_svc.deps import DayAheadDeps
 from tests import access_world, services_world
 from tests.access_world import claims, private_key, public_pem, token
 from tests.served import next_event, served
-from tests.unit.services.id_desk import desk_of
+from tests.unit.services.fake_id_svc import fake_id_service
 
 DE, XX = (f"/api/v1/forecasts/day-ahead/{entity}" for entity in ("DE", "XX"))
 PROBLEM = "application/problem+json"
@@ -75,11 +75,11 @@ def part(value: Any) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-def unsigned(alg: str) -> str:
+def unsigned_token(alg: str) -> str:
     return f"{part({'alg': alg, 'typ': 'JWT', 'kid': 'first'})}.{part(claims())}."
 
 
-def confused() -> str:
+def key_confusion_token() -> str:
     """A token with HS256 over the public key of an issuer that signs with RS256, which PyJWT refuses to create."""
     import hashlib  # noqa: PLC0415 - what an attacker does by hand
     import hmac  # noqa: PLC0415
@@ -88,7 +88,7 @@ def confused() -> str:
     return f"{text}.{part(hmac.new(public_pem(), text.encode(), hashlib.sha256).digest())}"
 
 
-def tampered() -> str:
+def tampered_token() -> str:
     head, _, signature = token().split(".")
     return f"{head}.{part(claims(access=['*/*'], role='operator'))}.{signature}"
 
@@ -100,14 +100,14 @@ def past(**more: Any) -> str:
 
 NOT_UTF8 = b'{"alg": "RS256", "kid": "\xff"}'
 HOSTILE: dict[str, Callable[[], str]] = {
-    "alg none": lambda: unsigned("none"),
-    "alg None": lambda: unsigned("nOnE"),
+    "alg none": lambda: unsigned_token("none"),
+    "alg None": lambda: unsigned_token("nOnE"),
     "no alg": lambda: f"{part({'typ': 'JWT', 'kid': 'first'})}.{part(claims())}.",
-    "key confusion": confused,
+    "key confusion": key_confusion_token,
     "shared secret where keys are published": lambda: jwt.encode(
         claims(), access_world.SECRET, headers={"kid": "first"}
     ),
-    "tampered": tampered,
+    "tampered": tampered_token,
     "expired": past,
     "never expires": lambda: token(exp=None),
     "lives a day": lambda: token(exp=int(time.time()) + 86400),
@@ -201,7 +201,9 @@ def test_a_shared_key_accepts_only_its_own_algorithm(deps: DayAheadDeps, client:
     deps.access.tokens = Tokens(access_world.token_settings(jwt_secret=access_world.SECRET))
     shared = jwt.encode(claims(), access_world.SECRET, algorithm="HS256")
     other = jwt.encode(claims(), access_world.SECRET + "x" * 40, algorithm="HS512")
-    statuses = [client.get(DE, headers=bearer(text)).status_code for text in (shared, other, token(), unsigned("none"))]
+    statuses = [
+        client.get(DE, headers=bearer(text)).status_code for text in (shared, other, token(), unsigned_token("none"))
+    ]
     assert statuses == [200, 401, 401, 401]
 
 
@@ -340,7 +342,7 @@ def test_grants_are_checked_for_existing_and_unknown_use_cases_and_entities(
 
 @pytest.mark.parametrize("name", ["da-svc", "id-svc"])
 def test_no_documented_route_returns_entities_without_a_grant(name: str, deps: DayAheadDeps) -> None:
-    app = build_app(deps) if name == "da-svc" else desk_of(services_world.catalogue()).app
+    app = build_app(deps) if name == "da-svc" else fake_id_service(services_world.catalogue()).app
     app.state.deps.access = deps.access
     client, stranger = TestClient(app), bearer(token(role="predictor", access=["es_load/*", "de_load/XX"]))
     routes = [(p, method) for p, ways in app.openapi()["paths"].items() if p.startswith("/api/") for method in ways]
@@ -429,7 +431,7 @@ def test_a_websocket_is_checked_like_other_calls(deps: DayAheadDeps) -> None:
 
 @pytest.mark.parametrize("service", ["da", "id"])
 def test_every_api_route_checks_access(service: str, store: Engine, deps: DayAheadDeps) -> None:
-    app = build_app(deps) if service == "da" else desk_of(services_world.catalogue()).client.app
+    app = build_app(deps) if service == "da" else fake_id_service(services_world.catalogue()).client.app
     assert isinstance(app, FastAPI)
     app.state.deps.access = access_world.access(store, tokens=access_world.tokens())
     client, other = TestClient(app, raise_server_exceptions=False), bearer(token(role="operator", access=["es_load/*"]))

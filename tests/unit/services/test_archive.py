@@ -35,7 +35,7 @@ from services.da_svc.selection import select
 from services.store.recorder import Recorder
 from tests import access_world
 from tests import services_world as world
-from tests.unit.services.id_desk import filled_desk
+from tests.unit.services.fake_id_svc import filled_id_service
 
 DAY_AHEAD, INTRADAY = "/api/v1/forecasts/day-ahead", "/api/v1/forecasts/intraday"
 DAY = date(2022, 1, 15)
@@ -115,9 +115,9 @@ def test_as_of_an_old_moment_selects_the_newest_curve_at_that_moment(deps: DayAh
 
 def filled(deps: DayAheadDeps) -> TestClient:
     """id-svc with the same Redis and store."""
-    desk = filled_desk()
-    desk.app.state.deps.archive = deps.archive
-    return desk.client
+    id_service = filled_id_service()
+    id_service.app.state.deps.archive = deps.archive
+    return id_service.client
 
 
 def test_lists_and_predict_return_old_curves(deps: DayAheadDeps) -> None:
@@ -204,7 +204,7 @@ def test_a_day_without_curves_is_looked_up_again_soon(deps: DayAheadDeps, redis:
     assert seconds["2022-01-14"] > redis_curves._KEPT_EMPTY_SECONDS
 
 
-class Slow:
+class HangingLevel:
     """A level whose reads hang until ``go`` is set."""
 
     def __init__(self, curves: list[Forecast]) -> None:
@@ -219,7 +219,7 @@ class Slow:
 
 
 def test_equal_concurrent_requests_share_one_read_and_a_cancelled_one_does_not_affect_the_others() -> None:
-    slow = Slow([world.day_ahead(DAY)])
+    slow = HangingLevel([world.day_ahead(DAY)])
     deps = with_levels([Level("store", 5, slow.read)])
     wanted = [Issues("de_load", "day-ahead", "DE", DAY - timedelta(days=2), DAY)]
 
@@ -236,7 +236,7 @@ def test_equal_concurrent_requests_share_one_read_and_a_cancelled_one_does_not_a
 
 
 def test_a_hanging_store_delays_one_request_and_none_that_memory_can_answer() -> None:
-    slow = Slow([])
+    slow = HangingLevel([])
     deps = with_levels([Level("store", 0.3, slow.read)])
     client, started = client_of(deps), time.monotonic()
     answers = [client.get(f"{DAY_AHEAD}/DE", params={"delivery_date": f"2022-01-{day}"}) for day in range(10, 20)]
@@ -256,7 +256,7 @@ def test_a_hanging_store_delays_one_request_and_none_that_memory_can_answer() ->
 
 def test_redis_is_read_while_all_threads_of_the_store_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(circuits._PAUSE_SECONDS, "store", 0)
-    slow, known = Slow([]), Slow([world.day_ahead(DAY)])
+    slow, known = HangingLevel([]), HangingLevel([world.day_ahead(DAY)])
     known.go.set()
     held = {IssueDay("de_load", "day-ahead", "DE", DAY - timedelta(days=i)) for i in range(3)}
     deps = with_levels([Level("redis", 1, lambda days: known.read(held & set(days))), Level("store", 0.05, slow.read)])

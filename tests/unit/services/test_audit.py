@@ -25,7 +25,7 @@ from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
 from tests import access_world, services_world
 from tests.access_world import token
-from tests.unit.services.id_desk import desk_of
+from tests.unit.services.fake_id_svc import fake_id_service
 
 DE = "/api/v1/forecasts/day-ahead/DE"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -116,11 +116,11 @@ def test_recorded_paths_are_printable_and_limited_in_length(store: Engine, deps:
 
 
 def test_id_svc_logs_what_it_computes_for_a_call(store: Engine) -> None:
-    desk = desk_of(services_world.catalogue())
-    app = desk.client.app
+    id_service = fake_id_service(services_world.catalogue())
+    app = id_service.client.app
     assert isinstance(app, FastAPI)
     app.state.deps.access = access_world.access(store)
-    with desk.client as client:
+    with id_service.client as client:
         answers = [
             client.get("/api/v1/forecasts/intraday/DE", headers={"Authorization": f"Bearer {token()}"})
             for _ in range(3)

@@ -29,7 +29,7 @@ from tests import services_world as world
 from tests.client_example import run_client_example
 from tests.conftest import ROOT
 from tests.served import served
-from tests.unit.services.id_desk import desk_of
+from tests.unit.services.fake_id_svc import fake_id_service
 
 PROBLEM = {"type": "urn:dualcast:problem:no-forecast", "title": "No forecast", "status": 503, "detail": "none yet"}
 
@@ -42,14 +42,14 @@ def deps() -> DayAheadDeps:
 
 
 @pytest.fixture
-def desk(deps: DayAheadDeps) -> Iterator[Dualcast]:
-    intraday = desk_of(world.catalogue())
+def id_service(deps: DayAheadDeps) -> Iterator[Dualcast]:
+    intraday = fake_id_service(world.catalogue())
     with served(build_app(deps)) as da_svc, served(intraday.app) as id_svc, Dualcast(da_svc, id_svc) as client:
         yield client
 
 
-def test_a_day_ahead_frame_has_the_quantiles_and_the_fields_of_the_curve(desk: Dualcast) -> None:
-    day = desk.day_ahead("DE", date(2022, 5, 4))
+def test_a_day_ahead_frame_has_the_quantiles_and_the_fields_of_the_curve(id_service: Dualcast) -> None:
+    day = id_service.day_ahead("DE", date(2022, 5, 4))
     assert len(day) == 24
     assert day["valid_time"].iloc[0] == pd.Timestamp("2022-05-03T22:00:00Z")
     assert (day["q10"] < day["q50"]).all()
@@ -60,42 +60,42 @@ def test_a_day_ahead_frame_has_the_quantiles_and_the_fields_of_the_curve(desk: D
     assert first["delivery_date"] == date(2022, 5, 4)
 
 
-def test_parameters_reach_the_service(desk: Dualcast) -> None:
-    earlier = desk.day_ahead("DE", as_of=datetime(2022, 5, 2, 12, tzinfo=UTC), horizon=timedelta(hours=2))
+def test_parameters_reach_the_service(id_service: Dualcast) -> None:
+    earlier = id_service.day_ahead("DE", as_of=datetime(2022, 5, 2, 12, tzinfo=UTC), horizon=timedelta(hours=2))
     assert len(earlier) == 2
     assert earlier["issued_at"].iloc[0] == pd.Timestamp("2022-05-02T09:00:00Z")
-    median = desk.intraday("DE", include_confidence=False)
+    median = id_service.intraday("DE", include_confidence=False)
     assert "q50" in median
     assert "q10" not in median
 
 
-def test_intraday_returns_a_scored_or_a_published_curve(desk: Dualcast) -> None:
-    scored, published = desk.intraday("DE"), desk.intraday("DE", published=True)
+def test_intraday_returns_a_scored_or_a_published_curve(id_service: Dualcast) -> None:
+    scored, published = id_service.intraday("DE"), id_service.intraday("DE", published=True)
     assert scored["model_version"].iloc[0] == "2"
     assert published["model_version"].iloc[0] == "1"
-    assert desk.predict("DE", model_version="previous")["model_version"].iloc[0] == "1"
+    assert id_service.predict("DE", model_version="previous")["model_version"].iloc[0] == "1"
 
 
-def test_a_what_if_is_marked_as_degraded(desk: Dualcast) -> None:
-    answer = desk.predict("DE", features={"load_newest": None})
+def test_a_what_if_is_marked_as_degraded(id_service: Dualcast) -> None:
+    answer = id_service.predict("DE", features={"load_newest": None})
     assert answer["degraded"].all()
     assert "overridden:load_newest" in answer["degraded_reasons"].iloc[0]
 
 
-def test_problems_of_entities_without_a_curve_are_in_the_frame_attributes(desk: Dualcast) -> None:
-    every = desk.day_ahead(["DE", "XX"])
+def test_problems_of_entities_without_a_curve_are_in_the_frame_attributes(id_service: Dualcast) -> None:
+    every = id_service.day_ahead(["DE", "XX"])
     assert every["entity_id"].unique().tolist() == ["DE"]
     (problem,) = every.attrs["problems"]
     assert (problem["status"], problem["title"]) == (404, "Unknown entity")
 
 
-def test_issued_curves_of_all_pages_have_actuals(desk: Dualcast) -> None:
-    record = desk.issued("intraday", "DE", world.NOW - timedelta(hours=6), world.NOW)
+def test_issued_curves_of_all_pages_have_actuals(id_service: Dualcast) -> None:
+    record = id_service.issued("intraday", "DE", world.NOW - timedelta(hours=6), world.NOW)
     assert record["issued_at"].nunique() > 24
     known = record.dropna(subset="actual")
     ratio = known["q50"] / known["actual"]
     assert ratio.between(1.0049, 1.0051).all()
-    true = desk.history("DE", world.NOW - timedelta(hours=6), world.NOW)
+    true = id_service.history("DE", world.NOW - timedelta(hours=6), world.NOW)
     assert len(true) == 24
     assert (true["reference"] / true["actual"]).between(1.039, 1.041).all()
 
@@ -159,16 +159,16 @@ def test_the_types_of_answers_have_the_fields_of_the_api(typed: Any, models: lis
     assert typed.__required_keys__ == set.intersection(*fields)
 
 
-def test_problems_raise_answer_error(desk: Dualcast) -> None:
+def test_problems_raise_answer_error(id_service: Dualcast) -> None:
     with pytest.raises(AnswerError, match="XX") as caught:
-        desk.day_ahead("XX")
+        id_service.day_ahead("XX")
     assert (caught.value.status, caught.value.kind) == (404, "unknown-entity")
     with pytest.raises(ValueError, match="no time zone"):
-        desk.day_ahead("DE", as_of=datetime(2022, 5, 2, 12))  # noqa: DTZ001
+        id_service.day_ahead("DE", as_of=datetime(2022, 5, 2, 12))  # noqa: DTZ001
 
 
 def test_the_example_in_the_readme_runs(deps: DayAheadDeps) -> None:
-    with served(build_app(deps)) as da_svc, served(desk_of(world.catalogue()).app) as id_svc:
+    with served(build_app(deps)) as da_svc, served(fake_id_service(world.catalogue()).app) as id_svc:
         shown = run_client_example(da_svc, id_svc)
     assert "404 unknown-entity" in shown
 

@@ -20,35 +20,35 @@ from services.id_svc.scoring.batching import Batcher
 from services.id_svc.scoring.forecaster import ForecastRequest, ForecastResult
 from services.id_svc.scoring.prediction_log import PredictionLog
 from tests import services_world as world
-from tests.unit.services.id_desk import Desk, desk_of, filled_desk, row_at
+from tests.unit.services.fake_id_svc import FakeIdService, fake_id_service, filled_id_service, row_at
 
 
 @pytest.fixture
-def desk() -> Desk:
-    return filled_desk()
+def id_service() -> FakeIdService:
+    return filled_id_service()
 
 
 def test_several_entities_are_scored_together_and_one_bad_row_does_not_affect_the_others() -> None:
     use_case = world.catalogue()["de_load"]
     more = tuple(use_case.entities[0].model_copy(update={"id": f"E{i}"}) for i in range(3))
-    desk = desk_of({"de_load": use_case.model_copy(update={"entities": (*use_case.entities, *more)})})
-    body = desk.client.get("/api/v1/forecasts/intraday").json()
+    id_service = fake_id_service({"de_load": use_case.model_copy(update={"entities": (*use_case.entities, *more)})})
+    body = id_service.client.get("/api/v1/forecasts/intraday").json()
     assert [f["entity_id"] for f in body["forecasts"]] == ["DE", "E0", "E1", "E2"]
-    assert (desk.features.reads, desk.scored) == (1, [4])
-    desk.features.poisoned = {"E1"}
-    body = desk.client.get("/api/v1/forecasts/intraday", params={"entity_id": ["E0", "E1", "XX"]}).json()
+    assert (id_service.features.reads, id_service.scored) == (1, [4])
+    id_service.features.poisoned = {"E1"}
+    body = id_service.client.get("/api/v1/forecasts/intraday", params={"entity_id": ["E0", "E1", "XX"]}).json()
     assert [f["entity_id"] for f in body["forecasts"]] == ["E0"]
     assert [(p["status"], p["instance"][-2:]) for p in body["problems"]] == [(404, "XX"), (503, "E1")]
 
 
-def test_equal_concurrent_requests_are_scored_once(desk: Desk) -> None:
+def test_equal_concurrent_requests_are_scored_once(id_service: FakeIdService) -> None:
     use_case = world.catalogue()["de_load"]
     entity = use_case.entities[0]
     asks = [ForecastRequest(use_case, entity) for _ in range(5)] + [
         ForecastRequest(use_case, entity, features={"load_newest": [7.0]})
     ]
-    answers = desk.forecaster.on_request(asks)
-    assert (desk.features.reads, desk.scored) == (1, [2])
+    answers = id_service.forecaster.on_request(asks)
+    assert (id_service.features.reads, id_service.scored) == (1, [2])
     assert all(isinstance(answer, ForecastResult) for answer in answers)
     assert [answer is answers[0] for answer in answers] == [True] * 5 + [False]
 
@@ -56,45 +56,45 @@ def test_equal_concurrent_requests_are_scored_once(desk: Desk) -> None:
 def test_requests_of_callers_with_different_grants_are_scored_together() -> None:
     use_case = world.catalogue()["de_load"]
     more = use_case.entities[0].model_copy(update={"id": "E0"})
-    desk = desk_of({"de_load": use_case.model_copy(update={"entities": (*use_case.entities, more)})})
+    id_service = fake_id_service({"de_load": use_case.model_copy(update={"entities": (*use_case.entities, more)})})
 
     def asked(entity_id: str) -> ForecastRequest:
         begin(Call(world.NOW, Identity.of(f"reader of {entity_id}", "reader", [f"de_load/{entity_id}"])))
-        found, entity = find(desk.app.state.deps, None, entity_id, "intraday")
+        found, entity = find(id_service.app.state.deps, None, entity_id, "intraday")
         assert visible_entities(found) == [entity]
         return ForecastRequest(found, entity)
 
     asks = [copy_context().run(asked, entity_id) for entity_id in ("DE", "E0")]
-    answers = desk.forecaster.on_request(asks)
+    answers = id_service.forecaster.on_request(asks)
     assert [isinstance(answer, ForecastResult) and answer.fallback for answer in answers] == [None, None]
 
 
-def test_input_ages_are_returned_and_overdue_inputs_are_listed(desk: Desk) -> None:
-    ages = {i["variable"]: i["age_seconds"] for i in desk.ask()["inputs"]}
+def test_input_ages_are_returned_and_overdue_inputs_are_listed(id_service: FakeIdService) -> None:
+    ages = {i["variable"]: i["age_seconds"] for i in id_service.ask()["inputs"]}
     assert ages["load"] == 300
     assert ages["load_forecast_tso"] < 0
     late = world.frozen(world.NOW + timedelta(days=2))
-    desk.forecaster._clock = late
-    desk.features.row = row_at(late.now())
-    body = desk.ask()
+    id_service.forecaster._clock = late
+    id_service.features.row = row_at(late.now())
+    body = id_service.ask()
     assert (body["fallback"], body["degraded"]) == (None, True)
     assert body["degraded_reasons"] == ["stale_input:load_forecast_tso"]
 
 
-def test_a_what_if_uses_the_given_features_and_is_degraded(desk: Desk) -> None:
+def test_a_what_if_uses_the_given_features_and_is_degraded(id_service: FakeIdService) -> None:
     asked = {"entity_id": "DE", "features": {"load_newest": 7.0, "tso": [None] * 24}, "horizon": "PT1H"}
-    body = desk.client.post("/api/v1/predict", json=asked).json()
+    body = id_service.client.post("/api/v1/predict", json=asked).json()
     assert len(body["points"]) == 4
     assert body["degraded_reasons"] == ["overridden:load_newest", "overridden:tso"]
-    assert desk.seen[-1]["load_newest"] == [7.0]
-    assert len(desk.seen[-1]["tso"]) == 24
+    assert id_service.seen[-1]["load_newest"] == [7.0]
+    assert len(id_service.seen[-1]["tso"]) == 24
     for wrong in ({"nothing": 1}, {"tso": [1, 2]}, {"load_newest": "much"}):
-        assert desk.client.post("/api/v1/predict", json=asked | {"features": wrong}).status_code == 422
+        assert id_service.client.post("/api/v1/predict", json=asked | {"features": wrong}).status_code == 422
 
 
-def test_a_named_model_is_used_without_fallbacks(desk: Desk) -> None:
+def test_a_named_model_is_used_without_fallbacks(id_service: FakeIdService) -> None:
     def ask(model: str) -> dict[str, Any]:
-        answer = desk.client.post("/api/v1/predict", json={"entity_id": "DE", "model_version": model})
+        answer = id_service.client.post("/api/v1/predict", json={"entity_id": "DE", "model_version": model})
         body: dict[str, Any] = answer.json() | {"code": answer.status_code}
         return body
 
@@ -102,23 +102,23 @@ def test_a_named_model_is_used_without_fallbacks(desk: Desk) -> None:
     assert (old["model"]["version"], old["fallback"], old["degraded"]) == ("1", None, False)
     assert ask("1")["model"]["version"] == "1"
     assert ask("challenger")["code"] == 404
-    desk.models.held["champion"].works = False
+    id_service.models.held["champion"].works = False
     assert ask("champion")["code"] == 503
 
 
-def test_a_day_beyond_the_curve_is_not_found(desk: Desk) -> None:
+def test_a_day_beyond_the_curve_is_not_found(id_service: FakeIdService) -> None:
     asked = {"requests": [{"entity_id": "DE", "forecast_date": day} for day in ("2022-05-03", "2022-05-09")]}
-    today, later = desk.client.post("/api/v1/predict/batch", json=asked).json()["results"]
+    today, later = id_service.client.post("/api/v1/predict/batch", json=asked).json()["results"]
     assert len(today["forecast"]["points"]) == 23
     assert later["problem"]["status"] == 404
 
 
-def test_a_scored_curve_is_logged_once_with_its_features(tmp_path: Path, desk: Desk) -> None:
+def test_a_scored_curve_is_logged_once_with_its_features(tmp_path: Path, id_service: FakeIdService) -> None:
     log = PredictionLog(world.settings(world.frozen(), lake=str(tmp_path)))
-    desk.forecaster._log = log
-    made = desk.ask()
-    desk.ask()
-    desk.client.post("/api/v1/predict", json={"entity_id": "DE", "features": {"load_newest": 7}})
+    id_service.forecaster._log = log
+    made = id_service.ask()
+    id_service.ask()
+    id_service.client.post("/api/v1/predict", json={"entity_id": "DE", "features": {"load_newest": 7}})
     log.flush()
     rows = pq.read_table(tmp_path / "predictions/use_case=de_load/issue_date=2022-05-03").to_pylist()
     assert [json.loads(r["features"]) for r in rows] == [{"load_newest": [1.0]}, {"load_newest": [7.0]}]

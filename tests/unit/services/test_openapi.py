@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from services.da_svc.app import build_app
 from tests import services_world as world
-from tests.unit.services.id_desk import filled_desk
+from tests.unit.services.fake_id_svc import filled_id_service
 
 _ENDLESS = "/api/v1/events"
 
@@ -22,12 +22,12 @@ def day_ahead() -> TestClient:
 
 
 def intraday() -> TestClient:
-    desk = filled_desk()
-    desk.curves.add(world.intraday(world.NOW))
-    return desk.client
+    id_service = filled_id_service()
+    id_service.curves.add(world.intraday(world.NOW))
+    return id_service.client
 
 
-def questions(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def example_requests(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Method, address and arguments of every operation, with all examples filled in."""
     for address, methods in document["paths"].items():
         for method, operation in methods.items():
@@ -47,7 +47,7 @@ def questions(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, An
 def test_every_documented_example_is_accepted(make: Any) -> None:
     client = make()
     document = client.get("/openapi.json").json()
-    asked = [q for q in questions(document) if q[1] != _ENDLESS]
+    asked = [q for q in example_requests(document) if q[1] != _ENDLESS]
     assert {method for method, *_ in asked} == {"get", "post"}
     for method, address, arguments in asked:
         answer = client.request(method, address, **arguments)

@@ -78,11 +78,11 @@ class FakeForecaster:
         return ForecastResult(world.intraday(row.as_of, data_version=str(row.valid_time)), None)
 
 
-class ReadyShelf:
+class ReadyModelCache:
     polled = threading.Event()
 
 
-ReadyShelf.polled.set()
+ReadyModelCache.polled.set()
 
 
 def row_of(
@@ -92,7 +92,7 @@ def row_of(
 
 
 def publisher_of(topic: FakeTopic, clock: Clock | None = None) -> Publisher:
-    return Publisher(topic, topic, FakeForecaster(), ReadyShelf(), world.catalogue(), clock or world.frozen())  # type: ignore[arg-type]
+    return Publisher(topic, topic, FakeForecaster(), ReadyModelCache(), world.catalogue(), clock or world.frozen())  # type: ignore[arg-type]
 
 
 def run(topic: FakeTopic, clock: Clock | None = None) -> Counter[str]:

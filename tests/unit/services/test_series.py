@@ -24,7 +24,7 @@ _FIRST = NOW - timedelta(hours=8)
 Vintage = tuple[float, datetime]
 
 
-class MovedByHand(Clock):
+class ManualClock(Clock):
     """A clock that a test sets."""
 
     _shown: datetime = PrivateAttr(default=NOW)
@@ -38,7 +38,7 @@ class MovedByHand(Clock):
         self._shown += span
 
 
-class Dictionary:
+class DictionarySeries:
     """Slot -> vintage in a dictionary: the expected content of ``SeriesCache`` for one entity, not on local days."""
 
     def __init__(self, use_case: UseCase) -> None:
@@ -108,7 +108,7 @@ def add(series: SeriesCache, *observations: Observation, entity_id: str = "DE") 
 @given(st.lists(observed, max_size=60), st.integers(1, 7), st.sampled_from(["mean", "sum"]))
 def test_series_equal_a_dictionary_of_vintages(observations: list[Observation], messages: int, aggregate: str) -> None:
     use_case, clock = _use_case(aggregate), world.frozen(NOW + timedelta(days=1))
-    series, plain = SeriesCache({"de_load": use_case}, clock), Dictionary(use_case)
+    series, plain = SeriesCache({"de_load": use_case}, clock), DictionarySeries(use_case)
     in_order = sorted(observations, key=lambda o: o.published_at)
     for part in range(messages):
         add(series, *in_order[part * 60 // messages : (part + 1) * 60 // messages])
@@ -165,7 +165,7 @@ def test_the_oldest_reference_is_used_if_all_were_published_after_the_start() ->
 
 
 def test_the_window_moves_with_the_clock() -> None:
-    clock = MovedByHand()
+    clock = ManualClock()
     series = SeriesCache(world.catalogue(), clock)
     old, new = NOW - timedelta(days=20), NOW - timedelta(days=1)
     for moment in (old, new):

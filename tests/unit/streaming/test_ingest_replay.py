@@ -32,7 +32,7 @@ START = datetime(2022, 6, 1, 8, tzinfo=UTC)
 LAST = START + timedelta(hours=6)
 
 
-class Recorded:
+class InMemorySource:
     """A source whose observations are in memory."""
 
     name = "recorded"
@@ -48,7 +48,7 @@ class Recorded:
         return published_between(self._observations, start, end)
 
 
-class Taken:
+class RecordingSink:
     """A sink that keeps the published frames with their times."""
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ def simulated(use_case: UseCase) -> pd.DataFrame:
 
 @pytest.fixture
 def source(simulated: pd.DataFrame) -> Source:
-    return Recorded(simulated)
+    return InMemorySource(simulated)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def fast_clock(until: datetime, speed: float = 36000) -> Clock:
 
 
 def test_history_publishes_all_values_until_a_moment_inclusive(source: Source, simulated: pd.DataFrame) -> None:
-    sink = Taken()
+    sink = RecordingSink()
     steps = list(publish_history(source, sink, START - timedelta(days=200), START))
     expected = simulated[simulated["published_at"] <= pd.Timestamp(START)]
     pd.testing.assert_frame_equal(sink.rows, expected.reset_index(drop=True))
@@ -96,7 +96,7 @@ def test_history_publishes_all_values_until_a_moment_inclusive(source: Source, s
 def test_replay_publishes_the_rest_once_and_in_time(
     source: Source, simulated: pd.DataFrame, memory: PublishedFile
 ) -> None:
-    sink, clock, before = Taken(), fast_clock(LAST), time.monotonic()
+    sink, clock, before = RecordingSink(), fast_clock(LAST), time.monotonic()
     with Stop() as stop:
         assert publish_replay(source, sink, clock, memory, stop, START)
     expected = simulated[simulated["published_at"] > pd.Timestamp(START)]
@@ -115,11 +115,11 @@ def test_a_killed_replay_resumes_at_its_position(
     source: Source, simulated: pd.DataFrame, memory: PublishedFile
 ) -> None:
     clock = fast_clock(LAST)
-    half = Taken()
+    half = RecordingSink()
     with Stop() as stop:
         assert publish_replay(source, half, fast_clock(START + timedelta(hours=3)), memory, stop, START)
     memory.write(Published.by(source.name, START + timedelta(hours=3), clock))
-    rest = Taken()
+    rest = RecordingSink()
     with Stop() as stop:
         assert publish_replay(
             source, rest, clock, memory, stop, resume_after(source.name, clock, memory.read(), timedelta(0))
@@ -154,7 +154,7 @@ def test_a_signal_ends_a_long_wait_at_once(source: Source, memory: PublishedFile
     begun = time.monotonic()
     with Stop() as stop:
         timer.start()
-        assert not publish_replay(source, Taken(), clock, memory, stop, START)
+        assert not publish_replay(source, RecordingSink(), clock, memory, stop, START)
     timer.join()
     assert 0.2 < time.monotonic() - begun < 2
     assert stop.signal == signal.SIGTERM
@@ -190,7 +190,7 @@ def test_messages_match_the_schema(simulated: pd.DataFrame) -> None:
 
 
 def test_the_default_window_is_the_last_complete_days(source: Source, use_case: UseCase) -> None:
-    extended = Recorded(source.observations(datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)))
+    extended = InMemorySource(source.observations(datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)))
     extended.extent = Extent(datetime(2020, 1, 1, tzinfo=UTC), datetime(2022, 6, 2, 8, tzinfo=UTC), LAST)
     found = replay_window(extended, use_case, datetime.now(UTC), 2, None)
     assert found.start == datetime(2022, 5, 29, 8, tzinfo=UTC), "an hour before the cutoff at 11:00 for 30 May"

@@ -100,7 +100,7 @@ def test_redelivered_messages_are_published_once(mapping: Mapping) -> None:
     assert list(repeats.without([again, corrected, again])) == [corrected, again]
 
 
-class Telemetry:
+class FakeTelemetry:
     """A fake subscription, publisher and stop signal that records the calls in order."""
 
     def __init__(self, batches: list[list[bytes]], stops_at: int | None = None) -> None:
@@ -130,7 +130,7 @@ class Telemetry:
 
 def test_messages_are_acknowledged_after_they_are_published(mapping: Mapping) -> None:
     earlier = payload(time=(AT - timedelta(minutes=15)).isoformat())
-    world: Any = Telemetry([[payload(), earlier, b"junk"], [], [payload(), earlier]], stops_at=4)
+    world: Any = FakeTelemetry([[payload(), earlier, b"junk"], [], [payload(), earlier]], stops_at=4)
     with pytest.raises(Stopped):
         forward(world, mapping, world, world, lambda: NOW)
     assert world.happened == [

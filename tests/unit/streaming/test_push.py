@@ -21,7 +21,7 @@ KEY = "0123456789abcdef"
 ROOT = Path(__file__).parents[3]
 
 
-class Delivered(list[ObservationBatch]):
+class FakeDelivery(list[ObservationBatch]):
     """A delivery that keeps the batches, or fails."""
 
     fails = False
@@ -33,8 +33,8 @@ class Delivered(list[ObservationBatch]):
 
 
 @pytest.fixture
-def delivered() -> Delivered:
-    return Delivered()
+def delivered() -> FakeDelivery:
+    return FakeDelivery()
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def rules() -> Rules:
 
 
 @pytest.fixture
-def client(rules: Rules, delivered: Delivered) -> TestClient:
+def client(rules: Rules, delivered: FakeDelivery) -> TestClient:
     app = create_app(rules, delivered, KEY, lambda: NOW)
     return TestClient(app, headers={"X-API-Key": KEY})
 
@@ -64,7 +64,7 @@ def post(client: TestClient, *observations: Any, **headers: str) -> Any:
     return client.post("/api/v1/observations", json={"observations": list(observations)}, headers=headers)
 
 
-def test_a_valid_batch_is_delivered(client: TestClient, delivered: Delivered) -> None:
+def test_a_valid_batch_is_delivered(client: TestClient, delivered: FakeDelivery) -> None:
     earlier = load(
         entity_id="ES", valid_time="2024-05-01T09:00:00Z", resolution="PT1H", published_at="2024-05-01T10:05Z"
     )
@@ -95,7 +95,7 @@ def test_a_valid_batch_is_delivered(client: TestClient, delivered: Delivered) ->
     ],
 )
 def test_an_invalid_observation_is_named_and_the_batch_refused(
-    client: TestClient, delivered: Delivered, bad: dict[str, Any], field: str, reason: str
+    client: TestClient, delivered: FakeDelivery, bad: dict[str, Any], field: str, reason: str
 ) -> None:
     answer = post(client, load(), bad)
     assert answer.status_code == 422
@@ -119,7 +119,9 @@ def test_an_invalid_observation_is_named_and_the_batch_refused(
         (json.dumps({"observations": [load()] * 10_001}).encode(), 422),
     ],
 )
-def test_invalid_request_bodies_are_refused(client: TestClient, delivered: Delivered, body: bytes, status: int) -> None:
+def test_invalid_request_bodies_are_refused(
+    client: TestClient, delivered: FakeDelivery, body: bytes, status: int
+) -> None:
     answer = client.post("/api/v1/observations", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == status
     assert answer.json()["status"] == status
@@ -132,14 +134,14 @@ def test_another_type_of_content_is_refused(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "0123456789abcdeF", KEY + " x", "ключ".encode().decode("latin-1")])
-def test_a_missing_key_is_refused(client: TestClient, delivered: Delivered, key: str) -> None:
+def test_a_missing_key_is_refused(client: TestClient, delivered: FakeDelivery, key: str) -> None:
     shown = [(b"X-API-Key", key.encode("latin-1"))]
     answer = client.post("/api/v1/observations", json={"observations": [load()]}, headers=shown)
     assert answer.status_code == 401
     assert not delivered
 
 
-def test_an_undelivered_batch_is_not_accepted(client: TestClient, delivered: Delivered) -> None:
+def test_an_undelivered_batch_is_not_accepted(client: TestClient, delivered: FakeDelivery) -> None:
     delivered.fails = True
     answer = post(client, load())
     assert answer.status_code == 503

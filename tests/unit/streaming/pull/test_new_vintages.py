@@ -36,7 +36,7 @@ def load(
     return Values.of(series, step, [START + i * step for i in range(len(values))], values, published)
 
 
-def holding(use_case: UseCase, frame: pd.DataFrame) -> VintagesInMemory:
+def as_published(use_case: UseCase, frame: pd.DataFrame) -> VintagesInMemory:
     """The published vintages, as if the frame were on the topic."""
     sent = VintagesInMemory({})
     for message in messages(frame, 1000):
@@ -48,14 +48,14 @@ def holding(use_case: UseCase, frame: pd.DataFrame) -> VintagesInMemory:
     return sent
 
 
-def ask(
+def observations_of(
     use_case: UseCase, values: Values, sent: VintagesInMemory, now: datetime = NOW, history: bool = False
 ) -> pd.DataFrame:
     return new_vintages(use_case, values, sent, "test", now, history=history)
 
 
 def test_history_gets_the_publication_times_of_the_catalogue(use_case: UseCase) -> None:
-    found = ask(use_case, load(use_case, [10.0, 20.0, None], factor=4), VintagesInMemory({}), history=True)
+    found = observations_of(use_case, load(use_case, [10.0, 20.0, None], factor=4), VintagesInMemory({}), history=True)
     assert found["value"].tolist() == [40.0, 80.0]
     assert found["published_at"].tolist() == [START + QUARTER, START + 2 * QUARTER]
     assert set(found["unit"]) == {"MW"}
@@ -64,27 +64,27 @@ def test_history_gets_the_publication_times_of_the_catalogue(use_case: UseCase) 
 
 def test_history_contains_no_future_publication_times(use_case: UseCase) -> None:
     values = load(use_case, [1.0] * 4 * 48, variable="load_forecast_tso")
-    found = ask(use_case, values, VintagesInMemory({}), now=START - timedelta(hours=20), history=True)
+    found = observations_of(use_case, values, VintagesInMemory({}), now=START - timedelta(hours=20), history=True)
     assert (found["published_at"] <= START - timedelta(hours=20)).all()
     assert len(found) == 4 * 48
 
 
 def test_published_values_are_not_repeated_and_new_values_are_published_now(use_case: UseCase) -> None:
-    sent = holding(use_case, ask(use_case, load(use_case, [10.0, 20.0]), VintagesInMemory({})))
-    again = ask(use_case, load(use_case, [10.0, 20.0]), sent)
+    sent = as_published(use_case, observations_of(use_case, load(use_case, [10.0, 20.0]), VintagesInMemory({})))
+    again = observations_of(use_case, load(use_case, [10.0, 20.0]), sent)
     assert again.empty
-    found = ask(use_case, load(use_case, [10.0, 20.0, 30.0]), sent)
+    found = observations_of(use_case, load(use_case, [10.0, 20.0, 30.0]), sent)
     assert found[["value", "published_at"]].to_numpy().tolist() == [[30.0, pd.Timestamp(NOW)]]
 
 
 def test_a_changed_value_is_a_new_vintage(use_case: UseCase) -> None:
-    sent = holding(use_case, ask(use_case, load(use_case, [10.0, 20.0]), VintagesInMemory({})))
-    found = ask(use_case, load(use_case, [10.0, 21.0]), sent, history=True)
+    sent = as_published(use_case, observations_of(use_case, load(use_case, [10.0, 20.0]), VintagesInMemory({})))
+    found = observations_of(use_case, load(use_case, [10.0, 21.0]), sent, history=True)
     assert found[["valid_time", "value", "published_at"]].to_numpy().tolist() == [
         [pd.Timestamp(START + QUARTER), 21.0, pd.Timestamp(NOW)]
     ]
-    sent = holding(use_case, found)
-    assert ask(use_case, load(use_case, [10.0, 21.0]), sent)["value"].tolist() == [10.0]
+    sent = as_published(use_case, found)
+    assert observations_of(use_case, load(use_case, [10.0, 21.0]), sent)["value"].tolist() == [10.0]
 
 
 @pytest.mark.parametrize(
@@ -98,21 +98,27 @@ def test_a_changed_value_is_a_new_vintage(use_case: UseCase) -> None:
 )
 def test_publication_times_of_the_source_are_kept(use_case: UseCase, stated: datetime | None, taken: datetime) -> None:
     sent = VintagesInMemory({("DE", "load"): {micros(START - DAY): (micros(START), 1.0)}})
-    found = ask(use_case, load(use_case, [10.0], published=stated), sent)
+    found = observations_of(use_case, load(use_case, [10.0], published=stated), sent)
     assert found["published_at"].tolist() == [taken]
 
 
 def test_a_correction_with_an_older_publication_time_is_published_now(use_case: UseCase) -> None:
     sent = VintagesInMemory({("DE", "load"): {micros(START): (micros(NOW - HOUR), 1.0)}})
-    found = ask(use_case, load(use_case, [2.0], published=NOW - 2 * HOUR), sent)
+    found = observations_of(use_case, load(use_case, [2.0], published=NOW - 2 * HOUR), sent)
     assert found["published_at"].tolist() == [NOW]
 
 
 def test_an_unfinished_interval_is_not_published(use_case: UseCase) -> None:
-    found = ask(use_case, load(use_case, [1.0] * 4), VintagesInMemory({}), now=START + timedelta(minutes=44))
+    found = observations_of(
+        use_case, load(use_case, [1.0] * 4), VintagesInMemory({}), now=START + timedelta(minutes=44)
+    )
     assert found["valid_time"].tolist() == [START, START + QUARTER]
     assert (
-        len(ask(use_case, load(use_case, [1.0] * 4, variable="load_forecast_tso"), VintagesInMemory({}), now=START))
+        len(
+            observations_of(
+                use_case, load(use_case, [1.0] * 4, variable="load_forecast_tso"), VintagesInMemory({}), now=START
+            )
+        )
         == 4
     )
 
@@ -131,7 +137,7 @@ def test_an_unfinished_interval_is_not_published(use_case: UseCase) -> None:
 def test_five_minute_values_are_aggregated_to_hours(
     es_load: UseCase, values: list[float | None], hours: list[float]
 ) -> None:
-    found = ask(es_load, load(es_load, values, MINUTES), VintagesInMemory({}))
+    found = observations_of(es_load, load(es_load, values, MINUTES), VintagesInMemory({}))
     assert found["value"].tolist() == pytest.approx(hours)
     assert found["valid_time"].tolist() == [START + i * HOUR for i in range(len(hours))]
     assert set(found["resolution"]) <= {"PT1H"}
@@ -139,18 +145,18 @@ def test_five_minute_values_are_aggregated_to_hours(
 
 def test_a_mean_completed_by_its_last_part_is_a_new_vintage(es_load: UseCase) -> None:
     part = [1.0] * 11 + [None, 1.0]
-    sent = holding(es_load, ask(es_load, load(es_load, part, MINUTES), VintagesInMemory({})))
-    assert ask(es_load, load(es_load, part, MINUTES), sent).empty
-    assert ask(es_load, load(es_load, [1.0] * 11 + [13.0], MINUTES), sent)["value"].tolist() == [2.0]
+    sent = as_published(es_load, observations_of(es_load, load(es_load, part, MINUTES), VintagesInMemory({})))
+    assert observations_of(es_load, load(es_load, part, MINUTES), sent).empty
+    assert observations_of(es_load, load(es_load, [1.0] * 11 + [13.0], MINUTES), sent)["value"].tolist() == [2.0]
 
 
 def test_resolutions_that_do_not_fit_the_grid_are_refused(use_case: UseCase) -> None:
     for minutes in (7, 20):
         with pytest.raises(ValueError, match=f"PT{minutes}M do not fit"):
-            ask(use_case, load(use_case, [1.0], timedelta(minutes=minutes)), VintagesInMemory({}))
+            observations_of(use_case, load(use_case, [1.0], timedelta(minutes=minutes)), VintagesInMemory({}))
 
 
-class Fake:
+class FakePuller:
     """A puller with two series, of which the second may fail."""
 
     name = "test"
@@ -178,7 +184,7 @@ class Fake:
         pass
 
 
-class Kept:
+class RecordingSink:
     """A sink that keeps the published frames."""
 
     def __init__(self) -> None:
@@ -190,7 +196,7 @@ class Kept:
 
 
 def test_a_pull_publishes_window_by_window_in_order_of_publication(use_case: UseCase) -> None:
-    puller, sink = Fake(use_case), Kept()
+    puller, sink = FakePuller(use_case), RecordingSink()
     now = START + 2 * DAY + 6 * HOUR
     span = Span(START, now, ahead=DAY)
     steps = list(Pull(use_case, puller, sink, VintagesInMemory({})).run(span, lambda: now, history=True))
@@ -202,7 +208,7 @@ def test_a_pull_publishes_window_by_window_in_order_of_publication(use_case: Use
 
 @pytest.mark.parametrize("fault", [UnavailableError("away"), RefusedError("no"), ValueError("what?")])
 def test_a_failed_series_does_not_affect_the_others(use_case: UseCase, fault: Exception) -> None:
-    puller, sink = Fake(use_case, fault), Kept()
+    puller, sink = FakePuller(use_case, fault), RecordingSink()
     (step,) = Pull(use_case, puller, sink, VintagesInMemory({})).run(
         Span(START, START + DAY), lambda: START + DAY, history=True
     )

@@ -111,7 +111,7 @@ def prove(model: Any, use_case: UseCase) -> None:
 
 
 @dataclass
-class Desk:
+class FakeIdService:
     """id-svc and the fakes that it depends on."""
 
     models: FakeModels
@@ -136,7 +136,7 @@ class Desk:
         return body
 
 
-def desk_of(known: Mapping[str, UseCase], clock: Clock | None = None) -> Desk:
+def fake_id_service(known: Mapping[str, UseCase], clock: Clock | None = None) -> FakeIdService:
     clock = clock or world.frozen(world.NOW + timedelta(minutes=5))
     curves, series = CurveCache(known), SeriesCache(known, clock)
     models = FakeModels(
@@ -158,12 +158,12 @@ def desk_of(known: Mapping[str, UseCase], clock: Clock | None = None) -> Desk:
 
     forecaster = IntradayForecaster({"de_load": features}, model_cache, noted, curves, series, clock, ages)
     deps = IntradayDeps(world.settings(clock), known, curves, series, forecaster=forecaster, model_cache=model_cache)
-    return Desk(models, features, curves, series, model_cache, forecaster, build_app(deps), scored, seen)
+    return FakeIdService(models, features, curves, series, model_cache, forecaster, build_app(deps), scored, seen)
 
 
-def filled_desk() -> Desk:
+def filled_id_service() -> FakeIdService:
     """All dependencies available, with a day of history and the day-ahead curves of today and tomorrow."""
-    found = desk_of(world.catalogue())
+    found = fake_id_service(world.catalogue())
     found.series.add([world.message(world.observations(world.NOW - timedelta(days=1), world.NOW))])
     for day in (date(2022, 5, 3), date(2022, 5, 4)):
         found.curves.add(world.day_ahead(day))

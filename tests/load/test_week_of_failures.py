@@ -48,7 +48,7 @@ ASKED = {"da-svc": "forecasts/day-ahead", "id-svc": "forecasts/intraday"}
 
 
 @dataclass
-class Watch:
+class AvailabilityMonitor:
     """Requests forecasts from both services twice a second, and records the longest time without one."""
 
     state: StateDir
@@ -79,22 +79,22 @@ class Watch:
 
 
 @dataclass(frozen=True)
-class Week:
+class WeekResults:
     """The results of the week: topics to be read, and the measured times."""
 
     settings: Settings
-    watch: Watch
+    watch: AvailabilityMonitor
     recovered: dict[str, float]
 
 
 @pytest.fixture(scope="module")
-def week(tmp_path_factory: pytest.TempPathFactory, use_case: UseCase) -> Iterator[Week]:
+def week(tmp_path_factory: pytest.TempPathFactory, use_case: UseCase) -> Iterator[WeekResults]:
     root = tmp_path_factory.mktemp("week") / "state"
     with demo(root, DAYS, "--speed", str(SPEED)) as running:
         running.read_until("replay at")
         settings, state = load_settings(), StateDir(root)
         until(lambda: _day_ahead_reaches(settings) > settings.clock.now() + AHEAD, 180, every=1.0)
-        watch = Watch(state)
+        watch = AvailabilityMonitor(state)
         asking = threading.Thread(target=watch.run)
         asking.start()
         online = OnlineFeatures(settings, use_case.use_case)
@@ -102,7 +102,7 @@ def week(tmp_path_factory: pytest.TempPathFactory, use_case: UseCase) -> Iterato
         running.read_until(READY)
         watch.done.set()
         asking.join()
-        yield Week(load_settings(), watch, recovered)
+        yield WeekResults(load_settings(), watch, recovered)
 
 
 def _day_ahead_reaches(settings: Settings) -> datetime:
@@ -144,18 +144,18 @@ def _observations(settings: Settings) -> pd.DataFrame:
     return frame
 
 
-def test_killed_components_recover_within_the_limit(week: Week) -> None:
+def test_killed_components_recover_within_the_limit(week: WeekResults) -> None:
     Console(stderr=True).print("seconds to recover:", week.recovered, "longest silence:", dict(week.watch.longest))
     assert max(week.recovered.values()) < RECOVERY_SECONDS
 
 
-def test_no_outage_of_forecasts_exceeds_the_limit(week: Week) -> None:
+def test_no_outage_of_forecasts_exceeds_the_limit(week: WeekResults) -> None:
     for service in ASKED:
         assert week.watch.answers[service] > 0
         assert week.watch.longest[service] < RECOVERY_SECONDS, service
 
 
-def test_each_feature_row_is_published_once_and_equals_the_batch_result(week: Week, use_case: UseCase) -> None:
+def test_each_feature_row_is_published_once_and_equals_the_batch_result(week: WeekResults, use_case: UseCase) -> None:
     entity, start = use_case.entities[0], week.settings.clock.start
     assert start is not None
     observations = _observations(week.settings)
@@ -173,7 +173,7 @@ def test_each_feature_row_is_published_once_and_equals_the_batch_result(week: We
         np.testing.assert_array_equal(ours, theirs, err_msg=name)
 
 
-def test_each_curve_is_published_once(week: Week, use_case: UseCase) -> None:
+def test_each_curve_is_published_once(week: WeekResults, use_case: UseCase) -> None:
     entity = use_case.entities[0]
     for topic in (Topic.FORECASTS_DAY_AHEAD, Topic.FORECASTS_INTRADAY):
         keys = [curve.key for curve in published_forecasts(week.settings, topic)]
