@@ -1,4 +1,4 @@
-"""Names for the array types that the rooms pass to each other."""
+"""Names for the array types in the interfaces between packages."""
 
 from __future__ import annotations
 

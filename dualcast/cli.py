@@ -1,4 +1,4 @@
-"""``dualcast ...``: the commands of all rooms, found by entry point."""
+"""``dualcast ...``: the commands of all top-level packages, found by entry point."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def validate(use_case: str) -> None:
     typer.echo(f"{found.use_case}: {len(found.entities)} entities, {len(found.variables)} variables")
 
 
-def _commands(room: EntryPoint) -> typer.Typer | None:
-    """The commands of a room; None where this installation lacks the packages of that role."""
+def _commands(package: EntryPoint) -> typer.Typer | None:
+    """The commands of a package; None if its dependencies are not installed."""
     try:
-        commands: typer.Typer = room.load()
+        commands: typer.Typer = package.load()
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in {"dualcast", "batch", "infra", "models", "services", "streaming"}:
             raise
@@ -49,9 +49,9 @@ def _commands(room: EntryPoint) -> typer.Typer | None:
 
 
 def main() -> None:
-    """Collect the commands of all rooms and run one. A catalogue error is reported, with status 2."""
-    rooms = sorted(entry_points(group="dualcast.commands"), key=lambda e: e.name)
-    for commands in filter(None, map(_commands, rooms)):
+    """Collect the commands of all packages and run one. A catalogue error is reported, with status 2."""
+    packages = sorted(entry_points(group="dualcast.commands"), key=lambda e: e.name)
+    for commands in filter(None, map(_commands, packages)):
         name = commands.info.name
         app.add_typer(commands, name=name if isinstance(name, str) else None)
     try:

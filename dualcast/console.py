@@ -1,4 +1,4 @@
-"""What the commands of all rooms share: options, how they start, and how an expected error ends them."""
+"""Shared by the commands of all packages: options, start-up, and the report of expected errors."""
 
 from __future__ import annotations
 

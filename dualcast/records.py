@@ -1,4 +1,4 @@
-"""The records that cross rooms: observations, feature rows, dead letters; topics and schemas of all records."""
+"""The records that packages exchange: observations, feature rows, dead letters; topics and schemas of all records."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The lake: the paths of its tables, and reads of its Parquet tables without Spark.
 
-The Delta tables (bronze, silver) are internal to the batch jobs; other rooms read Gold and the stored forecasts.
+The Delta tables (bronze, silver) are internal to the batch jobs; other packages read Gold and the stored forecasts.
 """
 
 from __future__ import annotations

@@ -9,11 +9,11 @@ import pytest
 
 from tests.conftest import ROOT
 
-ROOMS = ("dualcast", "streaming", "batch", "feature_repo", "models", "services", "infra")
+PACKAGES = ("dualcast", "streaming", "batch", "feature_repo", "models", "services", "infra")
 
 
 def with_examples() -> list[str]:
-    files = (file.relative_to(ROOT) for room in ROOMS for file in sorted((ROOT / room).rglob("*.py")))
+    files = (file.relative_to(ROOT) for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py")))
     return [".".join(f.with_suffix("").parts) for f in files if ">>> " in (ROOT / f).read_text(encoding="utf-8")]
 
 

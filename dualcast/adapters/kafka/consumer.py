@@ -13,7 +13,7 @@ from dualcast.adapters.kafka.wire.decoder import Decoder, DecodingError
 from dualcast.records import Topic
 from dualcast.settings import Settings
 
-# the type of what is read, for rooms that do not import the client
+# the type of the messages, for packages that do not import the client
 __all__ = ["GroupConsumer", "Message"]
 
 # The broker gives the partitions of a killed consumer to another one after this time.

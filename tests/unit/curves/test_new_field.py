@@ -85,8 +85,8 @@ print(json.dumps({
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """A copy of the kernel and the services with one more field."""
-    for room in ("dualcast", "services"):
-        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("page"))
+    for package in ("dualcast", "services"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("page"))
     insert(tmp_path / "dualcast/curves/forecast.py", LINE, before="    simulated: bool")
     insert(tmp_path / "dualcast/schemas/forecasts.avsc", AVRO, before='    {"name": "simulated"')
     (tmp_path / "dualcast/adapters/store/migrations/versions/v0002_weather_run.py").write_text(MIGRATION)

@@ -53,16 +53,16 @@ def test_an_unknown_holiday_or_country_is_refused(tmp_path: Path, right: str, wr
 
 
 def test_commands_with_missing_dependencies_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "poor_room.py").write_text("import a_package_that_nobody_has\n")
+    (tmp_path / "poor_package.py").write_text("import a_package_that_nobody_has\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert _commands(EntryPoint("poor", "poor_room:app", "dualcast.commands")) is None
+    assert _commands(EntryPoint("poor", "poor_package:app", "dualcast.commands")) is None
 
 
 def test_a_broken_command_package_raises_its_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "broken_room.py").write_text("import streaming.nothing_here\n")
+    (tmp_path / "broken_package.py").write_text("import streaming.nothing_here\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(ModuleNotFoundError):
-        _commands(EntryPoint("broken", "broken_room:app", "dualcast.commands"))
+        _commands(EntryPoint("broken", "broken_package:app", "dualcast.commands"))
 
 
 def test_messages_are_separated_by_their_length_prefix() -> None:
