@@ -44,7 +44,7 @@ Until = Annotated[
 Start = Annotated[
     datetime | None,
     moment_option(
-        "--start", "Leave out earlier values; default: none of a file, those before the simulator's training days."
+        "--start", "Leave out earlier values; default: keep all of a file, or the simulator's training days."
     ),
 ]
 FirstDay = Annotated[

@@ -30,7 +30,7 @@ From = Annotated[
     datetime | None,
     moment_option("--from", "Pull the past from here on; new values get the publication time of the catalogue's rule."),
 ]
-To = Annotated[datetime | None, moment_option("--to", "Pull values up to here; default: now, for forecasts later.")]
+To = Annotated[datetime | None, moment_option("--to", "Pull values up to here; default: now, or later for forecasts.")]
 Every = Annotated[
     timedelta, typer.Option("--every", parser=parse_duration, metavar="DURATION", help="Interval of --follow.")
 ]
