@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,7 @@ def load(offset: int = 0, value: float = 50000.0, **changes: Any) -> Observation
 
 @pytest.fixture(scope="module")
 def observed(use_case: UseCase, entity: Entity) -> pd.DataFrame:
-    return history(use_case, entity, "2024-03-25", 12)
+    return history(use_case, entity, "2024-03-25", 9)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,9 @@ def test_rows_equal_those_of_the_plain_function(
     world: World, observed: pd.DataFrame, expected: pd.DataFrame, chunk: int
 ) -> None:
     sent = as_observations(observed)
-    outcomes = [world.apply(world.encode(sent[i : i + chunk])) for i in range(0, len(sent), chunk)]
+    # the history that the features need comes in larger messages
+    starts = [*range(0, len(sent) // 2, 500), *range(len(sent) // 2, len(sent), chunk), len(sent)]
+    outcomes = [world.apply(world.encode(sent[begin:end])) for begin, end in pairwise(starts)]
     rows = [row for outcome in outcomes for row in world.rows(outcome)]
     assert not any(outcome.dead for outcome in outcomes)
     assert [r.valid_time for r in rows] == [t.to_pydatetime() for t in expected["valid_time"]]
