@@ -65,12 +65,12 @@ def stack(
 ) -> Iterator[Settings]:
     """The settings of real servers: Kafka, registry, Redis and MLflow, or those in the module's ``stack`` mark.
 
-    Each module has its own servers. A module with ``own=False`` in its mark shares those of the worker and has its own
-    namespace and state folder, so that tests never read records of other modules: its tests must name topics and models
-    by ``settings.names``. Commands that tests start use the same servers through the environment.
+    The modules of a worker share servers. Each has its own namespace and state folder, so that tests never read records
+    of other modules: they name topics and models by ``settings.names``. A module that stops or counts on servers has
+    ``own=True`` in its mark. Commands that tests start use the same servers through the environment.
     """
     mark = request.node.get_closest_marker("stack")
-    names, own = (mark.args, mark.kwargs.get("own", True)) if mark is not None else ((), True)
+    names, own = (mark.args, mark.kwargs.get("own", False)) if mark is not None else ((), False)
     with ExitStack() as exits:
         patch = exits.enter_context(pytest.MonkeyPatch.context())
         state = StateDir(tmp_path_factory.mktemp("stack"))

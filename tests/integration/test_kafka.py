@@ -31,7 +31,7 @@ from dualcast.settings import Settings
 from infra.local import stack as embedded
 from infra.local.state import StateDir
 
-pytestmark = pytest.mark.stack("kafka", "registry")
+pytestmark = pytest.mark.stack("kafka", "registry", own=True)
 
 NOW = datetime(2022, 3, 27, 1, tzinfo=UTC)
 BATCH = ObservationBatch("XX", [Observation("load", NOW, "PT15M", 1.5, "MW", NOW, "test", True)])

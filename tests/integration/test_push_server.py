@@ -22,7 +22,7 @@ from infra.local.ports import is_free
 from infra.local.state import StateDir
 from tests.waiting import until
 
-pytestmark = pytest.mark.stack("kafka", "registry")
+pytestmark = pytest.mark.stack("kafka", "registry", own=True)
 
 _DUALCAST = Path(sys.executable).with_name("dualcast")
 KEY = "0123456789abcdef"

@@ -32,7 +32,7 @@ from tests.demo_process import READY, demo
 from tests.feature_job import published_rows
 from tests.waiting import until
 
-pytestmark = [pytest.mark.stack, pytest.mark.soak, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.stack(own=True), pytest.mark.soak, pytest.mark.timeout(1800)]
 
 DAYS = 7
 # At this speed a day takes 72 s, so that Spark keeps up with the days while components are killed.
