@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 UV     := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
-ROOMS  := dualcast streaming batch feature_repo models services infra
+PACKAGES := dualcast streaming batch feature_repo models services infra
 DATA   ?=
 ARGS   ?=
 # two workers, each with servers that its modules share, take 8 GiB; the order puts the longest modules first
@@ -41,10 +41,10 @@ demo: setup ## the whole platform on this machine; DATA=file.csv replays a file,
 test: setup ## all tests, two at a time, against real servers, and the ten slowest; ARGS=tests/unit and so on runs those, one by one
 	$(BIN)/pytest --durations=10 $(or $(ARGS),$(SHARED))
 
-check: setup ## what CI checks besides the tests: style, types, imports between rooms, the compose file
+check: setup ## what CI checks besides the tests: style, types, imports between packages, the compose file
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy $(ROOMS) benchmarks tests
+	$(BIN)/mypy $(PACKAGES) benchmarks tests
 	$(BIN)/lint-imports
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 

@@ -134,7 +134,7 @@ def infer(gates: Gates, wanted: Collection[tuple[str, date]], published: Publish
     """Compute, check, store and publish curves, given as entities and delivery days whose rows are in Gold.
 
     A curve that a quality gate refuses goes to quarantine.
-    Raises UnknownModelError where there is no champion, RegistryAwayError, UnreachableError.
+    Raises UnknownModelError where there is no champion, RegistryUnavailableError, UnreachableError.
     """
     settings, use_case = gates.settings, gates.use_case
     version = current_version(settings, model_name(use_case.use_case, "day-ahead"))

@@ -92,7 +92,7 @@ def _table(model: RegisteredModel, entity_id: str, factors: Floats) -> pa.Table:
 def update_interval_factors(spark: SparkSession, settings: Settings, use_case: UseCase) -> int:
     """Write the missing factors of each entity's newest local midnight; return the number of entities with new ones.
 
-    Each alias's model has its own factors. Reads Silver and the archived curves. Raises RegistryAwayError.
+    Each alias's model has its own factors. Reads Silver and the archived curves. Raises RegistryUnavailableError.
     """
     written = 0
     if not exists(lake_paths(settings).forecasts("intraday", use_case.use_case)):

@@ -56,7 +56,7 @@ class _Archiving:
 def archive_stream(job: DayAheadJob) -> None:
     """Add new feature rows and curves of the stream to the lake, and apply the feature store's definitions.
 
-    Once a local day this also updates the widths of intraday intervals. Raises RegistryAwayError.
+    Once a local day this also updates the widths of intraday intervals. Raises RegistryUnavailableError.
     """
     with job.writing():
         job.ingest()

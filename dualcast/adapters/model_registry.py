@@ -41,7 +41,7 @@ _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 _REQUIREMENTS = ["dualcast[models]"]
 
 
-class RegistryAwayError(ConnectionError):
+class RegistryUnavailableError(ConnectionError):
     """The registry does not answer now; asking again later may help."""
 
 
@@ -69,7 +69,7 @@ def publish(
 
     ``save`` writes the model into a folder that does not exist yet. ``loader_module`` reads it back: it has
     ``load_model(folder)`` for the platform and ``_load_pyfunc(path)`` for MLflow. The version that was champion becomes
-    ``previous``. Raises RegistryAwayError.
+    ``previous``. Raises RegistryUnavailableError.
     """
     client, registered = _client(settings), settings.names.model(name)
     with TemporaryDirectory() as scratch, _registry_errors(settings):
@@ -101,7 +101,7 @@ def record(
     metrics: Mapping[str, float],
     files: Sequence[Path],
 ) -> None:
-    """Log a run that makes no model, such as a backtest, with the files that show it. Raises RegistryAwayError."""
+    """Log a run that makes no model, such as a backtest, with its files. Raises RegistryUnavailableError."""
     _client(settings)
     with _registry_errors(settings):
         mlflow.set_experiment(settings.names.experiment(experiment))
@@ -123,7 +123,7 @@ def promote(client: MlflowClient, name: str, version: str, alias: Alias) -> None
 def current_version(settings: Settings, name: str, alias: Alias = CHAMPION) -> str | None:
     """The version behind an alias now, or None: cheap, to find out whether a newer one must be loaded.
 
-    Raises RegistryAwayError.
+    Raises RegistryUnavailableError.
     """
     with _registry_errors(settings):
         found = _version(_client(settings), settings.names.model(name), alias)
@@ -131,7 +131,7 @@ def current_version(settings: Settings, name: str, alias: Alias = CHAMPION) -> s
 
 
 def load(settings: Settings, name: str, alias: Alias = CHAMPION) -> RegisteredModel:
-    """The model behind an alias. Raises UnknownModelError, RegistryAwayError."""
+    """The model behind an alias. Raises UnknownModelError, RegistryUnavailableError."""
     with _registry_errors(settings):
         found = _version(_client(settings), settings.names.model(name), alias)
         if found is None:
@@ -204,8 +204,8 @@ def _read(name: str, alias: Alias, folder: Path) -> RegisteredModel:
 
 @contextmanager
 def _registry_errors(settings: Settings) -> Iterator[None]:
-    """MLflow's and HTTP's failures as RegistryAwayError."""
+    """MLflow's and HTTP's failures as RegistryUnavailableError."""
     try:
         yield
     except (MlflowException, RequestException) as error:
-        raise RegistryAwayError(f"MLflow at {settings.mlflow}: {error}") from error
+        raise RegistryUnavailableError(f"MLflow at {settings.mlflow}: {error}") from error

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from dualcast.adapters.model_registry import RegistryAwayError, record
+from dualcast.adapters.model_registry import RegistryUnavailableError, record
 from dualcast.catalogue import UseCase
 from dualcast.settings import Settings
 from dualcast.timegrid import iso_duration
@@ -89,7 +89,7 @@ def log_to_mlflow(settings: Settings, request: BacktestRequest, done: BacktestRu
     params = {key.replace(" ", "_"): value for key, value in done.facts.items()}
     try:
         record(settings, request.use_case.use_case, name, params, overall | quarters, [report])
-    except RegistryAwayError as error:
+    except RegistryUnavailableError as error:
         _log.warning("backtest not logged to MLflow", error=str(error))
         return False
     return True

@@ -11,5 +11,5 @@ from models.prediction.model import ForecastModel
 
 
 def publish_model(settings: Settings, name: str, run: Run, model: ForecastModel) -> str:
-    """Register a model under a name as champion; return its version. Raises RegistryAwayError."""
+    """Register a model under a name as champion; return its version. Raises RegistryUnavailableError."""
     return publish(settings, name, run, partial(packaging.save_model, model), packaging.__name__)

@@ -44,7 +44,7 @@ def train(settings: Settings, use_case: UseCase, path: Path_, until: datetime, s
     """Fit a model on what was known at ``until``, and publish it as champion.
 
     Raises FileNotFoundError where Gold is empty, TooFewExamplesError, ForecasterError, FeatureStoreError,
-    RegistryAwayError.
+    RegistryUnavailableError.
     """
     layout = Layout.of(use_case, path)
     with steps.step("reading") as report:

@@ -67,7 +67,9 @@ class KeyRing:
         Raises ProblemError 401, or 503 if the store has been unavailable since the start.
         """
         if not self._known:
-            raise ProblemError(503, "keys-away", "the store that holds the keys does not respond", {"Retry-After": "5"})
+            raise ProblemError(
+                503, "keys-unavailable", "the store that holds the keys does not respond", {"Retry-After": "5"}
+            )
         known = self._keys.get(id_of(key) or "") if len(key) <= _LONGEST else None
         matches = hmac.compare_digest(known.digest if known else digest(""), digest(key[:_LONGEST]))
         if known is None or not matches or not known.is_live(self._clock.now()):

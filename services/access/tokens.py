@@ -77,7 +77,7 @@ class PublishedKeys:
             await self._refresh(now)
         if not self._keys:
             text = "the keys of the token issuer cannot be read at present"
-            raise ProblemError(503, "issuer-away", text, {"Retry-After": f"{_PAUSE_SECONDS:.0f}"})
+            raise ProblemError(503, "issuer-unavailable", text, {"Retry-After": f"{_PAUSE_SECONDS:.0f}"})
         if kid not in self._keys:
             raise jwt.InvalidKeyError("the token names a key that its issuer has not published")
         return self._keys[kid]

@@ -150,7 +150,7 @@ def archive_problem(error: NoCurveError | ArchiveUnavailableError) -> ProblemErr
     """The problem that reports an error of the archive: 404 or 503."""
     if isinstance(error, NoCurveError):
         return ProblemError(404, "no-forecast", str(error))
-    return ProblemError(503, "archive-away", str(error), {"Retry-After": "5"})
+    return ProblemError(503, "archive-unavailable", str(error), {"Retry-After": "5"})
 
 
 def list_headers(request: Request, next_cursor: str | None) -> dict[str, str]:

@@ -163,7 +163,7 @@ class Archive:
                 found = await self._call(level, partial(level.read, missing))
             except OSError:
                 failed = True
-                self.reads[level.server, "away"] += len(missing)
+                self.reads[level.server, "unavailable"] += len(missing)
                 continue
             missing = missing - found.keys()
             self.reads[level.server, "hit"] += len(found)

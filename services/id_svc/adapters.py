@@ -43,12 +43,15 @@ class MlflowModels:
         self._circuits = circuits
 
     def version(self, name: str, alias: Alias) -> str | None:
-        """The version of an alias. Raises RegistryAwayError, OpenCircuitError: ConnectionErrors."""
+        """The version of an alias. Raises RegistryUnavailableError, OpenCircuitError: ConnectionErrors."""
         with self._circuits.calling("registry"):
             return model_registry.current_version(self._settings, name, alias)
 
     def load(self, name: str, alias: Alias) -> RegisteredModel:
-        """The version of an alias, ready to predict. Raises UnknownModelError, RegistryAwayError, OpenCircuitError."""
+        """The version of an alias, ready to predict.
+
+        Raises UnknownModelError, RegistryUnavailableError, OpenCircuitError.
+        """
         with self._circuits.calling("registry"):
             return model_registry.load(self._settings, name, alias)
 

@@ -279,7 +279,7 @@ def test_a_hanging_store_affects_only_curves_that_are_nowhere_else(
             for process in processes:
                 process.resume()
         assert in_redis["code"] == 200
-        assert {(a["code"], a["type"]) for a in unread} == {(503, "urn:dualcast:problem:archive-away")}
+        assert {(a["code"], a["type"]) for a in unread} == {(503, "urn:dualcast:problem:archive-unavailable")}
         assert (health["ready"], health["missing"]) == (True, ["store does not answer"])
         until(lambda: ask(delivery_date="2024-02-03")["code"] == 404, SECONDS_TO_RECOVER)
 

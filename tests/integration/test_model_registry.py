@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from dualcast.adapters.model_registry import RegistryAwayError, Run, UnknownModelError, current_version, load
+from dualcast.adapters.model_registry import RegistryUnavailableError, Run, UnknownModelError, current_version, load
 from dualcast.catalogue import Entity, UseCase
 from dualcast.settings import Settings
 from models.prediction.model import ForecastModel
@@ -94,5 +94,5 @@ def test_an_unavailable_registry_raises_a_connection_error(
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     away = stack.model_copy(update={"mlflow": "http://127.0.0.1:9", "state_dir": tmp_path})
-    with pytest.raises(RegistryAwayError, match=r"127\.0\.0\.1:9"):
+    with pytest.raises(RegistryUnavailableError, match=r"127\.0\.0\.1:9"):
         load(away, NAME)

@@ -24,11 +24,11 @@ class Noise:
 
     def white(self, stream: str, first: int, last: int) -> Floats:
         """Independent standard normal values of the slots [first, last)."""
-        return self._drawn(stream, first, last, uniform=False)
+        return self._random(stream, first, last, uniform=False)
 
     def uniform(self, stream: str, first: int, last: int) -> Floats:
         """Independent values in [0, 1) of the slots [first, last)."""
-        return self._drawn(stream, first, last, uniform=True)
+        return self._random(stream, first, last, uniform=True)
 
     def wander(self, stream: str, first: int, last: int, memory: float) -> Floats:
         """A Gauss-Markov process of unit variance on the slots [first, last), with a time constant of ``memory`` slots.
@@ -42,7 +42,7 @@ class Noise:
         path: Floats = lfilter([sqrt(1 - decay * decay)], [1.0, -decay], shocks)
         return path[warm_up:]
 
-    def _drawn(self, stream: str, first: int, last: int, *, uniform: bool) -> Floats:
+    def _random(self, stream: str, first: int, last: int, *, uniform: bool) -> Floats:
         begin, end = first // _BLOCK, -(-last // _BLOCK)
         name = crc32(f"{self._entity}/{stream}".encode())
         drawn = []

@@ -73,7 +73,7 @@ class SimulatedZone:
         hourly = expected.reshape(-1, HOUR // self._step).mean(axis=1)
         price = price_eur_per_mwh(self._parameters, self._noise, hourly, tomorrow)
         return {
-            "load": Simulated(self._step, slots * self._step, load, expected, self._misread(load, slots)),
+            "load": Simulated(self._step, slots * self._step, load, expected, self._meter_errors(load, slots)),
             "load_forecast": Simulated(self._step, slots * self._step, load, self._as_published(expected, slots)),
             "temperature": Simulated(HOUR, starts, truth.temperature[hours], tomorrow.temperature),
             "radiation": Simulated(HOUR, starts, truth.radiation[hours], tomorrow.radiation),
@@ -83,31 +83,35 @@ class SimulatedZone:
 
     def _as_published(self, expected: Floats, slots: Slots) -> Floats:
         """The operator's forecast with rare faults: hours that are ten times too high, and missing days."""
-        struck = self._struck("operator glitch", slots, self._parameters.tso_glitches_per_year, _GLITCH_HOURS * HOUR)
+        affected = self._affected(
+            "operator glitch", slots, self._parameters.tso_glitches_per_year, _GLITCH_HOURS * HOUR
+        )
         day = self._calendar.local_day(slots)
         missing = self._rare("operator silent", day, self._parameters.tso_missing_days_per_year)
-        return np.where(missing, np.nan, np.where(struck, expected * _GLITCH_TOO_HIGH, expected))
+        return np.where(missing, np.nan, np.where(affected, expected * _GLITCH_TOO_HIGH, expected))
 
-    def _misread(self, load: Floats, slots: Slots) -> Floats:
+    def _meter_errors(self, load: Floats, slots: Slots) -> Floats:
         """The wrong meter readings; NaN at slots without one."""
         length = _GLITCH_SLOTS * self._step
-        struck = self._struck("meter glitch", slots, self._parameters.load_glitches_per_year, length)
-        return np.where(struck, (load * _GLITCH_TOO_LOW).round(1), np.nan)
+        affected = self._affected("meter glitch", slots, self._parameters.load_glitches_per_year, length)
+        return np.where(affected, (load * _GLITCH_TOO_LOW).round(1), np.nan)
 
-    def _struck(self, stream: str, slots: Slots, per_year: float, length: int) -> NDArray[np.bool_]:
+    def _affected(self, stream: str, slots: Slots, per_year: float, length: int) -> NDArray[np.bool_]:
         """Whether each slot lies in a random fault of ``length`` seconds. A local day has at most one fault."""
         day = self._calendar.local_day(slots)
-        begins = self._drawn(f"{stream} at", day) * (86400 - length) // self._step * self._step
+        begins = self._random(f"{stream} at", day) * (86400 - length) // self._step * self._step
         second = self._calendar.local_seconds(slots) - day * 86400
-        struck: NDArray[np.bool_] = (second >= begins) & (second < begins + length) & self._rare(stream, day, per_year)
-        return struck
+        affected: NDArray[np.bool_] = (
+            (second >= begins) & (second < begins + length) & self._rare(stream, day, per_year)
+        )
+        return affected
 
     def _rare(self, stream: str, day: Slots, per_year: float) -> NDArray[np.bool_]:
         """Whether each slot lies on a randomly chosen day. On average, ``per_year`` days of a year are chosen."""
-        rare: NDArray[np.bool_] = self._drawn(stream, day) < per_year / _DAYS_IN_YEAR
+        rare: NDArray[np.bool_] = self._random(stream, day) < per_year / _DAYS_IN_YEAR
         return rare
 
-    def _drawn(self, stream: str, day: Slots) -> Floats:
+    def _random(self, stream: str, day: Slots) -> Floats:
         """Draw a uniform random value for each local day and repeat it at each slot of the day."""
         first = int(day.min())
         drawn: Floats = self._noise.uniform(stream, first, int(day.max()) + 1)[day - first]

@@ -36,16 +36,16 @@ class FakeModel:
 
 @dataclass
 class FakeModels:
-    """A registry in memory: alias -> model. ``away`` makes it unavailable; a model that is None cannot be loaded."""
+    """A registry in memory: alias -> model. A model that is None cannot be loaded."""
 
     held: dict[str, FakeModel] = field(default_factory=dict)
-    away: bool = False
+    unavailable: bool = False
     broken: set[str] = field(default_factory=set)
     on_disk: dict[str, FakeModel] = field(default_factory=dict)
     loads: int = 0
 
     def version(self, name: str, alias: str) -> str | None:
-        if self.away:
+        if self.unavailable:
             raise ConnectionError("no registry")
         return self.held[alias].version if alias in self.held else None
 
@@ -64,13 +64,13 @@ class FakeFeatures:
     """A feature store in memory."""
 
     row: FeatureRow | None
-    away: bool = False
+    unavailable: bool = False
     poisoned: set[str] = field(default_factory=set)
     reads: int = 0
 
     def read(self, entity_ids: Sequence[str]) -> Mapping[str, FeatureRow | None]:
         self.reads += 1
-        if self.away:
+        if self.unavailable:
             raise ConnectionError("no store")
         return {entity_id: self._row_of(entity_id) for entity_id in entity_ids}
 

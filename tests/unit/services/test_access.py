@@ -253,7 +253,7 @@ def test_tokens_are_refused_while_the_issuer_is_unavailable(deps: DayAheadDeps, 
 
     deps.access.tokens = Tokens(access_world.token_settings(), PublishedKeys("", fetch))
     answer = client.get(DE, headers=bearer(token()))
-    assert (answer.status_code, answer.json()["type"]) == (503, "urn:dualcast:problem:issuer-away")
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:dualcast:problem:issuer-unavailable")
     assert answer.headers["retry-after"] == "30"
 
 
@@ -470,7 +470,7 @@ def test_with_an_unavailable_store_at_the_start_tokens_are_accepted_and_keys_are
     client, key = TestClient(build_app(deps)), access_world.key(store)
     assert client.get(DE, headers=bearer(token())).status_code == 200
     answer = client.get(DE, headers={"X-API-Key": key})
-    assert (answer.status_code, answer.json()["type"]) == (503, "urn:dualcast:problem:keys-away")
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:dualcast:problem:keys-unavailable")
     deps.access.tokens = None
     assert client.get(DE).status_code == 401
     assert access.keys is not None

@@ -90,8 +90,8 @@ def test_an_old_delivery_day_is_returned_as_published(deps: DayAheadDeps) -> Non
     assert numbers(first.json()) == [p.values for p in world.day_ahead(DAY).points]
     assert (first.json()["delivery_date"], first.json()["stale"]) == ("2022-01-15", False)
     assert second.json() == first.json()
-    days = {outcome: deps.archive.reads["redis", outcome] for outcome in ("hit", "miss", "away")}
-    assert (days, deps.archive.reads["store", "hit"]) == ({"hit": 3, "miss": 3, "away": 0}, 3)
+    days = {outcome: deps.archive.reads["redis", outcome] for outcome in ("hit", "miss", "unavailable")}
+    assert (days, deps.archive.reads["store", "hit"]) == ({"hit": 3, "miss": 3, "unavailable": 0}, 3)
     assert client.get(f"{DAY_AHEAD}/DE", headers={"If-None-Match": first.headers["etag"]}, params=asked).content == b""
     lines = client.get(f"{DAY_AHEAD}/DE", params=asked | {"format": "csv"}).text.splitlines()
     table = pq.read_table(io.BytesIO(client.get(f"{DAY_AHEAD}/DE", params=asked | {"format": "parquet"}).content))
@@ -244,7 +244,7 @@ def test_a_hanging_store_delays_one_request_and_none_that_memory_can_answer() ->
     slow.go.set()
     assert slow.reads == 1
     assert {(a.status_code, a.json()["type"], a.headers["retry-after"]) for a in answers} == {
-        (503, "urn:dualcast:problem:archive-away", "5")
+        (503, "urn:dualcast:problem:archive-unavailable", "5")
     }
     assert client.get(f"{DAY_AHEAD}/DE").status_code == 200
     assert client.get("/health/ready").json() == {"ready": True, "missing": ["store does not answer"]}
@@ -278,7 +278,7 @@ def test_unreadable_redis_entries_are_read_from_the_store(deps: DayAheadDeps, re
 def test_without_redis_curves_are_read_from_the_store(store: Engine) -> None:
     deps = with_levels(levels_of(access_world.NO_REDIS, store))
     assert client_of(deps).get(f"{DAY_AHEAD}/DE", params={"delivery_date": DAY.isoformat()}).status_code == 200
-    assert deps.archive.reads["redis", "away"] == 3
+    assert deps.archive.reads["redis", "unavailable"] == 3
 
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "America/Los_Angeles", "Pacific/Auckland"])

@@ -20,7 +20,7 @@ class FakeReader:
     """A topic in memory whose broker is unavailable for the first calls."""
 
     records: list[dict[str, Any]]
-    away: int = 0
+    failures: int = 0
     breaks_after: int | None = None
     undecodable: int = 0
     place: int = 0
@@ -29,8 +29,8 @@ class FakeReader:
 
     def __enter__(self) -> Self:
         self.opened += 1
-        if self.away:
-            self.away -= 1
+        if self.failures:
+            self.failures -= 1
             raise UnreachableError("no broker")
         return self
 
@@ -66,7 +66,7 @@ def follow(
 
 def test_a_feed_reconnects_after_outages_and_loses_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    reader = FakeReader([{"n": i} for i in range(5)], away=2, breaks_after=3)
+    reader = FakeReader([{"n": i} for i in range(5)], failures=2, breaks_after=3)
     feed = follow(reader, lambda record: seen.append(record["n"]), monkeypatch)
     assert seen == [0, 1, 2, 3, 4]
     assert (feed.state, feed.records, reader.opened) == ("following", 5, 4)

@@ -39,7 +39,7 @@ def test_the_previous_version_is_used_if_the_champion_fails(id_service: FakeIdSe
 
 
 def test_without_the_feature_store_the_shifted_day_ahead_curve_is_used(id_service: FakeIdService) -> None:
-    id_service.features.away = True
+    id_service.features.unavailable = True
     body = id_service.ask()
     assert (body["fallback"], body["model"]["name"]) == ("shifted_day_ahead", "model_da_de_load")
     assert "the feature store is unavailable" in body["degraded_reasons"]
@@ -54,7 +54,7 @@ def test_without_the_feature_store_the_shifted_day_ahead_curve_is_used(id_servic
 
 def test_a_shifted_curve_ends_with_the_day_ahead_curves(id_service: FakeIdService) -> None:
     lone = fake_id_service(world.catalogue())
-    lone.features.away = True
+    lone.features.unavailable = True
     lone.curves.add(world.day_ahead(date(2022, 5, 3)))
     lone.forecaster._clock = world.frozen(datetime.fromisoformat("2022-05-03T20:00:00Z"))
     assert [p["valid_time"] for p in lone.ask()["points"]][-1] == "2022-05-03T21:45:00Z"
@@ -90,7 +90,7 @@ def test_only_the_fallbacks_of_the_catalogue_are_used(id_service: FakeIdService)
     strict = use_case.model_copy(update={"intraday": use_case.part("intraday").model_copy(update={"fallbacks": ()})})
     lone = fake_id_service({"de_load": strict})
     lone.curves.add(world.day_ahead(date(2022, 5, 3)))
-    lone.features.away = True
+    lone.features.unavailable = True
     assert lone.client.get(INTRADAY).status_code == 503
 
 
@@ -106,7 +106,7 @@ def test_a_new_champion_is_loaded_and_a_broken_one_is_refused(id_service: FakeId
 
 
 def test_loaded_models_are_used_while_the_registry_is_unavailable(id_service: FakeIdService) -> None:
-    id_service.models.away = True
+    id_service.models.unavailable = True
     with pytest.raises(ConnectionError):
         id_service.model_cache.refresh()
     assert id_service.ask()["model"]["version"] == "2"
@@ -117,13 +117,13 @@ def test_a_service_started_without_the_registry_uses_the_last_loaded_models(id_s
     id_service.models.on_disk = {
         name: FakeModel("model_id_de_load", str(i), works=i > 7) for i, name in enumerate(names, 7)
     }
-    id_service.models.away = True
+    id_service.models.unavailable = True
     fresh = ModelCache(id_service.models, world.catalogue(), prove)
     fresh.take_last()
     id_service.forecaster._model_cache = fresh
     body = id_service.ask()
     assert (body["model"]["version"], body["fallback"]) == ("8", "previous_version")
-    id_service.models.away = False
+    id_service.models.unavailable = False
     fresh.refresh()
     assert (id_service.ask()["model"]["version"], id_service.ask()["fallback"]) == ("2", None)
 
