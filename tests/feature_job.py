@@ -109,4 +109,4 @@ def dead_letters(settings: Settings) -> Sequence[dict[str, object]]:
 
 def written(settings: Settings, topic: Topic) -> int:
     """Return the number of messages written to a topic, including those of open transactions."""
-    return sum(Offsets(settings).ends(topic).values())
+    return sum(Offsets(settings).ends(settings.names.topic(topic)).values())
