@@ -12,14 +12,20 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from dualcast.adapters.http_server import config
+
 
 @contextmanager
-def served(app: FastAPI) -> Iterator[str]:
-    """Serve the application on a free port and yield its URL. Connections before the startup are queued."""
+def served(app: FastAPI, **options: Any) -> Iterator[str]:
+    """Serve the application on a free port, with the limits of production, and yield its URL.
+
+    Connections before the startup are queued. ``options``: see ``config``.
+    """
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     listening.listen()
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
+    defaults: dict[str, Any] = {"largest_body": 2**20, "log_level": "error", "timeout_graceful_shutdown": 1}
+    server = uvicorn.Server(config(app, "127.0.0.1", 0, **(defaults | options)))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

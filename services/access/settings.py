@@ -1,4 +1,4 @@
-"""Settings of access control and TLS, from the environment (``DUALCAST_*``), and the check of secrets in production."""
+"""Settings of access control, TLS and limits, from ``DUALCAST_*``, and the check of secrets in production."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ class AccessSettings(BaseSettings):
     jwt_jwks_url: str = Field("", description="URL of the issuer's public keys, for RS256 or ES256")
     jwt_secret: SecretStr = Field(SecretStr(""), description="alternatively, the key shared with the issuer, for HS256")
     rate_limit: str = Field("600/minute", description="calls of one caller")
+    largest_body: int = Field(2**20, ge=1024, description="bytes of a request body; larger ones are refused with 413")
     tls_certificate: str = Field("", description="file of the certificate and its chain; empty: plain HTTP")
     tls_key: str = Field("", description="file of its key")
 

@@ -63,7 +63,13 @@ def application(deps: ServiceDeps, title: str, summary: str) -> FastAPI:
 def run(app: FastAPI, settings: Settings, address: str) -> None:
     """Serve an application until it is stopped. Raises ValueError for an address that does not fit the settings."""
     access = load_access_settings(settings)
-    serve(app, address, Tls(access.tls_certificate, access.tls_key), traced=bool(settings.otlp_endpoint))
+    serve(
+        app,
+        address,
+        Tls(access.tls_certificate, access.tls_key),
+        largest_body=access.largest_body,
+        traced=bool(settings.otlp_endpoint),
+    )
 
 
 def api_router() -> APIRouter:

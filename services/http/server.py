@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-import uvicorn
 from fastapi import FastAPI
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+
+from dualcast.adapters import http_server
 
 _GRACE_SECONDS = 3
 # How often threads release the interpreter lock. With the default of 5 ms, requests wait for threads that score.
@@ -23,8 +25,13 @@ class Tls:
     key: str = ""
 
 
-def serve(app: FastAPI, address: str, tls: Tls, *, traced: bool) -> None:
-    """Serve until SIGTERM or SIGINT. Raises ValueError if the address has no port or the wrong scheme."""
+def serve(
+    app: FastAPI, address: str, tls: Tls, *, largest_body: int, traced: bool, proxies: Sequence[str] = ()
+) -> None:
+    """Serve until SIGTERM or SIGINT. ``largest_body``, in bytes, and ``proxies``: see ``http_server.config``.
+
+    Raises ValueError if the address has no port or the wrong scheme.
+    """
     parts = urlsplit(address)
     if parts.hostname is None or parts.port is None:
         raise ValueError(f"{address!r} is no http://host:port")
@@ -33,14 +40,16 @@ def serve(app: FastAPI, address: str, tls: Tls, *, traced: bool) -> None:
     if traced:  # tracing takes a quarter of a request's time
         FastAPIInstrumentor.instrument_app(app, excluded_urls="health", exclude_spans=["receive", "send"])
     sys.setswitchinterval(_SWITCH_SECONDS)
-    uvicorn.run(
-        app,
-        host=parts.hostname,
-        port=parts.port,
-        ssl_certfile=tls.certificate or None,
-        ssl_keyfile=tls.key or None,
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
+    http_server.run(
+        http_server.config(
+            app,
+            parts.hostname,
+            parts.port,
+            largest_body=largest_body,
+            proxies=proxies,
+            ssl_certfile=tls.certificate or None,
+            ssl_keyfile=tls.key or None,
+            log_level="warning",
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
     )

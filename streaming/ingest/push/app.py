@@ -21,7 +21,7 @@ from dualcast.adapters.kafka.producer import RecordProducer
 from dualcast.records import ObservationBatch, Topic
 from streaming.ingest.push.checks import Fault, FaultyError, Rules, SentBatch, parse
 
-LARGEST_BODY = 4 * 2**20
+LARGEST_BODY = 4 * 2**20  # the server refuses larger ones
 _PATH = "/api/v1/observations"
 _ACK_SECONDS = 10.0
 _OUTAGES = (DeliveryError, *OUTAGES)
@@ -88,7 +88,8 @@ def create_app(rules: Rules, deliver: Deliver, key: str, now: Callable[[], datet
         _authorise(request, key)
         body = await _body(request)
         try:
-            batches = rules.batches(sent := parse(body), now())
+            sent = await run_in_threadpool(parse, body)
+            batches = await run_in_threadpool(rules.batches, sent, now())
         except FaultyError as error:
             raise _problem(422, "observations are invalid; the whole batch was refused", error.faults) from error
         except ValueError as error:
@@ -117,12 +118,7 @@ def _authorise(request: Request, key: str) -> None:
 async def _body(request: Request) -> bytes:
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise _problem(415, "send application/json")
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > LARGEST_BODY:
-            raise _problem(413, f"no more than {LARGEST_BODY} bytes at once")
-    return bytes(body)
+    return await request.body()
 
 
 class _ProblemError(HTTPException):

@@ -40,12 +40,11 @@ def push_server(
         telemetry.configure(settings, "push-server")
         catalogue = load_catalogue(settings.use_cases)
 
-        import uvicorn  # noqa: PLC0415 -- slow, as the next ones
-
+        from dualcast.adapters import http_server  # noqa: PLC0415 -- slow, as the next ones
         from dualcast.adapters.kafka.producer import RecordProducer  # noqa: PLC0415
-        from streaming.ingest.push.app import KafkaDelivery, create_app  # noqa: PLC0415
+        from streaming.ingest.push.app import LARGEST_BODY, KafkaDelivery, create_app  # noqa: PLC0415
         from streaming.ingest.push.checks import Rules  # noqa: PLC0415
 
         producer = RecordProducer(settings, "dualcast/ingest/push")
         served = create_app(Rules(catalogue), KafkaDelivery(producer), key, settings.clock.now)
-        uvicorn.run(served, host=host, port=port, log_config=None, access_log=False, server_header=False)
+        http_server.run(http_server.config(served, host, port, largest_body=LARGEST_BODY, log_config=None))

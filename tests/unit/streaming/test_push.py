@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from dualcast.adapters.http_server import BodyLimit
 from dualcast.catalogue import load_catalogue
 from dualcast.records import ObservationBatch
 from streaming.ingest.push.app import LARGEST_BODY, NotDeliveredError, create_app
@@ -45,7 +46,7 @@ def rules() -> Rules:
 @pytest.fixture
 def client(rules: Rules, delivered: FakeDelivery) -> TestClient:
     app = create_app(rules, delivered, KEY, lambda: NOW)
-    return TestClient(app, headers={"X-API-Key": KEY})
+    return TestClient(BodyLimit(app, LARGEST_BODY), headers={"X-API-Key": KEY})
 
 
 def load(**changes: Any) -> dict[str, Any]:
