@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 MEDIA_TYPE = "application/problem+json"
+_MOST_FAULTS = 10
 _log = structlog.get_logger(__name__)
 
 
@@ -105,8 +106,13 @@ def _http(request: Request, error: Exception) -> Response:
 
 def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    faults = "; ".join(f"{'.'.join(map(str, fault['loc'][1:]))}: {fault['msg']}" for fault in error.errors())
-    return problem_response(request.url.path, 422, faults, "invalid-request")
+    return problem_response(request.url.path, 422, _described(error.errors()), "invalid-request")
+
+
+def _described(faults: Sequence[Any]) -> str:
+    """The first faults of a request, in a text of limited length."""
+    shown = [f"{'.'.join(map(str, fault['loc'][1:]))[:100]}: {fault['msg'][:200]}" for fault in faults[:_MOST_FAULTS]]
+    return "; ".join([*shown, *(["..."] if len(faults) > _MOST_FAULTS else [])])
 
 
 def _unexpected(request: Request, error: Exception) -> Response:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.responses import Response
 
 from dualcast.catalogue import Entity, UseCase, path_of
@@ -24,8 +24,13 @@ from services.http.formats import MEDIA_TYPES, to_json
 from services.http.problems import Problem, ProblemError, problem_of
 
 _MAX_REQUESTS = 200
+_MAX_FEATURES = 200
+_MAX_VALUES = 1000
 _NO_STORE = {"Cache-Control": "no-store"}
 Value = Annotated[float, Field(allow_inf_nan=False)] | None
+# Lists are validated up to their first fault: a description of each would take seconds for a large wrong body.
+Values = Annotated[list[Value], Field(max_length=_MAX_VALUES, fail_fast=True)]
+Features = Annotated[dict[str, Value | Values], Field(max_length=_MAX_FEATURES)]
 Curve = TypeVar("Curve")
 
 
@@ -46,11 +51,20 @@ class PredictRequest(BaseModel):
         max_length=64,
         description="`champion`, `previous`, `challenger` or a version; default: the champion and its fallbacks",
     )
-    features: dict[str, Value | list[Value]] = Field(
+    features: Features = Field(
         default_factory=dict,
-        max_length=200,
         description="values that replace the stored ones, null for unknown; one, or one for each interval",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bounded(cls, sent: Any) -> Any:
+        """Refuse many unknown fields or features at once, before each is described."""
+        if isinstance(sent, dict):
+            features = sent.get("features")
+            if len(sent) > len(cls.model_fields) or (isinstance(features, dict) and len(features) > _MAX_FEATURES):
+                raise ValueError(f"takes {len(cls.model_fields)} fields, and {_MAX_FEATURES} features at most")
+        return sent
 
 
 class PredictBatch(BaseModel):
@@ -58,7 +72,7 @@ class PredictBatch(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    requests: list[PredictRequest] = Field(min_length=1, max_length=_MAX_REQUESTS)
+    requests: list[PredictRequest] = Field(min_length=1, max_length=_MAX_REQUESTS, fail_fast=True)
 
 
 class Predicted(BaseModel, Generic[Curve]):

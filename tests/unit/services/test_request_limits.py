@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections.abc import Iterator
 from datetime import date
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
@@ -115,3 +117,29 @@ def test_a_large_body_in_chunks_is_refused_as_a_problem_without_being_kept(addre
     answer = httpx2.post(f"{address}{PREDICT}", content=chunks(), headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.headers["content-type"]) == (413, "application/problem+json")
     assert psutil.Process().memory_info().rss - before < 32 * MB
+
+
+def many(count: int, **fields: Any) -> dict[str, Any]:
+    return {"requests": [{"entity_id": "DE", **fields} for _ in range(count)]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * MB,
+        json.dumps(many(1, features={"f": ["x"] * 200_000})).encode(),
+        json.dumps(many(1, features={"f": [1] * 300_000})).encode(),
+        json.dumps(many(200, features={f"f{i}": "x" for i in range(200)})).encode(),
+        json.dumps(many(1, **{f"{i}": "" for i in range(80_000)})).encode(),
+        json.dumps(many(20_000)).encode(),
+    ],
+    ids=["nesting", "wrong values", "a long list", "wrong features", "unknown fields", "a long batch"],
+)
+def test_a_large_wrong_body_is_refused_quickly(address: str, body: bytes) -> None:
+    assert len(body) <= MB
+    started = time.perf_counter()
+    answer = httpx2.post(f"{address}{PREDICT}/batch", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code in (400, 422)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert len(answer.content) < 4 * KB
+    assert time.perf_counter() - started < 1.5
