@@ -166,8 +166,7 @@ def published_intraday(
 ) -> Answered:
     """The newest published intraday curve, or the one that was the newest at ``as_of``.
 
-    Raises NoCurveError if ``curves`` has no curve of that time, ProblemError 404 if there can be none, and 503 if none
-    has been published yet.
+    Raises NoCurveError if ``curves`` has no curve of that time, and ProblemError 503 if none has been published yet.
     """
     stored = curves.intraday(use_case.use_case, entity.id)
     if as_of is not None:
@@ -200,15 +199,12 @@ def _attempt(selection: Callable[[CurveCache], T | ProblemError], curves: CurveC
         return error
 
 
-def _no_curve_by(use_case: UseCase, entity: Entity, as_of: datetime) -> ProblemError | NoCurveError:
+def _no_curve_by(use_case: UseCase, entity: Entity, as_of: datetime) -> NoCurveError:
     """A curve that reaches ``as_of`` was issued at most one curve length before it."""
     text = f"no intraday curve of {entity.id} that was issued by {as_of.isoformat()} reached that moment"
     part = use_case.part("intraday")
-    try:
-        start = as_of - part.resolution * part.horizons
-        return NoCurveError(text, Issues.between(use_case.use_case, "intraday", entity.id, start, as_of))
-    except OverflowError:
-        return ProblemError(404, "no-forecast", text)
+    start = as_of - part.resolution * part.horizons
+    return NoCurveError(text, Issues.between(use_case.use_case, "intraday", entity.id, start, as_of))
 
 
 def _seconds_until(moment: datetime, clock: Clock) -> int:

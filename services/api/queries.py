@@ -6,12 +6,13 @@ They are fields of pydantic models, which FastAPI and the answer cache of da-svc
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
-from typing import NamedTuple
+from typing import Annotated, NamedTuple, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, Field
 
 from dualcast.catalogue import Path_, UseCase
-from dualcast.timegrid import Clock, duration
+from dualcast.observations.validation import EARLIEST, LATEST
+from dualcast.timegrid import Clock, duration, from_micros
 from services.api.encoding import Shape
 from services.api.lookup import visible_entities
 from services.http.formats import Format, wanted_format
@@ -19,7 +20,21 @@ from services.http.problems import ProblemError
 
 _LONGEST_WINDOW = timedelta(days=31)
 _DEFAULT_SPAN = timedelta(days=2)
+_YEARS = range(from_micros(EARLIEST).year, from_micros(LATEST).year)
+_Date = TypeVar("_Date", date, datetime)
 ISO_DURATION = r"^P(\d{1,3}D|(\d{1,3}D)?T(\d{1,4}H|(\d{1,4}H)?\d{1,5}M))$"
+
+
+def _within_bounds(value: _Date) -> _Date:
+    """Raises ValueError for a year that no observation can have."""
+    if value.year not in _YEARS:
+        raise ValueError(f"must be from {_YEARS.start} to {_YEARS.stop - 1}")
+    return value
+
+
+# A moment or a local day of a request, within the bounds of observations.
+RequestedMoment = Annotated[AwareDatetime, AfterValidator(_within_bounds)]
+RequestedDay = Annotated[date, AfterValidator(_within_bounds)]
 
 
 class CurveKey(NamedTuple):
@@ -56,7 +71,7 @@ class FormQuery(UseCaseQuery):
 class CurveQuery(FormQuery):
     """A published curve."""
 
-    as_of: AwareDatetime | None = Field(None, description="the newest curve at this moment; default: now")
+    as_of: RequestedMoment | None = Field(None, description="the newest curve at this moment; default: now")
 
     def key(self, path: Path_, use_case: str, entity_id: str) -> CurveKey:
         """The key of the curve that the query selects for an entity; ``use_case`` is the default."""
@@ -71,7 +86,7 @@ class CurveQuery(FormQuery):
 class DayAheadQuery(CurveQuery):
     """A published day-ahead curve."""
 
-    delivery_date: date | None = Field(None, description="local day that the curve is for; default: the newest")
+    delivery_date: RequestedDay | None = Field(None, description="local day that the curve is for; default: the newest")
 
     @property
     def selected_day(self) -> date | None:
@@ -112,8 +127,8 @@ class PageQuery(BaseModel):
 class WindowQuery(BaseModel):
     """A window of intervals, by their starts."""
 
-    from_: AwareDatetime | None = Field(None, alias="from", description="start of the window; default: two days ago")
-    to: AwareDatetime | None = Field(
+    from_: RequestedMoment | None = Field(None, alias="from", description="start of the window; default: two days ago")
+    to: RequestedMoment | None = Field(
         None, description="end of the window, at most 31 days after 'from'; default: in two days"
     )
 

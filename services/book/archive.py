@@ -49,7 +49,7 @@ class Issues:
 
     @classmethod
     def between(cls, use_case: str, path: Path_, entity_id: str, start: datetime, end: datetime) -> Self:
-        """The days that hold ``start`` to ``end``. Raises OverflowError outside the calendar."""
+        """The days that hold ``start`` to ``end``."""
         return cls(use_case, path, entity_id, start.astimezone(UTC).date(), end.astimezone(UTC).date())
 
     def days(self) -> Iterator[IssueDay]:

@@ -95,21 +95,14 @@ def _newest(curves: CurveCache, use_case: UseCase, entity: Entity, clock: Clock)
 def _no_curve_for(use_case: UseCase, entity: Entity, clock: Clock, day: date) -> ProblemError | NoCurveError:
     """A curve is issued on one of the days that it holds, or on the day before."""
     days = use_case.day_ahead.days
-    try:
-        first, cutoff = (use_case.cutoff(entity, day - timedelta(days=n)) for n in (days - 1, 0))
-        start, end = day_bounds(day - timedelta(days=days), entity.time_zone, days + 1)
-        issues = Issues.between(use_case.use_case, "day-ahead", entity.id, start, end)
-    except (OverflowError, ValueError):
-        return ProblemError(404, "no-forecast", f"{day} is outside the calendar")
+    first, cutoff = (use_case.cutoff(entity, day - timedelta(days=n)) for n in (days - 1, 0))
+    start, end = day_bounds(day - timedelta(days=days), entity.time_zone, days + 1)
+    issues = Issues.between(use_case.use_case, "day-ahead", entity.id, start, end)
     now = clock.now()
     text = f"the curve for {day} is made at {cutoff.isoformat()}" if cutoff > now else f"no curve for {day} is stored"
     return NoCurveError(text, issues) if first <= now else ProblemError(404, "no-forecast", text)
 
 
-def _no_curve_by(use_case: UseCase, entity: Entity, as_of: datetime) -> ProblemError | NoCurveError:
+def _no_curve_by(use_case: UseCase, entity: Entity, as_of: datetime) -> NoCurveError:
     text = f"no curve of {entity.id} was issued in the week before {as_of.isoformat()}"
-    try:
-        issues = Issues.between(use_case.use_case, "day-ahead", entity.id, as_of - _LOOK_BACK, as_of)
-    except OverflowError:
-        return ProblemError(404, "no-forecast", text)
-    return NoCurveError(text, issues)
+    return NoCurveError(text, Issues.between(use_case.use_case, "day-ahead", entity.id, as_of - _LOOK_BACK, as_of))

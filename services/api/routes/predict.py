@@ -19,7 +19,7 @@ from dualcast.curves.forecast import Forecast
 from dualcast.timegrid import local_date
 from services.api.answers import Answered
 from services.api.encoding import EncodedCurve, Shape
-from services.api.queries import ISO_DURATION, parse_duration, points_within
+from services.api.queries import ISO_DURATION, RequestedDay, parse_duration, points_within
 from services.http.formats import MEDIA_TYPES, to_json
 from services.http.problems import Problem, ProblemError, problem_of
 
@@ -41,7 +41,7 @@ class PredictRequest(BaseModel):
 
     entity_id: str = Field(max_length=64)
     use_case: str | None = Field(None, max_length=64, description="default: that of the service")
-    forecast_date: date | None = Field(None, description="return only the intervals of this local day")
+    forecast_date: RequestedDay | None = Field(None, description="return only the intervals of this local day")
     horizon: str | None = Field(
         None, pattern=ISO_DURATION, description="ISO 8601 duration: only this part of the curve, from its start"
     )

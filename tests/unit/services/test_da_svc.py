@@ -226,7 +226,7 @@ def test_status_reports_the_clock() -> None:
         ("GET", "/api/v1/forecasts/day-ahead/XX", 404, "urn:dualcast:problem:unknown-entity"),
         ("GET", f"{DAY_AHEAD}?use_case=nope", 404, "urn:dualcast:problem:unknown-use-case"),
         ("GET", f"{DAY_AHEAD}?delivery_date=2022-05-09", 404, "urn:dualcast:problem:no-forecast"),
-        ("GET", f"{DAY_AHEAD}?delivery_date=0001-01-01", 404, "urn:dualcast:problem:no-forecast"),
+        ("GET", f"{DAY_AHEAD}?delivery_date=1980-01-01", 404, "urn:dualcast:problem:no-forecast"),
         ("GET", f"{DAY_AHEAD}?delivery_date=yesterday", 422, "urn:dualcast:problem:invalid-request"),
         ("GET", f"{DAY_AHEAD}?format=xml", 422, "urn:dualcast:problem:invalid-request"),
         ("GET", "/api/v1/history/DE?from=2022-05-03T00:00:00", 422, "urn:dualcast:problem:invalid-request"),
