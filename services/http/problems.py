@@ -8,11 +8,12 @@ from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.websockets import WebSocket
 
 MEDIA_TYPE = "application/problem+json"
 _MOST_FAULTS = 10
@@ -66,6 +67,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ProblemError, _known)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(WebSocketRequestValidationError, _invalid_socket)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -107,6 +109,13 @@ def _http(request: Request, error: Exception) -> Response:
 def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     return problem_response(request.url.path, 422, _described(error.errors()), "invalid-request")
+
+
+async def _invalid_socket(socket: WebSocket, error: Exception) -> None:
+    """Refuse to open a WebSocket with a response, instead of opening and closing it."""
+    assert isinstance(error, WebSocketRequestValidationError)
+    problem = problem_response(socket.url.path, 422, _described(error.errors()), "invalid-request")
+    await socket.send_denial_response(problem)
 
 
 def _described(faults: Sequence[Any]) -> str:

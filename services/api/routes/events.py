@@ -30,6 +30,8 @@ from services.http.problems import ProblemError
 
 # Close codes of a WebSocket for problems: 4403 corresponds to status 403.
 _PROBLEMS = 4000
+# The close code of RFC 6455 for a kind of message that is not accepted.
+_UNSUPPORTED = 1003
 router = APIRouter()
 sockets = APIRouter(prefix="/api/v1", dependencies=[Depends(check_access)])
 
@@ -124,7 +126,7 @@ async def websocket(socket: WebSocket, deps: Deps, query: Annotated[EventsQuery,
     """The same by WebSocket, one text message for each curve.
 
     Closes with 4404 for an unknown entity, with 4403 if the caller may not see it, and with 4401 when the key or token
-    has expired.
+    has expired, with 1003 after a binary message.
     """
     await socket.accept()
     try:
@@ -135,11 +137,18 @@ async def websocket(socket: WebSocket, deps: Deps, query: Annotated[EventsQuery,
     with subscription.open(deps.curves):
         sending = asyncio.create_task(_send(socket, deps, subscription))
         try:
-            with suppress(WebSocketDisconnect):
-                while True:  # messages are ignored; receiving detects the disconnect
-                    await socket.receive_text()
+            await _receive(socket)
         finally:
             sending.cancel()
+
+
+async def _receive(socket: WebSocket) -> None:
+    """Ignore text messages until the client disconnects or sends a binary one."""
+    while (message := await socket.receive())["type"] == "websocket.receive":
+        if message.get("text") is None:
+            with suppress(WebSocketDisconnect, RuntimeError):  # closed meanwhile
+                await socket.close(_UNSUPPORTED, "only text messages are accepted")
+            return
 
 
 async def _send(socket: WebSocket, deps: ServiceDeps, subscription: Subscription) -> None:

@@ -1,11 +1,14 @@
-"""Hostile requests on a real socket."""
+"""Hostile requests on a real socket: the ends of the calendar, and WebSockets that send what they should not."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import httpx2
 import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
 
 from services.da_svc.app import build_app
 from tests import services_world as world
@@ -69,3 +72,32 @@ def test_the_ends_of_the_calendar_are_refused_in_predict(
     address = request.getfixturevalue(service)
     answer = httpx2.post(f"{address}/api/v1/predict", json={"entity_id": "DE", "forecast_date": day})
     assert (answer.status_code, answer.headers["content-type"]) == (422, PROBLEM)
+
+
+def test_a_binary_frame_closes_a_websocket_as_unsupported(da_svc: str) -> None:
+    with connect(f"{da_svc.replace('http', 'ws')}/api/v1/ws") as socket:
+        socket.recv(timeout=10)
+        socket.send(b"\x00")
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(timeout=10)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1003
+
+
+def test_a_large_frame_closes_a_websocket(da_svc: str) -> None:
+    with connect(f"{da_svc.replace('http', 'ws')}/api/v1/ws") as socket:
+        socket.recv(timeout=10)
+        socket.send("x" * 5000)
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(timeout=10)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1009
+
+
+@pytest.mark.parametrize("query", ["path=sideways", "use_case=" + "x" * 100, "&".join(["entity_id=DE"] * 201)])
+def test_an_invalid_websocket_query_is_refused_with_a_problem(da_svc: str, query: str) -> None:
+    with pytest.raises(InvalidStatus) as refused, connect(f"{da_svc.replace('http', 'ws')}/api/v1/ws?{query}"):
+        pass
+    response = refused.value.response
+    assert (response.status_code, response.headers["content-type"]) == (422, PROBLEM)
+    assert json.loads(response.body)["type"] == "urn:dualcast:problem:invalid-request"
