@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import propagate, trace
@@ -15,7 +16,7 @@ from dualcast.adapters.store.tables import AuditRow
 from services.access.call import Call, begin
 from services.access.identity import EVERYBODY, Identity, Role
 from services.access.limits import Verdict
-from services.http.problems import ProblemError, problem_response
+from services.http.problems import SOCKET_CODE, ProblemError, problem_response
 
 if TYPE_CHECKING:
     from services.access.control import Access
@@ -25,6 +26,9 @@ _OPERATIONS = "/api/v1/operations"
 _READING = ("GET", "HEAD", "OPTIONS")
 # Texts that look like a key or a token are not recorded, in case a client sends one in place of a name.
 _SECRETS = re.compile(r"dck_[0-9a-f]*_?[\w-]*|eyJ[\w.-]+")
+# The status with which a server refuses a WebSocket that is closed before it is opened.
+_FORBIDDEN = 403
+_UNKNOWN = "unknown"  # an address that a proxy reported and that is none
 _NOBODY = Identity("nobody", Role.READER, ())
 
 
@@ -56,6 +60,18 @@ def _redacted(text: str) -> str:
     """Without secrets and without control characters."""
     shown = _SECRETS.sub("***", text)
     return shown if shown.isprintable() else "".join(c if c.isprintable() else "?" for c in shown)
+
+
+def _decision(
+    status: int, use_case: str | None, entities: Sequence[str], model_versions: Sequence[str]
+) -> dict[str, Any]:
+    """The fields of an audit entry that differ between the decisions of one call."""
+    return {
+        "use_case": use_case and _redacted(use_case),
+        "entities": [_redacted(entity) for entity in entities],
+        "status": status,
+        "model_versions": list(model_versions),
+    }
 
 
 def document_gate(openapi: dict[str, Any]) -> None:
@@ -128,7 +144,16 @@ class _Passage:
                 headers.update(self._verdict.headers)
         elif message["type"] == "websocket.accept":
             self._status = 101
+        elif message["type"] == "websocket.close":
+            self._note_close(message.get("code", 0))
         await self._send(message)
+
+    def _note_close(self, code: int) -> None:
+        """A WebSocket that is closed because of a problem has the status of the problem."""
+        if code > SOCKET_CODE:
+            self._status = code - SOCKET_CODE
+        elif self._status != 101:
+            self._status = _FORBIDDEN
 
     def _record(self, latency_ms: float) -> None:
         call, trail = self._call, self._access.trail
@@ -140,20 +165,30 @@ class _Passage:
             "address": self._address,
             "method": self._scope.get("method", "WEBSOCKET")[:16],
             "path": _redacted(self._scope["path"])[:256],
-            "use_case": call.use_case and _redacted(call.use_case),
-            "entities": [_redacted(entity) for entity in call.entities],
-            "status": self._status,
-            "model_versions": call.model_versions,
             "latency_ms": round(latency_ms, 3),
         }
-        trail.add((AuditRow, who | entry))
+        for decision in self._decisions():
+            trail.add((AuditRow, who | entry | decision))
         for forecast, fallback in call.computed:
             trail.add_computed(forecast, fallback, who)
 
+    def _decisions(self) -> list[dict[str, Any]]:
+        """What was answered, and each refusal among the parts of a call whose other parts were answered."""
+        call, refused = self._call, self._call.refused
+        if self._status >= 400:
+            entities = [*call.entities, *(entity for refusal in refused for entity in refusal.entities)]
+            return [_decision(self._status, call.use_case, entities, call.model_versions)]
+        answered = _decision(self._status, call.use_case, call.entities, call.model_versions)
+        return [answered, *(_decision(_FORBIDDEN, r.use_case, r.entities, []) for r in refused)]
+
     @property
     def _address(self) -> str:
+        """The caller's address in its shortest form, without the zone of IPv6."""
         client = self._scope.get("client")
-        return client[0] if client else ""
+        try:
+            return str(ip_address(client[0].partition("%")[0])) if client else _UNKNOWN
+        except ValueError:
+            return _UNKNOWN
 
     def _trace_id(self) -> str:
         context = trace.get_current_span().get_span_context()

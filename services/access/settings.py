@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -34,12 +34,17 @@ class AccessSettings(BaseSettings):
     jwt_secret: SecretStr = Field(SecretStr(""), description="alternatively, the key shared with the issuer, for HS256")
     rate_limit: str = Field("600/minute", description="calls of one caller")
     largest_body: int = Field(2**20, ge=1024, description="bytes of a request body; larger ones are refused with 413")
+    trusted_proxies: str = Field(
+        "", description="addresses or networks, comma-separated, whose X-Forwarded-For is accepted; empty: none"
+    )
     tls_certificate: str = Field("", description="file of the certificate and its chain; empty: plain HTTP")
     tls_key: str = Field("", description="file of its key")
 
     @model_validator(mode="after")
     def _make_sense(self) -> Self:
         parse(self.rate_limit)
+        for proxy in self.proxies:
+            ip_network(proxy)
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise ValueError("DUALCAST_TLS_CERTIFICATE and DUALCAST_TLS_KEY must be set together")
         if self.jwt_issuer:
@@ -47,6 +52,11 @@ class AccessSettings(BaseSettings):
         elif self.jwt_jwks_url or self.jwt_secret.get_secret_value():
             raise ValueError("DUALCAST_JWT_ISSUER must name the issuer of the tokens")
         return self
+
+    @property
+    def proxies(self) -> list[str]:
+        """``trusted_proxies`` as a list."""
+        return [proxy for text in self.trusted_proxies.split(",") if (proxy := text.strip())]
 
     def _check_tokens(self) -> None:
         secret = self.jwt_secret.get_secret_value()

@@ -68,6 +68,7 @@ def run(app: FastAPI, settings: Settings, address: str) -> None:
         address,
         Tls(access.tls_certificate, access.tls_key),
         largest_body=access.largest_body,
+        proxies=access.proxies,
         traced=bool(settings.otlp_endpoint),
     )
 

@@ -16,6 +16,8 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 MEDIA_TYPE = "application/problem+json"
+# A WebSocket is closed because of a problem with this code plus the status of the problem.
+SOCKET_CODE = 4000
 _MOST_FAULTS = 10
 _log = structlog.get_logger(__name__)
 

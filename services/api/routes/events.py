@@ -26,10 +26,8 @@ from services.api.lookup import find_entity, find_use_case
 from services.api.queries import EntitiesQuery, UseCaseQuery
 from services.book.curves import CurveCache, StoredCurve
 from services.http.formats import with_fields
-from services.http.problems import ProblemError
+from services.http.problems import SOCKET_CODE, ProblemError
 
-# Close codes of a WebSocket for problems: 4403 corresponds to status 403.
-_PROBLEMS = 4000
 # The close code of RFC 6455 for a kind of message that is not accepted.
 _UNSUPPORTED = 1003
 router = APIRouter()
@@ -164,7 +162,7 @@ async def _send(socket: WebSocket, deps: ServiceDeps, subscription: Subscription
 
 
 async def _refuse(socket: WebSocket, error: ProblemError) -> None:
-    await socket.close(_PROBLEMS + error.status, error.detail[:120])
+    await socket.close(SOCKET_CODE + error.status, error.detail[:120])
 
 
 def _body(deps: ServiceDeps, stored: StoredCurve) -> bytes:

@@ -6,25 +6,31 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, text
 from structlog.testing import capture_logs
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
 
 from dualcast.adapters.store.engine import StoreUnavailableError
 from dualcast.adapters.store.tables import AuditRow
 from dualcast.adapters.store.trail import append
 from services.access import audit
 from services.access.audit import AuditTrail
+from services.access.settings import AccessSettings
 from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
 from tests import access_world, services_world
 from tests.access_world import token
+from tests.served import served
 from tests.unit.services.fake_id_svc import fake_id_service
 
 DE = "/api/v1/forecasts/day-ahead/DE"
@@ -63,7 +69,8 @@ def test_every_call_is_recorded_with_caller_request_and_outcome(store: Engine, d
     assert deps.access.keys is not None
     deps.access.keys.read()
     traced = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
-    with TestClient(build_app(deps), raise_server_exceptions=False) as client:
+    caller = "203.0.113.9", 50000
+    with TestClient(build_app(deps), raise_server_exceptions=False, client=caller) as client:
         client.get(DE, headers={"Authorization": f"Bearer {token()}", **traced})
         client.get(f"{DE}?delivery_date=x", headers={"X-API-Key": key})
         client.get(DE.replace("DE", "XX"), headers={"Authorization": f"Bearer {token()}"})
@@ -78,7 +85,7 @@ def test_every_call_is_recorded_with_caller_request_and_outcome(store: Engine, d
     ]
     assert (found[0].service, found[0].path, found[0].use_case) == ("da-svc", DE, "de_load")
     assert (found[0].entities, found[0].model_versions) == ('["DE"]', '["model_da_de_load/1"]')
-    assert (found[0].trace_id, found[0].address) == (TRACE, "testclient")
+    assert (found[0].trace_id, found[0].address) == (TRACE, "203.0.113.9")
     assert 0 < found[0].latency_ms < 10_000
     assert [r.entities for r in found[1:]] == ['["DE"]', '["XX"]', "[]"]
 
@@ -180,3 +187,51 @@ def test_queued_entries_are_written_when_the_store_is_available_again(
             time.sleep(0.01)
         trail.stop()
     assert ([r.path for r in rows(store)], trail.spilled) == ([str(n) for n in range(5)], 0)
+
+
+def test_refused_entities_of_an_answered_list_are_entries_of_their_own(store: Engine, deps: DayAheadDeps) -> None:
+    mine = {"Authorization": f"Bearer {token(role='predictor')}"}
+    wanted = [{"entity_id": "DE"}, {"entity_id": "XX"}, {"entity_id": "DE", "use_case": "es_load"}]
+    with TestClient(build_app(deps)) as client:
+        assert client.get("/api/v1/forecasts/day-ahead?entity_id=XX&entity_id=DE", headers=mine).status_code == 200
+        assert client.post("/api/v1/predict/batch", json={"requests": wanted}, headers=mine).status_code == 200
+    found = [(r.status, r.use_case, r.entities) for r in rows(store)]
+    listed = [(200, "de_load", '["DE"]'), (403, "de_load", '["XX"]')]
+    assert found == [*listed, *listed, (403, "es_load", "[]")]
+
+
+def test_a_refused_websocket_is_recorded_with_the_status_of_its_problem(store: Engine, deps: DayAheadDeps) -> None:
+    mine = {"Authorization": f"Bearer {token(access=['de_load/DE', 'de_load/YY'])}"}
+    with served(build_app(deps)) as address:
+        for query in ("?entity_id=XX", "?entity_id=YY", "?path=sideways", "/nothing"):
+            url = f"{address.replace('http', 'ws')}/api/v1/ws{query}"
+            with suppress(InvalidStatus, ConnectionClosed), connect(url, additional_headers=mine) as socket:
+                socket.recv(timeout=10)
+    assert [(r.method, r.status) for r in rows(store)] == [("WEBSOCKET", status) for status in (403, 404, 422, 403)]
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "recorded"),
+    [
+        ([], "203.0.113.9", "127.0.0.1"),
+        (["10.0.0.0/8"], "203.0.113.9", "127.0.0.1"),
+        (["127.0.0.0/8"], "203.0.113.9", "203.0.113.9"),
+        (["127.0.0.1"], "198.51.100.1, 203.0.113.9", "203.0.113.9"),
+        (["127.0.0.1"], "2001:DB8::0:1", "2001:db8::1"),
+        (["127.0.0.1"], "fe80::1%" + "x" * 300, "fe80::1"),
+        (["127.0.0.1"], "x" * 304, "unknown"),
+    ],
+)
+def test_forwarded_addresses_are_accepted_from_trusted_proxies_only_and_checked(
+    store: Engine, deps: DayAheadDeps, proxies: list[str], forwarded: str, recorded: str
+) -> None:
+    settings = AccessSettings(_env_file=None, trusted_proxies=",".join(proxies))
+    with served(build_app(deps), proxies=settings.proxies) as address:
+        httpx2.get(f"{address}{DE}", headers={"X-Forwarded-For": forwarded})
+    assert [(r.address, r.status) for r in rows(store)] == [(recorded, 401)]
+
+
+@pytest.mark.parametrize("proxies", ["*", "localhost", "10.0.0.1/8"])
+def test_a_trusted_proxy_must_be_an_address_or_a_network(proxies: str) -> None:
+    with pytest.raises(ValueError, match="AccessSettings"):
+        AccessSettings(_env_file=None, trusted_proxies=proxies)
