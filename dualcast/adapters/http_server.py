@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
+import traceback
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
+from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import uvicorn
+from cachetools import TTLCache
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -21,6 +26,10 @@ _LARGEST_FRAME = 4096
 _LINGER_SECONDS = 1.0
 # Nobody reads the body of these, and uvicorn keeps 64 kB of it at most.
 _WITHOUT_BODY = ("GET", "HEAD")
+_REPORTED_SECONDS, _MOST_KINDS = 60, 1000
+_SHOWN_FRAMES = 5
+_reported: TTLCache[tuple[str, ...], None] = TTLCache(_MOST_KINDS, _REPORTED_SECONDS)
+_reporting = Lock()
 _TOO_LARGE_HEAD = f"the request line and the headers have more than {LARGEST_HEAD} bytes"
 
 
@@ -32,7 +41,7 @@ def config(
     X-Forwarded-For and X-Forwarded-Proto are accepted from ``proxies``, addresses or networks, and from no one else.
     ``more``: further options of uvicorn.
     """
-    return uvicorn.Config(
+    configuration = uvicorn.Config(
         BodyLimit(app, largest_body),
         host=host,
         port=port,
@@ -44,6 +53,9 @@ def config(
         server_header=False,
         **more,
     )
+    for name in ("uvicorn.error", "asyncio"):
+        logging.getLogger(name).addFilter(_one_line)
+    return configuration
 
 
 def run(configuration: uvicorn.Config) -> None:
@@ -52,6 +64,30 @@ def run(configuration: uvicorn.Config) -> None:
     server.run()
     if not server.started:
         sys.exit(3)
+
+
+def report_of(error: BaseException) -> str | None:
+    """An unexpected error in one line; None if one of its type and origin was reported in the last minute.
+
+    A client can cause the same error many times a second, and each traceback has a hundred lines.
+    """
+    frames = [f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)]
+    kind = type(error).__name__, *frames[-1:]
+    with _reporting:
+        if kind in _reported:
+            return None
+        _reported[kind] = None
+    return " < ".join([" ".join(repr(error).split())[:300], *frames[: -_SHOWN_FRAMES - 1 : -1]])
+
+
+def _one_line(record: logging.LogRecord) -> bool:
+    """A filter of log records that replaces a traceback by ``report_of``."""
+    error = record.exc_info[1] if record.exc_info else None
+    if error is not None:
+        report = report_of(error)
+        record.msg, record.args, record.exc_info = f"{record.getMessage().strip()}: {report}", (), None
+        return report is not None
+    return True
 
 
 class BodyLimit(RequestBodyLimitMiddleware):

@@ -15,6 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
+from dualcast.adapters.http_server import report_of
+
 MEDIA_TYPE = "application/problem+json"
 # A WebSocket is closed because of a problem with this code plus the status of the problem.
 SOCKET_CODE = 4000
@@ -127,5 +129,6 @@ def _described(faults: Sequence[Any]) -> str:
 
 
 def _unexpected(request: Request, error: Exception) -> Response:
-    _log.error("request failed", path=request.url.path, exc_info=error)
+    if report := report_of(error):
+        _log.error("request failed", path=request.url.path, error=report)
     return problem_response(request.url.path, 500, "internal error; the log of the service has the details")

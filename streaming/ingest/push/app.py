@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
+from dualcast.adapters.http_server import report_of
 from dualcast.adapters.kafka.connection import OUTAGES, DeliveryError
 from dualcast.adapters.kafka.producer import RecordProducer
 from dualcast.records import ObservationBatch, Topic
@@ -140,7 +141,8 @@ async def _http_problem(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    _log.error("unexpected", error=repr(error))
+    if report := report_of(error):
+        _log.error("request failed", error=report)
     return _answer(request, 500, "internal error; the log of the server has the details")
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 
 import httpx2
 import pytest
+from structlog.testing import capture_logs
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
@@ -72,6 +74,27 @@ def test_the_ends_of_the_calendar_are_refused_in_predict(
     address = request.getfixturevalue(service)
     answer = httpx2.post(f"{address}/api/v1/predict", json={"entity_id": "DE", "forecast_date": day})
     assert (answer.status_code, answer.headers["content-type"]) == (422, PROBLEM)
+
+
+def test_a_repeated_unexpected_error_is_logged_in_one_line_a_minute(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("two\nlines")
+
+    deps = world.da_deps()
+    monkeypatch.setattr(deps.curves, "days", fail)
+    with capture_logs() as logs, served(build_app(deps)) as address:
+        answers = [httpx2.get(f"{address}/api/v1/forecasts/day-ahead/DE") for _ in range(5)]
+        for _ in range(3):
+            with suppress(ConnectionClosed), connect(f"{address.replace('http', 'ws')}/api/v1/ws?path=day-ahead") as s:
+                s.recv(timeout=10)
+    assert {answer.status_code for answer in answers} == {500}
+    lines = [log["error"] for log in logs if log["log_level"] == "error"] + [r.message for r in caplog.records]
+    assert len(lines) == 1
+    assert "RuntimeError" in lines[0]
+    assert "\n" not in lines[0]
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_binary_frame_closes_a_websocket_as_unsupported(da_svc: str) -> None:
