@@ -32,14 +32,14 @@ from services.http.problems import ProblemError, documented
 router = APIRouter()
 
 
-@router.post("/predict", response_model=DayAheadForecast, responses=documented(400, 503), tags=["predict"])
+@router.post("/predict", response_model=DayAheadForecast, responses=documented(400, 413, 503), tags=["predict"])
 async def predict(deps: Deps, body: PredictRequest) -> Response:
     """One curve as it was made at the cutoff. `model_version` must be the version that made it."""
     return predicted(*await _results(deps, [body]))
 
 
 @router.post(
-    "/predict/batch", response_model=PredictedBatch[DayAheadForecast], responses=documented(400), tags=["predict"]
+    "/predict/batch", response_model=PredictedBatch[DayAheadForecast], responses=documented(400, 413), tags=["predict"]
 )
 async def predict_batch(request: Request, deps: Deps, batch: PredictBatch) -> Response:
     """Several curves in one call. A problem of one does not affect the others."""

@@ -29,7 +29,7 @@ from services.id_svc.scoring.forecaster import ForecastRequest
 router = APIRouter()
 
 
-@router.post("/predict", response_model=IntradayForecast, responses=documented(400, 503), tags=["predict"])
+@router.post("/predict", response_model=IntradayForecast, responses=documented(400, 413, 503), tags=["predict"])
 async def predict(deps: Deps, body: PredictRequest) -> Response:
     """One curve, scored now by the champion or a named model, with the values of some features replaced if given."""
     (result,) = await _results(deps, [body])
@@ -37,7 +37,7 @@ async def predict(deps: Deps, body: PredictRequest) -> Response:
 
 
 @router.post(
-    "/predict/batch", response_model=PredictedBatch[IntradayForecast], responses=documented(400), tags=["predict"]
+    "/predict/batch", response_model=PredictedBatch[IntradayForecast], responses=documented(400, 413), tags=["predict"]
 )
 async def predict_batch(request: Request, deps: Deps, batch: PredictBatch) -> Response:
     """Several curves in one call, read and scored together. A problem of one does not affect the others."""

@@ -13,7 +13,10 @@ from urllib.parse import urlsplit
 import httpx2
 import psutil
 import pytest
+import uvicorn
 
+from dualcast.adapters import http_server
+from services.api import application
 from services.da_svc.app import build_app
 from tests import services_world as world
 from tests.served import served
@@ -143,3 +146,16 @@ def test_a_large_wrong_body_is_refused_quickly(address: str, body: bytes) -> Non
     assert answer.headers["content-type"] == "application/problem+json"
     assert len(answer.content) < 4 * KB
     assert time.perf_counter() - started < 1.5
+
+
+def test_the_limits_of_the_settings_are_applied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DUALCAST_LARGEST_BODY", "2048")
+    monkeypatch.setenv("DUALCAST_TRUSTED_PROXIES", "10.0.0.1, 192.168.0.0/16")
+    started: list[uvicorn.Config] = []
+    monkeypatch.setattr(http_server, "run", started.append)
+    deps = world.da_deps()
+    application.run(build_app(deps), deps.settings, "http://127.0.0.1:8000")
+    (config,) = started
+    assert isinstance(config.app, http_server.BodyLimit)
+    assert config.app.max_body_size == 2048
+    assert config.forwarded_allow_ips == ["10.0.0.1", "192.168.0.0/16"]

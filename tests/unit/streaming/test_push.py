@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from starlette.testclient import TestClient
 
@@ -16,6 +17,7 @@ from dualcast.catalogue import load_catalogue
 from dualcast.records import ObservationBatch
 from streaming.ingest.push.app import LARGEST_BODY, NotDeliveredError, create_app
 from streaming.ingest.push.checks import Rules
+from tests.served import served
 
 NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
 KEY = "0123456789abcdef"
@@ -155,3 +157,21 @@ def test_the_openapi_document_describes_the_body(client: TestClient) -> None:
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
     assert "valid_time" in schema["properties"]["observations"]["items"]["required"]
     assert set(operation["responses"]) == {"202", "400", "401", "413", "415", "422", "503"}
+
+
+def test_large_headers_and_bodies_are_refused_by_the_server(rules: Rules, delivered: FakeDelivery) -> None:
+    def chunks() -> Iterator[bytes]:
+        for _ in range(16):
+            yield b" " * 2**20
+
+    json_ = {"X-API-Key": KEY, "Content-Type": "application/json"}
+    app = create_app(rules, delivered, KEY, lambda: NOW)
+    with served(app, largest_body=LARGEST_BODY) as url, httpx2.Client(base_url=url, headers=json_) as sender:
+        refused = [
+            sender.post("/api/v1/observations", json={}, headers={"X-Large": "x" * 40_000}),
+            sender.post("/api/v1/observations", content=b" " * (LARGEST_BODY + 1)),
+            sender.post("/api/v1/observations", content=chunks()),
+        ]
+    assert [answer.status_code for answer in refused] == [431, 413, 413]
+    assert {answer.headers["content-type"] for answer in refused} == {"application/problem+json"}
+    assert not delivered
