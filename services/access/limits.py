@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 from cachetools import LRUCache
 from limits import parse
@@ -61,7 +62,7 @@ class RateLimits:
     def __init__(self, redis: str, rate: str, circuits: Circuits, names: Namespace = NO_NAMESPACE) -> None:
         self._rate = parse(rate)
         self._largest = max(self._rate.amount // 50, 1)
-        shared = RedisStorage(
+        self._redis = RedisStorage(
             f"async+{redis}",
             wrap_exceptions=True,
             key_prefix=names.redis_key(RedisStorage.PREFIX),
@@ -69,10 +70,15 @@ class RateLimits:
             socket_timeout=_TIMEOUT_SECONDS,
             socket_connect_timeout=_TIMEOUT_SECONDS,
         )
-        self._shared = SlidingWindowCounterRateLimiter(shared)
+        self._shared = SlidingWindowCounterRateLimiter(self._redis)
         self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._circuits = circuits
         self._leases: LRUCache[str, _Lease] = LRUCache(_MAX_LEASES)
+
+    async def close(self) -> None:
+        """Close the connections to Redis."""
+        bridge: Any = self._redis.bridge  # its type does not show the client
+        await bridge.storage.aclose()
 
     async def hit(self, caller: str) -> Verdict:
         """Count a call."""

@@ -40,6 +40,8 @@ def application(deps: ServiceDeps, title: str, summary: str) -> FastAPI:
             worker.start()
         yield
         await asyncio.gather(*(asyncio.to_thread(worker.stop) for worker in workers))
+        if deps.access.limits is not None:
+            await deps.access.limits.close()
 
     app = FastAPI(
         title=title,

@@ -102,7 +102,10 @@ def test_cached_days_and_rate_limits_are_separate(namespaces: list[Settings]) ->
 
     async def allowed() -> list[bool]:
         limits = [RateLimits(s.redis, "1/minute", Circuits(), s.names) for s in (namespaces[0], *namespaces)]
-        return [(await limit.hit("desk")).allowed for limit in limits]
+        verdicts = [await limit.hit("desk") for limit in limits]
+        for limit in limits:
+            await limit.close()
+        return [verdict.allowed for verdict in verdicts]
 
     assert asyncio.run(allowed()) == [True, False, True, True]
     keys = [key.decode() for key in Redis.from_url(namespaces[0].redis).scan_iter("*LIMITS*")]
