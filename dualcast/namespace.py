@@ -29,8 +29,16 @@ class Namespace:
         return f"{self.name}." if self.name else ""
 
     def topic(self, topic: str) -> str:
-        """The name of a topic on the broker. Its subject in the schema registry is ``<name>-value``."""
+        """The name of a topic on the broker."""
         return self.prefix + topic
+
+    def subject(self, topic: str) -> str:
+        """The subject of a topic's values in the schema registry.
+
+        >>> Namespace("staging").subject("observations.v1")
+        'staging.observations.v1-value'
+        """
+        return f"{self.topic(topic)}-value"
 
     def plain_topic(self, name: str) -> str:
         """The topic of a name on the broker.

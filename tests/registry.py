@@ -28,6 +28,10 @@ class MemoryRegistry(MockSchemaRegistryClient):  # type: ignore[misc]
             raise SchemaRegistryError(503, 50301, "starting")
         return super().get_schema(schema_id, *args, **kwargs)
 
+    def get_subjects_by_schema_id(self, schema_id: int, *_args: Any, **_kwargs: Any) -> list[str]:
+        """Behave like the real client, but each schema belongs to one subject."""
+        return [self._store.schema_id_index[schema_id].subject]
+
 
 @contextmanager
 def memory_registry(monkeypatch: pytest.MonkeyPatch, failures: int = 0) -> Iterator[MemoryRegistry]:

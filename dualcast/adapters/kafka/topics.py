@@ -39,6 +39,6 @@ def create_topics(settings: Settings, timeout: float = TIMEOUT_SECONDS) -> None:
 def _register_schemas(settings: Settings) -> None:
     with closing(registry_client(settings.registry)) as registry:
         for topic in Topic:
-            subject = f"{settings.names.topic(topic)}-value"
+            subject = settings.names.subject(topic)
             registry.register_schema(subject, Schema(schema_text(topic), "AVRO"))
             registry.set_compatibility(subject, "BACKWARD")

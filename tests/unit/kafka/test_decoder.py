@@ -63,9 +63,9 @@ def row(minute: int = 0) -> FeatureRow:
     return FeatureRow("de_load", "DE", at, at, "abc", {"level": [1.0], "ahead": [1.0, math.nan, float(-minute)]})
 
 
-def written_with(registry: MemoryRegistry, schema: dict[str, Any], record: dict[str, Any]) -> bytes:
-    """A message of another schema, which is registered under a subject of its own."""
-    schema_id = registry.register_schema("other", Schema(json.dumps(schema), "AVRO"))
+def written_with(registry: MemoryRegistry, subject: str, schema: dict[str, Any], record: dict[str, Any]) -> bytes:
+    """A message of a schema that is registered under a subject."""
+    schema_id = registry.register_schema(subject, Schema(json.dumps(schema), "AVRO"))
     head = struct.pack(">bI", 0, schema_id)
     out = io.BytesIO()
     fastavro.schemaless_writer(out, fastavro.parse_schema(schema), record)
@@ -102,7 +102,8 @@ def test_columns_decoded_by_the_avro_library_are_the_same(registry: MemoryRegist
 def test_feature_rows_of_an_older_schema_are_read(registry: MemoryRegistry) -> None:
     own = json.loads(schema_text(Topic.FEATURES_INTRADAY))
     fields = [{"name": "note", "type": "string"}, *(f for f in own["fields"] if "default" not in f)]
-    message = written_with(registry, {**own, "fields": fields}, {"note": "old", **row(30).to_record()})
+    record = {"note": "old", **row(30).to_record()}
+    message = written_with(registry, "features.intraday.v1-value", {**own, "fields": fields}, record)
     found = Decoder(Settings(), Topic.FEATURES_INTRADAY).feature_rows(message)
     np.testing.assert_equal([r.to_record() for r in found.one_by_one()], [row(30).to_record()])
 
@@ -149,6 +150,19 @@ def test_a_record_of_another_topic_is_refused(how: str) -> None:
     with pytest.raises(DecodingError) as fault:
         DECODED[how](Decoder(Settings(), topic), letter)
     assert fault.value.reason == "wrong_schema"
+
+
+@pytest.mark.parametrize("how", ["record", "columns"])
+def test_only_schemas_of_the_topics_own_subject_are_used(registry: MemoryRegistry, how: str) -> None:
+    own = json.loads(schema_text(Topic.OBSERVATIONS))
+    record = batch().to_record()
+    DECODED[how](decoder := Decoder(Settings(), Topic.OBSERVATIONS), encoded(batch()))
+    foreign = written_with(registry, "another.topic-value", own, record)
+    for _ in range(2):
+        with pytest.raises(DecodingError) as fault:
+            DECODED[how](decoder, foreign)
+        assert fault.value.reason == "wrong_schema"
+    assert registry.requested == [1, 2]
 
 
 @pytest.mark.usefixtures("registry")

@@ -20,7 +20,7 @@ from fastavro.schema import SchemaParseException
 from dualcast.adapters.kafka.wire.avro_arrays import OtherLayoutError
 from dualcast.adapters.kafka.wire.feature_messages import read_feature_rows
 from dualcast.adapters.kafka.wire.observation_columns import ObservationRows
-from dualcast.adapters.kafka.wire.schemas import UnknownSchemaError, schema_cache
+from dualcast.adapters.kafka.wire.schemas import OtherSubjectError, UnknownSchemaError, schema_cache
 from dualcast.arrays import Flags, Texts
 from dualcast.features.rows import FeatureRows
 from dualcast.observations.columns import Columns
@@ -89,6 +89,7 @@ class Decoder:
 
     def __init__(self, settings: Settings, topic: Topic) -> None:
         self._registered = schema_cache(settings.registry)
+        self._subject = settings.names.subject(topic)
         self._own = json.loads(schema_text(topic))
         self._with_datetimes: dict[int, _Schemas] = {}
         self._with_micros: dict[int, _Schemas] = {}
@@ -130,10 +131,12 @@ class Decoder:
     def _parsed(self, schema_id: int, form: Callable[[Any], Any]) -> _Schemas:
         """The schemas to read messages of an id with, in a form. Raises DecodingError, UnreachableError."""
         try:
-            own, writer = form(self._own), form(json.loads(self._registered.text(schema_id)))
+            own, writer = form(self._own), form(json.loads(self._registered.text(schema_id, self._subject)))
             return _Schemas(fastavro.parse_schema(writer), None if writer == own else fastavro.parse_schema(own))
         except UnknownSchemaError as error:
             raise DecodingError(NOT_AVRO, str(error)) from error
+        except OtherSubjectError as error:
+            raise DecodingError(WRONG_SCHEMA, str(error)) from error
         except (SchemaParseException, *_INVALID) as error:
             raise DecodingError(NOT_AVRO, f"schema {schema_id} is not valid: {error}") from error
 
