@@ -9,6 +9,7 @@ from dualcast.catalogue.features import FeatureSpec
 from dualcast.catalogue.loading import load_catalogue, load_use_case, parse_use_case, parse_yaml, read_document
 from dualcast.catalogue.paths import (
     MEDIAN,
+    MOST_HORIZONS,
     CurveQuality,
     DayAhead,
     ForecasterSpec,
@@ -25,6 +26,7 @@ from dualcast.catalogue.variables import Bounds, Publication, Variable
 
 __all__ = [
     "MEDIAN",
+    "MOST_HORIZONS",
     "Bounds",
     "CatalogueError",
     "CurveQuality",

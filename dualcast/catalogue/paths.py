@@ -14,6 +14,7 @@ Path_ = Literal["day-ahead", "intraday"]
 PathIdentifier = Literal["day_ahead", "intraday"]
 _IDENTIFIERS: dict[Path_, PathIdentifier] = {"day-ahead": "day_ahead", "intraday": "intraday"}
 MEDIAN = 0.5
+MOST_HORIZONS = 400
 
 
 def path_identifier(path: Path_) -> PathIdentifier:
@@ -104,7 +105,7 @@ class Intraday(QuantileLevels):
     """The streaming path: a curve of the coming hours every few minutes."""
 
     resolution: Duration
-    horizons: int = Field(gt=0, le=400)
+    horizons: int = Field(gt=0, le=MOST_HORIZONS)
     lookback: Duration
     ahead: Duration = Field(timedelta(days=2), description="how far ahead external forecasts are kept")
     features: Features

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from dualcast.arrays import Floats, Micros
+from dualcast.catalogue import MOST_HORIZONS
 from dualcast.features.window import is_sliding, sequence_of
 from dualcast.records import FeatureRow
 from dualcast.timegrid import from_micros, micros
@@ -77,6 +78,8 @@ def packed_size(values: Floats) -> int:
 
 def unpacked(flat: Any, rows: int, horizons: int) -> Floats:
     """The values that were ``packed``, by row. Raises ValueError where their number does not fit."""
+    if not 0 <= horizons <= MOST_HORIZONS:
+        raise ValueError(f"{horizons} horizons, of at most {MOST_HORIZONS}")
     values: Floats = np.asarray(flat, dtype=np.float64)
     if rows == 1:
         return values[np.newaxis]

@@ -183,6 +183,18 @@ def test_feature_rows_with_a_wrong_number_of_values_are_refused() -> None:
     assert fault.value.reason == "wrong_shape"
 
 
+@pytest.mark.usefixtures("registry")
+def test_feature_rows_with_more_horizons_than_a_use_case_may_have_are_refused() -> None:
+    """Few values may stand for many cells: those of 1,000 rows and horizons are 2,000 values and a million cells."""
+    count = 1000
+    values = {"rise": [0.0] * (2 * count - 1)}
+    record = row().to_record() | {"features": values, "horizons": count}
+    record |= {"more": [{"valid_time": NOW, "as_of": NOW}] * (count - 1)}
+    with pytest.raises(DecodingError) as fault:
+        Decoder(Settings(), Topic.FEATURES_INTRADAY).feature_rows(encoded(Raw(record), Topic.FEATURES_INTRADAY))
+    assert fault.value.reason == "wrong_shape"
+
+
 def test_the_key_of_a_message_names_its_entity() -> None:
     check_key(b"DE", "DE")
     for key in (b"FR", b"", None, b"\xff"):
