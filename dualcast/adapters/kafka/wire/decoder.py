@@ -17,9 +17,11 @@ import numpy as np
 from fastavro.read import SchemaResolutionError
 from fastavro.schema import SchemaParseException
 
+from dualcast.adapters.kafka.topics import MAX_MESSAGE_BYTES
 from dualcast.adapters.kafka.wire.avro_arrays import OtherLayoutError
 from dualcast.adapters.kafka.wire.feature_messages import read_feature_rows
 from dualcast.adapters.kafka.wire.observation_columns import ObservationRows
+from dualcast.adapters.kafka.wire.schema_rules import checked_schema
 from dualcast.adapters.kafka.wire.schemas import OtherSubjectError, UnknownSchemaError, schema_cache
 from dualcast.arrays import Flags, Texts
 from dualcast.features.rows import FeatureRows
@@ -31,6 +33,7 @@ NOT_AVRO = "not_avro"
 WRONG_SCHEMA = "wrong_schema"
 WRONG_KEY = "wrong_key"
 WRONG_SHAPE = "wrong_shape"
+TOO_LARGE = "too_large"
 
 _MAGIC = 0
 _HEADER_BYTES = 5
@@ -131,7 +134,7 @@ class Decoder:
     def _parsed(self, schema_id: int, form: Callable[[Any], Any]) -> _Schemas:
         """The schemas to read messages of an id with, in a form. Raises DecodingError, UnreachableError."""
         try:
-            own, writer = form(self._own), form(json.loads(self._registered.text(schema_id, self._subject)))
+            own, writer = form(self._own), form(checked_schema(self._registered.text(schema_id, self._subject)))
             return _Schemas(fastavro.parse_schema(writer), None if writer == own else fastavro.parse_schema(own))
         except UnknownSchemaError as error:
             raise DecodingError(NOT_AVRO, str(error)) from error
@@ -151,6 +154,8 @@ def _opened(value: bytes | None) -> tuple[bytes, int]:
     """A message whose header was checked, and the id of its schema. Raises DecodingError."""
     if value is None or len(value) < _HEADER_BYTES or value[0] != _MAGIC:
         raise DecodingError(NOT_AVRO, "no Confluent header")
+    if len(value) > MAX_MESSAGE_BYTES:
+        raise DecodingError(TOO_LARGE, f"{len(value)} bytes, of at most {MAX_MESSAGE_BYTES}")
     return value, int.from_bytes(value[1:_HEADER_BYTES], "big")
 
 
