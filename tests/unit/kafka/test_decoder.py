@@ -166,16 +166,6 @@ def test_only_schemas_of_the_topics_own_subject_are_used(registry: MemoryRegistr
 
 
 @pytest.mark.usefixtures("registry")
-def test_a_time_out_of_datetime_range_is_refused_in_records_and_kept_in_columns() -> None:
-    record = batch().to_record()
-    record["observations"][0]["valid_time"] = 2**62
-    decoder, message = Decoder(Settings(), Topic.OBSERVATIONS), encoded(Raw(record))
-    with pytest.raises(DecodingError):
-        decoder.record(message)
-    assert decoder.columns(message).columns.valid_time.tolist() == [2**62]
-
-
-@pytest.mark.usefixtures("registry")
 def test_feature_rows_with_a_wrong_number_of_values_are_refused() -> None:
     record = row().to_record() | {"horizons": 3, "more": [{"valid_time": NOW, "as_of": NOW}] * 4}
     with pytest.raises(DecodingError) as fault:

@@ -19,21 +19,27 @@ from fastavro.schema import SchemaParseException
 
 from dualcast.adapters.kafka.topics import MAX_MESSAGE_BYTES
 from dualcast.adapters.kafka.wire.avro_arrays import OtherLayoutError
+from dualcast.adapters.kafka.wire.faults import (
+    NOT_AVRO,
+    TOO_LARGE,
+    WRONG_KEY,
+    WRONG_SCHEMA,
+    WRONG_SHAPE,
+    DecodingError,
+)
 from dualcast.adapters.kafka.wire.feature_messages import read_feature_rows
 from dualcast.adapters.kafka.wire.observation_columns import ObservationRows
 from dualcast.adapters.kafka.wire.schema_rules import checked_schema
 from dualcast.adapters.kafka.wire.schemas import OtherSubjectError, UnknownSchemaError, schema_cache
+from dualcast.adapters.kafka.wire.time_fields import TimeFields, check_micros
 from dualcast.arrays import Flags, Texts
 from dualcast.features.rows import FeatureRows
 from dualcast.observations.columns import Columns
+from dualcast.observations.validation import BAD_TIME
 from dualcast.records import Topic, schema_text
 from dualcast.settings import Settings
 
-NOT_AVRO = "not_avro"
-WRONG_SCHEMA = "wrong_schema"
-WRONG_KEY = "wrong_key"
-WRONG_SHAPE = "wrong_shape"
-TOO_LARGE = "too_large"
+__all__ = ["Decoder", "DecodingError", "ObservationMessage", "check_key"]
 
 _MAGIC = 0
 _HEADER_BYTES = 5
@@ -48,18 +54,6 @@ _INVALID = (
     TypeError,
     ValueError,
 )
-
-
-class DecodingError(ValueError):
-    """A message cannot be decoded: ``reason`` is a short code, ``detail`` explains it."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(reason, detail)
-        self.reason = reason
-        self.detail = detail
-
-    def __str__(self) -> str:
-        return f"{self.reason}: {self.detail}"
 
 
 @dataclass(frozen=True)
@@ -94,6 +88,7 @@ class Decoder:
         self._registered = schema_cache(settings.registry)
         self._subject = settings.names.subject(topic)
         self._own = json.loads(schema_text(topic))
+        self._times = TimeFields(self._own)
         self._with_datetimes: dict[int, _Schemas] = {}
         self._with_micros: dict[int, _Schemas] = {}
 
@@ -103,18 +98,30 @@ class Decoder:
         schemas = self._with_datetimes.get(schema_id)
         if schemas is None:
             schemas = self._with_datetimes[schema_id] = self._parsed(schema_id, lambda schema: schema)
-        return _decoded(message, schemas)
+        record = _decoded(message, schemas)
+        self._times.check(record)
+        return record
 
     def columns(self, value: bytes | None) -> ObservationMessage:
         """The observations of a message as columns."""
+        observed = self._observed(value)
+        check_micros(valid_time=observed.columns.valid_time, published_at=observed.columns.published_at)
+        return observed
+
+    def feature_rows(self, value: bytes | None) -> FeatureRows:
+        """The feature rows of a message."""
+        rows = self._rows(value)
+        check_micros(valid_time=rows.valid_time, as_of=rows.as_of)
+        return rows
+
+    def _observed(self, value: bytes | None) -> ObservationMessage:
         message, schemas = self._for_arrays(value)
         if schemas.reader is None:
             with suppress(OtherLayoutError):
                 return _of_rows(ObservationRows.read(message, _HEADER_BYTES), schemas.writer)
         return _of_records(_decoded(message, schemas))
 
-    def feature_rows(self, value: bytes | None) -> FeatureRows:
-        """The feature rows of a message."""
+    def _rows(self, value: bytes | None) -> FeatureRows:
         message, schemas = self._for_arrays(value)
         if schemas.reader is None:
             with suppress(OtherLayoutError):
@@ -174,6 +181,8 @@ def _decoded(value: bytes, schemas: _Schemas) -> dict[str, Any]:
         record = fastavro.schemaless_reader(stream, schemas.writer, schemas.reader)
     except SchemaResolutionError as error:
         raise DecodingError(WRONG_SCHEMA, str(error)) from error
+    except OverflowError as error:
+        raise DecodingError(BAD_TIME, str(error)) from error
     except _INVALID as error:
         raise DecodingError(NOT_AVRO, f"{type(error).__name__}: {error}") from error
     if stream.tell() != len(value):
@@ -199,7 +208,7 @@ def _of_records(batch: dict[str, Any]) -> ObservationMessage:
     try:
         columns = Columns.from_records(records)
     except OverflowError as error:
-        raise DecodingError(NOT_AVRO, str(error)) from error
+        raise DecodingError(BAD_TIME, str(error)) from error
     return ObservationMessage(
         batch["entity_id"],
         columns,
