@@ -13,6 +13,7 @@ from dualcast.adapters import model_registry
 from dualcast.adapters.feature_store import OnlineFeatures
 from dualcast.adapters.kafka.connection import reaching
 from dualcast.adapters.kafka.consumer import GroupConsumer, Message
+from dualcast.adapters.kafka.headers import headers_of
 from dualcast.adapters.kafka.producer import RecordProducer
 from dualcast.adapters.kafka.readers import published_forecasts, start_group_near_end
 from dualcast.adapters.kafka.wire.decoder import Decoder, DecodingError
@@ -125,7 +126,7 @@ class KafkaArrivals:
 
 
 def _arrivals(message: Message, rows: FeatureRows, since: datetime) -> list[Arrival]:
-    headers = {name: value.decode("latin-1") for name, value in message.headers() or () if isinstance(value, bytes)}
+    headers = headers_of(message)
     return [Arrival(row, headers) for row in rows.one_by_one(since)]
 
 

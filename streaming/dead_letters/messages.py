@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from dualcast.adapters.kafka.consumer import Message
+from dualcast.adapters.kafka.headers import headers_of
 from dualcast.adapters.kafka.producer import RecordProducer
 from dualcast.adapters.kafka.readers import TopicReader
 from dualcast.adapters.kafka.wire.decoder import Decoder, DecodingError
@@ -90,11 +91,10 @@ def replayed(settings: Settings, letters: Iterable[StoredLetter]) -> set[str]:
         if (topic := kept.original_topic) is not None:
             earliest[topic] = min(kept.written_at, earliest.get(topic, kept.written_at))
     return {
-        value.decode()
+        identity
         for topic, since in earliest.items()
         for message in _messages(settings, topic, since)
-        for name, value in message.headers() or []
-        if name == REPLAY_OF and isinstance(value, bytes)
+        if (identity := headers_of(message).get(REPLAY_OF)) is not None
     }
 
 
