@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import cycle
 from pathlib import Path
@@ -93,7 +93,8 @@ def world(entities: int = 1, history: timedelta = timedelta(0)) -> Iterator[Worl
 
 def trained_model(use_case: UseCase) -> ForecastModel:
     """The use case's intraday forecaster in its real size, trained on made-up rows of its first entity."""
-    use_case = use_case.model_copy(update={"entities": use_case.entities[:1]})
+    entities = use_case.entities
+    use_case = use_case.model_copy(update={"entities": entities[:1]})
     rng = np.random.default_rng(1)
     part = use_case.part("intraday")
     times = pd.date_range("2023-01-01", periods=_ORIGINS, freq=part.resolution, tz="UTC").as_unit("us")
@@ -104,7 +105,8 @@ def trained_model(use_case: UseCase) -> ForecastModel:
     frame["actuals"] = list(_LEVEL * rng.normal(1, 0.1, (_ORIGINS, part.horizons)))
     layout = Layout.of(use_case, "intraday")
     examples = Examples.of(layout, use_case, frame, "actuals")
-    return fit_model(use_case, "intraday", layout, examples, os.cpu_count() or 1).model
+    model = fit_model(use_case, "intraday", layout, examples, os.cpu_count() or 1).model
+    return replace(model, entities=entities)
 
 
 @contextmanager
@@ -194,7 +196,9 @@ def _in_turn(found: World, client: httpx2.Client, ports: Sequence[int]) -> Calla
         row = [entity_id, origin, *(values[name] for name in names)]
         split = {"columns": ["entity_id", "valid_time", *names], "data": [row]}
         answer = client.post(f"http://127.0.0.1:{ports[1]}/invocations", json={"dataframe_split": split})
-        made = answer.raise_for_status().json()["predictions"][0]
+        if answer.is_error:
+            raise RuntimeError(f"mlflow models serve: {answer.status_code} {answer.text[-500:]}")
+        made = answer.json()["predictions"][0]
         if len(made["q50"]) != found.use_case.part("intraday").horizons:
             raise RuntimeError(f"not a curve: {json.dumps(made)[:200]}")
 
