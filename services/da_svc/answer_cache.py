@@ -72,10 +72,10 @@ class Questions:
     def __len__(self) -> int:
         return len(self._parsed)
 
-    def parse(self, route: str, entity_id: str, query_string: bytes, accept: bytes) -> tuple[CurveKey, Shape]:
-        """The curve that is asked for, and its shape.
+    def parse(self, route: str, entity_id: str, query_string: bytes, accept: bytes) -> tuple[CurveKey, Shape] | None:
+        """The curve that is asked for, and its shape; None if there is no such use case or it has no such path.
 
-        Raises ValidationError, ProblemError 422, KeyError for an unknown use case.
+        Raises ValidationError, ProblemError 422.
         """
         sent = route, entity_id, query_string, accept
         found = self._parsed.get(sent)
@@ -84,8 +84,10 @@ class Questions:
             fields = dict(parse_qsl(query_string.decode("latin-1"), keep_blank_values=True))
             query = type(query).model_validate(fields)
             key = query.key(path, self._deps.settings.use_case, entity_id)
-            resolution = self._deps.catalogue[key.use_case].part(path).resolution
-            found = key, query.shape(resolution, accept.decode("latin-1") or None)
+            use_case = self._deps.catalogue.get(key.use_case)
+            if use_case is None or path not in use_case.paths:
+                return None
+            found = key, query.shape(use_case.part(path).resolution, accept.decode("latin-1") or None)
             if sum(map(len, sent)) <= _LONGEST_QUESTION:
                 self._parsed[sent] = found
         return found
@@ -114,18 +116,18 @@ class CachedAnswers:
         if scope["type"] == "http" and scope["method"] == "GET":
             route, _, entity_id = scope["path"].rpartition("/")
             if route in _ROUTES:
-                with suppress(ValidationError, ProblemError, KeyError):
+                with suppress(ValidationError, ProblemError):
                     app = self._cached(scope, route, entity_id) or app
         await app(scope, receive, send)
 
     def _cached(self, scope: Scope, route: str, entity_id: str) -> ASGIApp | None:
         """The response from the cache, if any. Raises ValidationError, ProblemError 403 or 422."""
         headers = dict(reversed(scope["headers"]))  # of repeated headers the first, as FastAPI does
-        if_none_match = headers.get(b"if-none-match")
-        key, shape = self._questions.parse(route, entity_id, scope["query_string"], headers.get(b"accept", b""))
-        answered = self._answers.get(key)
-        if answered is None:
+        question = self._questions.parse(route, entity_id, scope["query_string"], headers.get(b"accept", b""))
+        answered = question and self._answers.get(question[0])
+        if question is None or answered is None:
             return None
+        (key, shape), if_none_match = question, headers.get(b"if-none-match")
         current().permit(key.use_case, entity_id)
         note_answer(answered.forecast)
         self._deps.archive.reads["memory", "hit"] += 1

@@ -148,9 +148,18 @@ def test_a_repeated_question_is_parsed_once_and_a_long_one_is_not_kept(deps: Day
     ask = partial(questions.parse, "/api/v1/forecasts/day-ahead", "DE")
     assert ask(b"horizon=PT6H", b"text/csv") is ask(b"horizon=PT6H", b"text/csv")
     for number in range(3):
-        key, shape = ask(b"horizon=PT6H", b"text/csv;x=%d" % number + b"0" * 500)
+        parsed = ask(b"horizon=PT6H", b"text/csv;x=%d" % number + b"0" * 500)
+        assert parsed is not None
+        key, shape = parsed
         assert (key.entity_id, shape.points, shape.format) == ("DE", 6, "csv")
     assert len(questions) == 1
+
+
+def test_a_path_that_a_use_case_lacks_is_a_problem() -> None:
+    stores = load_use_case("warehouses", ROOT / "use_cases")
+    client = TestClient(build_app(world.da_deps(known={**world.catalogue(), "warehouses": stores})))
+    answer = client.get(f"/api/v1/forecasts/intraday/{stores.entities[0].id}", params={"use_case": "warehouses"})
+    assert (answer.status_code, answer.json()["type"]) == (404, "urn:dualcast:problem:no-such-path")
 
 
 def test_history_has_actuals_until_now_and_the_reference_also_later(deps: DayAheadDeps) -> None:
