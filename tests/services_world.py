@@ -138,6 +138,13 @@ def da_deps(clock: Clock | None = None, known: Mapping[str, UseCase] | None = No
     return DayAheadDeps(settings(clock), found, CurveCache(found), SeriesCache(found, clock))
 
 
+def filled_da_deps() -> DayAheadDeps:
+    """Return the dependencies of da-svc with three days of observations and curves, at noon (UTC) of 2022-05-03."""
+    deps = da_deps()
+    fill(deps)
+    return deps
+
+
 def fill(deps: DayAheadDeps, now: datetime = NOW, days: int = 3) -> None:
     """Fill the caches with some days of observations and of all curves issued until ``now``."""
     start = now - timedelta(days=days)

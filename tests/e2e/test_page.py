@@ -20,9 +20,7 @@ from tests.served import served
 @pytest.fixture
 def deps() -> DayAheadDeps:
     """da-svc with three days of observations and curves, at noon (UTC) of 2022-05-03."""
-    found = world.da_deps()
-    world.fill(found)
-    return found
+    return world.filled_da_deps()
 
 
 @pytest.fixture

@@ -31,8 +31,7 @@ _ENOUGH = settings(max_examples=40, deadline=None, database=None, suppress_healt
 
 
 def day_ahead() -> FastAPI:
-    deps = world.da_deps()
-    world.fill(deps)
+    deps = world.filled_da_deps()
     return build_app(deps)
 
 

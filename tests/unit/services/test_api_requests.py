@@ -23,9 +23,7 @@ NEWER = datetime(2022, 5, 3, 10, 30, tzinfo=UTC)
 
 @pytest.fixture
 def deps() -> DayAheadDeps:
-    found = world.da_deps()
-    world.fill(found)
-    return found
+    return world.filled_da_deps()
 
 
 @pytest.fixture

@@ -36,9 +36,7 @@ PROBLEM = {"type": "urn:dualcast:problem:no-forecast", "title": "No forecast", "
 
 @pytest.fixture
 def deps() -> DayAheadDeps:
-    made = world.da_deps()
-    world.fill(made)
-    return made
+    return world.filled_da_deps()
 
 
 @pytest.fixture

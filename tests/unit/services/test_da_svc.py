@@ -30,9 +30,7 @@ PROBLEM = "application/problem+json"
 @pytest.fixture
 def deps() -> DayAheadDeps:
     """da-svc with three days of observations and curves, at noon of 2022-05-03."""
-    found = world.da_deps()
-    world.fill(found)
-    return found
+    return world.filled_da_deps()
 
 
 def client_of(deps: DayAheadDeps) -> TestClient:

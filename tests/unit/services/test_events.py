@@ -14,8 +14,7 @@ from tests.served import next_event, served
 
 
 def test_events_start_with_the_newest_curve_and_continue_with_each_new_one() -> None:
-    deps = world.da_deps()
-    world.fill(deps)
+    deps = world.filled_da_deps()
     with served(build_app(deps)) as address, httpx2.Client(timeout=10.0) as client:
         with client.stream("GET", f"{address}/api/v1/events", params={"path": "day-ahead"}) as answer:
             assert answer.headers["content-type"].startswith("text/event-stream")

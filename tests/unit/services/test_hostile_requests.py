@@ -24,8 +24,7 @@ DAYS = ["0001-01-01", "9999-12-31"]
 
 @pytest.fixture(scope="module")
 def da_svc() -> Iterator[str]:
-    deps = world.da_deps()
-    world.fill(deps)
+    deps = world.filled_da_deps()
     with served(build_app(deps)) as url:
         yield url
 

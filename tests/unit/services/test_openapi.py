@@ -16,8 +16,7 @@ _ENDLESS = "/api/v1/events"
 
 
 def day_ahead() -> TestClient:
-    deps = world.da_deps()
-    world.fill(deps)
+    deps = world.filled_da_deps()
     return TestClient(build_app(deps))
 
 
