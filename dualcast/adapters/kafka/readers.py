@@ -16,6 +16,8 @@ from dualcast.records import Topic
 from dualcast.settings import Settings
 
 _TIMEOUT_SECONDS = 10.0
+# Messages that the client has fetched ahead; its default of 64 MiB for each reader is more than a service's curves.
+_MOST_QUEUED_KIB = 8 * 1024
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
@@ -161,6 +163,8 @@ def _consumer(settings: Settings, group: str, isolation: str = "read_committed")
             "auto.offset.reset": "earliest",
             "enable.partition.eof": True,
             "isolation.level": isolation,
+            "queued.max.messages.kbytes": _MOST_QUEUED_KIB,
+            "fetch.queue.backoff.ms": 20,  # by default a full queue is filled again after a second
         }
     )
 
