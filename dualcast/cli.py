@@ -10,7 +10,7 @@ import typer
 from dualcast import __version__
 from dualcast.catalogue import CatalogueError, load_use_case
 from dualcast.console import report
-from dualcast.settings import load_settings
+from dualcast.settings import SettingsError, load_settings
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Electricity demand forecasts on two paths."
@@ -49,13 +49,13 @@ def _commands(package: EntryPoint) -> typer.Typer | None:
 
 
 def main() -> None:
-    """Collect the commands of all packages and run one. A catalogue error is reported, with status 2."""
+    """Collect the commands of all packages and run one. Errors of catalogue and settings exit with status 2."""
     packages = sorted(entry_points(group="dualcast.commands"), key=lambda e: e.name)
     for commands in filter(None, map(_commands, packages)):
         name = commands.info.name
         app.add_typer(commands, name=name if isinstance(name, str) else None)
     try:
         app()
-    except CatalogueError as error:
+    except (CatalogueError, SettingsError) as error:
         report(error)
         sys.exit(2)

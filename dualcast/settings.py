@@ -11,7 +11,7 @@ import sysconfig
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dualcast.namespace import NAMESPACE_PATTERN, Namespace
@@ -22,6 +22,10 @@ def _python_is_a_library() -> bool:
     """Whether this Python is a shared library, which a JVM can load."""
     folder, name = sysconfig.get_config_vars("LIBDIR", "INSTSONAME")
     return bool(sysconfig.get_config_var("Py_ENABLE_SHARED")) and Path(folder, name).exists()
+
+
+class SettingsError(ValueError):
+    """A setting cannot be used. The message names it and not its value, which may be a secret."""
 
 
 class Settings(BaseSettings):
@@ -41,6 +45,9 @@ class Settings(BaseSettings):
     use_case: str = Field("de_load", description="default use case of commands")
 
     kafka: str = Field("127.0.0.1:9092", description="bootstrap servers")
+    kafka_cluster: str = Field(
+        "", description="id of the Kafka cluster to write to; another one is refused; empty: any"
+    )
     registry: str = Field("http://127.0.0.1:8081", description="Confluent-compatible schema registry")
     redis: str = Field("redis://127.0.0.1:6379/0", description="Redis of the online feature store")
     mlflow: str = Field("http://127.0.0.1:5000", description="MLflow tracking and registry")
@@ -107,6 +114,19 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """Read the settings from the environment, and what is not set there from the embedded stack's ``stack.env``."""
-    state_dir = Path(os.environ.get("DUALCAST_STATE_DIR", ".dualcast"))
-    return Settings(_env_file=state_dir / "stack.env")
+    """Read the settings from the environment, and what is not set there from the embedded stack's ``stack.env``.
+
+    Raises SettingsError.
+    """
+    file = Path(os.environ.get("DUALCAST_STATE_DIR", ".dualcast")) / "stack.env"
+    try:
+        found = Settings(_env_file=file)
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{file} is damaged: {error}. Delete it; `dualcast up` writes it again.") from error
+    except ValidationError as error:
+        faults = "; ".join(f"DUALCAST_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
+        raise SettingsError(f"{faults} (from the environment or {file})") from error
+    if "DUALCAST_KAFKA" in os.environ and "DUALCAST_KAFKA_CLUSTER" not in os.environ:
+        # the identity in the file is that of the embedded broker, and the environment names another
+        return found.model_copy(update={"kafka_cluster": ""})
+    return found

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import socket
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from infra.local.state import StateDir, write_atomically
+from infra.local.state import StateDir
 
 LOOPBACK = "127.0.0.1"
 
@@ -27,11 +26,11 @@ class PortAllocator:
     """
 
     def __init__(self, state: StateDir, specified: Mapping[str, int]) -> None:
-        self._file = state.run / "ports.json"
+        self._state = state
         self._specified = dict(specified)
         self._claims: dict[str, int] = {}
         self._ports: dict[str, int] = {}
-        self.saved: dict[str, int] = json.loads(self._file.read_text()) if self._file.exists() else {}
+        self.saved = state.ports()
 
     def port(self, name: str, preferred: int) -> int:
         """Return the port ``name``: the user's, else the saved one, else the preferred one, else any free one.
@@ -40,7 +39,7 @@ class PortAllocator:
         """
         if name not in self._ports:
             self._ports[name] = self._choose(name, preferred)
-            write_atomically(self._file, json.dumps({**self.saved, **self._ports}, indent=1))
+            self._state.write_ports({**self.saved, **self._ports})
         return self._ports[name]
 
     def _choose(self, name: str, preferred: int) -> int:

@@ -14,14 +14,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeVar
 
 import psutil
+import structlog
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, RootModel
 
-_M = TypeVar("_M", bound=BaseModel)
+from infra.local.files import put_aside, read_model, write_atomically
+
 _MARKER = ".dualcast-state"
+_log = structlog.get_logger(__name__)
 
 
 class StateError(RuntimeError):
@@ -38,9 +40,17 @@ class Phase(StrEnum):
     BACKOFF = "restarting"
     STOPPING = "stopping"
     STOPPED = "stopped"
+    FAILED = "failed"
     FINISHED = "finished"
     EXTERNAL = "external"
     UNREACHABLE = "unreachable"
+
+
+class Maker(StrEnum):
+    """The kind of command that created a state folder."""
+
+    STACK = "stack"
+    DEMO = "demo"
 
 
 class _Strict(BaseModel):
@@ -76,13 +86,14 @@ class Desired(_Strict):
     """The desired state of the stack.
 
     ``ports`` are those that the user specified. ``arguments`` are appended to the command of a component. The stack
-    stops when the process ``owner`` ends.
+    stops when the process ``owner`` ends. ``requests`` counts the requests; each starts failed components again.
     """
 
     components: tuple[str, ...] = ()
     ports: dict[str, int] = {}
     arguments: dict[str, tuple[str, ...]] = {}
     owner: ProcessId | None = None
+    requests: int = 0
 
 
 class ComponentStatus(_Strict):
@@ -119,22 +130,29 @@ class StateDir:
         self.logs = self.root / "logs"
         self.stack_env = self.root / "stack.env"
 
-    def create(self) -> None:
-        """Create the folder. If it was missing or empty, mark it as created by dualcast."""
+    def create(self, maker: Maker = Maker.STACK) -> None:
+        """Create the folder. If it was missing or empty, mark it as created by dualcast, and by which command."""
         self.root.mkdir(parents=True, exist_ok=True)
         if not any(self.root.iterdir()):
-            (self.root / _MARKER).touch()
+            (self.root / _MARKER).write_text(maker)
         self.run.mkdir(exist_ok=True)
         self.logs.mkdir(exist_ok=True)
 
     @property
-    def is_managed(self) -> bool:
-        """Whether dualcast created this folder; only then may its contents be deleted."""
-        return (self.root / _MARKER).exists()
+    def maker(self) -> Maker | None:
+        """Who created this folder; None if it was not dualcast, whose commands then delete nothing in it."""
+        marker = self.root / _MARKER
+        if not marker.exists():
+            return None
+        return Maker.DEMO if marker.read_text().strip() == Maker.DEMO else Maker.STACK
 
     def log(self, component: str) -> Path:
         """Return the log file of a component."""
         return self.logs / f"{component}.log"
+
+    def heartbeat(self, component: str) -> Path:
+        """Return the file whose time of change is that of a component's last progress."""
+        return self.run / f"{component}.heartbeat"
 
     def folder(self, component: str) -> Path:
         """Return the data folder of a component."""
@@ -142,7 +160,7 @@ class StateDir:
 
     def desired(self) -> Desired:
         """Read the desired state; empty before the first request."""
-        return _read(self.run / "desired.json", Desired)
+        return read_model(self.run / "desired.json", Desired)
 
     def write_desired(self, desired: Desired) -> None:
         """Write the desired state."""
@@ -150,7 +168,7 @@ class StateDir:
 
     def status(self) -> Status:
         """Read the last written state, whether the supervisor still runs or not."""
-        return _read(self.run / "status.json", Status)
+        return read_model(self.run / "status.json", Status)
 
     def live_status(self) -> Status:
         """Read the state of the running supervisor; empty if none runs or it has not written its state yet."""
@@ -194,19 +212,33 @@ class StateDir:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
+    def ports(self) -> dict[str, int]:
+        """Read the ports that were assigned before, by name."""
+        return read_model(self.run / "ports.json", Ports).root
+
+    def write_ports(self, ports: Mapping[str, int]) -> None:
+        """Write the ports."""
+        write_atomically(self.run / "ports.json", Ports(dict(ports)).model_dump_json(indent=1))
+
+    def _stack_env(self) -> dict[str, str | None]:
+        try:
+            return dict(dotenv_values(self.stack_env, interpolate=False))
+        except UnicodeDecodeError:
+            _log.warning("damaged file put aside", moved_to=str(put_aside(self.stack_env)))
+            return {}
+
     def update_stack_env(self, changes: Mapping[str, str | None]) -> None:
         """Set variables in ``stack.env``; None removes a variable."""
         with self.locked():
-            values = {**dotenv_values(self.stack_env, interpolate=False), **changes}
+            values = {**self._stack_env(), **changes}
             lines = [f"{key}={_quoted(value)}" for key, value in sorted(values.items()) if value is not None]
             write_atomically(self.stack_env, "\n".join(["# written by dualcast up", *lines, ""]))
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace the content of a file atomically: a reader sees either the old or the new content."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text)
-    draft.replace(path)
+class Ports(RootModel[dict[str, int]]):
+    """The ports of ``run/ports.json`` by name."""
+
+    root: dict[str, int] = {}
 
 
 def _lock(descriptor: int, attempts: int) -> bool:
@@ -223,10 +255,3 @@ def _lock(descriptor: int, attempts: int) -> bool:
 def _quoted(value: str) -> str:
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
-
-
-def _read(path: Path, model: type[_M]) -> _M:
-    try:
-        return model.model_validate_json(path.read_text())
-    except FileNotFoundError:
-        return model()

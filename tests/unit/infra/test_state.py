@@ -11,7 +11,7 @@ import pytest
 from dualcast.settings import load_settings
 from infra.local.components import COMPONENTS, DEFAULT, with_needs
 from infra.local.ports import PortAllocator, PortTakenError, is_free
-from infra.local.state import Desired, Phase, ProcessId, StateDir
+from infra.local.state import Desired, Maker, Phase, ProcessId, StateDir
 from infra.local.supervision.external import external_address
 
 
@@ -53,7 +53,7 @@ def test_only_a_folder_that_was_empty_is_marked_as_created_by_dualcast(tmp_path:
     foreign, fresh = StateDir(tmp_path / "foreign"), StateDir(tmp_path / "fresh")
     foreign.create()
     fresh.create()
-    assert (foreign.is_managed, fresh.is_managed) == (False, True)
+    assert (foreign.maker, fresh.maker) == (None, Maker.STACK)
 
 
 def test_only_one_supervisor_gets_the_lock(state: StateDir) -> None:
