@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from dualcast.settings import load_settings
+from infra.demo.folder import FolderError
 from infra.demo.plan import Options
 from infra.demo.run import Demo, DemoError
 from infra.demo.steps import StepError
@@ -19,7 +20,7 @@ from infra.local.stack import StackError
 from infra.local.state import StateDir
 
 
-def demo(
+def demo(  # noqa: PLR0913, PLR0917 -- each is an option of the command
     data: Annotated[Path | None, typer.Option(help="CSV or Parquet file to replay; default: the simulator")] = None,
     mapping: Annotated[Path | None, typer.Option(help="YAML file that maps the columns of --data")] = None,
     start: Annotated[
@@ -34,11 +35,13 @@ def demo(
         typer.Option("--keep/--no-keep", help="Keep the services running at the end; default: only in a terminal"),
     ] = None,
     keep_state: Annotated[bool, typer.Option("--keep-state", help="Keep the contents of the state folder")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Empty the state folder without a question")] = False,
 ) -> None:
     """Run the whole platform: publish a history, train both models, replay some days and score the forecasts.
 
-    Takes a few minutes and about 6 GB of memory. Empties the state folder (DUALCAST_STATE_DIR, default .dualcast)
-    first. Ctrl-C stops all processes at any time.
+    Takes a few minutes and about 6 GB of memory. Empties the state folder (DUALCAST_STATE_DIR, default .dualcast) once
+    the input has been read; asks first if the folder is not that of an earlier demo or holds access keys. Ctrl-C stops
+    all processes at any time.
     """
     console = Console()
     os.environ.pop("DUALCAST_CLOCK", None)  # the demo sets its own clock for all its processes
@@ -51,10 +54,17 @@ def demo(
     options = Options(use_case or settings.use_case, absolute[0], absolute[1], first, days, speed)
     serving = console.is_terminal if keep is None else keep
     try:
-        Demo(options, StateDir(settings.state_dir), console).run(keep_state=keep_state, keep_serving=serving)
+        Demo(options, StateDir(settings.state_dir), console).run(
+            keep_state=keep_state, keep_serving=serving, may_empty=lambda reason: yes or _confirmed(console, reason)
+        )
     except KeyboardInterrupt:
         console.print("Stopped.")
         raise typer.Exit(130) from None
-    except (DemoError, StepError, StackError, ArtifactError) as error:
+    except (FolderError, DemoError, StepError, StackError, ArtifactError) as error:
         console.print(f"[red]{error}[/red]", highlight=False)
         raise typer.Exit(1) from error
+
+
+def _confirmed(console: Console, reason: str) -> bool:
+    """Ask in a terminal; without one, nobody can agree."""
+    return console.is_terminal and typer.confirm(f"{reason}\nEmpty it?")

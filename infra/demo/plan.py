@@ -22,6 +22,7 @@ from infra.local.state import ProcessId, StateDir
 # Time for the services to start before the replay clock does. The batch daemon starts Spark later and catches up.
 _LEAD = timedelta(seconds=15)
 _TIMEOUT_SECONDS = 120.0
+_ERROR_LINES = 15
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Window(BaseModel):
 
 
 class Plan:
-    """The steps of one demo. Steps set ``window``, ``clock`` and ``scores`` when they finish."""
+    """The steps of one demo. ``find_window`` sets ``window``; steps set ``clock`` and ``scores`` when they finish."""
 
     def __init__(self, options: Options, state: StateDir, environment: Mapping[str, str]) -> None:
         self._options = options
@@ -55,17 +56,22 @@ class Plan:
         self.clock: Clock | None = None
         self.scores: dict[str, dict[str, Score]] = {}
 
+    def find_window(self) -> None:
+        """Read the input and find the days to replay. Changes no file. Raises StepError if the input is unusable."""
+        start = ("--start", self._options.start.isoformat()) if self._options.start else ()
+        days = ("--days", str(self._options.days))
+        self.window = Window.model_validate_json(self._output_of("stream", "window", *self._source(), *days, *start))
+
     def preparation(self) -> list[Step]:
         """Return the steps from starting the servers to starting the replay."""
         return [
             Step("servers", "Kafka, schema registry, Redis", call=partial(self._start, "kafka", "registry", "redis")),
             Step("mlflow", "MLflow", call=partial(self._start, "mlflow")),
-            Step("window", "find the days to replay", call=self._find_window),
             Step(
                 "history",
                 "publish the history",
                 partial(self._until_replay_start, "stream", "history"),
-                after=("servers", "window"),
+                after=("servers",),
             ),
             Step("features", "start the Flink job", call=self._start_features, after=("history",)),
             Step(
@@ -137,12 +143,6 @@ class Plan:
             owner=ProcessId.of_this_process(),
         )
 
-    def _find_window(self) -> None:
-        start = ("--start", self._options.start.isoformat()) if self._options.start else ()
-        days = ("--days", str(self._options.days))
-        result = self._output_of("window", "stream", "window", *self._source(), *days, *start)
-        self.window = Window.model_validate_json(result)
-
     def _export(self, path: str) -> list[str]:
         """Return the command that exports curves, and actuals on the grid of the same path."""
         files = ("--out", str(self.exported(path)), "--actuals", str(self.exported(f"{path}-actuals")))
@@ -150,22 +150,22 @@ class Plan:
 
     def _score(self, path: str) -> None:
         files = ("--forecasts", str(self.exported(path)), "--actuals", str(self.exported(f"{path}-actuals")))
-        self.scores[path] = read_scores(self._output_of(f"score-{path}", "score", "--path", path, *files, "--json"))
+        self.scores[path] = read_scores(self._output_of("score", "--path", path, *files, "--json"))
 
-    def _output_of(self, name: str, *command: str) -> bytes:
-        """Run a command and return its standard output. Its standard error goes to a log."""
-        with self._state.log(f"demo-{name}").open("ab") as log:
-            result = subprocess.run(
-                self._dualcast(*command),
-                env=dict(self._environment),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                timeout=_TIMEOUT_SECONDS,
-                check=False,
-            )
+    def _output_of(self, *command: str) -> str:
+        """Run a command and return its standard output. Raises StepError with the end of its standard error."""
+        result = subprocess.run(
+            self._dualcast(*command),
+            env=dict(self._environment),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_SECONDS,
+            check=False,
+        )
         if result.returncode != 0:
-            raise StepError(f"`{' '.join(command)}` failed:\n{stack.log_tail(self._state, f'demo-{name}')}")
+            last = "\n".join(result.stderr.splitlines()[-_ERROR_LINES:])
+            raise StepError(f"`dualcast {' '.join(command)}` failed:\n{last}")
         return result.stdout
 
     def _start_features(self) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import threading
 import time
 import uuid
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType
 
 from rich.console import Console, Group, RenderableType
@@ -19,6 +17,7 @@ from rich.text import Text
 
 from infra.demo.board import board
 from infra.demo.feed import DemoFeed, Snapshot
+from infra.demo.folder import prepare
 from infra.demo.memory_meter import MemoryMeter
 from infra.demo.plan import Options, Plan
 from infra.demo.result import score_table
@@ -57,15 +56,19 @@ class Demo:
         self._first_forecasts: float | None = None
         self._meter = MemoryMeter(state)
 
-    def run(self, *, keep_state: bool, keep_serving: bool) -> None:
+    def run(self, *, keep_state: bool, keep_serving: bool, may_empty: Callable[[str], bool]) -> None:
         """Run all steps and stop all processes at the end, also after an error.
 
-        Raises StepError, StackError, ArtifactError or DemoError on failure and KeyboardInterrupt if the user stops it.
+        Nothing is changed before the input was read and the state folder may be emptied; ``may_empty`` is asked where
+        that is not obvious. Raises StepError, StackError, ArtifactError, FolderError or DemoError on failure, and
+        KeyboardInterrupt if the user stops it.
         """
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # also if the shell set SIGINT to be ignored
             signal.signal(number, _interrupt)
+        self._console.print("Reading the input.", style="dim")
+        self._plan.find_window()
+        prepare(self._state, keep=keep_state, may_empty=may_empty)
         try:
-            fresh_folder(self._state, keep=keep_state)
             artifacts.ensure(_JAR_SETS, self._console)
             with self._meter:
                 self._prepare_and_replay()
@@ -199,29 +202,6 @@ class Demo:
         inherited = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
         own = {"DUALCAST_STATE_DIR": str(self._state.root), processes.SUPERVISOR_VARIABLE: self._token_status.token}
         return {**inherited, **own, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", "COLUMNS": "120"}
-
-
-def fresh_folder(state: StateDir, *, keep: bool) -> None:
-    """Empty a state folder unless ``keep`` is set. Raises DemoError if dualcast did not create the folder."""
-    if state.supervisor_pid() is not None:
-        raise DemoError(f"A stack is running in {state.root}. Run `dualcast down`, or set another DUALCAST_STATE_DIR.")
-    processes.sweep(state.status())
-    if not keep and state.root.exists() and any(state.root.iterdir()):
-        if not state.is_managed:
-            raise DemoError(
-                f"{state.root} contains files, and dualcast did not create it; the demo would empty it.\n"
-                "Set DUALCAST_STATE_DIR to another folder, or use --keep-state."
-            )
-        for entry in state.root.iterdir():
-            _delete(entry)
-    state.create()
-
-
-def _delete(entry: Path) -> None:
-    if entry.is_dir() and not entry.is_symlink():
-        shutil.rmtree(entry)
-    else:
-        entry.unlink()
 
 
 def _arrivals(snapshot: Snapshot) -> list[tuple[object, ...]]:

@@ -23,7 +23,6 @@ from infra.demo.board import board, sparkline
 from infra.demo.feed import Snapshot
 from infra.demo.plan import Options, Plan, Window
 from infra.demo.result import read_scores, score_table
-from infra.demo.run import DemoError, fresh_folder
 from infra.demo.steps import Progress, Runner, Step, StepError
 from infra.local.state import ComponentStatus, Phase, StateDir, Status
 from streaming.job.overdue import Overdue
@@ -125,39 +124,6 @@ def test_nothing_is_overdue_before_the_replay_begins(
     assert Overdue(use_case).next_check(seen["features"]) is None, "the job would count the days to come as missing"
     assert seen["day-ahead"] == plan.clock
     assert (plan.clock.start, plan.clock.until) == (START, UNTIL)
-
-
-def test_only_a_state_folder_created_by_dualcast_is_emptied(state: StateDir, tmp_path: Path) -> None:
-    (state.root / "lake").mkdir()
-    (state.root / "lake" / "old").touch()
-    fresh_folder(state, keep=True)
-    assert (state.root / "lake" / "old").exists()
-    fresh_folder(state, keep=False)
-    assert not (state.root / "lake").exists()
-    assert state.is_managed
-
-    foreign = tmp_path / "home"
-    foreign.mkdir()
-    (foreign / "thesis.txt").touch()
-    with pytest.raises(DemoError, match="dualcast did not create it"):
-        fresh_folder(StateDir(foreign), keep=False)
-    assert (foreign / "thesis.txt").exists()
-
-
-def test_a_link_in_the_state_folder_is_deleted_and_not_followed(state: StateDir, tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "measured.csv").touch()
-    (state.root / "lake").symlink_to(tmp_path / "data")
-    fresh_folder(state, keep=False)
-    assert (tmp_path / "data" / "measured.csv").exists()
-
-
-def test_the_state_folder_of_a_running_stack_is_not_emptied(state: StateDir) -> None:
-    lock = state.acquire_supervisor_lock()
-    assert lock is not None
-    with pytest.raises(DemoError, match="dualcast down"):
-        fresh_folder(state, keep=False)
-    os.close(lock)
 
 
 def test_the_dashboard_shows_clock_curves_errors_and_restarting_components() -> None:
