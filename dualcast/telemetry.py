@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from dualcast import __version__
+from dualcast.log_stream import unfailing
 from dualcast.settings import Settings
 
 
@@ -35,8 +36,8 @@ def configure(settings: Settings, service: str) -> None:
 
 
 def _configure_logs(settings: Settings) -> None:
-    stream = sys.__stderr__  # inside a JVM, ``sys.stderr`` has no file descriptor
-    assert stream is not None
+    assert sys.__stderr__ is not None
+    stream = unfailing(sys.__stderr__)  # inside a JVM, ``sys.stderr`` has no file descriptor
     logging.basicConfig(stream=stream, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
     renderer = (
         structlog.processors.JSONRenderer()
@@ -52,6 +53,6 @@ def _configure_logs(settings: Settings) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.log_level]),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )

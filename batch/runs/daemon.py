@@ -15,6 +15,7 @@ import stamina
 import structlog
 from pyspark.errors import PySparkException
 
+from batch.engine.jvm_watch import jvm_watched
 from batch.forecasts.published_curves import CurveKey
 from batch.runs.day_ahead import DayAheadJob
 from dualcast.adapters.kafka.connection import OUTAGES, DeliveryError
@@ -41,10 +42,10 @@ _log = structlog.get_logger(__name__)
 def follow(job: DayAheadJob) -> None:
     """Make the curves of each delivery day at its cutoff, until the clock's end, or without end where it has none.
 
-    Curves that the quality gates refuse are left out. A run is retried during an outage.
+    Curves that the quality gates refuse are left out. A run is retried during an outage; a dead JVM ends the process.
     """
     settings, clock = job.settings, job.settings.clock
-    with Arrivals(settings, job.use_case) as arrivals:
+    with jvm_watched(job.spark), Arrivals(settings, job.use_case) as arrivals:
         _retried(job.ingest)
         published = _retried(job.published.keys)
         # a replay starts with its first day, however long the preparation took

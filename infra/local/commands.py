@@ -31,6 +31,7 @@ _COLOURS = {
     Phase.FINISHED: "blue",
     Phase.STOPPED: "dim",
     Phase.UNHEALTHY: "red",
+    Phase.FAILED: "red",
     Phase.UNREACHABLE: "red",
 }
 _NAMES = ", ".join(COMPONENTS)

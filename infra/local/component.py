@@ -33,7 +33,7 @@ class LaunchContext:
         return [str(self.java_home / "bin" / "java"), *_JAVA_OPTIONS, *arguments]
 
 
-def _no_variables(_: LaunchContext) -> dict[str, str]:
+def _nothing(_: LaunchContext) -> dict[str, str]:
     return {}
 
 
@@ -42,8 +42,9 @@ class Component:
     """A process of the stack.
 
     ``ports`` maps port names to preferred numbers. ``address`` is a format string over the ports; the supervisor writes
-    it to ``stack.env`` as ``DUALCAST_<setting>``. A component without a check is healthy while its process runs. A
-    component with ``restart="on-failure"`` may finish with exit code 0.
+    it to ``stack.env`` as ``DUALCAST_<setting>``, and the variables of ``published``. A component without a check must
+    record its progress (``dualcast.heartbeat``). A component with ``restart="on-failure"`` may finish with exit code 0.
+    The data of a ``rebuildable`` component is put aside if it does not start with it.
     """
 
     name: str
@@ -54,10 +55,12 @@ class Component:
     setting: str = ""
     address: str = ""
     check: checks.Check | None = None
-    environment: Callable[[LaunchContext], dict[str, str]] = _no_variables
+    environment: Callable[[LaunchContext], dict[str, str]] = _nothing
+    published: Callable[[LaunchContext], dict[str, str]] = _nothing
     jar_sets: frozenset[str] = frozenset()
     restart: Literal["always", "on-failure"] = "always"
     stop_seconds: float = 15.0
+    rebuildable: bool = False
     by_default: bool = False
 
     @property

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shlex
 import sys
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 from infra.local import checks
 from infra.local.component import Component, LaunchContext
+from infra.local.files import write_atomically
 from infra.local.java import artifacts
 from infra.local.ports import LOOPBACK
 
@@ -24,9 +27,21 @@ def _kafka_command(context: LaunchContext) -> list[str]:
     serve = context.java("-Xms192m", "-Xmx512m", *logging, "kafka.Kafka", str(config))
     if (folder / "data" / "meta.properties").exists():
         return serve
-    storage = ("kafka.tools.StorageTool", "format", "--cluster-id", "ZHVhbGNhc3QtZW1iZWRkZQ", "--ignore-formatted")
+    storage = ("kafka.tools.StorageTool", "format", "--cluster-id", _cluster_id(context), "--ignore-formatted")
     form = context.java(_QUICK_START, "-Xmx128m", *logging, *storage, "--config", str(config))
     return ["/bin/sh", "-c", f"{shlex.join(form)} && exec {shlex.join(serve)}"]
+
+
+def _cluster_id(context: LaunchContext) -> str:
+    """The identity of this folder's broker, by which a client notices that it has reached another."""
+    file = context.folder("kafka") / "cluster.id"
+    if not file.exists():
+        write_atomically(file, urlsafe_b64encode(uuid4().bytes).decode().rstrip("=").replace("-", "_"))
+    return file.read_text()
+
+
+def _kafka_published(context: LaunchContext) -> dict[str, str]:
+    return {"DUALCAST_KAFKA_CLUSTER": _cluster_id(context)}
 
 
 def _kafka_environment(_: LaunchContext) -> dict[str, str]:
@@ -132,6 +147,7 @@ COMPONENTS: dict[str, Component] = {
             address=f"{LOOPBACK}:{{kafka}}",
             check=checks.kafka,
             environment=_kafka_environment,
+            published=_kafka_published,
             jar_sets=frozenset({"broker"}),
             by_default=True,
         ),
@@ -155,6 +171,7 @@ COMPONENTS: dict[str, Component] = {
             setting="redis",
             address=f"redis://{LOOPBACK}:{{redis}}/0",
             check=checks.redis,
+            rebuildable=True,
             by_default=True,
         ),
         Component(

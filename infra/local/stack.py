@@ -20,11 +20,11 @@ from infra.local.ports import PortAllocator, is_free
 from infra.local.state import ComponentStatus, Desired, Phase, ProcessId, StateDir, Status
 from infra.local.supervision import processes
 from infra.local.supervision.external import external_address
+from infra.local.supervision.unit import MAX_FAILURES
 
 _NEEDED_DISK_BYTES = 2_000_000_000
 _START_SECONDS = 180.0
 _STOP_SECONDS = 60.0
-_MAX_FAILURES = 3
 _POLL_SECONDS = 0.1
 
 
@@ -142,6 +142,7 @@ def _request(state: StateDir, added: Desired) -> None:
             ports={**before.ports, **added.ports},
             arguments={**before.arguments, **added.arguments},
             owner=added.owner or before.owner,
+            requests=before.requests + 1,
         )
         state.write_desired(desired)
         if not running:
@@ -172,7 +173,7 @@ def _wait_until_healthy(state: StateDir, names: tuple[str, ...], on_status: Call
         if state.supervisor_pid() is None:
             raise StackError(_failure_message(state, "supervisor", "the process has ended"))
         for component in requested:
-            if component.failures >= _MAX_FAILURES:
+            if component.failures >= MAX_FAILURES or component.phase == Phase.FAILED:
                 raise StackError(_failure_message(state, component.name, component.detail))
     late = [c.name for c in state.status().components.values() if c.name in names and c.phase not in good]
     blocking = late[0] if late else "supervisor"

@@ -18,6 +18,7 @@ from dualcast.adapters.store.engine import DBAPIError, Engine, StatementError, S
 from dualcast.adapters.store.forecasts import IssueDay, save
 from dualcast.catalogue import path_of
 from dualcast.curves.forecast import Forecast
+from dualcast.heartbeat import beat
 from dualcast.records import Topic
 from dualcast.settings import Settings
 from dualcast.timegrid import Clock
@@ -49,6 +50,7 @@ class Recorder:
                 for topic in _TOPICS
             ]
             while not stop.is_set():
+                beat()
                 for consumer in consumers:
                     records = [record for _, record in consumer.poll(_POLL_SECONDS)]
                     if records and self.store(records, stop):
@@ -68,6 +70,7 @@ class Recorder:
     def _retry(self, work: Callable[[], None], stop: threading.Event) -> bool:
         warned = False
         while True:
+            beat()
             try:
                 work()
             except StoreUnavailableError as error:

@@ -15,6 +15,7 @@ from dualcast.adapters.kafka.connection import OUTAGES, DeliveryError
 from dualcast.adapters.kafka.producer import RecordProducer
 from dualcast.adapters.kafka.topics import create_topics
 from dualcast.adapters.kafka.wire.encoder import Record
+from dualcast.heartbeat import beat
 from dualcast.records import DeadLetter, Topic
 from dualcast.settings import Settings
 from streaming.ingest.messages import messages
@@ -81,6 +82,7 @@ class Publisher:
             on=_RETRIED, attempts=None, timeout=None, wait_max=_LONGEST_PAUSE_SECONDS, wait_jitter=0.1
         ):
             with attempt:
+                beat()
                 if self._stop.requested:
                     raise Stopped
                 if attempt.num > 1:
@@ -91,6 +93,7 @@ class Publisher:
         for outgoing in batch:
             self._producer.send(outgoing.topic, outgoing.key, outgoing.record, outgoing.at)
         while True:
+            beat()
             try:
                 return self._producer.flush(_PATIENCE_SECONDS)
             except DeliveryError as error:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import select
 import signal
 import socket
+from time import monotonic
 from types import FrameType
 from typing import Any, Self
 
+from dualcast.heartbeat import beat
+
+# Long waits are progress, too: a process between two pulls is not hung.
+_LONGEST_SILENCE_SECONDS = 5.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -37,8 +42,10 @@ class Stop:
 
     def wait(self, seconds: float) -> bool:
         """Wait until the time is over or a signal arrives. Returns whether a signal has arrived."""
-        if not self.requested and seconds > 0:
-            select.select([self._reader], [], [], seconds)
+        until = monotonic() + seconds
+        while not self.requested and (left := until - monotonic()) > 0:
+            beat()
+            select.select([self._reader], [], [], min(left, _LONGEST_SILENCE_SECONDS))
         return self.requested
 
     def __enter__(self) -> Self:

@@ -20,6 +20,7 @@ from dualcast.adapters.kafka.connection import OUTAGES
 from dualcast.adapters.kafka.offsets import delete_group
 from dualcast.adapters.kafka.topics import create_topics
 from dualcast.catalogue import UseCase
+from dualcast.heartbeat import beat
 from dualcast.settings import Settings
 from streaming.job import checkpoints, internals, pipeline
 from streaming.job.function import IntradayFeatures
@@ -131,6 +132,7 @@ def _watch(client: JobClient, stop: Event) -> None:
     try:
         while not stop.wait(_POLL_SECONDS):
             status = client.get_job_status().result()
+            beat()  # the JVM has answered
             if status in (JobStatus.FAILED, JobStatus.CANCELED, JobStatus.FINISHED):
                 client.get_job_execution_result().result()  # raises the cause
                 raise JobError(f"the job is {status.name}")

@@ -114,8 +114,26 @@ def test_a_server_with_an_address_in_the_environment_is_not_started(
 
 def test_the_error_for_a_server_that_cannot_start_contains_the_end_of_its_log(state: StateDir) -> None:
     state.create()
+    data = state.folder("kafka") / "data"
+    data.mkdir(parents=True)
+    (data / "meta.properties").write_text("version=7")
+    with pytest.raises(stack.StackError, match=r"kafka does not start(?s:.)*meta\.properties"):
+        stack.start(state, ("kafka",), console=CONSOLE)
+
+
+def test_damaged_data_of_redis_are_put_aside_since_topics_fill_it_again(state: StateDir) -> None:
+    state.create()
     folder = state.folder("redis")
     folder.mkdir()
     (folder / "appendonly.aof").write_text("this is no append-only file")
-    with pytest.raises(stack.StackError, match=r"redis does not start(?s:.)*append"):
-        stack.start(state, ("redis",), console=CONSOLE)
+    stack.start(state, ("redis",), console=CONSOLE)
+    assert client(state).ping()
+    assert (state.root / "redis.damaged" / "appendonly.aof").exists()
+    assert "damaged data put aside" in state.log("supervisor").read_text()
+
+
+def test_the_addresses_of_a_folder_end_with_its_servers(state: StateDir) -> None:
+    stack.start(state, ("redis",), console=CONSOLE)
+    assert "DUALCAST_REDIS" in state.stack_env.read_text()
+    stack.stop(state)
+    assert "DUALCAST_REDIS" not in state.stack_env.read_text()

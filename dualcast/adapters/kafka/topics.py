@@ -11,7 +11,7 @@ from confluent_kafka.schema_registry import Schema
 
 from dualcast.adapters.kafka.connection import TIMEOUT_SECONDS, connection, registry_client
 from dualcast.records import Topic, schema_text
-from dualcast.settings import Settings
+from dualcast.settings import Settings, SettingsError
 
 MAX_MESSAGE_BYTES = 8 * 2**20
 _PARTITIONS = 4
@@ -21,9 +21,19 @@ _log = structlog.get_logger(__name__)
 
 
 def create_topics(settings: Settings, timeout: float = TIMEOUT_SECONDS) -> None:
-    """Create the topics that are missing, and register their schemas as BACKWARD compatible."""
+    """Create the topics that are missing, and register their schemas as BACKWARD compatible.
+
+    Every process that publishes calls this before it writes anything. Raises SettingsError if the broker belongs to
+    another cluster than the settings name.
+    """
     admin = AdminClient(connection(settings))
-    known = admin.list_topics(timeout=timeout).topics
+    found = admin.list_topics(timeout=timeout)
+    if settings.kafka_cluster not in ("", found.cluster_id):
+        raise SettingsError(
+            f"the broker at {settings.kafka} belongs to Kafka cluster {found.cluster_id}, and {settings.state_dir} to "
+            f"{settings.kafka_cluster}: nothing was written. Run `dualcast up`, or set DUALCAST_KAFKA."
+        )
+    known = found.topics
     wanted = [settings.names.topic(topic) for topic in Topic]
     missing = [NewTopic(name, num_partitions=_PARTITIONS, config=_TOPIC_CONFIG) for name in wanted if name not in known]
     for name, outcome in admin.create_topics(missing).items() if missing else ():

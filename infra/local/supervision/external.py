@@ -44,6 +44,14 @@ class ExternalUnit:
         """Whether the last health check succeeded."""
         return self.phase == Phase.EXTERNAL
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the last health check failed."""
+        return self.phase == Phase.UNREACHABLE and self._last_check > 0
+
+    def retry(self) -> None:
+        """Do nothing: it is checked all the time."""
+
     def status(self) -> ComponentStatus:
         """Return the state for ``status.json``."""
         return ComponentStatus(name=self.component.name, phase=self.phase, address=self._address, detail=self._detail)

@@ -21,6 +21,7 @@ from types import FrameType
 import psutil
 import structlog
 
+from dualcast.log_stream import unfailing
 from infra.local.component import Component, LaunchContext
 from infra.local.components import COMPONENTS
 from infra.local.java import artifacts
@@ -47,6 +48,7 @@ class Supervisor:
         self._watchdog = watchdog.start(state, self._token)
         self._stopping = False
         self._written = Status()
+        self._requests = state.desired().requests
 
     def run(self) -> None:
         """Supervise until SIGTERM, SIGINT, SIGHUP or the end of the owner, then stop all components."""
@@ -66,19 +68,23 @@ class Supervisor:
     def close(self) -> None:
         """Release all resources. The watchdog then stops any remaining processes."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-        self._state.update_stack_env({"DUALCAST_CLOCK": None})
+        self._withdraw_addresses()
         self._watchdog.communicate(timeout=30)
 
     def reconcile(self) -> None:
         """Take the next step for every component."""
         self._reap()
         self._stopping = self._stopping or self._owner_has_ended()
-        wanted = () if self._stopping else self._state.desired().components
+        desired = self._state.desired()
+        wanted = () if self._stopping else desired.components
         for name in wanted:
             if name not in self._units:
                 self._units[name] = self._unit(COMPONENTS[name])
         for name, unit in self._units.items():
             unit.wanted = name in wanted
+            if desired.requests != self._requests:
+                unit.retry()
+        self._requests = desired.requests
         for name, unit in self._units.items():
             unit.tick(needs_ready=self._needs_ready(unit), dependents_stopped=self._dependents_stopped(name))
         self._write_status()
@@ -91,12 +97,11 @@ class Supervisor:
             self._state.update_stack_env({component.variable: outside})
             return ExternalUnit(component, outside, self._pool)
         ports = {name: self._ports.port(name, preferred) for name, preferred in component.ports.items()}
-        if component.variable:
-            self._state.update_stack_env({component.variable: component.address.format(**ports)})
         arguments = self._state.desired().arguments.get(component.name, ())
-        return Unit(
-            component, LaunchContext(self._state, self._java_home, ports, arguments), self._environment(), self._pool
-        )
+        context = LaunchContext(self._state, self._java_home, ports, arguments)
+        address = {component.variable: component.address.format(**ports)} if component.variable else {}
+        self._state.update_stack_env(address | component.published(context))
+        return Unit(component, context, self._environment(), self._pool)
 
     def _environment(self) -> dict[str, str]:
         own = {"DUALCAST_STATE_DIR": str(self._state.root), "JAVA_HOME": str(self._java_home)}
@@ -104,8 +109,15 @@ class Supervisor:
         inherited = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
         return {**inherited, **own}
 
+    def _withdraw_addresses(self) -> None:
+        """Remove what ends with the servers from ``stack.env``. The broker's identity stays: it is the folder's."""
+        addresses = {component.variable: None for component in COMPONENTS.values() if component.variable}
+        self._state.update_stack_env({"DUALCAST_CLOCK": None, **addresses})
+
     def _needs_ready(self, unit: Unit | ExternalUnit) -> bool:
-        return all(need in self._units and self._units[need].is_ready for need in unit.component.needs)
+        """Whether all that a component needs runs or has been tried in vain: it then does what it can without."""
+        needed = [self._units[need] for need in unit.component.needs if need in self._units]
+        return len(needed) == len(unit.component.needs) and all(n.is_ready or n.has_failed for n in needed)
 
     def _dependents_stopped(self, name: str) -> bool:
         return not any(name in unit.component.needs and unit.pid is not None for unit in self._units.values())
@@ -138,8 +150,12 @@ class Supervisor:
         components = {name: unit.status() for name, unit in self._units.items()}
         status = Status(supervisor=os.getpid(), token=self._token, components=components)
         if status != self._written:
-            self._state.write_status(status)
-            self._written = status
+            try:
+                self._state.write_status(status)
+            except OSError as error:  # the next change, or the next attempt, is written once there is room
+                _log.warning("status not written", error=str(error))
+            else:
+                self._written = status
 
     def _write_jars(self) -> None:
         jars = {f"DUALCAST_{s.upper()}_JARS": ",".join(map(str, artifacts.jars(s))) for s in ("spark", "flink")}
@@ -172,7 +188,7 @@ def main() -> None:
     """Run the supervisor of a state folder unless one runs. The first process exits once the lock is held."""
     structlog.configure(
         processors=[structlog.processors.TimeStamper(fmt="iso"), structlog.processors.LogfmtRenderer()],
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(unfailing(sys.stderr)),
     )
     state = StateDir(Path(sys.argv[1]))
     state.create()

@@ -8,23 +8,32 @@ import signal
 import time
 from collections.abc import Mapping
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from subprocess import Popen
 
 import structlog
 
+from dualcast.heartbeat import VARIABLE, age_seconds
 from infra.local.checks import NotReadyError
 from infra.local.component import Component, LaunchContext
+from infra.local.files import put_aside
 from infra.local.state import ComponentStatus, Phase, ProcessId
 from infra.local.supervision import processes
 
 _CHECK_SECONDS = {Phase.STARTING: 0.3, Phase.HEALTHY: 3.0, Phase.UNHEALTHY: 1.0}
-_UNCHECKED_START_SECONDS = 1.0
+# A component without a server that has made no progress for this long is unhealthy.
+_SILENT_SECONDS = 20.0
 _HUNG_AFTER_SECONDS = 60.0
 _START_SECONDS = 180.0
 _STABLE_SECONDS = 10.0
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 10.0
 _LARGEST_LOG_BYTES = 20_000_000
+# The exit code of commands whose arguments, settings or input are unusable: another start would end in the same way.
+_CANNOT_WORK = 2
+MAX_FAILURES = 3
+_PUT_ASIDE_AFTER = 2
+_LONGEST_REASON = 300
 
 _log = structlog.get_logger()
 
@@ -49,6 +58,7 @@ class Unit:
         self._last_healthy = self._last_check = 0.0
         self._failures = self._restarts = 0
         self._detail = ""
+        self._heartbeat = context.state.heartbeat(component.name)
 
     @property
     def pid(self) -> int | None:
@@ -59,6 +69,17 @@ class Unit:
     def is_ready(self) -> bool:
         """Whether components that need it may start."""
         return self.phase == Phase.HEALTHY
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it has been tried several times in vain."""
+        return self.phase == Phase.FAILED or self._failures >= MAX_FAILURES
+
+    def retry(self) -> None:
+        """Start it again if it has failed for good."""
+        if self.phase == Phase.FAILED:
+            self._failures = 0
+            self._enter(Phase.WAITING)
 
     def status(self) -> ComponentStatus:
         """Return the state for ``status.json``."""
@@ -93,11 +114,25 @@ class Unit:
             self._enter(Phase.STOPPED)
         elif code == 0 and self.component.restart == "on-failure":
             self._enter(Phase.FINISHED)
+        elif code == _CANNOT_WORK:
+            self._detail = self._last_line() or f"exited with code {code}"
+            self._enter(Phase.FAILED)
+            _log.error("component cannot work", component=self.component.name, reason=self._detail)
         else:
-            self._failures += 1
-            self._detail = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
-            self._enter(Phase.BACKOFF)
-            _log.warning("component exited unexpectedly", component=self.component.name, reason=self._detail)
+            self._failed(f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}")
+
+    def _failed(self, reason: str) -> None:
+        self._failures += 1
+        self._detail = reason
+        self._enter(Phase.BACKOFF)
+        _log.warning("component failed", component=self.component.name, reason=reason)
+
+    def _last_line(self) -> str:
+        """The end of its log, which says why."""
+        with suppress(OSError):
+            lines = self._context.state.log(self.component.name).read_text("utf-8", "replace").splitlines()
+            return lines[-1].strip()[:_LONGEST_REASON] if lines else ""
+        return ""
 
     def _tick_start(self, now: float, needs_ready: bool) -> None:
         if self.phase == Phase.WAITING and needs_ready:
@@ -109,28 +144,36 @@ class Unit:
                 self._start()
 
     def _start(self) -> None:
-        log = self._context.state.log(self.component.name)
-        if log.exists() and log.stat().st_size > _LARGEST_LOG_BYTES:
-            log.replace(log.with_suffix(".log.1"))
-        environment = {**self._environment, **self.component.environment(self._context)}
-        self._process = processes.start(self.component.command(self._context), environment, log)
+        """Start the process. On a full disk, or in a read-only folder, that is tried again later."""
+        try:
+            if self.component.rebuildable and self._failures == _PUT_ASIDE_AFTER:
+                self._put_data_aside()
+            self._heartbeat.unlink(missing_ok=True)
+            environment = {**self._environment, **self.component.environment(self._context)}
+            environment[VARIABLE] = str(self._heartbeat)
+            log = self._context.state.log(self.component.name)
+            self._process = processes.start(self.component.command(self._context), environment, log)
+        except OSError as error:
+            self._failed(str(error))
+            return
         self._process_id = ProcessId.of(self._process.pid)
         self._last_healthy = self._last_check = time.monotonic()
         self._enter(Phase.STARTING)
         _log.info("component started", component=self.component.name, pid=self._process.pid)
 
+    def _put_data_aside(self) -> None:
+        folder = self._context.state.folder(self.component.name)
+        if folder.exists():
+            _log.error("damaged data put aside", component=self.component.name, moved_to=str(put_aside(folder)))
+
     def _tick_health(self, now: float) -> None:
         self._bound_log()
-        if self.component.check is None:
-            if self.phase == Phase.STARTING and now - self._since >= _UNCHECKED_START_SECONDS:
-                self._detail = ""
-                self._enter(Phase.HEALTHY)
-            healthy = self.phase == Phase.HEALTHY
-        else:
-            healthy = self._poll_check(now)
+        healthy = self._poll_check(now)
         if healthy and now - self._since >= _STABLE_SECONDS:
             self._failures = 0
         limit = _START_SECONDS if self.phase == Phase.STARTING else _HUNG_AFTER_SECONDS
+        if self.component.check is None:
+            limit -= _SILENT_SECONDS
         if not healthy and now - self._last_healthy >= limit and self._process:
             _log.warning("killing an unresponsive component", component=self.component.name, seconds=limit)
             self._last_healthy = now
@@ -139,9 +182,9 @@ class Unit:
     def _poll_check(self, now: float) -> bool:
         """Return whether the last finished check succeeded. Start the next check when it is due."""
         if self._check is None:
-            if now - self._last_check >= _CHECK_SECONDS[self.phase] and self.component.check:
+            if now - self._last_check >= _CHECK_SECONDS[self.phase]:
                 self._last_check = now
-                self._check = self._pool.submit(self.component.check, self._address)
+                self._check = self._pool.submit(self.component.check or self._check_heartbeat, self._address)
         elif self._check.done():
             error, self._check = self._check.exception(), None
             self._detail = "" if error is None else str(error)
@@ -153,6 +196,13 @@ class Unit:
             elif self.phase == Phase.HEALTHY:
                 self._enter(Phase.UNHEALTHY)
         return self.phase == Phase.HEALTHY
+
+    def _check_heartbeat(self, _: str) -> None:
+        age = age_seconds(self._heartbeat)
+        if age is None:
+            raise NotReadyError("no progress yet")
+        if age > _SILENT_SECONDS:
+            raise NotReadyError(f"no progress for more than {_SILENT_SECONDS:.0f} s")
 
     def _tick_stop(self, now: float, dependents_stopped: bool) -> None:
         if self._process is None:
@@ -167,7 +217,8 @@ class Unit:
     def _bound_log(self) -> None:
         log = self._context.state.log(self.component.name)
         if log.exists() and log.stat().st_size > _LARGEST_LOG_BYTES:
-            shutil.copyfile(log, log.with_suffix(".log.1"))
+            with suppress(OSError):  # a full disk: rather no old log than no room
+                shutil.copyfile(log, log.with_suffix(".log.1"))
             os.truncate(log, 0)  # the component writes in append mode and continues at the new end
 
     def _enter(self, phase: Phase) -> None:

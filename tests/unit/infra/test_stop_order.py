@@ -15,7 +15,8 @@ from infra.local.supervision.supervisor import Supervisor
 
 def component(name: str, log: Path, *needs: str, seconds_to_stop: float = 0.0) -> Component:
     """A process that ends after a delay and then writes its name."""
-    script = f"trap 'sleep {seconds_to_stop}; echo {name} >> {log}; exit 0' TERM; while :; do sleep 0.05; done"
+    loop = "while :; do touch $DUALCAST_HEARTBEAT; sleep 0.05; done"
+    script = f"trap 'sleep {seconds_to_stop}; echo {name} >> {log}; exit 0' TERM; {loop}"
     return Component(name, name, lambda _: ["/bin/sh", "-c", script], needs=needs)
 
 
