@@ -8,7 +8,7 @@ from datetime import date, timedelta
 
 import httpx2
 
-from dualcast_client import AnswerError, Api
+from dualcast_client import AnswerError, Api, UnavailableError
 from dualcast_client.answers import Curve, DayAheadStatus, EntityStatus
 
 _TIMEOUT = timedelta(seconds=5)
@@ -43,7 +43,7 @@ class DemoFeed:
             found: dict[tuple[str, str], Curve] = {}
             for entity in status["entities"]:
                 found |= _curves(api, entity)
-        except (AnswerError, httpx2.TransportError, httpx2.InvalidURL, ValueError, KeyError):
+        except (AnswerError, UnavailableError, httpx2.InvalidURL, ValueError, KeyError):
             return None
         return Snapshot(status, found)
 

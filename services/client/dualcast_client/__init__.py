@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from dualcast_client.api import Api
 from dualcast_client.client import Dualcast
-from dualcast_client.http import AnswerError
+from dualcast_client.http import AnswerError, UnavailableError
 
-__all__ = ["AnswerError", "Api", "Dualcast"]
+__all__ = ["AnswerError", "Api", "Dualcast", "UnavailableError"]

@@ -21,7 +21,7 @@ class Api:
     Addresses and the key default to DUALCAST_DA_SVC, DUALCAST_ID_SVC and DUALCAST_API_KEY. A request that fails
     temporarily is repeated for ``patience``.
 
-    All methods raise AnswerError if a service answers with a problem, httpx2.TransportError if it stays unavailable,
+    All methods raise AnswerError if a service answers with a problem, UnavailableError if it does not answer,
     and ValueError for a time without a zone or a horizon that is not in whole minutes.
     """
 

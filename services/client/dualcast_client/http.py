@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any, Self
@@ -38,17 +38,30 @@ class AnswerError(Exception):
         return f"{self.status} {self.title}: {self.detail}"
 
 
+class UnavailableError(ConnectionError):
+    """A service does not answer. The message gives its address, the cause, and what to do."""
+
+    def __init__(self, address: str, cause: Exception) -> None:
+        super().__init__(
+            f"no answer from {address}: {cause}. Does the service run? `dualcast up da-svc id-svc` starts both on this "
+            "machine; DUALCAST_DA_SVC and DUALCAST_ID_SVC, or the arguments of the client, name others."
+        )
+
+
 class Service:
     """One service by its address. A request that fails temporarily is repeated for ``patience``; 0: never.
 
-    All requests only read, so each may be repeated.
+    All requests only read, so each may be repeated. A service that has never answered is tried for ``timeout`` only.
     """
 
     def __init__(self, address: str, headers: Mapping[str, str], patience: timedelta, timeout: timedelta) -> None:
         seconds = timeout.total_seconds()
+        self._address = address
+        self._first_seconds = seconds
+        self._has_answered = False
         self._http = httpx2.Client(base_url=address, headers=dict(headers), timeout=seconds)
         self._listening = httpx2.Timeout(seconds, read=max(seconds, _SILENCE_SECONDS))
-        self._retrying = stamina.RetryingCaller(timeout=patience or None, attempts=None if patience else 1).on(_wait)
+        self._retrying = stamina.RetryingCaller(timeout=patience or None, attempts=None if patience else 1)
 
     def __enter__(self) -> Self:
         return self
@@ -61,21 +74,36 @@ class Service:
         self._http.close()
 
     def get(self, address: str, **parameters: Any) -> Any:
-        """The JSON at an address; parameters that are None are left out. Raises AnswerError, httpx2.TransportError."""
-        return self._retrying(self._ask, "GET", address, params=_given(parameters))
+        """The JSON at an address; parameters that are None are left out. Raises AnswerError, UnavailableError."""
+        return self._retried(self._ask, "GET", address, params=_given(parameters))
 
     def post(self, address: str, body: Mapping[str, Any]) -> Any:
-        """The JSON that answers a body. Raises AnswerError, httpx2.TransportError."""
-        return self._retrying(self._ask, "POST", address, json=_given(body))
+        """The JSON that answers a body. Raises AnswerError, UnavailableError."""
+        return self._retried(self._ask, "POST", address, json=_given(body))
 
     def events(self, address: str, **parameters: Any) -> Iterator[Any]:
         """The JSON of each server-sent event, over broken connections.
 
-        Raises AnswerError, or httpx2.TransportError if the service is unavailable for longer than the patience.
+        Raises AnswerError, or UnavailableError if the service is unavailable for longer than the patience.
         """
         while True:
-            yield from self._retrying(self._listen, address, _given(parameters))
+            yield from self._retried(self._listen, address, _given(parameters))
             time.sleep(_PAUSE_SECONDS)
+
+    def _retried(self, work: Callable[..., Any], *parameters: Any, **more: Any) -> Any:
+        begin = time.monotonic()
+
+        def wait(error: Exception) -> bool | float:
+            if isinstance(error, httpx2.TransportError) and not self._has_answered:
+                return time.monotonic() - begin < self._first_seconds
+            return _wait(error)
+
+        try:
+            found = self._retrying(wait, work, *parameters, **more)
+        except httpx2.TransportError as error:
+            raise UnavailableError(self._address, error) from error
+        self._has_answered = True
+        return found
 
     def _ask(self, method: str, address: str, **more: Any) -> Any:
         answer = self._http.request(method, address, **more)

@@ -6,19 +6,19 @@ import ast
 import re
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-import httpx2
 import pandas as pd
 import pytest
 from pydantic import BaseModel
 from pytest_httpserver import HTTPServer
 
 from dualcast.curves.forecast import Forecast
-from dualcast_client import AnswerError, Dualcast, answers
+from dualcast_client import AnswerError, Dualcast, UnavailableError, answers
 from services.api.encoding import WHOLE, EncodedCurve
 from services.api.schemas import curves, status
 from services.da_svc.app import build_app
@@ -188,9 +188,19 @@ def test_retries_end_after_the_patience(httpserver: HTTPServer) -> None:
         client.status()
     with (
         Dualcast("http://127.0.0.1:9", patience=timedelta(seconds=0.2)) as client,
-        pytest.raises(httpx2.TransportError),
+        pytest.raises(UnavailableError, match=r"http://127\.0\.0\.1:9: .*dualcast up da-svc"),
     ):
         client.status()
+
+
+def test_a_service_that_has_never_answered_is_tried_for_the_timeout_only() -> None:
+    before = time.monotonic()
+    with (
+        Dualcast("http://127.0.0.1:9", patience=timedelta(seconds=30), timeout=timedelta(seconds=1)) as client,
+        pytest.raises(UnavailableError),
+    ):
+        client.status()
+    assert time.monotonic() - before < 10.0
 
 
 def test_a_broken_stream_is_reopened_without_repeating_curves(httpserver: HTTPServer) -> None:
