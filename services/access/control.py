@@ -54,7 +54,8 @@ class Access:
         """
         access = load_access_settings(settings)
         refuse_weak_secrets(settings, access)
-        keys = KeyRing(engine, settings.clock, circuits, lambda: make_ready(engine, settings))
+        memory = settings.state_dir / "had-access-keys"
+        keys = KeyRing(engine, settings.clock, circuits, lambda: make_ready(engine, settings), memory)
         with suppress(StoreUnavailableError):
             keys.read()
         trail = AuditTrail(engine)

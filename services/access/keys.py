@@ -5,6 +5,8 @@ from __future__ import annotations
 import hmac
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import structlog
 
@@ -29,21 +31,32 @@ def unauthenticated(detail: str) -> ProblemError:
 
 
 class KeyRing:
-    """The keys of the store. While it is unavailable, the last keys read are valid; before the first read, none are."""
+    """The keys of the store. While it is unavailable, the last keys read are valid; before the first read, none are.
 
-    def __init__(self, engine: Engine, clock: Clock, circuits: Circuits, make_ready: Callable[[], None]) -> None:
+    ``memory`` is a file outside the store that records that there have been keys.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Clock,
+        circuits: Circuits,
+        make_ready: Callable[[], None],
+        memory: Path | None = None,
+    ) -> None:
         self._engine = engine
         self._clock = clock
         self._circuits = circuits
         self._make_ready = make_ready
-        self._known = False
+        self._memory = memory
+        self._known = self._had_keys = False
         self._keys: dict[str, StoredKey] = {}
         self._worker = Worker("api keys", self._follow)
 
     @property
     def is_empty(self) -> bool:
-        """Whether no key was ever created. Revoked keys count: revoking the last key must not open the service."""
-        return self._known and not self._keys
+        """Whether no key was ever created: revoking the last key, or losing the store, must not open the service."""
+        return self._known and not self._keys and not self._had_keys
 
     def start(self) -> None:
         """Start to read the store regularly."""
@@ -59,7 +72,18 @@ class KeyRing:
             if not self._known:
                 self._make_ready()
             self._keys = {key.id: key for key in list_keys(self._engine)}
+            self._remember()
             self._known = True
+
+    def _remember(self) -> None:
+        if self._memory is None:
+            return
+        self._had_keys = self._memory.exists()
+        if self._keys and not self._had_keys:
+            with suppress(OSError):
+                self._memory.touch(mode=0o600)
+        elif self._had_keys and not self._keys and not self._known:
+            _log.error("the store has lost its keys: nobody is let in until a key is created", file=str(self._memory))
 
     def identity(self, key: str) -> Identity:
         """The caller of a key. Takes the same time for a wrong secret as for a right one.

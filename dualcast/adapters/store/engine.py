@@ -72,6 +72,12 @@ def driver_errors_translated(engine: Engine) -> Iterator[None]:
         raise StoreUnavailableError(f"{address_without_password(engine)}: no connection is free") from error
     except (exc.OperationalError, exc.InterfaceError) as error:
         raise StoreUnavailableError(f"{address_without_password(engine)}: {_first_line(error)}") from error
+    except exc.DatabaseError as error:
+        if _is_damaged(error.orig):
+            raise StoreUnavailableError(
+                f"{address_without_password(engine)} is damaged: {_first_line(error)}. Put a backup in its place."
+            ) from error
+        raise
 
 
 @contextmanager
@@ -110,6 +116,11 @@ def _sqlite(url: URL) -> Engine:
 
 def _is_busy(error: Exception) -> bool:
     return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+
+
+def _is_damaged(error: BaseException | None) -> bool:
+    code = error.sqlite_errorcode & 0xFF if isinstance(error, sqlite3.DatabaseError) else None
+    return code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 # Where several processes open a new file at once and create its log, SQLite reports busy instead of waiting.

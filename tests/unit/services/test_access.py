@@ -553,3 +553,25 @@ def test_a_key_expires_at_its_expiry_time(store: Engine) -> None:
     (key,) = keys.list_keys(store)
     day = timedelta(days=1)
     assert [key.is_live(services_world.NOW + d) for d in (day - timedelta(seconds=1), day)] == [True, False]
+
+
+def test_a_lost_or_damaged_store_does_not_open_a_demo_that_had_keys(tmp_path: Path) -> None:
+    settings = services_world.settings(services_world.frozen(), state_dir=tmp_path)
+
+    def is_open() -> bool:
+        engine = open_store(settings)
+        try:
+            return Access.from_settings(settings, engine, "da-svc", "http://127.0.0.1:8000", Circuits()).is_open
+        finally:
+            engine.dispose()
+
+    assert is_open(), "no key was ever created"
+    engine = open_store(settings)
+    access_world.key(engine)
+    engine.dispose()
+    assert not is_open()
+    for file in tmp_path.glob("store.db*"):
+        file.unlink()
+    assert not is_open(), "the store was deleted"
+    (tmp_path / "store.db").write_bytes(b"SQLite format 3\x00" + b"\xff" * 4096)
+    assert not is_open(), "the store cannot be read"
