@@ -27,6 +27,7 @@ from streaming.job.function import IntradayFeatures
 
 _LOOPBACK = "127.0.0.1"
 _POLL_SECONDS = 2.0
+_KEPT_CHECKPOINTS = 2
 _PATIENCE_SECONDS = 60.0
 _SAVING_SECONDS, _SAVING_POLL_SECONDS = 8.0, 0.05
 _log = structlog.get_logger(__name__)
@@ -54,7 +55,7 @@ def run(settings: Settings, use_case: UseCase, *, parallelism: int, exactly_once
         signal.SIGINT,
     ):  # before the job runs, the default handlers may end the process at once
         signal.signal(number, lambda *_: stop.set())
-    _watch(client, stop)
+    _watch(client, stop, checkpoints.folder(settings, use_case))
     _stop(client, checkpoints.folder(settings, use_case))
 
 
@@ -79,6 +80,7 @@ def configure(settings: Settings, use_case: UseCase, *, parallelism: int) -> Con
         "execution.checkpointing.dir": checkpoints.folder(settings, use_case).as_uri(),
         "execution.checkpointing.interval": f"{round(1000 * settings.flink_checkpoint_seconds)} ms",
         "execution.checkpointing.timeout": "2 min",
+        "execution.checkpointing.num-retained": _KEPT_CHECKPOINTS,
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
         "execution.state-recovery.claim-mode": "CLAIM",
         "state.backend.type": settings.flink_state,
@@ -118,21 +120,23 @@ def _resume(settings: Settings, use_case: UseCase, configuration: Configuration)
     """Resume from the newest checkpoint, or start from the beginning of the topic."""
     folder = checkpoints.folder(settings, use_case)
     folder.mkdir(parents=True, exist_ok=True)
-    found = checkpoints.newest(folder)
+    found = checkpoints.newest_undamaged(folder)
     if found is not None:
         _log.info("resuming from a checkpoint", checkpoint=str(found))
-        checkpoints.remove_others(folder, found)
+        # the one before stays until Flink has replaced both
+        checkpoints.remove_all_but(folder, {found, *checkpoints.complete(folder)[:_KEPT_CHECKPOINTS]})
         configuration.set_string("execution.state-recovery.path", found.as_uri())
         return
     _log.info("no checkpoint for these features: reading all observations from the beginning", folder=str(folder))
     delete_group(settings, checkpoints.job_name(settings, use_case))
 
 
-def _watch(client: JobClient, stop: Event) -> None:
+def _watch(client: JobClient, stop: Event, folder: Path) -> None:
     try:
         while not stop.wait(_POLL_SECONDS):
             status = client.get_job_status().result()
             beat()  # the JVM has answered
+            checkpoints.seal(folder)
             if status in (JobStatus.FAILED, JobStatus.CANCELED, JobStatus.FINISHED):
                 client.get_job_execution_result().result()  # raises the cause
                 raise JobError(f"the job is {status.name}")
@@ -150,6 +154,7 @@ def _stop(client: JobClient, folder: Path) -> None:
             time.sleep(_SAVING_POLL_SECONDS)
         if saving.done():
             _log.info("stopped", savepoint=str(saving.result()))
+            checkpoints.seal(folder)
             return
         _log.warning("savepoint timed out; the next run resumes from the last checkpoint")
         client.cancel().result()

@@ -27,7 +27,7 @@ from dualcast.adapters.kafka.topics import create_topics
 from dualcast.adapters.kafka.wire.decoder import Decoder, DecodingError
 from dualcast.adapters.kafka.wire.encoder import Encoder
 from dualcast.records import Observation, ObservationBatch, Topic, schema_text
-from dualcast.settings import Settings
+from dualcast.settings import Settings, SettingsError
 from infra.local import stack as embedded
 from infra.local.state import StateDir
 
@@ -169,3 +169,12 @@ def test_a_new_group_begins_near_the_end_of_uncommitted_messages(stack: Settings
         starts = sum(p.offset for p in consumer.committed(partitions, timeout=10))
     producer.abort_transaction(10)
     assert ends - starts == 5
+
+
+def test_a_broker_of_another_cluster_is_refused_before_anything_is_written(stack: Settings) -> None:
+    assert stack.kafka_cluster, "the embedded stack names its cluster"
+    other = stack.model_copy(update={"kafka_cluster": "another", "namespace": "other"})
+    with pytest.raises(SettingsError, match=f"{stack.kafka_cluster}.*another.*nothing was written"):
+        create_topics(other)
+    with closing(SchemaRegistryClient({"url": stack.registry})) as registry:
+        assert not [subject for subject in registry.get_subjects() if subject.startswith("other")]

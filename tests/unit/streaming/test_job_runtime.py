@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,36 +17,71 @@ from streaming.job import checkpoints, clock, java
 from streaming.job.commands import app
 
 
-def checkpoint(folder: Path, run: str, number: int, age: int, *, complete: bool = True) -> Path:
-    made = folder / run / f"chk-{number}"
+def checkpoint(folder: Path, run: str, name: str, age: int, *, complete: bool = True) -> Path:
+    made = folder / run / name
     made.mkdir(parents=True)
+    (made / "state").write_bytes(b"state of the job")
     if complete:
-        (made / "_metadata").write_bytes(b"")
+        (made / "_metadata").write_bytes(b"metadata")
         os.utime(made / "_metadata", (1e9 - age, 1e9 - age))
     return made
 
 
 def test_a_run_resumes_from_the_newest_complete_checkpoint(tmp_path: Path) -> None:
-    assert checkpoints.newest(tmp_path) is None
-    checkpoint(tmp_path, "first", 9, age=60)
-    newest = checkpoint(tmp_path, "second", 2, age=10)
-    checkpoint(tmp_path, "second", 3, age=0, complete=False)
-    assert checkpoints.newest(tmp_path) == newest
-    checkpoints.remove_others(tmp_path, newest)
+    assert checkpoints.newest_undamaged(tmp_path) is None
+    checkpoint(tmp_path, "first", "chk-9", age=60)
+    newest = checkpoint(tmp_path, "second", "chk-2", age=10)
+    checkpoint(tmp_path, "second", "chk-3", age=0, complete=False)
+    assert checkpoints.newest_undamaged(tmp_path) == newest
+    checkpoints.remove_all_but(tmp_path, [newest])
     assert [run.name for run in tmp_path.iterdir()] == ["second"]
 
 
 def test_a_run_resumes_from_a_newer_savepoint(tmp_path: Path) -> None:
-    checkpoint(tmp_path, "first", 9, age=60)
+    checkpoint(tmp_path, "first", "chk-9", age=60)
     for name, age in (("savepoint-1", 30), ("savepoint-2", 10)):
-        made = tmp_path / checkpoints.SAVEPOINTS / name
-        made.mkdir(parents=True)
-        (made / "_metadata").write_bytes(b"")
-        os.utime(made / "_metadata", (1e9 - age, 1e9 - age))
-    newest = checkpoints.newest(tmp_path)
+        checkpoint(tmp_path, checkpoints.SAVEPOINTS, name, age)
+    newest = checkpoints.newest_undamaged(tmp_path)
     assert newest == tmp_path / checkpoints.SAVEPOINTS / "savepoint-2"
-    checkpoints.remove_others(tmp_path, newest)
+    checkpoints.remove_all_but(tmp_path, [newest])
     assert [path.name for path in tmp_path.glob("*/*")] == ["savepoint-2"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda made: os.truncate(made / "state", 3),
+        lambda made: (made / "state").write_bytes(b"state of the joB"),
+        lambda made: (made / "state").unlink(),
+        lambda made: os.truncate(made / "_metadata", 0),
+    ],
+    ids=["truncated", "changed", "missing", "empty"],
+)
+def test_a_run_resumes_from_an_older_checkpoint_if_the_newest_is_damaged(
+    tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
+    older, newest = checkpoint(tmp_path, "run", "chk-1", age=10), checkpoint(tmp_path, "run", "chk-2", age=5)
+    checkpoints.seal(tmp_path)
+    damage(newest)
+    assert checkpoints.newest_undamaged(tmp_path) == older
+    damage(older)
+    assert checkpoints.newest_undamaged(tmp_path) is None, "the job starts over"
+
+
+def test_a_checkpoint_that_was_not_sealed_is_used_unless_a_file_is_empty(tmp_path: Path) -> None:
+    made = checkpoint(tmp_path, "run", "chk-1", age=10)
+    assert checkpoints.newest_undamaged(tmp_path) == made
+    os.truncate(made / "state", 0)
+    assert checkpoints.newest_undamaged(tmp_path) is None
+
+
+def test_the_seals_of_removed_checkpoints_are_removed(tmp_path: Path) -> None:
+    made = checkpoint(tmp_path, "run", "chk-1", age=10)
+    checkpoints.seal(tmp_path)
+    shutil.rmtree(made)
+    checkpoint(tmp_path, "run", "chk-2", age=5)
+    checkpoints.seal(tmp_path)
+    assert [file.name for file in (tmp_path / "sealed").iterdir()] == ["run-chk-2.json"]
 
 
 def test_a_changed_state_format_uses_another_checkpoint_folder(tmp_path: Path, use_case: UseCase) -> None:
