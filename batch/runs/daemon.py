@@ -29,6 +29,8 @@ from dualcast.timegrid import from_micros, local_date
 
 # Wall time that a run waits after its cutoff for observations that were published before the cutoff.
 GRACE_SECONDS = 5.0
+# The same in a replay, whose clock may run ahead of a busy machine: the run waits for the slowest process.
+_REPLAY_GRACE_SECONDS = 60.0
 _POLL_SECONDS = 0.2
 # Delivery days that were missed within this time are made at start.
 _CATCH_UP = timedelta(days=7)
@@ -111,12 +113,13 @@ class Arrivals:
         """Wait until ``moment``, and until the target of every entity has arrived up to it.
 
         Observations arrive in order of publication, so one published at or after the moment implies all earlier ones.
-        Without one, return after GRACE_SECONDS: the forecast then uses what has arrived.
+        Without one, return GRACE_SECONDS after the moment, in a replay _REPLAY_GRACE_SECONDS after this call: the
+        forecast then uses what has arrived.
         """
         while remaining := self._clock.wall_seconds_until(moment):
             self._poll(min(remaining, _POLL_SECONDS))
-        late = (self._clock.now() - moment).total_seconds() / (self._clock.speed if self._clock.is_replay else 1.0)
-        deadline = monotonic() + GRACE_SECONDS - late
+        late = (self._clock.now() - moment).total_seconds()
+        deadline = monotonic() + (_REPLAY_GRACE_SECONDS if self._clock.is_replay else GRACE_SECONDS - late)
         while monotonic() < deadline and any(newest < moment for newest in self._newest.values()):
             self._poll(_POLL_SECONDS)
 

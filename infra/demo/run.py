@@ -108,6 +108,7 @@ class Demo:
             components = self._state.live_status().components
             ended = all(components[name].phase == Phase.FINISHED for name in ("replay", "day-ahead"))
             if ended and time.monotonic() - quiet_since >= _QUIET_SECONDS:
+                self._check_that_all_came()
                 return
             time.sleep(_POLL_SECONDS)
         states = ", ".join(f"{c.name} is {c.phase}" for c in self._state.live_status().components.values())
@@ -115,6 +116,12 @@ class Demo:
             f"Forecasts are still missing {_LAST_FORECASTS_SECONDS:.0f} s after the end of the replay: {states}.\n"
             f"The logs are in {self._state.logs}."
         )
+
+    def _check_that_all_came(self) -> None:
+        """Raise DemoError with the entities and paths of which no curve came."""
+        missing = missing_curves(self._snapshot)
+        if missing:
+            raise DemoError(f"No curve came of: {', '.join(missing)}.\nThe logs are in {self._state.logs}.")
 
     def _score(self) -> None:
         self._plan.exports.mkdir(exist_ok=True)
@@ -202,6 +209,18 @@ class Demo:
         inherited = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
         own = {"DUALCAST_STATE_DIR": str(self._state.root), processes.SUPERVISOR_VARIABLE: self._token_status.token}
         return {**inherited, **own, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", "COLUMNS": "120"}
+
+
+def missing_curves(snapshot: Snapshot | None) -> list[str]:
+    """The paths and entities without any curve; both paths of all if the service has not answered."""
+    if snapshot is None:
+        return ["the day-ahead and the intraday path: da-svc does not answer"]
+    return [
+        f"{path} of {entity['entity_id']}"
+        for entity in snapshot.status["entities"]
+        for path, curves in (("day-ahead", entity["day_ahead"]), ("intraday", entity["intraday"]))
+        if not curves
+    ]
 
 
 def _arrivals(snapshot: Snapshot) -> list[tuple[object, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from itertools import islice
@@ -79,6 +80,7 @@ class FakeJob:
     use_case: UseCase
     there: set[CurveKey]
     requested: list[date] = field(default_factory=list)
+    spark: None = None
 
     @property
     def published(self) -> SimpleNamespace:
@@ -99,6 +101,7 @@ def test_a_cutoff_is_skipped_only_if_every_entity_has_its_curve(
     use_case: UseCase, entity: Entity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("batch.runs.daemon.Arrivals", NoWaiting)
+    monkeypatch.setattr("batch.runs.daemon.jvm_watched", lambda _: nullcontext())
     other = entity.model_copy(update={"id": "other"})
     case = use_case.model_copy(update={"entities": (entity, other)})
     days = [date(2022, 6, day) for day in (9, 10, 11)]

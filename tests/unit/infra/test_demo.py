@@ -23,6 +23,7 @@ from infra.demo.board import board, sparkline
 from infra.demo.feed import Snapshot
 from infra.demo.plan import Options, Plan, Window
 from infra.demo.result import read_scores, score_table
+from infra.demo.run import missing_curves
 from infra.demo.steps import Progress, Runner, Step, StepError
 from infra.local.state import ComponentStatus, Phase, StateDir, Status
 from streaming.job.overdue import Overdue
@@ -169,6 +170,16 @@ def test_the_dashboard_shows_clock_curves_errors_and_restarting_components() -> 
     ):
         assert expected in shown, shown
     assert "kafka" not in shown
+
+
+def test_the_demo_names_the_curves_that_did_not_come() -> None:
+    entities = [
+        {"entity_id": "X", "day_ahead": [], "intraday": {"issued_at": START.isoformat()}},
+        {"entity_id": "Y", "day_ahead": [{"delivery_date": "2022-03-02"}], "intraday": None},
+    ]
+    snapshot = Snapshot(cast("DayAheadStatus", {"entities": entities}), {})
+    assert missing_curves(snapshot) == ["day-ahead of X", "intraday of Y"]
+    assert "da-svc does not answer" in missing_curves(None)[0]
 
 
 def test_a_sparkline_of_equal_or_missing_values() -> None:
