@@ -1,6 +1,6 @@
 """Circuit breakers: after a failed call, a server is not called again for some seconds, so that requests do not wait.
 
-A process has one breaker for each server.
+A process has one breaker for each server, and one for the rate limits.
 """
 
 from __future__ import annotations
@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import structlog
 from opentelemetry import metrics
 from pybreaker import CircuitBreaker, CircuitBreakerError, CircuitBreakerListener, CircuitBreakerState
 
+# The counting of calls has a breaker of its own: it waits in the event loop, which a flood of calls delays, and must
+# not stop the reading of features and curves.
 Server = Literal["redis", "store", "registry"]
+Breaker = Server | Literal["redis-limits"]
 # How long a server is not called after a failure. A caller waits for its timeout at most once in that time.
-_PAUSE_SECONDS: dict[Server, float] = {"redis": 2.0, "store": 5.0, "registry": 5.0}
+_PAUSE_SECONDS: dict[Breaker, float] = {"redis": 2.0, "redis-limits": 2.0, "store": 5.0, "registry": 5.0}
 _log = structlog.get_logger(__name__)
 
 
@@ -50,7 +53,7 @@ class Circuits:
         }
 
     @contextmanager
-    def calling(self, server: Server) -> Iterator[None]:
+    def calling(self, server: Breaker) -> Iterator[None]:
         """Wrap a call of a server, which has its own timeout and raises ConnectionError or TimeoutError.
 
         Raises OpenCircuitError during the pause after a failure.
@@ -63,7 +66,10 @@ class Circuits:
 
     def status(self) -> list[Circuit]:
         """The outcome of the last call of each server."""
-        return [Circuit(server, breaker.current_state != "closed") for server, breaker in self._breakers.items()]
+        failed = {
+            name.partition("-")[0] for name, breaker in self._breakers.items() if breaker.current_state != "closed"
+        }
+        return [Circuit(server, server in failed) for server in get_args(Server)]
 
     def missing(self) -> list[str]:
         """A sentence for each server whose last call failed."""

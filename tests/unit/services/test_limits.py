@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 from structlog.testing import capture_logs
 
-from services import circuits
+from services import circuits as services_circuits
 from services.access.limits import RateLimits
 from services.circuits import Circuits
 from services.da_svc.app import build_app
@@ -40,7 +40,7 @@ def replica(engine: Engine, redis_: str, rate: str = "3/minute") -> DayAheadDeps
 def failed() -> Circuits:
     """Circuits whose last call of Redis has failed."""
     found = Circuits()
-    with suppress(ConnectionError), found.calling("redis"):
+    with suppress(ConnectionError), found.calling("redis-limits"):
         raise ConnectionError
     return found
 
@@ -98,7 +98,7 @@ def test_without_redis_the_limit_is_applied_in_each_process(store: Engine) -> No
 def test_calls_are_counted_in_redis_when_it_is_available_again(
     store: Engine, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(circuits._PAUSE_SECONDS, "redis", 0.1)
+    monkeypatch.setitem(services_circuits._PAUSE_SECONDS, "redis-limits", 0.1)
     deps = replica(store, redis_url)
     deps.access.limits = RateLimits(redis_url, "100/minute", failed())
     with TestClient(build_app(deps)) as client:
@@ -116,3 +116,54 @@ def test_unauthenticated_calls_are_limited_without_affecting_other_callers(store
         assert guesses == [401, 401, 401, 429, 429]
         assert client.get(STATUS, headers=caller("desk")).status_code == 200
         assert client.get("/health/live").status_code == 200
+
+
+async def flood(limits: RateLimits, calls: int, at_once: int = 100) -> int:
+    """The number of allowed calls of one caller, ``at_once`` of them concurrently."""
+    rounds = [await asyncio.gather(*(limits.hit("flooder") for _ in range(at_once))) for _ in range(calls // at_once)]
+    return sum(verdict.allowed for verdicts in rounds for verdict in verdicts)
+
+
+def test_a_flood_over_two_replicas_stays_within_the_limit_and_rarely_calls_redis(redis_url: str) -> None:
+    server = redis.Redis.from_url(redis_url.replace("redis+", ""))
+
+    async def both() -> tuple[int, int]:
+        replicas = [RateLimits(redis_url, "600/minute", Circuits()) for _ in range(2)]
+        before = server.info()["total_commands_processed"]
+        allowed = sum(await asyncio.gather(*(flood(limits, 5_000) for limits in replicas)))
+        commands = server.info()["total_commands_processed"] - before
+        for limits in replicas:
+            await limits.close()
+        return allowed, commands
+
+    allowed, commands = asyncio.run(both())
+    assert 570 <= allowed <= 630
+    assert commands < 1_000  # of 10,000 calls
+
+
+def test_an_outage_of_redis_gives_no_second_allowance(redis_url: str) -> None:
+    async def before_and_after() -> int:
+        circuits = Circuits()
+        limits = RateLimits(redis_url, "600/minute", circuits)
+        allowed = await flood(limits, 1_000)
+        with suppress(ConnectionError), circuits.calling("redis-limits"):
+            raise ConnectionError
+        allowed += await flood(limits, 1_000)
+        await limits.close()
+        return allowed
+
+    assert 570 <= asyncio.run(before_and_after()) <= 630
+
+
+def test_a_failed_count_of_calls_does_not_stop_the_reading_of_features(redis_url: str) -> None:
+    async def counted() -> bool:
+        limits = RateLimits(access_world.NO_REDIS, "600/minute", circuits)
+        verdict = await limits.hit("desk")
+        await limits.close()
+        return verdict.allowed
+
+    circuits = Circuits()
+    assert asyncio.run(counted())
+    with circuits.calling("redis"):
+        assert redis.Redis.from_url(redis_url.replace("redis+", "")).ping()
+    assert circuits.missing() == ["redis does not answer"]
