@@ -27,7 +27,9 @@ _FRESH_SECONDS = 300.0
 # Tokens with unknown key ids must not cause a request to the issuer each time.
 _PAUSE_SECONDS = 30.0
 _VERIFIED_SECONDS = 60.0
-_MAX_VERIFIED = 10_000
+# The verified tokens that are remembered, in bytes. A grant takes about this much in the identity of its token.
+_MOST_BYTES = 64 * 2**20
+_GRANT_BYTES = 250
 # Includes what parsers raise for hostile tokens.
 _MALFORMED = (PyJWTError, ValueError, TypeError, OverflowError, RecursionError)
 _log = structlog.get_logger(__name__)
@@ -105,9 +107,10 @@ class Tokens:
         self._issuer = settings.jwt_issuer
         self._audience = settings.jwt_audience
         self._verified: TLRUCache[str, tuple[Identity, float]] = TLRUCache(
-            _MAX_VERIFIED,
+            _MOST_BYTES,
             ttu=lambda _token, found, now: min(found[1], now + _VERIFIED_SECONDS),
             timer=lambda: time.time(),  # noqa: PLW0108 - looked up at each call, so that a test can replace it
+            getsizeof=lambda found: _LONGEST_TOKEN + _GRANT_BYTES * len(found[0].grants),
         )
 
     async def identity(self, token: str) -> Identity:

@@ -173,7 +173,7 @@ def published_intraday(
         forecast = curves.intraday_as_of(use_case.use_case, entity.id, as_of)
         if forecast is None:
             raise _no_curve_by(use_case, entity, as_of)
-        encoded = EncodedCurve(forecast)
+        encoded = deps.encoded.own(forecast)
     elif stored is not None:
         encoded = deps.encoded.of(stored)
         forecast = encoded.forecast

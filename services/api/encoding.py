@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Protocol
+from weakref import ReferenceType, ref
 
 from cachetools import LRUCache
 
@@ -21,6 +23,9 @@ from services.http.formats import Format, table_body, to_json
 
 # With its record a curve takes about 15 kB.
 _MOST_ENCODED = 2048
+# The bodies of all curves, each with what it takes to keep it. Callers can ask for hundreds of shapes of each curve.
+_MOST_BYTES = 64 * 2**20
+_KEEPING_BYTES = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +40,32 @@ class Shape:
 WHOLE = Shape()
 
 
-class EncodedCurve:
-    """The response bodies of one curve. Each is made at its first use and kept."""
+class KeptBodies:
+    """The bodies that curves have kept, in order. Beyond ``_MOST_BYTES`` the oldest are dropped from their curves."""
 
-    def __init__(self, forecast: Forecast) -> None:
+    def __init__(self) -> None:
+        self._kept: deque[tuple[ReferenceType[EncodedCurve], Shape, int]] = deque()
+        self._bytes = 0
+
+    def add(self, curve: EncodedCurve, shape: Shape, body: bytes) -> None:
+        """Count a body that ``curve`` has kept."""
+        size = len(body) + _KEEPING_BYTES
+        self._kept.append((ref(curve), shape, size))
+        self._bytes += size
+        while self._bytes > _MOST_BYTES:
+            oldest, shape, size = self._kept.popleft()
+            self._bytes -= size
+            if (found := oldest()) is not None:
+                found.drop(shape)
+
+
+class EncodedCurve:
+    """The response bodies of one curve. Each is made at its first use and kept until ``kept`` drops it."""
+
+    def __init__(self, forecast: Forecast, kept: KeptBodies | None = None) -> None:
         self.forecast = forecast
         self._bodies: dict[Shape, bytes] = {}
+        self._kept = kept
 
     @cached_property
     def tag(self) -> str:
@@ -54,7 +79,15 @@ class EncodedCurve:
             return found
         if shape.points is not None and shape.points >= len(self.forecast.points):
             return self.body(replace(shape, points=None))
-        return self._bodies.setdefault(shape, _encode(cut(self.forecast, shape), shape.format))
+        # a copy: the JSON library's result may occupy four times its length
+        body = self._bodies[shape] = bytes(memoryview(_encode(cut(self.forecast, shape), shape.format)))
+        if self._kept is not None:
+            self._kept.add(self, shape, body)
+        return body
+
+    def drop(self, shape: Shape) -> None:
+        """Release a body."""
+        self._bodies.pop(shape, None)
 
 
 class HasForecast(Protocol):
@@ -70,13 +103,18 @@ class EncodedCurves:
 
     def __init__(self) -> None:
         self._encoded: LRUCache[HasForecast, EncodedCurve] = LRUCache(_MOST_ENCODED)
+        self._kept = KeptBodies()
 
     def of(self, curve: HasForecast) -> EncodedCurve:
         """The encoded form of a curve, which all requests for it share."""
         found = self._encoded.get(curve)
         if found is None:
-            found = self._encoded[curve] = EncodedCurve(curve.forecast)
+            found = self._encoded[curve] = self.own(curve.forecast)
         return found
+
+    def own(self, forecast: Forecast) -> EncodedCurve:
+        """The encoded form of a curve for one request and its cached answer."""
+        return EncodedCurve(forecast, self._kept)
 
 
 def cut(forecast: Forecast, shape: Shape) -> Forecast:

@@ -6,6 +6,7 @@ that a curve is logged once however often it is requested.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -29,6 +30,8 @@ from services.http.formats import to_json
 from services.id_svc.scoring.forecaster import OVERRIDDEN
 
 _MAX_PENDING = 10_000
+# Numbers in the pending rows and curves: a what-if can replace all features.
+_MAX_VALUES = 2_000_000
 _MAX_KEYS = 100_000
 _EVERY_SECONDS = 30.0
 _log = structlog.get_logger(__name__)
@@ -39,8 +42,10 @@ class PredictionLog:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._pending: deque[tuple[FeatureRow, Forecast]] = deque(maxlen=_MAX_PENDING)
-        self._logged: LRUCache[tuple[object, ...], None] = LRUCache(_MAX_KEYS)
+        self._pending: deque[tuple[FeatureRow, Forecast]] = deque()
+        self._values = 0
+        self._lock = threading.Lock()
+        self._logged: LRUCache[bytes, None] = LRUCache(_MAX_KEYS)
         self._worker = Worker("prediction log", self._run)
         self._counter = metrics.get_meter(__name__).create_counter(
             "dualcast.prediction_log", description="curves scored on request, by outcome"
@@ -57,27 +62,32 @@ class PredictionLog:
     def add(self, row: FeatureRow, forecast: Forecast) -> None:
         """Log a curve, unless it was logged before. Called by one thread at a time."""
         made = forecast.use_case, forecast.entity_id, forecast.model_version, forecast.data_version
-        key: tuple[str, ...] = (*made, *forecast.degraded_reasons)
-        if any(reason.startswith(OVERRIDDEN) for reason in forecast.degraded_reasons):
-            key = *key, repr(row.features)
+        replaced = any(reason.startswith(OVERRIDDEN) for reason in forecast.degraded_reasons)
+        key = _digest(made, forecast.degraded_reasons, row.features if replaced else None)
         if key in self._logged:
             return
         self._logged[key] = None
-        if len(self._pending) == _MAX_PENDING:
-            self._counter.add(1, {"outcome": "lost"})
-        self._pending.append((row, forecast))
+        with self._lock:
+            self._pending.append((row, forecast))
+            self._values += _size(row, forecast)
+            while len(self._pending) > _MAX_PENDING or self._values > _MAX_VALUES:
+                self._values -= _size(*self._pending.popleft())
+                self._counter.add(1, {"outcome": "lost"})
 
     def flush(self) -> None:
         """Write the pending curves, one file for each use case and issue date.
 
         Raises OSError; the curves then stay pending.
         """
-        pending = [self._pending.popleft() for _ in range(len(self._pending))]
+        with self._lock:
+            pending, self._pending, values, self._values = list(self._pending), deque(), self._values, 0
         try:
             for folder, kept in groupby(sorted(pending, key=_folder), _folder):
                 self._write(folder, list(kept))
         except OSError:
-            self._pending.extendleft(reversed(pending))
+            with self._lock:
+                self._pending.extendleft(reversed(pending))
+                self._values += values
             raise
         self._counter.add(len(pending), {"outcome": "written"})
 
@@ -96,6 +106,15 @@ class PredictionLog:
                 self.flush()
             except OSError as error:
                 _log.warning("prediction log not written", error=str(error)[:200], pending=len(self._pending))
+
+
+def _digest(*parts: object) -> bytes:
+    return hashlib.blake2b(repr(parts).encode(), digest_size=16).digest()
+
+
+def _size(row: FeatureRow, forecast: Forecast) -> int:
+    """The count of numbers in a row and its curve."""
+    return sum(map(len, row.features.values())) + len(forecast.points) * len(forecast.quantile_levels)
 
 
 def _folder(kept: tuple[FeatureRow, Forecast]) -> str:
