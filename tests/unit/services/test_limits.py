@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -125,7 +126,7 @@ async def flood(limits: RateLimits, calls: int, at_once: int = 100) -> int:
 
 
 def test_a_flood_over_two_replicas_stays_within_the_limit_and_rarely_calls_redis(redis_url: str) -> None:
-    server = redis.Redis.from_url(redis_url.replace("redis+", ""))
+    server: Any = redis.Redis.from_url(redis_url.replace("redis+", ""))
 
     async def both() -> tuple[int, int]:
         replicas = [RateLimits(redis_url, "600/minute", Circuits()) for _ in range(2)]
