@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import EntryPoint, entry_points
 
@@ -49,7 +50,11 @@ def _commands(package: EntryPoint) -> typer.Typer | None:
 
 
 def main() -> None:
-    """Collect the commands of all packages and run one. Errors of catalogue and settings exit with status 2."""
+    """Collect the commands of all packages and run one. Errors of catalogue and settings exit with status 2.
+
+    Files that commands write, such as keys, curves and logs, are for the user alone.
+    """
+    os.umask(0o077)
     packages = sorted(entry_points(group="dualcast.commands"), key=lambda e: e.name)
     for commands in filter(None, map(_commands, packages)):
         name = commands.info.name

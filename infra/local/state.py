@@ -132,11 +132,13 @@ class StateDir:
 
     def create(self, maker: Maker = Maker.STACK) -> None:
         """Create the folder. If it was missing or empty, mark it as created by dualcast, and by which command."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not any(self.root.iterdir()):
             (self.root / _MARKER).write_text(maker)
-        self.run.mkdir(exist_ok=True)
-        self.logs.mkdir(exist_ok=True)
+        if self.maker is not None:
+            self.root.chmod(0o700)  # one of an earlier version
+        self.run.mkdir(mode=0o700, exist_ok=True)
+        self.logs.mkdir(mode=0o700, exist_ok=True)
 
     @property
     def maker(self) -> Maker | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from infra.local.supervision import processes
 from tests.waiting import until
 
 CONSOLE = Console(quiet=True)
+_DUALCAST = Path(sys.executable).with_name("dualcast")
 
 PATIENCE_SECONDS = 15.0
 
@@ -137,3 +140,14 @@ def test_the_addresses_of_a_folder_end_with_its_servers(state: StateDir) -> None
     assert "DUALCAST_REDIS" in state.stack_env.read_text()
     stack.stop(state)
     assert "DUALCAST_REDIS" not in state.stack_env.read_text()
+
+
+def test_the_state_of_commands_and_servers_is_for_the_user_alone(state: StateDir) -> None:
+    environment = os.environ | {"DUALCAST_STATE_DIR": str(state.root)}
+    for command in ("up redis", "keys create desk --role reader --access */*", "up redis"):
+        subprocess.run([_DUALCAST, *command.split()], env=environment, check=True, capture_output=True, timeout=60)
+    client(state).set("kept", "yes")
+    written = [state.root, *state.root.rglob("*")]
+    assert {"store.db", "stack.env", "status.json", "supervisor.log", "redis.log"} <= {path.name for path in written}
+    opened = [str(path) for path in written if not path.is_symlink() and path.stat().st_mode & 0o077]
+    assert opened == []

@@ -127,7 +127,7 @@ def java_home(folder: Path) -> Path:
         'for a; do shift; [ "$a" = --add-modules=jdk.incubator.vector ] || set -- "$@" "$a"; done\n'
         f'exec "{real}/bin/java" "$@"\n'
     )
-    script.chmod(0o755)
+    script.chmod(0o700)
     return folder
 
 

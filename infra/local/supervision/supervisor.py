@@ -190,6 +190,7 @@ def main() -> None:
         processors=[structlog.processors.TimeStamper(fmt="iso"), structlog.processors.LogfmtRenderer()],
         logger_factory=structlog.WriteLoggerFactory(unfailing(sys.stderr)),
     )
+    os.umask(0o077)  # and so all components
     state = StateDir(Path(sys.argv[1]))
     state.create()
     lock = state.acquire_supervisor_lock()
