@@ -157,7 +157,8 @@ def list_headers(request: Request, next_cursor: str | None) -> dict[str, str]:
     """The headers of a page of a list."""
     headers = {"Vary": "Accept", "Cache-Control": "private, no-cache"}
     if next_cursor is not None:
-        headers["Link"] = f'<{request.url.include_query_params(cursor=next_cursor)}>; rel="next"'
+        url = request.url.include_query_params(cursor=next_cursor)
+        headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'  # without the host, which the client has sent
     return headers
 
 

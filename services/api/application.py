@@ -50,6 +50,7 @@ def application(deps: ServiceDeps, title: str, summary: str) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         telemetry=_NO_TELEMETRY,
     )
     app.state.deps = deps

@@ -54,7 +54,7 @@ def send(address: str, *parts: bytes) -> tuple[int, bytes]:
 
 
 def head(*lines: bytes, request: bytes = b"GET /health/live HTTP/1.1") -> bytes:
-    return b"\r\n".join([request, b"Host: x", *lines, b"", b""])
+    return b"\r\n".join([request, b"Host: localhost", *lines, b"", b""])
 
 
 UPGRADE = (
