@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import uvicorn
 from fastapi import FastAPI
 
+from dualcast.adapters.http.accepting import Server
 from dualcast.adapters.http_server import config
 
 
@@ -25,7 +25,7 @@ def served(app: FastAPI, **options: Any) -> Iterator[str]:
     listening.bind(("127.0.0.1", 0))
     listening.listen()
     defaults: dict[str, Any] = {"largest_body": 2**20, "log_level": "error", "timeout_graceful_shutdown": 1}
-    server = uvicorn.Server(config(app, "127.0.0.1", 0, **(defaults | options)))
+    server = Server(config(app, "127.0.0.1", 0, **(defaults | options)))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

@@ -18,10 +18,12 @@ from cachetools import TTLCache
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from dualcast.adapters.http.accepting import Server
 from dualcast.adapters.http.hosts import Hosts
 from dualcast.adapters.http.problems import Refusal
-from dualcast.adapters.http.protocol import Config, LimitedProtocol
+from dualcast.adapters.http.protocol import Config, CountedSocket
 from dualcast.adapters.http.settings import load_http_settings
+from dualcast.adapters.http.traffic import Traffic
 from dualcast.settings import load_settings
 
 # Clients of our WebSockets have nothing to send.
@@ -49,7 +51,7 @@ def config(
         BodyLimit(app, largest_body),
         host=host,
         port=port,
-        http=LimitedProtocol,
+        ws=CountedSocket,
         ws_max_size=_LARGEST_FRAME,
         proxy_headers=bool(proxies),
         forwarded_allow_ips=list(proxies),
@@ -59,15 +61,16 @@ def config(
         ssl_context_factory=partial(_tls, settings.lowest_tls) if more.get("ssl_certfile") else None,
         **more,
     )
+    configuration.settings, configuration.traffic = settings, Traffic(settings, proxies)
     configuration.hosts = Hosts(host, port, settings.hosts, settings.origins)
     for name in ("uvicorn.error", "asyncio"):
         logging.getLogger(name).addFilter(_one_line)
     return configuration
 
 
-def run(configuration: uvicorn.Config) -> None:
+def run(configuration: Config) -> None:
     """Serve until SIGTERM or SIGINT. Exits with status 3 if the server cannot start."""
-    server = uvicorn.Server(configuration)
+    server = Server(configuration)
     server.run()
     if not server.started:
         sys.exit(3)

@@ -18,7 +18,7 @@ _UNSPECIFIED = {"0.0.0.0", "::"}  # noqa: S104
 
 
 class Hosts:
-    """The names and addresses of a server, and the other origins whose pages may use it.
+    """The names and addresses of a server, and the other origins whose pages may use it. ``usual``: common headers.
 
     >>> hosts = Hosts("0.0.0.0", 8000, ["da-svc"], ["https://desk.example"])
     >>> [hosts.has(host, "10.0.0.7") for host in (b"localhost:8000", b"[::1]", b"DA-SVC", b"10.0.0.7:80")]
@@ -33,20 +33,13 @@ class Hosts:
         self._names = {"localhost", bound.lower().strip("[]"), *names} - _UNSPECIFIED
         self._origins = {origin.encode() for origin in origins}
         shown = [f"[{name}]" if ":" in name else name for name in (*self._names, "127.0.0.1")]
-        self._usual = {host.encode() for name in shown for host in (name, f"{name}:{port}")}
+        self.usual = {host.encode() for name in shown for host in (name, f"{name}:{port}")}
 
     def has(self, host: bytes, connected: str) -> bool:
         """Whether a Host header names this server; ``connected`` is the address that the client has connected to."""
-        return host in self._usual or self._knows(host.decode("latin-1").lower(), connected)
-
-    def admits(self, origin: bytes, host: bytes) -> bool:
-        """Whether a page of an origin may use the server that it calls ``host``."""
-        return origin.partition(b"://")[2].lower() == host.lower() or origin.lower() in self._origins
-
-    def _knows(self, host: str, connected: str) -> bool:
         if _ANY in self._names:
             return True
-        match = _HOST.fullmatch(host)
+        match = _HOST.fullmatch(host.decode("latin-1").lower())
         name = match[1].strip("[]").rstrip(".") if match else ""
         if name in self._names:
             return True
@@ -55,6 +48,10 @@ class Hosts:
             return address.is_loopback or address == ip_address(connected)
         except ValueError:
             return False
+
+    def admits(self, origin: bytes, host: bytes) -> bool:
+        """Whether a page of an origin may use the server that it calls ``host``."""
+        return origin.partition(b"://")[2].lower() == host.lower() or origin.lower() in self._origins
 
 
 def changes_state(method: str) -> bool:
