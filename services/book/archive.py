@@ -32,6 +32,9 @@ from services.circuits import Circuits, Server
 _REDIS_SECONDS, _STORE_SECONDS = 1, 2
 # A read that hangs occupies its thread after its request has timed out, so each level has its own pool.
 _THREADS = 4
+# Reads that wait for a thread of their level. Further ones are refused: one caller's must not take the places of
+# requests that memory can answer.
+_MOST_WAITING = 8
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
 Days = Mapping[IssueDay, Sequence[Forecast]]
@@ -70,6 +73,10 @@ class ArchiveUnavailableError(ConnectionError):
     """A level that may hold the curve did not respond."""
 
 
+class BusyError(OSError):
+    """Too many reads wait for a level."""
+
+
 @dataclass(frozen=True)
 class Level:
     """A source of archived curves. ``fill`` receives what was found in the levels behind this one.
@@ -104,6 +111,8 @@ class Archive:
         self._circuits = circuits
         self._levels = levels
         self._pools = {level.server: ThreadPoolExecutor(_THREADS, level.server) for level in levels}
+        self._threads = {level.server: asyncio.Semaphore(_THREADS) for level in levels}
+        self._waiting: Counter[Server] = Counter()
         self._loading: dict[tuple[Issues, ...], asyncio.Task[CurveCache]] = {}
         self.reads: Counter[tuple[str, str]] = Counter()
         metrics.get_meter(__name__).create_observable_counter(
@@ -182,10 +191,21 @@ class Archive:
                 await self._call(level, partial(level.fill, found))
 
     async def _call(self, level: Level, work: Callable[[], T]) -> T:
-        """Raises OSError."""
-        with self._circuits.calling(level.server):
-            working = asyncio.get_running_loop().run_in_executor(self._pools[level.server], work)
-            return await asyncio.wait_for(working, level.seconds)
+        """Do work in a thread of a level; the wait for the thread is no failure of its server. Raises OSError."""
+        server, threads = level.server, self._threads[level.server]
+        if self._waiting[server] >= _MOST_WAITING:
+            raise BusyError(f"too many reads from {server}")
+        self._waiting[server] += 1
+        try:
+            await threads.acquire()
+        finally:
+            self._waiting[server] -= 1
+        try:
+            with self._circuits.calling(server):
+                working = asyncio.get_running_loop().run_in_executor(self._pools[server], work)
+                return await asyncio.wait_for(working, level.seconds)
+        finally:
+            threads.release()
 
     def _observe(self, _: CallbackOptions) -> list[Observation]:
         return [

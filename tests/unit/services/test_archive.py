@@ -6,6 +6,7 @@ import asyncio
 import io
 import threading
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -13,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
+import httpx2
 import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
@@ -264,6 +266,29 @@ def test_redis_is_read_while_all_threads_of_the_store_hang(monkeypatch: pytest.M
         assert client.get(f"{DAY_AHEAD}/DE", params={"delivery_date": f"2022-01-{day}"}).status_code == 503
     assert client.get(f"{DAY_AHEAD}/DE", params={"delivery_date": DAY.isoformat()}).status_code == 200
     slow.go.set()
+
+
+def test_a_flood_of_old_curves_opens_no_circuit_and_leaves_requests_that_memory_can_answer() -> None:
+    def read(_: Collection[IssueDay]) -> Days:
+        time.sleep(0.05)
+        return {}
+
+    deps = with_levels([Level("store", 0.15, read)])
+
+    async def flood() -> tuple[Counter[int], float]:
+        transport = httpx2.ASGITransport(build_app(deps))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as session:
+            old = [session.get(f"{DAY_AHEAD}/DE?delivery_date=2022-01-{day:02}") for day in range(1, 29)]
+            flooding, started = asyncio.gather(*old), time.monotonic()
+            await asyncio.sleep(0.02)
+            assert (await session.get(f"{DAY_AHEAD}/DE")).status_code == 200
+            taken = time.monotonic() - started
+            return Counter(answer.status_code for answer in await flooding), taken
+
+    statuses, taken = asyncio.run(flood())
+    assert statuses == {404: 12, 503: 16}
+    assert taken < 1
+    assert deps.circuits.missing() == []
 
 
 def test_unreadable_redis_entries_are_read_from_the_store(deps: DayAheadDeps, redis: str) -> None:

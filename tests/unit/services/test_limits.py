@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 import redis
 from fastapi.testclient import TestClient
@@ -22,6 +24,7 @@ from services.da_svc.app import build_app
 from services.da_svc.deps import DayAheadDeps
 from tests import access_world, services_world
 from tests.access_world import token
+from tests.served import served
 
 STATUS = "/api/v1/status"
 
@@ -168,3 +171,34 @@ def test_a_failed_count_of_calls_does_not_stop_the_reading_of_features(redis_url
     with circuits.calling("redis"):
         assert redis.Redis.from_url(redis_url.replace("redis+", "")).ping()
     assert circuits.missing() == ["redis does not answer"]
+
+
+def test_a_flooding_caller_does_not_degrade_another(store: Engine, redis_url: str) -> None:
+    deps = replica(store, redis_url, "600/minute")
+    headers, other = caller("flooder"), caller("desk")
+
+    async def flooding(address: str) -> tuple[Counter[int], Counter[int], list[float]]:
+        flooded, answered, seconds, end = Counter[int](), Counter[int](), [], time.monotonic() + 3
+
+        async def client(session: httpx2.AsyncClient) -> None:
+            while time.monotonic() < end:
+                flooded[(await session.get(f"{address}{STATUS}", headers=headers)).status_code] += 1
+
+        async with httpx2.AsyncClient(limits=httpx2.Limits(max_connections=100), timeout=20) as session:
+            clients = [asyncio.create_task(client(session)) for _ in range(60)]
+            while time.monotonic() < end:
+                started = time.monotonic()
+                answered[(await session.get(f"{address}{STATUS}", headers=other)).status_code] += 1
+                seconds.append(time.monotonic() - started)
+                await asyncio.sleep(0.1)
+            await asyncio.gather(*clients)
+        return flooded, answered, seconds
+
+    with served(build_app(deps)) as address:
+        flooded, answered, seconds = asyncio.run(flooding(address))
+    assert flooded.keys() == {200, 429}
+    assert 570 <= flooded[200] <= 630
+    assert answered.keys() == {200}
+    assert max(seconds) < 1
+    assert deps.access.limits is not None
+    assert deps.access.limits._circuits.missing() == []
