@@ -27,9 +27,10 @@ from services.api.schemas.curves import DayAheadForecast
 from services.book.curves import CurveCache
 from services.da_svc.deps import DayAheadDeps, Deps
 from services.da_svc.selection import select
+from services.http.bodies import LargeBodyRoute
 from services.http.problems import ProblemError, documented
 
-router = APIRouter()
+router = APIRouter(route_class=LargeBodyRoute)
 
 
 @router.post("/predict", response_model=DayAheadForecast, responses=documented(400, 413, 503), tags=["predict"])

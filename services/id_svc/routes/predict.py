@@ -21,12 +21,13 @@ from services.api.routes.predict import (
     predicted_batch,
 )
 from services.api.schemas.curves import IntradayForecast
+from services.http.bodies import LargeBodyRoute
 from services.http.problems import ProblemError, documented
 from services.id_svc.deps import Deps, IntradayDeps
 from services.id_svc.routes.scored import scored
 from services.id_svc.scoring.forecaster import ForecastRequest
 
-router = APIRouter()
+router = APIRouter(route_class=LargeBodyRoute)
 
 
 @router.post("/predict", response_model=IntradayForecast, responses=documented(400, 413, 503), tags=["predict"])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
+import orjson
 import psutil
 import pytest
 import uvicorn
@@ -159,3 +161,47 @@ def test_the_limits_of_the_settings_are_applied(monkeypatch: pytest.MonkeyPatch)
     assert isinstance(config.app, http_server.BodyLimit)
     assert config.app.max_body_size == 2048
     assert config.forwarded_allow_ips == ["10.0.0.1", "192.168.0.0/16"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"requests":[' + b",".join([b"[]"] * 349_000) + b"]}",
+        b'{"requests":[' + b",".join([b'{"entity_id":{"a":{}}}'] * 40_000) + b"]}",
+    ],
+    ids=["lists", "objects"],
+)
+def test_a_body_of_many_lists_or_objects_is_refused_before_it_is_parsed(
+    address: str, body: bytes, parsing: dict[str, set[str]]
+) -> None:
+    answer = httpx2.post(f"{address}{PREDICT}/batch", content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+    assert parsing == {"json": set(), "orjson": set()}
+    assert "lists and objects" in json.loads(answer.content)["detail"]
+
+
+def test_large_bodies_are_parsed_in_another_thread_than_small_ones(address: str, parsing: dict[str, set[str]]) -> None:
+    for sent in (many(1), many(1, features={f"f{i}": [1.5] * 100 for i in range(190)})):
+        body = json.dumps(sent).encode()
+        answer = httpx2.post(f"{address}{PREDICT}/batch", content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 200
+    assert parsing["json"]
+    assert parsing["orjson"]
+    assert not parsing["json"] & parsing["orjson"]
+
+
+@pytest.fixture
+def parsing(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
+    """The threads in which each library parses."""
+    found: dict[str, set[str]] = {"json": set(), "orjson": set()}
+
+    def noting(name: str, loads: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+        def noted(text: bytes) -> Any:
+            found[name].add(threading.current_thread().name)
+            return loads(text)
+
+        return noted
+
+    monkeypatch.setattr(json, "loads", noting("json", json.loads))
+    monkeypatch.setattr(orjson, "loads", noting("orjson", orjson.loads))
+    return found
