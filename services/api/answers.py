@@ -13,8 +13,9 @@ from fastapi import Request
 from starlette.responses import Response
 
 from dualcast.catalogue import Entity, UseCase
-from dualcast.curves.fallbacks import fallback_of
+from dualcast.curves.fallbacks import LAST_STORED, fallback_of
 from dualcast.curves.forecast import Forecast
+from dualcast.curves.staleness import is_stale, next_row_at
 from dualcast.timegrid import Clock
 from services.access.call import note_answer
 from services.api.deps import ServiceDeps
@@ -169,28 +170,24 @@ def published_intraday(
 
     Raises NoCurveError if ``curves`` has no curve of that time, and ProblemError 503 if none has been published yet.
     """
-    stored = curves.intraday(use_case.use_case, entity.id)
+    stored, stale = curves.intraday(use_case.use_case, entity.id), False
     if as_of is not None:
         forecast = curves.intraday_as_of(use_case.use_case, entity.id, as_of)
         if forecast is None:
             raise _no_curve_by(use_case, entity, as_of)
         encoded = deps.encoded.own(forecast)
     elif stored is not None:
-        encoded = deps.encoded.of(stored)
-        forecast = encoded.forecast
+        stale = is_stale(use_case, entity, deps.clock, "intraday", stored.first)
+        if stale and LAST_STORED not in use_case.part("intraday").fallbacks:
+            raise ProblemError(503, "no-forecast", f"the curve of {entity.id} is overdue", {"Retry-After": "5"})
+        encoded = deps.encoded.of(stored).stale if stale else deps.encoded.of(stored)
     else:
         raise ProblemError(503, "no-forecast", f"no intraday curve of {entity.id} yet", {"Retry-After": "5"})
+    forecast = encoded.forecast
     note_answer(forecast)
-    fields = {"fallback": fallback_of(forecast.degraded_reasons)}
+    fields = {"stale": stale, "fallback": fallback_of(forecast.degraded_reasons)}
     next_at = next_row_at(use_case, entity, forecast.points[0].valid_time)
     return Answered(forecast, encoded, encoded.tag, fields, next_at)
-
-
-def next_row_at(use_case: UseCase, entity: Entity, origin: datetime) -> datetime:
-    """When the actual of the interval that starts at ``origin`` is published, and with it the next intraday curve."""
-    return use_case.variables[use_case.target].published.published_at(
-        origin, use_case.part("intraday").resolution, entity.time_zone
-    )
 
 
 def _attempt(selection: Callable[[CurveCache], T | ProblemError], curves: CurveCache) -> T | ProblemError:

@@ -19,6 +19,7 @@ from dualcast.curves.forecast import Forecast, Point
 from dualcast.curves.frames import point_columns
 from dualcast.curves.json_object import curve_members, point_members
 from dualcast.curves.quantiles import union_of_levels
+from dualcast.curves.staleness import as_stale
 from services.http.formats import Format, table_body, to_json
 
 # With its record a curve takes about 15 kB.
@@ -71,6 +72,11 @@ class EncodedCurve:
     def tag(self) -> str:
         """A digest of the whole curve, for ETags."""
         return hashlib.blake2b(self.body(WHOLE), digest_size=8).hexdigest()
+
+    @cached_property
+    def stale(self) -> EncodedCurve:
+        """The curve as it is returned while a newer one is overdue."""
+        return EncodedCurve(as_stale(self.forecast), self._kept)
 
     def body(self, shape: Shape) -> bytes:
         """CSV, Parquet, or JSON without the fields that depend on the time of the request (see ``with_fields``)."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from dualcast.catalogue import Path_, UseCase
 from dualcast.curves.forecast import Forecast
-from dualcast.timegrid import DAY, local_date
+from dualcast.timegrid import DAY, from_micros, local_date
 from services.book.tracks import Track, TrackMaker
 
 _KEPT_DAYS = 40
@@ -38,6 +38,11 @@ class StoredCurve:
     def issued_at(self) -> datetime:
         """The time of issue."""
         return self.track.issued_at
+
+    @property
+    def first(self) -> datetime:
+        """The start of its first interval."""
+        return from_micros(int(self.track.times[0]))
 
     @property
     def head(self) -> Forecast:

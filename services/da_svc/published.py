@@ -58,6 +58,7 @@ def published_day_ahead(
     """The curve of a delivery day, or the newest. Raises as ``select``."""
     selected = select(curves, use_case, entity, deps.clock, delivery_date, as_of)
     curve, encoded = selected.curve, deps.encoded.of(selected.curve)
+    encoded = encoded.stale if selected.stale else encoded
     forecast = encoded.forecast
     note_answer(forecast)
     fields = {
@@ -65,8 +66,7 @@ def published_day_ahead(
         "stale": selected.stale,
         "fallback": selected.fallback or fallback_of(forecast.degraded_reasons),
     }
-    tag = f"{encoded.tag}{'s' if selected.stale else ''}"
-    return Answered(forecast, encoded, tag, fields, selected.next_at)
+    return Answered(forecast, encoded, encoded.tag, fields, selected.next_at)
 
 
 async def _results(deps: DayAheadDeps, requests: Sequence[PredictRequest]) -> list[bytes | ProblemError]:

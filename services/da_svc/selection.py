@@ -7,14 +7,12 @@ from datetime import date, datetime, timedelta
 
 from dualcast.catalogue import Entity, UseCase
 from dualcast.curves.fallbacks import LAST_STORED
-from dualcast.timegrid import Clock, day_bounds, local_date
+from dualcast.curves.staleness import is_stale
+from dualcast.timegrid import Clock, day_bounds
 from services.book.archive import Issues, NoCurveError
 from services.book.curves import CurveCache, StoredCurve
 from services.http.problems import ProblemError
 
-# The time that the job may take after the cutoff. In a replay, a minute of wall time is longer by the clock.
-_GRACE = timedelta(minutes=15)
-_GRACE_WALL = timedelta(minutes=1)
 # The newest curve at a past moment was issued at most this long before it.
 _LOOK_BACK = timedelta(days=7)
 
@@ -55,22 +53,6 @@ def select(
     return _newest(curves, use_case, entity, clock)
 
 
-def due_day(use_case: UseCase, entity: Entity, clock: Clock) -> date:
-    """The latest delivery day whose curve is due by now."""
-    now = clock.now()
-    tomorrow = local_date(now, entity.time_zone) + timedelta(days=1)
-    grace = max(_GRACE, _GRACE_WALL * clock.speed) if clock.is_replay else _GRACE
-    day = tomorrow + timedelta(days=1)
-    while use_case.cutoff(entity, day) + grace > now:
-        day -= timedelta(days=1)
-    return day
-
-
-def is_stale(use_case: UseCase, entity: Entity, clock: Clock, newest: date) -> bool:
-    """Whether a curve for a later delivery day than ``newest`` is overdue."""
-    return newest < due_day(use_case, entity, clock)
-
-
 def _next(use_case: UseCase, entity: Entity, curve: StoredCurve) -> datetime:
     """The cutoff of the curve after this one."""
     return use_case.cutoff(entity, curve.delivery_day + timedelta(days=1))
@@ -85,7 +67,7 @@ def _newest(curves: CurveCache, use_case: UseCase, entity: Entity, clock: Clock)
     curve = known[-1]
     # in a replay the book may hold curves that are in the future by the clock
     next_at = min([_next(use_case, entity, curve), *(c.issued_at for c in days if c.issued_at > now)])
-    if not is_stale(use_case, entity, clock, curve.delivery_day):
+    if not is_stale(use_case, entity, clock, "day-ahead", curve.first):
         return Selected(curve, stale=False, fallback=None, next_at=next_at)
     if LAST_STORED not in use_case.day_ahead.fallbacks:
         raise ProblemError(503, "no-forecast", f"the curve of {entity.id} is overdue", {"Retry-After": "5"})

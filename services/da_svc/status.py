@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from dualcast.catalogue import Entity, UseCase
-from dualcast.curves.fallbacks import LAST_STORED, fallback_of
-from dualcast.curves.forecast import Forecast
+from dualcast.catalogue import Entity, UseCase, path_of
+from dualcast.curves.fallbacks import fallback_of
+from dualcast.curves.staleness import as_stale, is_stale
 from dualcast.timegrid import iso_duration
 from services.api.answers import age_seconds
 from services.api.lookup import visible_entities, visible_use_cases
@@ -22,9 +22,9 @@ from services.api.schemas.status import (
     Errors,
     HorizonErrors,
 )
+from services.book.curves import StoredCurve
 from services.book.scores import PathErrors
 from services.da_svc.deps import DayAheadDeps
-from services.da_svc.selection import is_stale
 
 
 def status_of(deps: DayAheadDeps, use_case: UseCase) -> DayAheadStatus:
@@ -50,24 +50,28 @@ def _entity(deps: DayAheadDeps, use_case: UseCase, entity: Entity) -> EntityStat
         newest_actual_at=newest,
         actual_age_seconds=None if newest is None else age_seconds(newest, deps.clock.now()),
         day_ahead=_days(deps, use_case, entity),
-        intraday=None if intraday is None else CurveState(**_state(deps, intraday.head)),
+        intraday=None if intraday is None else CurveState(**_state(deps, use_case, entity, intraday)),
         errors=_errors(deps.scores.errors(use_case, entity.id)),
     )
 
 
 def _days(deps: DayAheadDeps, use_case: UseCase, entity: Entity) -> list[DayAheadState]:
+    """The stored curves. Only the newest can be stale."""
     curves = deps.curves.days(use_case.use_case, entity.id)
-    states = []
-    for curve in curves:
-        # only the newest curve can be stale
-        stale = curve is curves[-1] and is_stale(use_case, entity, deps.clock, curve.delivery_day)
-        state = _state(deps, curve.head)
-        state["fallback"] = LAST_STORED if stale else state["fallback"]
-        states.append(DayAheadState(delivery_date=curve.delivery_day, stale=stale, **state))
-    return states
+    return [
+        DayAheadState(
+            delivery_date=curve.delivery_day, **_state(deps, use_case, entity, curve, newest=curve is curves[-1])
+        )
+        for curve in curves
+    ]
 
 
-def _state(deps: DayAheadDeps, forecast: Forecast) -> dict[str, Any]:
+def _state(
+    deps: DayAheadDeps, use_case: UseCase, entity: Entity, curve: StoredCurve, *, newest: bool = True
+) -> dict[str, Any]:
+    head = curve.head
+    stale = newest and is_stale(use_case, entity, deps.clock, path_of(head.path), curve.first)
+    forecast = as_stale(head) if stale else head
     return {
         "issued_at": forecast.issued_at,
         "model": ModelInfo(name=forecast.model_name, version=forecast.model_version),
@@ -76,6 +80,7 @@ def _state(deps: DayAheadDeps, forecast: Forecast) -> dict[str, Any]:
         "degraded": forecast.degraded,
         "degraded_reasons": forecast.degraded_reasons,
         "fallback": fallback_of(forecast.degraded_reasons),
+        "stale": stale,
     }
 
 

@@ -51,14 +51,15 @@ export function showTiles(model, entity) {
   const measured = model.history?.points.filter((p) => p.actual !== null) ?? [];
   const newest = measured.at(-1);
   tile("actual", quantity(newest?.actual), newest ? unit : "", newest ? `${dayAndTime(Date.parse(newest.valid_time), zone)}, known for ${age(entity.actual_age_seconds)}` : "nothing measured yet");
-  showNextHour(model);
+  showNextHour(model, entity.intraday?.stale);
   showPeak(model);
   const errors = entity.errors.day_ahead;
   const against = errors?.reference_mape ?? null;
   tile("error", errors ? percent(errors.mape) : "–", "", against === null ? "" : `${titled(model.reference)} ${percent(against)}`);
 }
 
-function showNextHour({ intraday, interval, now, unit, zone }) {
+function showNextHour({ intraday, interval, now, unit, zone }, stale) {
+  if (stale) return tile("intraday", "–", "", `no curve since ${dayAndTime(Date.parse(intraday.issued_at), zone)}`);
   const wanted = now + 3600e3;
   const point = intraday?.points.findLast((p) => Date.parse(p.valid_time) + resolutionMs(intraday.resolution) <= wanted + 60e3) ?? intraday?.points[0];
   if (!point) return tile("intraday", "–", "", "no curve yet");
@@ -149,8 +150,7 @@ function showPath(name, state, facts) {
     list.replaceChildren(...wanted.map((_, i) => document.createElement(i % 2 ? "dd" : "dt")));
   }
   wanted.forEach((value, i) => setText(list.children[i], value));
-  const reasons = state ? [...(state.stale ? ["a newer curve is overdue"] : []), ...state.degraded_reasons] : [];
-  setText(element.querySelector(".reasons"), reasons.join("; ").replaceAll("_", " "));
+  setText(element.querySelector(".reasons"), (state?.degraded_reasons ?? []).join("; ").replaceAll("_", " "));
 }
 
 export function showFeeds(feeds) {

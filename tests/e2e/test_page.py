@@ -96,6 +96,18 @@ def test_numbers_and_states_are_shown(browser: Browser, address: str) -> None:
     page.close()
 
 
+def test_an_old_curve_is_shown_as_stale_and_not_as_the_next_hour(browser: Browser) -> None:
+    deps = world.da_deps(world.frozen(world.NOW + timedelta(hours=4)))
+    world.fill(deps)
+    with served(build_app(deps)) as address:
+        page, _ = opened(browser, address)
+        expect(page.locator("#path-intraday .chip")).to_have_text("Stale")
+        expect(page.locator("#path-intraday .reasons")).to_contain_text("stale curve")
+        expect(page.locator("#tile-intraday")).to_have_text("–")
+        expect(page.locator("#path-day-ahead .chip")).to_have_text("OK")
+        page.close()
+
+
 def test_a_curve_published_while_the_page_is_open_is_shown(browser: Browser, address: str, deps: DayAheadDeps) -> None:
     page, watch = opened(browser, address)
     page.evaluate("document.querySelector('main').dataset.height = document.querySelector('main').offsetHeight")

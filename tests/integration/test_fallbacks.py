@@ -26,6 +26,7 @@ from dualcast.adapters.store.forecasts import save
 from dualcast.adapters.store.migrate import migrate
 from dualcast.catalogue import Entity, UseCase
 from dualcast.curves.forecast import Forecast
+from dualcast.curves.staleness import due_day
 from dualcast.records import Topic
 from dualcast.settings import Settings
 from dualcast.timegrid import floor
@@ -33,7 +34,6 @@ from infra.local.state import Phase, StateDir
 from models.prediction.model import ForecastModel
 from services.da_svc.app import build_app as build_da
 from services.da_svc.main import dependencies as da_dependencies
-from services.da_svc.selection import due_day
 from services.id_svc.app import build_app as build_id
 from services.id_svc.main import dependencies as id_dependencies
 from tests import services_world as world

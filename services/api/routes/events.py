@@ -16,8 +16,9 @@ from fastapi import APIRouter, Depends, Query, Request, WebSocket, WebSocketDisc
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import Field
 
-from dualcast.catalogue import Path_, UseCase, path_identifier
+from dualcast.catalogue import Path_, UseCase, path_identifier, path_of
 from dualcast.curves.fallbacks import fallback_of
+from dualcast.curves.staleness import is_stale
 from dualcast.timegrid import micros
 from services.access.control import check_access, check_again
 from services.api.deps import Deps, ServiceDeps
@@ -166,5 +167,11 @@ async def _refuse(socket: WebSocket, error: ProblemError) -> None:
 
 
 def _body(deps: ServiceDeps, stored: StoredCurve) -> bytes:
-    fallback = fallback_of(stored.track.shared.degraded_reasons)
-    return with_fields(deps.encoded.of(stored).body(WHOLE), {"fallback": fallback})
+    """A curve; a connection may begin with one that is stale."""
+    shared, encoded = stored.track.shared, deps.encoded.of(stored)
+    use_case = deps.catalogue[shared.use_case]
+    stale = is_stale(use_case, use_case.entity(shared.entity_id), deps.clock, path_of(shared.path), stored.first)
+    encoded = encoded.stale if stale else encoded
+    return with_fields(
+        encoded.body(WHOLE), {"stale": stale, "fallback": fallback_of(encoded.forecast.degraded_reasons)}
+    )

@@ -72,6 +72,7 @@ class CurveInfo(CurveFacts):
     points: list[PointInfo]
     input_age_seconds: float = Field(description="age of the newest input now, by the service's clock")
     fallback: str | None = Field(description="the fallback that made or found this curve; null if none was needed")
+    stale: bool = Field(description="whether a newer curve is overdue; then the curve is degraded")
 
 
 class DayAheadForecast(CurveInfo):
@@ -83,7 +84,6 @@ class DayAheadForecast(CurveInfo):
 
     path: Literal["day_ahead"]
     delivery_date: date = Field(description="the local calendar day that the curve is for")
-    stale: bool = Field(description="whether a newer curve is overdue")
 
 
 class InputInfo(BaseModel):
@@ -102,6 +102,7 @@ class IntradayForecast(CurveInfo):
             "example": _TRACE
             | {
                 "path": "intraday",
+                "stale": False,
                 "issued_at": "2022-05-02T10:15:00Z",
                 "resolution": "PT15M",
                 "model": {"name": "model_id_de_load", "version": "1"},

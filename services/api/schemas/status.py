@@ -46,13 +46,13 @@ class CurveState(BaseModel):
     degraded: bool
     degraded_reasons: list[str]
     fallback: str | None
+    stale: bool = Field(description="whether a newer curve is overdue")
 
 
 class DayAheadState(CurveState):
     """A day-ahead curve, without its points."""
 
     delivery_date: date
-    stale: bool
 
 
 class EntityStatus(BaseModel):
@@ -142,6 +142,7 @@ class IntradayEntityStatus(BaseModel):
     entity_id: str
     published_until: datetime | None = Field(description="issued_at of the newest published curve")
     input_age_seconds: float | None
+    stale: bool = Field(description="whether a newer published curve is overdue")
 
 
 class IntradayStatus(BaseModel):

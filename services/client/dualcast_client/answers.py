@@ -103,7 +103,7 @@ class EntityErrors(TypedDict):
 
 
 class CurveState(TypedDict):
-    """A curve in memory, without its points. The last fields are of day-ahead curves only."""
+    """A curve in memory, without its points. ``delivery_date`` is of day-ahead curves only."""
 
     issued_at: str
     model: Model
@@ -112,8 +112,8 @@ class CurveState(TypedDict):
     degraded: bool
     degraded_reasons: list[str]
     fallback: str | None
+    stale: bool
     delivery_date: NotRequired[str]
-    stale: NotRequired[bool]
 
 
 class EntityStatus(TypedDict):
@@ -196,6 +196,7 @@ class IntradayEntityStatus(TypedDict):
     entity_id: str
     published_until: str | None
     input_age_seconds: float | None
+    stale: bool
 
 
 class IntradayStatus(TypedDict):

@@ -8,6 +8,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from dualcast.catalogue import Entity, UseCase
+from dualcast.curves.staleness import is_stale
 from services.api.answers import (
     CURVE_RESPONSES,
     LIST_RESPONSES,
@@ -101,9 +102,10 @@ async def status(deps: Deps, use_case: RequestedUseCase) -> IntradayStatus:
 def _entity_status(deps: IntradayDeps, use_case: UseCase, entity: Entity) -> IntradayEntityStatus:
     newest = deps.curves.intraday(use_case.use_case, entity.id)
     if newest is None:
-        return IntradayEntityStatus(entity_id=entity.id, published_until=None, input_age_seconds=None)
+        return IntradayEntityStatus(entity_id=entity.id, published_until=None, input_age_seconds=None, stale=False)
     return IntradayEntityStatus(
         entity_id=entity.id,
         published_until=newest.issued_at,
         input_age_seconds=age_seconds(newest.track.newest_input_at, deps.clock.now()),
+        stale=is_stale(use_case, entity, deps.clock, "intraday", newest.first),
     )
