@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from time import monotonic
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
 import structlog
@@ -14,12 +15,16 @@ from services.background import Worker
 
 _RETRY_SECONDS = 1.0
 _POLL_SECONDS = 0.25
+# Longer than all time limits of a connection and of a poll together.
+_STUCK_SECONDS = 30.0
 # The most messages of one poll. A message of a backfill holds thousands of observations: tens of megabytes per poll.
 _MOST_MESSAGES = 50
+# What a handler raises for a message that it cannot use. It must not cost the others, nor stop the feed.
+_UNUSABLE = (ValueError, LookupError, TypeError, ArithmeticError, RecursionError)
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 _log = structlog.get_logger(__name__)
-State = Literal["connecting", "reading", "following", "unreachable"]
+State = Literal["connecting", "reading", "following", "unreachable", "stuck"]
 
 
 class Reader(Protocol[T_co]):
@@ -49,7 +54,8 @@ class Feed(Generic[T]):
 
     def __init__(self, topic: str, reader: Reader[T], handle: Callable[[Sequence[T]], int]) -> None:
         self.topic = topic
-        self.state: State = "connecting"
+        self._state: State = "connecting"
+        self._round_at = monotonic()
         self.records = 0
         self.refused = 0
         self._reader = reader
@@ -58,6 +64,11 @@ class Feed(Generic[T]):
         self._counter = metrics.get_meter(__name__).create_counter(
             "dualcast.feed.records", description="records taken from a topic, by outcome"
         )
+
+    @property
+    def state(self) -> State:
+        """What the feed does; ``stuck``: a message has occupied it for more than half a minute."""
+        return "stuck" if monotonic() - self._round_at > _STUCK_SECONDS else self._state
 
     @property
     def undecodable(self) -> int:
@@ -75,23 +86,25 @@ class Feed(Generic[T]):
     def run(self, stop: threading.Event) -> None:
         """Follow the topic until ``stop`` is set."""
         while not stop.is_set():
+            self._round_at = monotonic()
             try:
                 with self._reader as reader:
                     self._follow(reader, stop)
             except UnreachableError as error:
-                if self.state != "unreachable":
+                if self._state != "unreachable":
                     _log.warning("feed lost", topic=self.topic, error=str(error)[:200])
-                self.state = "unreachable"
+                self._state = "unreachable"
                 stop.wait(_RETRY_SECONDS)
 
     def _follow(self, reader: Reader[T], stop: threading.Event) -> None:
-        self.state = "reading"
+        self._state = "reading"
         while not stop.is_set():
+            self._round_at = monotonic()
             messages = reader.poll(_POLL_SECONDS, _MOST_MESSAGES)
             if messages:
                 self._take(messages)
-            if self.state == "reading" and reader.caught_up:
-                self.state = "following"
+            if self._state == "reading" and reader.caught_up:
+                self._state = "following"
                 _log.info("feed caught up", topic=self.topic, records=self.records, undecodable=reader.undecodable)
 
     def _take(self, messages: Sequence[T]) -> None:
@@ -109,10 +122,17 @@ def caught_up(feeds: Iterable[Feed[Any]]) -> bool:
 
 
 def together(take: Callable[[Sequence[T]], None]) -> Callable[[Sequence[T]], int]:
-    """A handler that passes the messages of a poll on together; none is refused."""
+    """A handler that passes the messages of a poll on together and, where that fails, one by one."""
+
+    def take_one(message: T) -> None:
+        take([message])
 
     def handle(messages: Sequence[T]) -> int:
-        take(messages)
+        try:
+            take(messages)
+        except _UNUSABLE as error:
+            _log.warning("records taken one by one", records=len(messages), error=repr(error)[:200])
+            return one_by_one(take_one)(messages)
         return 0
 
     return handle
@@ -126,7 +146,7 @@ def one_by_one(take: Callable[[T], None]) -> Callable[[Sequence[T]], int]:
         for message in messages:
             try:
                 take(message)
-            except (ValueError, LookupError, TypeError, ArithmeticError) as error:
+            except _UNUSABLE as error:
                 refused += 1
                 _log.warning("record refused", error=repr(error)[:200])
         return refused

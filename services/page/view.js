@@ -157,7 +157,7 @@ export function showFeeds(feeds) {
   byId("feeds").replaceChildren(...feeds.map((feed) => {
     const item = document.createElement("li");
     const dot = document.createElement("span");
-    dot.className = `dot ${{ following: "good", unreachable: "bad" }[feed.state] ?? "warn"}`;
+    dot.className = `dot ${{ following: "good", unreachable: "bad", stuck: "bad" }[feed.state] ?? "warn"}`;
     const refused = feed.undecodable + feed.refused;
     item.append(dot, `${feed.topic} ${feed.state}${refused ? `, ${refused} refused` : ""}`);
     return item;

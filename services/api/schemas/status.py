@@ -73,7 +73,7 @@ class FeedStatus(BaseModel):
     """One topic that the service reads."""
 
     topic: str
-    state: Literal["connecting", "reading", "following", "unreachable"]
+    state: Literal["connecting", "reading", "following", "unreachable", "stuck"]
     records: int
     undecodable: int
     refused: int

@@ -156,7 +156,7 @@ class Feed(TypedDict):
     """One topic that a service reads."""
 
     topic: str
-    state: Literal["connecting", "reading", "following", "unreachable"]
+    state: Literal["connecting", "reading", "following", "unreachable", "stuck"]
     records: int
     undecodable: int
     refused: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -11,8 +11,9 @@ import pytest
 
 from dualcast.adapters.kafka.connection import UnreachableError
 from services.background import Worker
-from services.book.feeds import Feed, one_by_one
+from services.book.feeds import Feed, one_by_one, together
 from tests import services_world as world
+from tests.waiting import until
 
 
 @dataclass
@@ -79,6 +80,34 @@ def test_an_invalid_record_is_counted_and_the_next_ones_are_handled(monkeypatch:
     feed = follow(FakeReader([{}, stranger, good | {"points": []}, good]), curves.add_record, monkeypatch)
     assert (feed.records, feed.refused) == (1, 3)
     assert curves.intraday("de_load", "DE") is not None
+
+
+def test_an_unusable_message_does_not_cost_the_others_of_its_poll() -> None:
+    taken: list[int] = []
+
+    def take(records: Sequence[int]) -> None:
+        taken.extend(10 // record for record in records)
+
+    assert together(take)([1, 0, 5]) == 1
+    assert taken[-2:] == [10, 2]
+
+
+def test_a_feed_that_is_stuck_in_a_message_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.book.feeds._STUCK_SECONDS", 0.1)
+    entered, leave = threading.Event(), threading.Event()
+
+    def take(_: dict[str, Any]) -> None:
+        entered.set()
+        leave.wait(10)
+
+    reader = FakeReader([{"n": 1}])
+    feed = Feed("forecasts", reader, one_by_one(take))
+    feed.start()
+    assert entered.wait(5)
+    until(lambda: feed.state == "stuck", 5)
+    leave.set()
+    until(lambda: feed.state == "following", 5, every=0.001)
+    feed.stop()
 
 
 def test_failed_background_work_is_restarted(monkeypatch: pytest.MonkeyPatch) -> None:
