@@ -17,6 +17,8 @@ _JAVA_OPTIONS = (
 )
 # these make Python handle SIGSEGV, which the JVM uses to stop its threads
 _FAULT_HANDLERS = ("PYTHONFAULTHANDLER", "PYTHONDEVMODE")
+# Without this, PyFlink opens a server on all addresses that starts workers for whoever asks, in both modes.
+_WITHOUT_WORKER_SERVER = {"_python_worker_execution_mode": "process"}
 _LOG4J = """\
 rootLogger.level = WARN
 rootLogger.appenderRef.file.ref = File
@@ -55,6 +57,7 @@ def prepare(settings: Settings, job: str) -> None:
     if settings.flink_python == "thread":
         for variable in _FAULT_HANDLERS:
             os.environ.pop(variable, None)
+    os.environ |= _WITHOUT_WORKER_SERVER
     options = f"{_JAVA_OPTIONS} {_temporary_files(state / 'flink' / 'tmp' / job)}"
     os.environ |= {"LOG4J_PROPERTIES": str(log4j), "FLINK_LOG_DIR": str(logs), "JVM_ARGS": options}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from ipaddress import ip_address
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from dualcast.adapters.kafka.readers import published_forecasts
 from dualcast.catalogue import UseCase
 from dualcast.records import Topic
 from dualcast.settings import Settings, load_settings
+from infra.local.state import StateDir
+from infra.local.supervision import processes
 from tests.client_example import run_client_example
 from tests.demo_process import READY, demo
 
@@ -56,6 +59,30 @@ def _processes_that_name(folder: Path) -> list[str]:
         if process.pid not in ours and any(str(folder) in word for word in words):
             found.append(" ".join(process.info["cmdline"] or ()))
     return found
+
+
+def _listening(process: psutil.Process) -> Iterator[str]:
+    """The addresses at which a process accepts connections, with its name."""
+    try:
+        for connection in process.net_connections("inet"):
+            if connection.status == psutil.CONN_LISTEN:
+                yield f"{connection.laddr.ip} {process.name()}"
+    except psutil.NoSuchProcess:
+        return
+
+
+def _is_loopback(text: str) -> bool:
+    address = ip_address(text)
+    mapped = getattr(address, "ipv4_mapped", None)  # a socket of IPv6 that takes IPv4, as Java opens them
+    return (mapped or address).is_loopback
+
+
+def test_no_port_of_the_whole_stack_listens_beyond_loopback(world: World) -> None:
+    supervisor = StateDir(world.settings.state_dir).supervisor_pid()
+    assert supervisor is not None
+    found = [at for process in processes.tree(supervisor) for at in _listening(process)]
+    assert {"java", "redis-server", "dualcast"} <= {at.split()[1] for at in found}, found
+    assert [at for at in found if not _is_loopback(at.split()[0])] == []
 
 
 def _get(settings: Settings, service: str, path: str) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def test_an_old_curve_is_shown_as_stale_and_not_as_the_next_hour(browser: Browse
         page, _ = opened(browser, address)
         expect(page.locator("#path-intraday .chip")).to_have_text("Stale")
         expect(page.locator("#path-intraday .reasons")).to_contain_text("stale curve")
-        expect(page.locator("#tile-intraday")).to_have_text("–")
+        expect(page.locator("#tile-intraday")).to_have_text("\u2013")
         expect(page.locator("#path-day-ahead .chip")).to_have_text("OK")
         page.close()
 
