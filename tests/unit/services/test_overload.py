@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import Counter
+import threading
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 
 import httpx2
 import pytest
@@ -15,110 +16,118 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from tests.served import served
+from tests.waiting import until
 
-SERVICE_SECONDS = 0.01
 IN_FLIGHT = 4
-PEAK = IN_FLIGHT / SERVICE_SECONDS
+PATIENCE_SECONDS = 20.0
 
 
-def slow_app() -> FastAPI:
-    """An application that answers ``PEAK`` requests per second at most if ``IN_FLIGHT`` are processed at once."""
-    app = FastAPI()
+class Gate:
+    """An application whose answers wait until the gate is opened. ``waiting`` counts them."""
 
-    @app.get("/work")
-    @app.head("/work")
-    @app.post("/work")
-    async def work() -> dict[str, str]:
-        await asyncio.sleep(SERVICE_SECONDS)
-        return {}
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.waiting = 0
 
-    @app.get("/stream")
-    async def stream() -> StreamingResponse:
-        async def lines() -> AsyncIterator[bytes]:
-            while True:
-                yield b"line\n"
-                await asyncio.sleep(0.1)
+    def app(self) -> FastAPI:
+        """The application."""
+        app = FastAPI()
 
-        return StreamingResponse(lines())
+        @app.api_route("/work", methods=["GET", "HEAD", "POST"])
+        async def work() -> dict[str, str]:
+            self.waiting += 1
+            while not self.open.is_set():  # noqa: ASYNC110 -- another thread opens it
+                await asyncio.sleep(0.005)
+            return {}
 
-    @app.get("/health/live")
-    async def live() -> dict[str, str]:
-        return {}
+        @app.get("/stream")
+        async def stream() -> StreamingResponse:
+            async def lines() -> AsyncIterator[bytes]:
+                while True:
+                    yield b"line\n"
+                    await asyncio.sleep(0.1)
 
-    return app
+            return StreamingResponse(lines())
+
+        @app.get("/health/live")
+        async def live() -> dict[str, str]:
+            return {}
+
+        return app
 
 
 @pytest.fixture
-def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture
+def address(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("DUALCAST_MOST_IN_FLIGHT", str(IN_FLIGHT))
     monkeypatch.setenv("DUALCAST_QUEUE_SECONDS", "0.2")
-    with served(slow_app()) as url:
+    with served(gate.app()) as url:
         yield url
+        gate.open.set()
 
 
-async def flood(address: str, clients: int, seconds: float, method: str = "GET") -> list[tuple[float, httpx2.Response]]:
-    """The answers that clients get who each send another request at once, with the seconds that each took."""
-    found: list[tuple[float, httpx2.Response]] = []
-    limits = httpx2.Limits(max_connections=clients)
-
-    async def client(session: httpx2.AsyncClient, end: float) -> None:
-        while time.monotonic() < end:
-            started = time.monotonic()
-            answer = await session.request(method, f"{address}/work")
-            found.append((time.monotonic() - started, answer))
-
-    async with httpx2.AsyncClient(limits=limits, timeout=20) as session:
-        await asyncio.gather(*(client(session, time.monotonic() + seconds) for _ in range(clients)))
-    return found
-
-
-def test_a_burst_waits_and_is_answered(address: str) -> None:
-    answers = asyncio.run(flood(address, 30, 0.05))
-    assert len(answers) >= 30
-    assert {answer.status_code for _, answer in answers} == {200}
+@contextmanager
+def full(address: str, gate: Gate) -> Iterator[list[Future[int]]]:
+    """As many requests in flight as the server takes; their statuses once the gate is open."""
+    with ThreadPoolExecutor(IN_FLIGHT) as pool:
+        requests = [
+            pool.submit(lambda: httpx2.get(f"{address}/work", timeout=PATIENCE_SECONDS).status_code)
+            for _ in range(IN_FLIGHT)
+        ]
+        try:
+            until(lambda: gate.waiting == IN_FLIGHT, PATIENCE_SECONDS, every=0.01)
+            yield requests
+        finally:
+            gate.open.set()
 
 
-def test_under_overload_answers_stay_fast_and_the_rest_is_refused(address: str) -> None:
-    answers = asyncio.run(flood(address, 150, 2))
-    given = sorted(seconds for seconds, answer in answers if answer.status_code == 200)
-    refused = [answer for _, answer in answers if answer.status_code != 200]
-    assert {answer.status_code for answer in refused} == {503}
-    assert {answer.headers["content-type"] for answer in refused} == {"application/problem+json"}
-    assert {answer.headers["retry-after"] for answer in refused} == {"1"}
-    assert given[int(0.99 * len(given))] < 1
-    assert len(given) > 0.4 * PEAK * 2  # this process runs the clients, too
-    answers = asyncio.run(flood(address, 2, 0.5))
-    assert {answer.status_code for _, answer in answers} == {200}
-    assert max(seconds for seconds, _ in answers) < 0.5
+def test_requests_that_wait_too_long_are_refused_and_those_in_flight_are_answered(address: str, gate: Gate) -> None:
+    with full(address, gate) as in_flight:
+        refused = httpx2.get(f"{address}/work", timeout=PATIENCE_SECONDS)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert refused.headers["content-type"] == "application/problem+json"
+        gate.open.set()
+        assert [request.result(PATIENCE_SECONDS) for request in in_flight] == [200] * IN_FLIGHT
+    assert httpx2.get(f"{address}/work").status_code == 200, "all is as before"
 
 
-def test_health_is_answered_at_once_under_overload(address: str) -> None:
-    async def both() -> list[float]:
-        flooding = asyncio.create_task(flood(address, 100, 1.5))
-        found = []
-        async with httpx2.AsyncClient() as session:
-            while not flooding.done():
-                started = time.monotonic()
-                assert (await session.get(f"{address}/health/live", timeout=5)).status_code == 200
-                found.append(time.monotonic() - started)
-                await asyncio.sleep(0.1)
-        await flooding
-        return found
+def test_a_burst_waits_and_is_answered(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DUALCAST_MOST_IN_FLIGHT", str(IN_FLIGHT))
+    monkeypatch.setenv("DUALCAST_QUEUE_SECONDS", "20")
+    gate.open.set()
 
-    times = asyncio.run(both())
-    assert len(times) > 3
-    assert sorted(times)[len(times) // 2] < 0.2
+    async def burst(address: str) -> set[int]:
+        async with httpx2.AsyncClient(timeout=PATIENCE_SECONDS) as session:
+            answers = await asyncio.gather(*(session.get(f"{address}/work") for _ in range(60)))
+        return {answer.status_code for answer in answers}
+
+    with served(gate.app()) as address:
+        assert asyncio.run(burst(address)) == {200}
+
+
+def test_health_is_answered_under_overload(address: str, gate: Gate) -> None:
+    with full(address, gate):
+        assert httpx2.get(f"{address}/health/live", timeout=PATIENCE_SECONDS).status_code == 200
+        assert not gate.open.is_set()
 
 
 @pytest.mark.parametrize("method", ["HEAD", "POST"])
-def test_refused_requests_of_other_methods_leave_their_connections_usable(address: str, method: str) -> None:
-    answers = asyncio.run(flood(address, 250, 0.8, method))
-    assert Counter(answer.status_code for _, answer in answers).keys() == {200, 503}
+def test_refused_requests_of_other_methods_leave_their_connection_usable(address: str, gate: Gate, method: str) -> None:
+    with httpx2.Client(base_url=address, timeout=PATIENCE_SECONDS) as client:
+        with full(address, gate):
+            assert client.request(method, "/work").status_code == 503
+        assert client.request(method, "/work").status_code == 200
 
 
-def test_streams_do_not_take_the_places_of_requests(address: str) -> None:
+def test_streams_do_not_take_the_places_of_requests(address: str, gate: Gate) -> None:
+    gate.open.set()
+
     async def streams() -> int:
-        async with httpx2.AsyncClient(timeout=5) as session:
+        async with httpx2.AsyncClient(timeout=PATIENCE_SECONDS) as session:
             opened = [session.stream("GET", f"{address}/stream") for _ in range(2 * IN_FLIGHT)]
             entered = [await one.__aenter__() for one in opened]
             status = (await session.get(f"{address}/work")).status_code
@@ -129,15 +138,8 @@ def test_streams_do_not_take_the_places_of_requests(address: str) -> None:
     assert asyncio.run(streams()) == 200
 
 
-def test_websockets_are_refused_under_overload(address: str) -> None:
-    async def both() -> int:
-        flooding = asyncio.create_task(flood(address, 100, 1))
-        await asyncio.sleep(0.4)
-        try:
-            with pytest.raises(InvalidStatus) as refused:
-                await asyncio.to_thread(lambda: connect(f"{address.replace('http', 'ws')}/ws").close())
-        finally:
-            await flooding
-        return refused.value.response.status_code
-
-    assert asyncio.run(both()) == 503
+def test_websockets_are_refused_under_overload(address: str, gate: Gate) -> None:
+    with full(address, gate) as in_flight, pytest.raises(InvalidStatus) as refused:
+        connect(f"{address.replace('http', 'ws')}/ws").close()
+    assert refused.value.response.status_code == 503
+    assert [request.result(PATIENCE_SECONDS) for request in in_flight] == [200] * IN_FLIGHT
