@@ -6,9 +6,10 @@ local days: each begins at local midnight and has 23, 24 or 25 hours.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cache, lru_cache
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -23,9 +24,14 @@ CLOCK_CHANGE = timedelta(hours=2)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICRO = timedelta(microseconds=1)
 _DURATION = TypeAdapter(timedelta)
+_ISO_DURATION = re.compile(
+    r"[-+]?P(?=[\dT])(\d{1,9}Y)?(\d{1,9}M)?(\d{1,9}W)?(\d{1,9}D)?"
+    r"(T(?=\d)(\d{1,9}H)?(\d{1,9}M)?(\d{1,9}(\.\d{1,6})?S)?)?",
+    re.ASCII,
+)
 
 
-@cache
+@lru_cache(maxsize=4096)
 def duration(text: str) -> timedelta:
     """Parse an ISO 8601 duration such as ``PT15M`` or ``P7D``.
 
@@ -34,6 +40,8 @@ def duration(text: str) -> timedelta:
     >>> duration("PT15M")
     datetime.timedelta(seconds=900)
     """
+    if not _ISO_DURATION.fullmatch(text):
+        raise ValueError(f"not a duration in ISO 8601, such as PT15M: {text[:40]!r}")
     return _DURATION.validate_python(text)
 
 

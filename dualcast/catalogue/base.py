@@ -10,7 +10,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 from dualcast.timegrid import duration, iso_duration
 
 Duration = Annotated[
-    timedelta, BeforeValidator(lambda v: duration(v) if isinstance(v, str) else v), PlainSerializer(iso_duration)
+    timedelta,
+    BeforeValidator(lambda v: v if isinstance(v, timedelta) else duration(str(v))),
+    PlainSerializer(iso_duration),
 ]
 
 

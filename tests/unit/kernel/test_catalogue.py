@@ -120,6 +120,7 @@ def test_a_path_and_its_identifier_convert_both_ways() -> None:
         ("de_load.yaml", "by: [P2D, P3D", "by: [P2X, P3D", "features.load_lag_2x"),
         ("de_load.yaml", "lookback: P400D", "lookback: often", "lookback"),
         (PART, "{function: same_day_type, variable: load, count: 1", "{function: typo", "features.load_last_day_type"),
+        (PART, "measurement_delay: PT1H", "measurement_delay: 01:00:00", "measurement_delay"),
         (PART, "measurement_delay:", "measurement_dealy:", "measurement_dealy"),
     ],
 )

@@ -62,6 +62,12 @@ def test_durations_round_trip(minutes: int) -> None:
     assert duration(iso_duration(step)) == step
 
 
+@pytest.mark.parametrize("text", ["00:15:00", "900", "15", "1 day, 0:15:00", "P", "PT", "p1d", "", "PT15", "P1DT"])
+def test_durations_in_another_form_than_iso_8601_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="duration"):
+        duration(text)
+
+
 def test_floor_gives_the_newest_grid_point() -> None:
     assert floor(datetime(2022, 1, 1, 10, 29, 59, tzinfo=UTC), timedelta(minutes=15)) == datetime(
         2022, 1, 1, 10, 15, tzinfo=UTC
