@@ -150,6 +150,10 @@ _INVALID_FIELDS: list[tuple[str, dict[str, Any]]] = [
     ("wrong_unit", {"unit": "kW"}),
     ("bad_resolution", {"resolution": "a while"}),
     ("bad_resolution", {"resolution": "PT7M"}),
+    ("bad_resolution", {"resolution": "00:15:00"}),
+    ("interval_too_long", {"resolution": "P366D"}),
+    ("too_old", {"valid_time": datetime(1981, 1, 1, tzinfo=UTC)}),
+    ("too_far_ahead", {"variable": "load_forecast_tso", "valid_time": datetime(2199, 1, 1, tzinfo=UTC)}),
     ("bad_time", {"valid_time": datetime(1970, 1, 1, tzinfo=UTC)}),
     ("future_dated", {"published_at": _FUTURE}),
 ]

@@ -73,6 +73,8 @@ class UseCase(Strict):
         step = series.resolution or self.grid
         if step <= timedelta(0) or (step % self.grid and self.grid % step):
             raise ValueError(f"{where}steps of {iso_duration(step)} do not fit the grid of {iso_duration(self.grid)}")
+        if step > (longest := self.variables[series.variable].bounds.longest):
+            raise ValueError(f"{where}steps of {iso_duration(step)} exceed 'longest', {iso_duration(longest)}")
 
     def _check_names(self, names: Iterable[str], where: str = "") -> None:
         for name in names:

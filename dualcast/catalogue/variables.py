@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, model_validator
 
 from dualcast.catalogue.base import Duration, Strict
-from dualcast.timegrid import interval_end, local_moment
+from dualcast.timegrid import DAY, interval_end, local_moment
 
 
 class Publication(Strict):
@@ -37,12 +37,21 @@ class Publication(Strict):
 
 
 class Bounds(Strict):
-    """Limits of a plausible value. Values outside are quarantined."""
+    """Limits of a plausible observation. Observations outside are quarantined."""
 
     min: float | None = None
     max: float | None = None
     relative_to: str | None = Field(None, description="variable whose value a week before is the base of ``ratio``")
     ratio: tuple[float, float] | None = None
+    longest: Duration = Field(
+        DAY, gt=timedelta(0), le=timedelta(days=366), description="the longest interval of a value"
+    )
+    ahead: Duration = Field(
+        timedelta(days=35), ge=timedelta(0), description="how long before its interval a forecast may be published"
+    )
+    oldest: Duration = Field(
+        timedelta(days=7305), gt=timedelta(0), description="values of intervals that began longer ago are refused"
+    )
 
 
 class Variable(Strict):

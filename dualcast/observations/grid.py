@@ -73,6 +73,11 @@ def valid_on_grid(use_case: UseCase, entity: Entity, columns: Columns, now: date
     The comparison with last week's value is left to the caller, which holds the history.
     """
     valid = np.flatnonzero(faults(use_case, columns, None if now is None else micros(now)) == VALID)
+    return on_grid(use_case, entity, columns, valid)
+
+
+def on_grid(use_case: UseCase, entity: Entity, columns: Columns, valid: Slots) -> OnGrid:
+    """Some observations of an entity, by index, on the use case's grid. They must obey the rules."""
     kept = columns.take(valid)
     grid = Grid(use_case.grid, entity.time_zone)
     placed = place(grid, kept.valid_time, kept.spans, kept.value, are_sums(use_case, kept.variable))

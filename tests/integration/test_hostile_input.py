@@ -125,7 +125,7 @@ def test_features_equal_those_of_a_run_without_hostile_messages(
 def test_the_stream_job_refuses_each_bad_message_with_its_reason_and_no_other(world: World) -> None:
     expected = {where: Counter(message.stream) for where, message in world.sent.items() if message.stream}
     assert _by_message(world.letters, "stream-features") == expected
-    assert len({reason for counts in expected.values() for reason in counts}) == 13
+    assert len({reason for counts in expected.values() for reason in counts}) == 16
 
 
 def test_undecodable_messages_become_dead_letters_of_the_lake(world: World) -> None:

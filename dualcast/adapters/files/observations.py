@@ -154,6 +154,11 @@ def _ruled(rows: pd.DataFrame, use_case: UseCase, mapping: ReplayMapping) -> Ite
                 f"{variable}: steps of {iso_duration(step)} do not fit the grid of {iso_duration(use_case.grid)};"
                 " give 'resolution' in the mapping if it is another"
             )
+        if step > rule.bounds.longest:
+            raise SourceError(
+                f"{variable}: steps of {iso_duration(step)} exceed 'longest' of its bounds,"
+                f" {iso_duration(rule.bounds.longest)}; give 'resolution' in the mapping if it is another"
+            )
         for entity_id, part in of_variable.groupby("entity_id", sort=False):
             zone = use_case.entity(entity_id).time_zone
             ruled = part.assign(resolution=iso_duration(step), unit=rule.unit, source=mapping.source, simulated=False)

@@ -174,6 +174,7 @@ FAULTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "mixed zones": ("time,load\n2022-01-01T00:00Z,1\n2022-01-01T01:00,2\n", {}, "row 3: 'time'.*has no zone"),
     "one value": ("time,load\n2022-01-01T00:00Z,1\n", {}, "load: one value has no step"),
     "finer than the grid": ("time,load\n2022-01-01T00:00Z,1\n2022-01-01T00:05Z,2\n", {}, "load: steps of PT5M"),
+    "longer than permitted": ("time,load\n2022-01-01T00:00Z,1\n2022-01-03T00:00Z,2\n", {}, "load: steps of P2D exceed"),
     "skipped hour": (
         "time,load\n2022-03-27 02:15,1\n2022-03-27 03:15,2\n",
         {"time_zone": "Europe/Berlin"},

@@ -113,7 +113,7 @@ def test_the_stream_and_the_lake_place_observations_alike(
             "variable": "load_forecast_tso",
             "valid_time": [start, start + pd.Timedelta(days=5)],
             "resolution": ["P1D", "PT1H"],
-            "value": [60000.0, 40000.0],
+            "value": [960_000.0, 40_000.0],
             "unit": summed.unit,
             "published_at": start - pd.Timedelta(days=1),
         }
@@ -127,4 +127,4 @@ def test_the_stream_and_the_lake_place_observations_alike(
     step = case.grid // MICRO
     assert (slot * step).tolist() == micros_of(lake["valid_time"]).tolist()
     assert update.value[index].tolist() == lake["value"].tolist()
-    assert lake["value"].sum() == pytest.approx(100000.0)
+    assert lake["value"].sum() == pytest.approx(1_000_000.0)
