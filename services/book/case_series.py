@@ -11,8 +11,8 @@ from dualcast.arrays import Flags, Floats, Ints, Micros, Slots
 from dualcast.catalogue import UseCase
 from dualcast.observations.aggregation import over_intervals
 from dualcast.observations.columns import Columns
-from dualcast.observations.grid import valid_on_grid
-from dualcast.observations.validation import EARLIEST, LATEST, YARDSTICK_AGE, implausible
+from dualcast.observations.grid import on_grid
+from dualcast.observations.validation import VALID, YARDSTICK_AGE, faults, implausible
 from dualcast.observations.vintages import counts_as_reference
 from dualcast.timegrid import MICRO, Grid, from_micros, interval_ends, micros
 from services.book.rings import Ring
@@ -54,13 +54,13 @@ class CaseSeries:
         """Store observations (n,) of entities of one time zone, in order of arrival; return whether any was stored."""
         entity = self.use_case.entities[rows[0]]
         codes = self._codes_of(columns)
-        readable = np.flatnonzero(_readable(columns) & (codes != _UNKNOWN))
-        ends = interval_ends(columns.valid_time[readable], columns.spans[readable], entity.time_zone)
-        np.maximum.at(self._ends, (rows[readable], codes[readable]), ends)
-        kept = readable[np.isin(codes[readable], self._kept) & (ends > micros(now - self._keep))]
+        valid = np.flatnonzero(faults(self.use_case, columns, micros(now)) == VALID)
+        ends = interval_ends(columns.valid_time[valid], columns.spans[valid], entity.time_zone)
+        np.maximum.at(self._ends, (rows[valid], codes[valid]), ends)
+        kept = valid[np.isin(codes[valid], self._kept) & (ends > micros(now - self._keep))]
         self._simulated[rows[kept]] = simulated[kept]
-        found = valid_on_grid(self.use_case, entity, columns.take(kept), now)
-        source = kept[found.source]
+        found = on_grid(self.use_case, entity, columns, kept)
+        source = found.source
         for ring in self._rings.values():
             ring.advance(self._oldest(now))
         return self._store(rows[source], codes[source], found.slot, found.value, columns.published_at[source])
@@ -77,7 +77,7 @@ class CaseSeries:
         return from_micros(int(self._grids[row].starts_at(newest + 1)[0]))
 
     def known_until(self, row: int, variable: str) -> datetime | None:
-        """The end of the newest interval of a variable that was received, valid or not."""
+        """The end of the newest valid interval of a variable, plausible or not."""
         code = self._codes.get(variable)
         end = _UNKNOWN if code is None else int(self._ends[row, code])
         return None if end == _UNKNOWN else from_micros(end)
@@ -137,9 +137,3 @@ class CaseSeries:
         which, names = pd.factorize(columns.variable)
         codes: Ints = np.array([self._codes.get(name, _UNKNOWN) for name in names], dtype=np.int64)[which]
         return codes
-
-
-def _readable(columns: Columns) -> Flags:
-    """Which observations have a time and a length of their interval within the permitted range."""
-    readable: Flags = (columns.spans > 0) & (columns.valid_time >= EARLIEST) & (columns.valid_time < LATEST)
-    return readable

@@ -59,7 +59,7 @@ class SeriesCache:
         return found and found[0].newest_end(found[1])
 
     def known_until(self, use_case: UseCase, entity_id: str, variable: str) -> datetime | None:
-        """The end of the newest interval of any variable that was received, valid or not."""
+        """The end of the newest valid interval of any variable, plausible or not."""
         found = self._find(use_case, entity_id)
         return found and found[0].known_until(found[1], variable)
 

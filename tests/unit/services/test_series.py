@@ -190,6 +190,7 @@ def test_invalid_intervals_and_unknown_entities_are_ignored() -> None:
     bad = [
         world.observation("load", slot, 60_000.0, NOW, resolution="a while"),
         world.observation("load", slot, 60_000.0, NOW, resolution="P9999D"),
+        world.observation("load_forecast_tso", datetime(2199, 1, 1, tzinfo=UTC), 60_000.0, NOW),
         world.observation("load", datetime(9999, 12, 31, tzinfo=UTC), 60_000.0, NOW),
         world.observation("load", slot, float("nan"), NOW),
         world.observation("load", slot, 60_000.0, NOW, unit="kW"),
@@ -200,6 +201,7 @@ def test_invalid_intervals_and_unknown_entities_are_ignored() -> None:
     add(series, good, entity_id="XX")
     assert values(series, "load", slot) == [50_000.0]
     assert series.known_until(use_case, "DE", "load") == slot + timedelta(minutes=15)
+    assert series.known_until(use_case, "DE", "load_forecast_tso") is None
     assert series.known_until(use_case, "DE", "no_such_variable") is None
     assert series.newest_end(use_case, "XX") is None
     assert not series.simulated("XX")
