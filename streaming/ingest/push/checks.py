@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from dualcast.catalogue import UseCase
 from dualcast.observations.columns import Columns
@@ -19,6 +21,16 @@ MOST_OBSERVATIONS = 10_000
 _SHOWN_FAULTS = 100
 
 
+def _in_iso(given: Any) -> Any:
+    """Refuse seconds since 1970, which pydantic would accept as a number or as text."""
+    if given is None or (isinstance(given, str) and given[4:5] == "-"):
+        return given
+    raise PydanticCustomError("time_form", "Input should be a time in ISO 8601")
+
+
+_Time = Annotated[AwareDatetime, BeforeValidator(_in_iso)]
+
+
 class Sent(BaseModel):
     """One observation of a batch."""
 
@@ -26,11 +38,11 @@ class Sent(BaseModel):
 
     entity_id: str = Field(min_length=1, max_length=64)
     variable: str = Field(min_length=1, max_length=64)
-    valid_time: AwareDatetime = Field(description="start of the interval, with its offset")
+    valid_time: _Time = Field(description="start of the interval, with its offset")
     resolution: str = Field(max_length=32, description="length of the interval, ISO 8601", examples=["PT15M"])
-    value: FiniteFloat
+    value: float = Field(strict=True, allow_inf_nan=False)
     unit: str = Field(max_length=32)
-    published_at: AwareDatetime | None = Field(None, description="publication time; default: now")
+    published_at: _Time | None = Field(None, description="publication time; default: now")
     source: str = Field("push", min_length=1, max_length=64)
 
 
