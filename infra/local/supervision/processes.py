@@ -85,6 +85,18 @@ def tree(pid: int) -> list[psutil.Process]:
         return []
 
 
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time of a process and its descendants."""
+    total = 0.0
+    for process in tree(pid):
+        try:
+            used = process.cpu_times()
+        except psutil.Error:
+            continue
+        total += used.user + used.system
+    return total
+
+
 def resident_bytes(processes: Iterable[psutil.Process]) -> int:
     """Return the sum of resident memory. Shared pages count once per process, so this is an upper bound."""
     total = 0

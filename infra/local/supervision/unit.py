@@ -24,6 +24,9 @@ _CHECK_SECONDS = {Phase.STARTING: 0.3, Phase.HEALTHY: 3.0, Phase.UNHEALTHY: 1.0}
 # A component without a server that has made no progress for this long is unhealthy.
 _SILENT_SECONDS = 20.0
 _HUNG_AFTER_SECONDS = 60.0
+# A component that does not respond and uses the CPU is busy: a restart would lose what it does. It may also loop.
+_BUSY_SECONDS = 300.0
+_BUSY_SHARE = 0.25
 _START_SECONDS = 180.0
 _STABLE_SECONDS = 10.0
 _FIRST_BACKOFF_SECONDS = 0.5
@@ -56,6 +59,7 @@ class Unit:
         self._check: Future[None] | None = None
         self._since = time.monotonic()
         self._last_healthy = self._last_check = 0.0
+        self._unanswered: tuple[float, float] | None = None  # since when, and its CPU time then
         self._failures = self._restarts = 0
         self._detail = ""
         self._heartbeat = context.state.heartbeat(component.name)
@@ -171,13 +175,23 @@ class Unit:
         healthy = self._poll_check(now)
         if healthy and now - self._since >= _STABLE_SECONDS:
             self._failures = 0
-        limit = _START_SECONDS if self.phase == Phase.STARTING else _HUNG_AFTER_SECONDS
-        if self.component.check is None:
-            limit -= _SILENT_SECONDS
+        limit = self._limit(now)
         if not healthy and now - self._last_healthy >= limit and self._process:
             _log.warning("killing an unresponsive component", component=self.component.name, seconds=limit)
             self._last_healthy = now
             processes.kill_session(self._process.pid)
+
+    def _limit(self, now: float) -> float:
+        """The seconds without a response after which the component is killed."""
+        if self.phase == Phase.STARTING:
+            return _START_SECONDS
+        # a missing heartbeat is noticed later than a missing answer
+        hung = _HUNG_AFTER_SECONDS if self.component.check else _HUNG_AFTER_SECONDS - _SILENT_SECONDS
+        if now - self._last_healthy < hung or self._unanswered is None or self._process is None:
+            return hung
+        since, before = self._unanswered
+        used = processes.cpu_seconds(self._process.pid) - before
+        return _BUSY_SECONDS if used > _BUSY_SHARE * (now - since) else hung
 
     def _poll_check(self, now: float) -> bool:
         """Return whether the last finished check succeeded. Start the next check when it is due."""
@@ -189,11 +203,12 @@ class Unit:
             error, self._check = self._check.exception(), None
             self._detail = "" if error is None else str(error)
             if error is None:
-                self._last_healthy = now
+                self._last_healthy, self._unanswered = now, None
                 self._enter(Phase.HEALTHY)
             elif not isinstance(error, NotReadyError):
                 raise error
-            elif self.phase == Phase.HEALTHY:
+            elif self.phase == Phase.HEALTHY and self._process:
+                self._unanswered = now, processes.cpu_seconds(self._process.pid)
                 self._enter(Phase.UNHEALTHY)
         return self.phase == Phase.HEALTHY
 
