@@ -117,28 +117,28 @@ class RateLimits:
     def _from_memory(self, caller: _Caller) -> Verdict | None:
         """The verdict that needs no call of Redis, if any."""
         now = time.monotonic()
+        if caller.left > 0 and now < caller.until:
+            caller.left -= 1
+            return self._allow(caller)
         if now < caller.refused_until:
             return self._verdict(caller, allowed=False)
         if caller.own.count(now, self._seconds) + 1 > self._rate.amount:
             caller.remaining = caller.left = 0
             self._refuse(caller, now, time.time() + self._seconds - now % self._seconds)
             return self._verdict(caller, allowed=False)
-        if caller.left > 0 and now < caller.until:
-            caller.left -= 1
-            return self._allow(caller)
         return None
 
     async def _ask(self, name: str, caller: _Caller) -> Verdict:
         """Count calls in Redis or, while it is unavailable, in this process."""
         now = time.monotonic()
-        caller.left, size = 0, min(2 * caller.size, self._largest) if now < caller.until else 1
+        remaining = int(self._rate.amount - caller.own.count(now, self._seconds))
+        wanted = min(2 * caller.size, self._largest) if now < caller.until else 1
+        caller.left, size = 0, min(wanted, remaining)
         try:
             with self._circuits.calling("redis-limits"):
                 size = await self._count(name, caller, size)
         except ConnectionError:
-            caller.remaining = int(self._rate.amount - caller.own.count(now, self._seconds) - 1)
-            caller.reset_at = time.time() + self._seconds - now % self._seconds
-            return self._allow(caller)
+            caller.remaining, caller.reset_at = remaining - size, time.time() + self._seconds - now % self._seconds
         now = time.monotonic()
         if not size:
             self._refuse(caller, now, caller.reset_at)
