@@ -5,6 +5,8 @@ A process has one breaker for each server, and one for the rate limits.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,13 +41,13 @@ class Circuits:
     """The circuit breakers of one process. Safe to share between threads and tasks."""
 
     def __init__(self) -> None:
-        listeners = [_Listener()]
+        self._listener = _Listener()
         self._breakers = {
             server: CircuitBreaker(
                 fail_max=1,
                 reset_timeout=seconds,
                 exclude=[_is_no_failure],
-                listeners=listeners,
+                listeners=[self._listener],
                 name=server,
                 throw_new_error_on_trip=False,
             )
@@ -65,10 +67,11 @@ class Circuits:
             raise OpenCircuitError(f"{server} failed a moment ago") from error
 
     def status(self) -> list[Circuit]:
-        """The outcome of the last call of each server."""
-        failed = {
-            name.partition("-")[0] for name, breaker in self._breakers.items() if breaker.current_state != "closed"
-        }
+        """The outcome of the last call of each server. A failure to count calls is reported during its pause."""
+        failed = {name for name, breaker in self._breakers.items() if breaker.current_state != "closed"}
+        paused = time.monotonic() - self._listener.opened_at.get("redis-limits", -math.inf)
+        if "redis-limits" in failed and paused < _PAUSE_SECONDS["redis-limits"]:
+            failed.add("redis")
         return [Circuit(server, server in failed) for server in get_args(Server)]
 
     def missing(self) -> list[str]:
@@ -80,6 +83,7 @@ class _Listener(CircuitBreakerListener):
     """Counts and logs changes of state."""
 
     def __init__(self) -> None:
+        self.opened_at: dict[str, float] = {}
         self._changes = metrics.get_meter(__name__).create_counter(
             "dualcast.circuits", description="changes of circuit breakers, by server and new state"
         )
@@ -96,6 +100,8 @@ class _Listener(CircuitBreakerListener):
         new_state: CircuitBreakerState,
     ) -> None:
         """Called when the breaker opens, half-opens or closes."""
+        if new_state.name == "open":
+            self.opened_at[str(cb.name)] = time.monotonic()
         self._changes.add(1, {"server": str(cb.name), "state": new_state.name})
         if new_state.name == "closed":
             _log.info("server available again", server=cb.name)
