@@ -1,7 +1,8 @@
 """The model registry (MLflow): publish a trained model as champion, and load one by its alias.
 
 A model is a folder of files and the name of the module that reads them back (MLflow's pyfunc loader): nothing is
-pickled. A version never changes, so a downloaded one is kept on disk and loaded from there the next time.
+pickled, and nothing is read before it was checked (``model_files``). A version never changes, so a downloaded one is
+kept on disk and loaded from there the next time.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model, infer_signature
 from requests import RequestException
 
+from dualcast.adapters.model_files import CHECKSUM_TAG, checksum, trusted_parts
 from dualcast.lifecycle.registered_model import CHAMPION, PREVIOUS, Alias, Predictor, RegisteredModel
 from dualcast.settings import Settings
 
@@ -34,6 +36,7 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
 }
 # MLflow's error codes of a missing model or alias.
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
@@ -89,6 +92,7 @@ def publish(
                 registered_model_name=registered,
             )
         version = str(logged.registered_model_version)
+        client.set_model_version_tag(registered, version, CHECKSUM_TAG, checksum(folder))
         promote(client, registered, version, alias)
     return version
 
@@ -131,23 +135,28 @@ def current_version(settings: Settings, name: str, alias: Alias = CHAMPION) -> s
 
 
 def load(settings: Settings, name: str, alias: Alias = CHAMPION) -> RegisteredModel:
-    """The model behind an alias. Raises UnknownModelError, RegistryUnavailableError."""
+    """The model behind an alias. Raises UnknownModelError, UntrustedModelError, RegistryUnavailableError."""
     with _registry_errors(settings):
         found = _version(_client(settings), settings.names.model(name), alias)
         if found is None:
             raise UnknownModelError(f"there is no {alias} of {name}; train one with `dualcast train`")
         folder = _downloaded(settings, name, found)
-    model = _read(name, alias, folder)
-    _last(settings, name, alias).write_text(folder.name, encoding="utf-8")
+    registered = found.tags.get(CHECKSUM_TAG, "")
+    model = _read(name, alias, folder, registered)
+    _last(settings, name, alias).write_text(f"{folder.name} {registered}", encoding="utf-8")
     return model
 
 
 def load_last(settings: Settings, name: str, alias: Alias) -> RegisteredModel:
-    """The model that this machine loaded last by an alias, without the registry. Raises UnknownModelError."""
+    """The model that this machine loaded last by an alias, without the registry.
+
+    Raises UnknownModelError, UntrustedModelError.
+    """
     last = _last(settings, name, alias)
     if not last.exists():
         raise UnknownModelError(f"no {alias} of {name} was ever loaded here")
-    return _read(name, alias, last.parent / last.read_text(encoding="utf-8"))
+    folder, _, registered = last.read_text(encoding="utf-8").partition(" ")
+    return _read(name, alias, last.parent / folder, registered)
 
 
 def _client(settings: Settings) -> MlflowClient:
@@ -190,13 +199,18 @@ def _last(settings: Settings, name: str, alias: Alias) -> Path:
     return _models(settings, name) / f"last-{alias}"
 
 
-def _read(name: str, alias: Alias, folder: Path) -> RegisteredModel:
-    """What ``mlflow.pyfunc.load_model`` does, without its comparison of environments, which takes seconds."""
+def _read(name: str, alias: Alias, folder: Path, registered: str) -> RegisteredModel:
+    """What ``mlflow.pyfunc.load_model`` does, without its comparison of environments, which takes seconds.
+
+    ``registered`` is the checksum of the files. Raises UnknownModelError, UntrustedModelError.
+    """
     version, _, run_id = folder.name.partition("-")
-    flavour = Model.load(str(folder)).flavors[mlflow.pyfunc.FLAVOR_NAME]
+    if not registered:
+        raise UnknownModelError(f"{name} {version} was stored by an older dualcast, train it again")
+    flavour = Model.load(str(folder)).flavors.get(mlflow.pyfunc.FLAVOR_NAME, {})
+    module, data = trusted_parts(folder, flavour, registered)
     try:
-        loader = importlib.import_module(flavour[mlflow.pyfunc.MAIN])
-        raw = cast("Predictor", loader.load_model(folder / flavour[mlflow.pyfunc.DATA]))
+        raw = cast("Predictor", importlib.import_module(module).load_model(data))
     except (ModuleNotFoundError, AttributeError) as error:
         raise UnknownModelError(f"{name} {version} was stored by an older dualcast, train it again: {error}") from error
     return RegisteredModel(name, version, alias, run_id, raw)

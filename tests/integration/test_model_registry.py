@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from mlflow import MlflowClient
 
-from dualcast.adapters.model_registry import RegistryUnavailableError, Run, UnknownModelError, current_version, load
+from dualcast.adapters.model_files import CHECKSUM_TAG, UntrustedModelError
+from dualcast.adapters.model_registry import (
+    RegistryUnavailableError,
+    Run,
+    UnknownModelError,
+    current_version,
+    load,
+    load_last,
+)
 from dualcast.catalogue import Entity, UseCase
 from dualcast.settings import Settings
 from models.prediction.model import ForecastModel
@@ -96,3 +107,83 @@ def test_an_unavailable_registry_raises_a_connection_error(
     away = stack.model_copy(update={"mlflow": "http://127.0.0.1:9", "state_dir": tmp_path})
     with pytest.raises(RegistryUnavailableError, match=r"127\.0\.0\.1:9"):
         load(away, NAME)
+
+
+def _copy_on_disk(settings: Settings) -> Path:
+    """The folder of the champion on this machine."""
+    return settings.state_dir / "models" / settings.names.model(NAME) / _last_line(settings)
+
+
+def _last_line(settings: Settings) -> str:
+    file = settings.state_dir / "models" / settings.names.model(NAME) / "last-champion"
+    return file.read_text(encoding="utf-8").partition(" ")[0]
+
+
+def _set_flavour(folder: Path, name: str, value: str) -> None:
+    description = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
+    description["flavors"]["python_function"][name] = value
+    (folder / "MLmodel").write_text(yaml.safe_dump(description), encoding="utf-8")
+
+
+def _change_a_file(folder: Path) -> None:
+    with (folder / "data" / "model" / "model.json").open("a", encoding="utf-8") as file:
+        file.write(" ")
+
+
+def _add_a_file(folder: Path) -> None:
+    (folder / "data" / "model" / "more.txt").write_text("more")
+
+
+def _link_a_file(folder: Path) -> None:
+    file = folder / "data" / "model" / "model.json"
+    file.replace(folder / "elsewhere.json")
+    file.symlink_to(folder / "elsewhere.json")
+
+
+def _point_outside(folder: Path) -> None:
+    shutil.copytree(folder / "data" / "model", folder.parent / "outside", dirs_exist_ok=True)
+    _set_flavour(folder, "data", "../outside")
+
+
+@pytest.mark.parametrize(
+    ("tamper", "reason"),
+    [
+        (lambda folder: _set_flavour(folder, "loader_module", "mlflow.pyfunc.model"), "no loader of ours"),
+        (lambda folder: _set_flavour(folder, "loader_module", "os"), "no loader of ours"),
+        (_point_outside, "outside of the model's folder"),
+        (lambda folder: _set_flavour(folder, "data", "/etc"), "outside of the model's folder"),
+        (_change_a_file, "have changed"),
+        (_add_a_file, "have changed"),
+        (_link_a_file, "is a link"),
+    ],
+)
+def test_a_tampered_model_is_refused_before_anything_of_it_is_used(
+    stack: Settings, model: ForecastModel, gold: pd.DataFrame, tamper: Callable[[Path], None], reason: str
+) -> None:
+    if current_version(stack, NAME) is None:
+        _publish(stack, model, gold)
+    load(stack, NAME)
+    folder = _copy_on_disk(stack)
+    tamper(folder)
+    try:
+        with pytest.raises(UntrustedModelError, match=reason):
+            load(stack, NAME)
+        with pytest.raises(UntrustedModelError, match=reason):
+            load_last(stack, NAME, "champion")
+    finally:
+        shutil.rmtree(folder)
+    assert load(stack, NAME).features == model.features, "it is downloaded again"
+
+
+def test_a_model_that_was_changed_in_the_artifact_store_is_refused(
+    stack: Settings, model: ForecastModel, gold: pd.DataFrame, tmp_path: Path
+) -> None:
+    version = _publish(stack, model, gold)
+    client = MlflowClient(stack.mlflow)
+    client.set_model_version_tag(stack.names.model(NAME), version, CHECKSUM_TAG, "0" * 64)
+    fresh = stack.model_copy(update={"state_dir": tmp_path})
+    with pytest.raises(UntrustedModelError, match="have changed"):
+        load(fresh, NAME)
+    client.delete_model_version_tag(stack.names.model(NAME), version, CHECKSUM_TAG)
+    with pytest.raises(UnknownModelError, match="train it again"):
+        load(fresh, NAME)

@@ -112,7 +112,10 @@ def test_cached_days_and_rate_limits_are_separate(namespaces: list[Settings]) ->
     assert {key.partition("LIMITS")[0] for key in keys} == {"left:", "right:", ""}
 
 
-def test_registered_models_and_experiments_are_separate(namespaces: list[Settings], tmp_path: Path) -> None:
+def test_registered_models_and_experiments_are_separate(
+    namespaces: list[Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dualcast.adapters.model_files.LOADERS", {__name__})
     frame = pd.DataFrame({"x": [1.0]})
     run = Run(EXPERIMENT, "run", {}, {"mape": 1.0}, {}, frame, frame)
 
@@ -120,7 +123,7 @@ def test_registered_models_and_experiments_are_separate(namespaces: list[Setting
         folder.mkdir()
         (folder / "value").write_text("7")
 
-    version = publish(namespaces[0], MODEL, run, save_model, "tests.integration.test_namespaces")
+    version = publish(namespaces[0], MODEL, run, save_model, __name__)
     namespaces = [replace_state(settings, tmp_path) for settings in namespaces]
     assert [current_version(settings, MODEL) for settings in namespaces] == [version, None, None]
     assert load(namespaces[0], MODEL).name == MODEL
