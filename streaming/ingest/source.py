@@ -15,7 +15,13 @@ from pydantic import ValidationError
 
 from dualcast.catalogue import Entity, SourceSeries, Strict, UseCase
 from dualcast.observations.frames import TIME_DTYPE, Extent, SourceError
+from dualcast.observations.validation import EARLIEST, LATEST
+from dualcast.timegrid import from_micros
 
+# Of one series in one answer: three years of minutes.
+MOST_VALUES = 1_500_000
+_SHORTEST = timedelta(minutes=1)
+_EARLIEST, _LATEST = pd.Timestamp(from_micros(EARLIEST)), pd.Timestamp(from_micros(LATEST))
 Query = TypeVar("Query", bound=Strict)
 
 
@@ -66,11 +72,21 @@ class Values:
     def of(
         cls, series: Series, resolution: timedelta, times: Sequence[Any], values: Sequence[Any], published: Any = pd.NaT
     ) -> Self:
-        """From zoned times, values (None where missing) and publication times: one for all values or one for each."""
+        """From zoned times, values (None where missing) and publication times: one for all values or one for each.
+
+        Raises ValueError if they cannot be those of a series: too many, of no length, or from another age.
+        """
+        if resolution < _SHORTEST:
+            raise ValueError(f"intervals of {resolution}")
+        if len(times) > MOST_VALUES:
+            raise ValueError(f"{len(times):,} values in one answer")
         frame = pd.DataFrame({"valid_time": pd.to_datetime(pd.Series(times, dtype="object"), utc=True)})
         frame["value"] = pd.Series(values, dtype="float64")
         frame["published_at"] = pd.to_datetime(pd.Series(published, index=frame.index, dtype="object"), utc=True)
-        return cls(series, resolution, frame.astype({"valid_time": TIME_DTYPE, "published_at": TIME_DTYPE}))
+        frame = frame.astype({"valid_time": TIME_DTYPE, "published_at": TIME_DTYPE})
+        if not frame["valid_time"].between(_EARLIEST, _LATEST).all():
+            raise ValueError("a value has no time, or one before 1980 or after 2199")
+        return cls(series, resolution, frame)
 
 
 class Puller(Protocol):

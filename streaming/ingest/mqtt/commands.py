@@ -12,6 +12,7 @@ import typer
 from dualcast.adapters.kafka.dead_letters import Refused, dead_letter
 from dualcast.catalogue import CatalogueError
 from dualcast.console import UseCaseName, configured, exit_on
+from dualcast.heartbeat import beat
 from dualcast.observations.frames import SourceError
 from streaming.ingest.console import exit_code
 from streaming.ingest.mqtt.payloads import NAME, Mapping, PayloadError, RepeatFilter
@@ -54,6 +55,7 @@ def forward(
     """Publish messages, then acknowledge them, until stopped. Raises Stopped."""
     repeats = RepeatFilter()
     while not stop.requested:
+        beat()
         received = subscription.take(_MOST, _WAIT_SECONDS)
         rows = [row for message in received for row in _rows(mapping, message, publisher, now())]
         fresh = list(repeats.without(rows))
@@ -66,7 +68,10 @@ def _rows(mapping: Mapping, message: Received, publisher: Publisher, now: dateti
     try:
         return mapping.rows(message.topic, message.payload, now)
     except PayloadError as error:
-        _log.warning("unusable message", topic=message.topic, error=str(error))
-        refused = Refused(None, message.payload, f"mqtt:{message.topic}", -1, message.mid)
-        publisher.send_dead_letter(dead_letter(refused, error.reason, error.detail, "ingest-mqtt", now))
-        return []
+        reason, detail = error.reason, error.detail
+    except Exception as error:  # noqa: BLE001 -- whatever a message causes must not cost those after it
+        reason, detail = "unusable", repr(error)
+    _log.warning("unusable message", topic=message.topic, reason=reason, error=detail[:300])
+    refused = Refused(None, message.payload, f"mqtt:{message.topic}", -1, message.mid)
+    publisher.send_dead_letter(dead_letter(refused, reason, detail, "ingest-mqtt", now))
+    return []

@@ -68,7 +68,7 @@ class Mapping:
             raise PayloadError("unknown_entity", f"no entity is configured for {topic!r}")
         try:
             sent = json.loads(payload)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise PayloadError("not_json", str(error)) from error
         return [self._row(field, sent, now) for field in self._fields[topic]]
 
@@ -81,10 +81,10 @@ class Mapping:
     def _row(self, field: _Field, sent: Any, now: datetime) -> dict[str, Any]:
         series, query = field.series, field.query
         value = _found(sent, query.value)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise PayloadError("not_finite", f"{query.value} is {value!r}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
+            raise PayloadError("not_finite", f"{query.value} is {repr(value)[:100]}")
         moment = _moment(_found(sent, query.time), query.time_format)
-        start = moment - field.resolution if query.time_is == "end" else moment
+        start = _start(moment, field.resolution) if query.time_is == "end" else moment
         return {
             "entity_id": series.entity.id,
             "variable": series.spec.variable,
@@ -96,6 +96,13 @@ class Mapping:
             "source": NAME,
             "simulated": False,
         }
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return False
 
 
 def _found(sent: Any, path: str) -> Any:
@@ -112,7 +119,14 @@ def _moment(given: Any, form: str) -> datetime:
             return parse_moment(given)
         return datetime.fromtimestamp(given / (1000 if form == "milliseconds" else 1), UTC)
     except (ValueError, TypeError, OverflowError, OSError) as error:
-        raise PayloadError("bad_time", f"{given!r} is not a time: {error}") from error
+        raise PayloadError("bad_time", f"{repr(given)[:100]} is not a time: {error}") from error
+
+
+def _start(end: datetime, resolution: timedelta) -> datetime:
+    try:
+        return end - resolution
+    except OverflowError as error:
+        raise PayloadError("bad_time", f"no interval of {resolution} ends at {end}") from error
 
 
 class RepeatFilter:

@@ -24,7 +24,7 @@ from dualcast.settings import Settings
 from dualcast.timegrid import duration
 from streaming.ingest.pull.http import Api, RefusedError, RetryPolicy
 from streaming.ingest.signals import Stop
-from streaming.ingest.source import Series, Values, query_of, series_of
+from streaming.ingest.source import MOST_VALUES, Series, Values, query_of, series_of
 
 NAME = "entsoe"
 _NO_DATA = "No matching data found"
@@ -117,11 +117,19 @@ def _values(series: Series, document: Element) -> Iterator[Values]:
             step = duration(_text(period, "{*}resolution"))
             begin, end = (_moment(_text(period, f"{{*}}timeInterval/{{*}}{edge}")) for edge in ("start", "end"))
             points = dict(map(_point, period.iterfind("{*}Point")))
-            slots = range(1, (end - begin) // step + 1)
+            slots = range(1, _count(begin, end, step) + 1)
             if not set(points) <= set(slots):
                 raise RefusedError(f"a period of {len(slots)} intervals with positions {sorted(points)[-3:]}")
             filled = list(_filled(points, slots)) if stepped else [points.get(slot) for slot in slots]
             yield Values.of(series, step, [begin + (slot - 1) * step for slot in slots], filled)
+
+
+def _count(begin: datetime, end: datetime, step: timedelta) -> int:
+    """The number of intervals of a period, bounded before they are made. Raises ValueError."""
+    count = (end - begin) // step if step > timedelta(0) else 0
+    if not 0 < count <= MOST_VALUES:
+        raise ValueError(f"a period from {begin} to {end} in steps of {step}")
+    return count
 
 
 def _filled(points: dict[int, float], slots: Iterable[int]) -> Iterator[float | None]:

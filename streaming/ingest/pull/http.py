@@ -17,12 +17,16 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from dualcast import __version__
+from dualcast.heartbeat import beat
 from streaming.ingest.signals import Stop, Stopped
 
 Query = Mapping[str, str | int | float]
 Parsed = TypeVar("Parsed")
 
 _TIMEOUT = httpx2.Timeout(60.0, connect=10.0)
+# A week of seconds in JSON has some 20 MB. A gigabyte of zeros has one megabyte when it is compressed.
+LARGEST_ANSWER = 64 * 2**20
+_OF_TRANSFER = {"content-encoding", "content-length", "transfer-encoding"}
 _TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _log = structlog.get_logger(__name__)
 
@@ -126,7 +130,7 @@ class Api:
     ) -> Parsed:
         self._wait_for_rate_limit()
         try:
-            response = self._client.get(path, params=dict(params) if params else None)
+            response = self._read(path, dict(params) if params else None)
         except httpx2.HTTPError as error:
             raise _TransientError(f"no response: {type(error).__name__}") from None
         if response.status_code in _TRANSIENT_STATUS:
@@ -137,6 +141,18 @@ class Api:
             return read(response)
         except ValueError as error:
             raise _TransientError(f"invalid response: {str(error)[:300]}") from None
+
+    def _read(self, path: str, params: dict[str, str | int | float] | None) -> httpx2.Response:
+        """The response with its content, which is bounded as it is decompressed. Raises RefusedError, HTTPError."""
+        with self._client.stream("GET", path, params=params) as response:
+            content = bytearray()
+            for chunk in response.iter_bytes():
+                beat()
+                content += chunk
+                if len(content) > LARGEST_ANSWER:
+                    raise RefusedError(f"{self._client.base_url.host}: {path}: more than {LARGEST_ANSWER} bytes")
+            headers = [(name, value) for name, value in response.headers.items() if name not in _OF_TRANSFER]
+            return httpx2.Response(response.status_code, headers=headers, content=bytes(content))
 
     def _status_error(self, response: httpx2.Response) -> _TransientError | UnavailableError:
         """The error of a status code: unavailable if the source wants a longer wait than the policy allows."""

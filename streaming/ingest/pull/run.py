@@ -17,6 +17,8 @@ from streaming.ingest.pull.published_vintages import PublishedVintages
 from streaming.ingest.replay import MOST_IN_HISTORY, Sink
 from streaming.ingest.source import Puller, Values
 
+# Whatever an answer causes costs its own series alone.
+_FAULTS = (UnavailableError, RefusedError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 _log = structlog.get_logger(__name__)
 
 
@@ -74,10 +76,10 @@ class Pull:
                     new_vintages(self._use_case, values, self._known, self._puller.name, now(), history=history)
                     for values in answers
                 ]
-            except (UnavailableError, RefusedError, ValueError) as error:
+            except _FAULTS as error:
                 failed += 1
                 names = sorted({f"{s.spec.variable} of {s.entity.id}" for s in batch})
-                _log.error("not pulled", source=self._puller.name, series=names[:5], error=str(error))
+                _log.error("not pulled", source=self._puller.name, series=names[:5], error=str(error)[:300])
                 continue
             frames += [frame for frame in found if len(frame)]
         return frames, failed

@@ -77,6 +77,10 @@ def test_a_time_may_be_the_end_of_its_interval(use_case: UseCase) -> None:
         ("scada/DE/load", payload(power={"active_kw": float("nan")}), "not_finite"),
         ("scada/DE/load", payload(time="noon"), "bad_time"),
         ("scada/DE/load", payload(time=5), "bad_time"),
+        ("scada/DE/load", b"[" * 100_000, "not_json"),
+        ("scada/DE/load", b'{"power": ' * 100_000 + b"1" + b"}" * 100_000, "not_json"),
+        ("scada/DE/load", b'{"power": {"active_kw": 1e999}, "time": "2024-05-01T00:00:00Z"}', "not_finite"),
+        ("scada/DE/load", payload(power={"active_kw": 10**400}), "not_finite"),
     ],
 )
 def test_unreadable_payloads_have_a_reason(mapping: Mapping, topic: str, sent: bytes, reason: str) -> None:
@@ -144,3 +148,31 @@ def test_messages_are_acknowledged_after_they_are_published(mapping: Mapping) ->
 def test_a_wrong_query_raises_source_error(use_case: UseCase) -> None:
     with pytest.raises(SourceError, match=r"sources\.mqtt, load of DE: query: colour: Extra inputs"):
         Mapping(use_case_with(use_case, colour="red"))
+
+
+def test_a_number_of_a_million_digits_stops_nothing(mapping: Mapping) -> None:
+    sent = b'{"power": {"active_kw": ' + b"9" * 1_000_000 + b'}, "time": "2024-05-01T00:00:00Z"}'
+    with pytest.raises(PayloadError):
+        mapping.rows("scada/DE/load", sent, NOW)
+
+
+def test_the_first_moment_of_the_calendar_is_no_end_of_an_interval(use_case: UseCase) -> None:
+    mapping = Mapping(use_case_with(use_case, time_is="end"))
+    with pytest.raises(PayloadError, match="bad_time"):
+        mapping.rows("scada/DE/load", payload(time="0001-01-01T00:00:00Z"), NOW)
+
+
+def test_an_unforeseen_error_is_a_dead_letter_and_the_next_message_is_published(
+    mapping: Mapping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = mapping.rows
+
+    def failing(topic: str, sent: bytes, now: datetime) -> list[dict[str, Any]]:
+        if sent == b"poison":
+            raise RecursionError("a mistake of ours")
+        return rows(topic, sent, now)
+
+    monkeypatch.setattr(mapping, "rows", failing)
+    world: Any = FakeTelemetry([[b"poison", payload()]])
+    forward(world, mapping, world, world, lambda: NOW)
+    assert world.happened == [("buried", "unusable", b"poison"), ("published", 1), ("acknowledged", 2)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -132,3 +134,24 @@ def test_a_signal_ends_a_wait(httpserver: HTTPServer, api: Api, stop: Stop) -> N
     stop.signal = 15
     with pytest.raises(Stopped):
         api.get("load", read)
+
+
+def test_an_answer_is_bounded_while_it_is_decompressed(
+    httpserver: HTTPServer, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streaming.ingest.pull.http.LARGEST_ANSWER", 2**20)
+    packed = Response(gzip.compress(bytes(2**26)), 200, headers={"content-encoding": "gzip"})
+    httpserver.expect_request("/api/load").respond_with_response(packed)
+    tracemalloc.start()
+    try:
+        with pytest.raises(RefusedError, match="more than 1048576 bytes"):
+            api.get("load", read)
+        assert tracemalloc.get_traced_memory()[1] < 2**25
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_compressed_answer_is_read(httpserver: HTTPServer, api: Api) -> None:
+    packed = Response(gzip.compress(b'{"load": 1}'), 200, headers={"content-encoding": "gzip"})
+    httpserver.expect_request("/api/load").respond_with_response(packed)
+    assert api.get("load", read) == {"load": 1}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -23,11 +24,14 @@ from streaming.ingest.pull.entsoe import EntsoePuller
 from streaming.ingest.pull.esios import EsiosPuller
 from streaming.ingest.pull.http import RefusedError, UnavailableError
 from streaming.ingest.pull.open_meteo import OpenMeteoPuller
+from streaming.ingest.pull.published_vintages import VintagesInMemory
+from streaming.ingest.pull.run import Pull, Span
 from streaming.ingest.pull.smard import SmardPuller
 from streaming.ingest.signals import Stop
 from streaming.ingest.source import Puller, Values
 from streaming.ingest.sources import open_puller
 from tests.unit.streaming.pull.conftest import DAY, HOUR, QUARTER, QUICK, ROOT
+from tests.unit.streaming.pull.test_new_vintages import RecordingSink
 
 SPRING, AUTUMN = (datetime(2022, 3, 27, tzinfo=UTC).date(), 23), (datetime(2022, 10, 30, tzinfo=UTC).date(), 25)
 
@@ -183,6 +187,10 @@ def test_entsoe_without_data_gives_no_values(
         ('<!DOCTYPE x [<!ENTITY a "aaa">]><x>&a;</x>', 200, UnavailableError, "not XML"),
         (load_document(FIRST_HOUR, unit="KWT"), 200, RefusedError, "is in KWT, not in MAW"),
         (load_document(FIRST_HOUR.replace("<position>4", "<position>9")), 200, RefusedError, "positions"),
+        (load_document(FIRST_HOUR.replace("PT15M", "PT0S")), 200, ValueError, "in steps of"),
+        (load_document(FIRST_HOUR.replace("PT15M", "")), 200, ValueError, "not an ISO 8601 duration"),
+        (load_document(period("0002-01-01T00:00Z", "9999-12-31T00:00Z", "PT1S", {1: 1.0})), 200, ValueError, "steps"),
+        (load_document(period("1700-01-01T00:00Z", "1700-01-01T01:00Z", "PT15M", {1: 1.0})), 200, ValueError, "1980"),
     ],
 )
 def test_wrong_entsoe_documents_are_refused(
@@ -198,6 +206,31 @@ def test_wrong_entsoe_documents_are_refused(
     httpserver.expect_request("/api").respond_with_data(body, status)
     with pytest.raises(error, match=text):
         entsoe(use_case, settings, stop)
+
+
+@pytest.mark.parametrize(
+    ("index", "week"),
+    [
+        ([1e30], []),
+        ([None], []),
+        ([milliseconds(START)], [[None, 1.0]]),
+        ([milliseconds(START)], [[1e30, 1.0]]),
+        ([milliseconds(START)], [[-62135596800000, 1.0]]),
+        ([milliseconds(START)], 7),
+    ],
+)
+def test_absurd_smard_answers_fail_their_series_alone(
+    httpserver: HTTPServer, use_case: UseCase, settings: Settings, stop: Stop, index: list[Any], week: Any
+) -> None:
+    httpserver.expect_request(re.compile("/api/.*/index_.*")).respond_with_json({"timestamps": index})
+    body = {"meta_data": {"version": 1, "created": 1e18}, "series": week}
+    httpserver.expect_request(re.compile("/api/.*hour_.*")).respond_with_json(body)
+    puller, sink = SmardPuller(use_case, settings, stop, QUICK), RecordingSink()
+    with closing(puller):
+        span = Span(START, START + DAY)
+        (step,) = Pull(use_case, puller, sink, VintagesInMemory({})).run(span, lambda: START + DAY, history=True)
+    assert step.observations == 0
+    assert step.failed == len(puller.batches)
 
 
 def test_entsoe_documents_in_a_zip(httpserver: HTTPServer, use_case: UseCase, settings: Settings, stop: Stop) -> None:
