@@ -74,7 +74,9 @@ class KafkaDelivery:
 
 def create_app(rules: Rules, deliver: Deliver, key: str, now: Callable[[], datetime]) -> FastAPI:
     """Build the application. Every sender must pass ``key`` as ``X-API-Key``."""
-    app = FastAPI(title="dualcast: observations", version="1", redoc_url=None)
+    app = FastAPI(
+        title="dualcast: observations", version="1", docs_url=None, redoc_url=None
+    )  # their scripts come from another host
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(Exception, _unexpected)
 

@@ -183,3 +183,8 @@ def test_large_headers_and_bodies_are_refused_by_the_server(rules: Rules, delive
     assert [answer.status_code for answer in refused] == [431, 413, 413]
     assert {answer.headers["content-type"] for answer in refused} == {"application/problem+json"}
     assert not delivered
+
+
+def test_the_server_serves_no_page_with_scripts_of_another_host(client: TestClient) -> None:
+    assert [client.get(path).status_code for path in ("/docs", "/redoc")] == [404, 404]
+    assert client.get("/openapi.json").status_code == 200
