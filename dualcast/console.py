@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from dualcast import telemetry
 from dualcast.catalogue import UseCase, load_use_case
+from dualcast.log_stream import without_passwords
 from dualcast.settings import Settings, load_settings
 from dualcast.timegrid import parse_moment
 
@@ -35,7 +36,9 @@ def configured(use_case: str | None, service: str) -> tuple[Settings, UseCase]:
 
 def report(error: object) -> None:
     """Print an error to stderr."""
-    Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+    Console(stderr=True).print(
+        f"[red]error:[/red] {escape(without_passwords(str(error)))}", highlight=False, soft_wrap=True
+    )
 
 
 def fail(error: object, *, status: int = 1) -> NoReturn:

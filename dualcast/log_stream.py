@@ -1,10 +1,23 @@
-"""A stream for logs that never fails: a process goes on when its log cannot be written, such as on a full disk."""
+"""Logs that never fail and show no password: a process goes on when its log cannot be written, as on a full disk."""
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from io import TextIOBase
 from typing import TextIO, cast
+
+# The user and the password in a URL, up to the last @ before its path.
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s?#]+(?=@)")
+
+
+def without_passwords(text: str) -> str:
+    """Hide user and password of all URLs in a text.
+
+    >>> without_passwords("MLflow at https://me:s3cr3t@mlflow.example/a: refused")
+    'MLflow at https://***@mlflow.example/a: refused'
+    """
+    return _CREDENTIALS.sub("***", text) if "://" in text else text
 
 
 def unfailing(stream: TextIO) -> TextIO:
@@ -18,7 +31,7 @@ class _Unfailing(TextIOBase):
 
     def write(self, text: str) -> int:
         with suppress(OSError):
-            self._stream.write(text)
+            self._stream.write(without_passwords(text))
             self._stream.flush()
         return len(text)
 

@@ -67,10 +67,10 @@ def redis_connection(url: str, timeout_seconds: float = _REDIS_TIMEOUT_SECONDS) 
     """
     parts = urlsplit(url)
     options = {"db": parts.path.strip("/") or "0"}
-    if parts.username:
-        options["username"] = json.dumps(unquote(parts.username))
-    if parts.password:
-        options["password"] = json.dumps(unquote(parts.password))
+    for name, secret in (("username", parts.username), ("password", parts.password)):
+        if secret:
+            # Feast divides the text at commas before it reads the values as JSON
+            options[name] = json.dumps(unquote(secret)).replace(",", "\\u002c")
     if parts.scheme == "rediss":
         options["ssl"] = "true"
     options |= dict.fromkeys(("socket_timeout", "socket_connect_timeout"), str(timeout_seconds))

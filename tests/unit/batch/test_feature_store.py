@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from feast.infra.online_stores.redis import RedisOnlineStore
 
 from dualcast.adapters.feature_store import apply_definitions, redis_connection, repo_config, training_frame
 from dualcast.adapters.feature_views import feast_objects
@@ -103,3 +105,11 @@ def test_missing_data_is_reported(settings: Settings, use_case: UseCase) -> None
     with pytest.raises(FileNotFoundError, match="gold"):
         training_keys(settings, use_case.use_case, "intraday")
     assert day_ahead_rows(settings, use_case.use_case, []).empty
+
+
+@pytest.mark.parametrize("password", ["a,b=c", 'quo"te', "back\\slash", "snow☃man", "p@ss:w/ord", "true", "7"])
+def test_a_password_may_contain_any_character(password: str) -> None:
+    connection = redis_connection(f"redis://user:{quote(password, safe='')}@redis.example:6379/0")
+    nodes, options = RedisOnlineStore._parse_connection_string(connection)
+    assert nodes == [{"host": "redis.example", "port": "6379"}]
+    assert (options["username"], options["password"], options["db"]) == ("user", password, 0)
