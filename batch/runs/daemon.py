@@ -23,9 +23,10 @@ from dualcast.adapters.kafka.consumer import GroupConsumer
 from dualcast.adapters.kafka.wire.decoder import Decoder
 from dualcast.adapters.model_registry import UnknownModelError
 from dualcast.catalogue import UseCase
+from dualcast.observations.validation import CLOCK_TOLERANCE
 from dualcast.records import Topic
 from dualcast.settings import Settings
-from dualcast.timegrid import from_micros, local_date
+from dualcast.timegrid import from_micros, local_date, micros
 
 # Wall time that a run waits after its cutoff for observations that were published before the cutoff.
 GRACE_SECONDS = 5.0
@@ -126,6 +127,8 @@ class Arrivals:
     def _poll(self, timeout: float) -> None:
         for _, observed in self._consumer.poll(timeout):
             published_at = observed.columns.published_at[observed.columns.variable == self._target]
+            # one that claims to come from the future says nothing of what has arrived
+            published_at = published_at[published_at <= micros(self._clock.now() + CLOCK_TOLERANCE)]
             if observed.entity_id in self._newest and len(published_at):
                 newest = from_micros(int(published_at.max()))
                 self._newest[observed.entity_id] = max(self._newest[observed.entity_id], newest)

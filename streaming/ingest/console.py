@@ -18,9 +18,9 @@ from streaming.ingest.signals import Stop, Stopped
 _log = structlog.get_logger(__name__)
 
 
-def parse_duration(text: str) -> timedelta:
-    """The duration of an option; ``timegrid.duration`` with a signature that typer accepts."""
-    return duration(text)
+def parse_duration(text: str | timedelta) -> timedelta:
+    """The duration of an option. Typer parses defaults, too, which are durations already."""
+    return text if isinstance(text, timedelta) else duration(text)
 
 
 def progress(*, quiet: bool = False) -> Progress:
