@@ -2,85 +2,19 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
-from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from pathlib import Path
-from uuid import uuid4
 
-from infra.local import checks
-from infra.local.component import Component, LaunchContext
-from infra.local.files import write_atomically
+from infra.local import checks, kafka
+from infra.local.component import QUICK_START, Component, LaunchContext
 from infra.local.java import artifacts
 from infra.local.ports import LOOPBACK
-
-# The C1 compiler alone halves the CPU time of startup. For processes that are short-lived or do little work.
-_QUICK_START = "-XX:TieredStopAtLevel=1"
-
-
-def _kafka_command(context: LaunchContext) -> list[str]:
-    folder = context.folder("kafka")
-    config = folder / "server.properties"
-    config.write_text(_KAFKA_PROPERTIES.format(host=LOOPBACK, data=folder / "data", **context.ports))
-    logging = "-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
-    serve = context.java("-Xms192m", "-Xmx512m", *logging, "kafka.Kafka", str(config))
-    if (folder / "data" / "meta.properties").exists():
-        return serve
-    storage = ("kafka.tools.StorageTool", "format", "--cluster-id", _cluster_id(context), "--ignore-formatted")
-    form = context.java(_QUICK_START, "-Xmx128m", *logging, *storage, "--config", str(config))
-    return ["/bin/sh", "-c", f"{shlex.join(form)} && exec {shlex.join(serve)}"]
-
-
-def _cluster_id(context: LaunchContext) -> str:
-    """The identity of this folder's broker, by which a client notices that it has reached another."""
-    file = context.folder("kafka") / "cluster.id"
-    if not file.exists():
-        write_atomically(file, urlsafe_b64encode(uuid4().bytes).decode().rstrip("=").replace("-", "_"))
-    return file.read_text()
-
-
-def _kafka_published(context: LaunchContext) -> dict[str, str]:
-    return {"DUALCAST_KAFKA_CLUSTER": _cluster_id(context)}
-
-
-def _kafka_environment(_: LaunchContext) -> dict[str, str]:
-    return {"CLASSPATH": ":".join(str(jar) for jar in artifacts.jars("broker"))}
-
-
-# Retention is unlimited: a replay has old timestamps, so its events would be deleted immediately. The session timeout
-# is short because a killed broker can register again only after its previous session has expired.
-_KAFKA_PROPERTIES = """\
-process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@{host}:{kafka_controller}
-listeners=BROKER://{host}:{kafka},CONTROLLER://{host}:{kafka_controller}
-listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
-inter.broker.listener.name=BROKER
-controller.listener.names=CONTROLLER
-broker.session.timeout.ms=4000
-broker.heartbeat.interval.ms=1000
-log.dirs={data}
-log.retention.ms=-1
-log.segment.bytes=67108864
-auto.create.topics.enable=false
-offsets.topic.replication.factor=1
-offsets.topic.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-transaction.state.log.num.partitions=4
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
-transaction.max.timeout.ms=3600000
-group.initial.rebalance.delay.ms=0
-message.max.bytes=10485760
-replica.fetch.max.bytes=10485760
-"""
 
 
 def _registry_command(context: LaunchContext) -> list[str]:
     return context.java(
-        _QUICK_START, "-Xms64m", "-Xmx256m", "-jar", str(artifacts.unpacked("registry") / "quarkus-run.jar")
+        QUICK_START, "-Xms64m", "-Xmx256m", "-jar", str(artifacts.unpacked("registry") / "quarkus-run.jar")
     )
 
 
@@ -141,13 +75,13 @@ COMPONENTS: dict[str, Component] = {
         Component(
             "kafka",
             "Apache Kafka, one KRaft broker",
-            _kafka_command,
+            kafka.command,
             ports={"kafka": 9092, "kafka_controller": 9093},
             setting="kafka",
             address=f"{LOOPBACK}:{{kafka}}",
             check=checks.kafka,
-            environment=_kafka_environment,
-            published=_kafka_published,
+            environment=kafka.environment,
+            published=kafka.published,
             jar_sets=frozenset({"broker"}),
             by_default=True,
         ),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -44,3 +46,21 @@ def read_model(path: Path, model: type[_M]) -> _M:
     except ValidationError as error:
         _log.warning("damaged file put aside", moved_to=str(put_aside(path)), errors=error.error_count())
         return model()
+
+
+def lock(descriptor: int, attempts: int) -> bool:
+    """Take the exclusive lock of a file; whether that succeeded within some attempts of 20 ms."""
+    for _ in range(attempts):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.02)
+        else:
+            return True
+    return False
+
+
+def quoted(value: str) -> str:
+    """A value as a line of ``stack.env`` holds it."""
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

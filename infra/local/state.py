@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
@@ -20,7 +19,7 @@ import structlog
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, RootModel
 
-from infra.local.files import put_aside, read_model, write_atomically
+from infra.local.files import lock, put_aside, quoted, read_model, write_atomically
 
 _MARKER = ".dualcast-state"
 _log = structlog.get_logger(__name__)
@@ -204,7 +203,7 @@ class StateDir:
     def acquire_supervisor_lock(self) -> int | None:
         """Acquire the supervisor lock. Return the descriptor to keep open, or None if another supervisor runs."""
         descriptor = os.open(self.run / "supervisor.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        if not _lock(descriptor, attempts=20):  # supervisor_pid() holds the lock briefly
+        if not lock(descriptor, attempts=20):  # supervisor_pid() holds the lock briefly
             os.close(descriptor)
             return None
         return descriptor
@@ -233,7 +232,7 @@ class StateDir:
         """Set variables in ``stack.env``; None removes a variable."""
         with self.locked():
             values = {**self._stack_env(), **changes}
-            lines = [f"{key}={_quoted(value)}" for key, value in sorted(values.items()) if value is not None]
+            lines = [f"{key}={quoted(value)}" for key, value in sorted(values.items()) if value is not None]
             write_atomically(self.stack_env, "\n".join(["# written by dualcast up", *lines, ""]))
 
 
@@ -241,19 +240,3 @@ class Ports(RootModel[dict[str, int]]):
     """The ports of ``run/ports.json`` by name."""
 
     root: dict[str, int] = {}
-
-
-def _lock(descriptor: int, attempts: int) -> bool:
-    for _ in range(attempts):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(0.02)
-        else:
-            return True
-    return False
-
-
-def _quoted(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
