@@ -6,6 +6,8 @@ import shlex
 from base64 import urlsafe_b64encode
 from uuid import uuid4
 
+from dotenv import dotenv_values
+
 from infra.local.component import QUICK_START, LaunchContext
 from infra.local.files import write_atomically
 from infra.local.java import artifacts
@@ -28,7 +30,11 @@ def command(context: LaunchContext) -> list[str]:
 
 def _cluster_id(context: LaunchContext) -> str:
     """The identity of this folder's broker, by which a client notices that it has reached another."""
-    file = context.folder("kafka") / "cluster.id"
+    folder = context.folder("kafka")
+    formatted = dotenv_values(folder / "data" / "meta.properties", interpolate=False).get("cluster.id")
+    if formatted:  # perhaps by an earlier version
+        return formatted
+    file = folder / "cluster.id"
     if not file.exists():
         write_atomically(file, urlsafe_b64encode(uuid4().bytes).decode().rstrip("=").replace("-", "_"))
     return file.read_text()

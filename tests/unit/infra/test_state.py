@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from dualcast.settings import load_settings
+from infra.local import kafka
+from infra.local.component import LaunchContext
 from infra.local.components import COMPONENTS, DEFAULT, with_needs
 from infra.local.ports import PortAllocator, PortTakenError, is_free
 from infra.local.state import Desired, Maker, Phase, ProcessId, StateDir
@@ -135,3 +137,14 @@ def test_all_components_listen_on_loopback_only() -> None:
 
 def test_phases_have_readable_names() -> None:
     assert str(Phase.BACKOFF) == "restarting"
+
+
+def test_the_broker_keeps_the_identity_that_its_folder_was_formatted_with(state: StateDir, tmp_path: Path) -> None:
+    context = LaunchContext(state, tmp_path, ports={})
+    made = kafka.published(context)["DUALCAST_KAFKA_CLUSTER"]
+    assert kafka.published(context)["DUALCAST_KAFKA_CLUSTER"] == made
+    assert not made.startswith("-"), "the tool would read it as an option"
+    data = state.folder("kafka") / "data"
+    data.mkdir()
+    (data / "meta.properties").write_text("#\n#Tue Dec 01 03:54:20 UTC 2026\ncluster.id=ZHVhbGNhc3Q\nversion=1\n")
+    assert kafka.published(context) == {"DUALCAST_KAFKA_CLUSTER": "ZHVhbGNhc3Q"}
