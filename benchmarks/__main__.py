@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks import day_ahead, endurance, features, growth, inference, services, startup, streaming
-from benchmarks.results import entered, table
+from benchmarks.results import replace_section, table
 
 MEASURES = {
     "features": features.measure,
@@ -33,7 +33,9 @@ def main() -> None:
     machine = f"Python {platform.python_version()}, {os.cpu_count()} cores"
     for name in track(sys.argv[1:] or list(MEASURES), "measuring", console=console):
         measured = table((MEASURES | LONG)[name]())
-        RESULTS.write_text(entered(RESULTS.read_text(encoding="utf-8"), name, f"{machine}\n\n{measured}"), "utf-8")
+        RESULTS.write_text(
+            replace_section(RESULTS.read_text(encoding="utf-8"), name, f"{machine}\n\n{measured}"), "utf-8"
+        )
         console.print(measured, highlight=False)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """A figure, its unit, and its ratio to the peer measured in the same run, or to a target."""
+    """A figure, its unit, and its ratio to the baseline measured in the same run, or to a target."""
 
     name: str
     value: float
@@ -19,12 +19,12 @@ class Row:
 
 def table(rows: Iterable[Row]) -> str:
     """The rows as Markdown."""
-    lines = ["| what | measured | | ratio to the peer |", "|---|---:|---|---:|"]
+    lines = ["| what | measured | | ratio to baseline or target |", "|---|---:|---|---:|"]
     lines += [f"| {r.name} | {r.value:,.0f} | {r.unit} | {r.ratio:.2f} |" for r in rows]
     return "\n".join(lines) + "\n"
 
 
-def entered(page: str, name: str, text: str) -> str:
+def replace_section(page: str, name: str, text: str) -> str:
     """The page of results with one section replaced, or added at the end."""
     head, *sections = re.split(r"^## ", page, flags=re.MULTILINE)
     kept = {section.split("\n", 1)[0]: section.split("\n", 1)[1].strip() for section in sections}

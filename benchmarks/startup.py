@@ -24,7 +24,7 @@ from dualcast.settings import Settings
 
 _ENTITIES, _HISTORY = 1000, timedelta(days=16)
 _TARGET_SECONDS, _TARGET_MEBIBYTES = 15.0, 600.0
-_PATIENCE_SECONDS, _POLL_SECONDS = 600.0, 0.2
+_TIMEOUT_SECONDS, _POLL_SECONDS = 600.0, 0.2
 _MEBI = 2**20
 
 
@@ -44,7 +44,7 @@ def measure() -> list[Row]:
 def _started(stack: Embedded, name: str) -> Iterator[Row]:
     settings = stack.start(name)
     process = psutil.Process(stack.pid(name))
-    _wait_for_feeds(settings, name)
+    _wait_until_ready(settings, name)
     seconds = time.time() - process.create_time()
     resident, peak = process.memory_info().rss / _MEBI, _peak(process) / _MEBI
     yield Row(f"{name}, {_ENTITIES:,} entities, {_HISTORY.days} days: start", seconds, "s", seconds / _TARGET_SECONDS)
@@ -52,16 +52,16 @@ def _started(stack: Embedded, name: str) -> Iterator[Row]:
         yield Row(f"{name}, {_ENTITIES:,} entities: {text} after start", size, "MiB", size / _TARGET_MEBIBYTES)
 
 
-def _wait_for_feeds(settings: Settings, name: str) -> None:
+def _wait_until_ready(settings: Settings, name: str) -> None:
     """Wait until a service serves and has read all topics. Raises TimeoutError."""
     url = f"{settings.id_svc if name == 'id-svc' else settings.da_svc}/health/ready"
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
     while time.monotonic() < deadline:
         answer = httpx2.get(url, timeout=60.0)
         if answer.status_code == 200 and not answer.json()["missing"]:
             return
         time.sleep(_POLL_SECONDS)
-    raise TimeoutError(f"{name} did not catch up within {_PATIENCE_SECONDS:.0f} s")
+    raise TimeoutError(f"{name} did not read all topics within {_TIMEOUT_SECONDS:.0f} s")
 
 
 def _peak(process: psutil.Process) -> int:

@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-VARIABLE = "DUALCAST_HEARTBEAT"
+HEARTBEAT_VARIABLE = "DUALCAST_HEARTBEAT"
 _SHORTEST_PAUSE_SECONDS = 1.0
 _last = 0.0
 
@@ -23,7 +23,7 @@ def beat() -> None:
     if now - _last < _SHORTEST_PAUSE_SECONDS:
         return
     _last = now
-    if file := os.environ.get(VARIABLE):
+    if file := os.environ.get(HEARTBEAT_VARIABLE):
         with suppress(OSError):
             path = Path(file)
             path.touch()

@@ -18,7 +18,7 @@ _END_SECONDS = 60
 
 
 class DemoProcess:
-    """A running demo that keeps its services running at the end."""
+    """A process of ``dualcast demo --keep``: its services keep running after the replay."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -42,7 +42,10 @@ class DemoProcess:
 
 @contextmanager
 def demo(state: Path, days: int, *more: str) -> Iterator[DemoProcess]:
-    """Run a demo in a state folder and stop it with Ctrl-C. Meanwhile the test uses the demo's environment."""
+    """Run a demo in a state folder and stop it with Ctrl-C.
+
+    Until then, this process has the environment variables of the demo.
+    """
     command = [str(Path(sys.executable).with_name("dualcast")), "demo", "--keep", "--days", str(days), *more]
     with pytest.MonkeyPatch.context() as patch:
         clean_environment(patch, state)
@@ -52,4 +55,4 @@ def demo(state: Path, days: int, *more: str) -> Iterator[DemoProcess]:
             yield running
         finally:
             status = running.interrupt()
-    assert status == 130, "Ctrl-C does not stop the demo with exit code 130"
+    assert status == 130, f"the exit code after Ctrl-C is {status}, not 130"

@@ -132,7 +132,7 @@ def test_damaged_data_of_redis_are_put_aside_since_topics_fill_it_again(state: S
     stack.start(state, ("redis",), console=CONSOLE)
     assert client(state).ping()
     assert (state.root / "redis.damaged" / "appendonly.aof").exists()
-    assert "damaged data put aside" in state.log("supervisor").read_text()
+    assert "data moved away after repeated failures" in state.log("supervisor").read_text()
 
 
 def test_the_addresses_of_a_folder_end_with_its_servers(state: StateDir) -> None:

@@ -115,7 +115,7 @@ class Supervisor:
         self._state.update_stack_env({"DUALCAST_CLOCK": None, **addresses})
 
     def _needs_ready(self, unit: Unit | ExternalUnit) -> bool:
-        """Whether all that a component needs runs or has been tried in vain: it then does what it can without."""
+        """Whether each dependency of a component runs or has failed repeatedly: it then starts without those."""
         needed = [self._units[need] for need in unit.component.needs if need in self._units]
         return len(needed) == len(unit.component.needs) and all(n.is_ready or n.has_failed for n in needed)
 

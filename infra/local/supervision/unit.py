@@ -13,7 +13,7 @@ from subprocess import Popen
 
 import structlog
 
-from dualcast.heartbeat import VARIABLE, age_seconds
+from dualcast.heartbeat import HEARTBEAT_VARIABLE, age_seconds
 from infra.local.checks import NotReadyError
 from infra.local.component import Component, LaunchContext
 from infra.local.files import put_aside
@@ -21,10 +21,10 @@ from infra.local.state import ComponentStatus, Phase, ProcessId
 from infra.local.supervision import processes
 
 _CHECK_SECONDS = {Phase.STARTING: 0.3, Phase.HEALTHY: 3.0, Phase.UNHEALTHY: 1.0}
-# A component without a server that has made no progress for this long is unhealthy.
-_SILENT_SECONDS = 20.0
+# A component whose last heartbeat is older than this is unhealthy.
+_HEARTBEAT_TIMEOUT_SECONDS = 20.0
 _HUNG_AFTER_SECONDS = 60.0
-# A component that does not respond and uses the CPU is busy: a restart would lose what it does. It may also loop.
+# A component that does not respond but uses the CPU may be working, so it gets a longer timeout, in case it loops.
 _BUSY_SECONDS = 300.0
 _BUSY_SHARE = 0.25
 _START_SECONDS = 180.0
@@ -32,10 +32,10 @@ _STABLE_SECONDS = 10.0
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 10.0
 _LARGEST_LOG_BYTES = 20_000_000
-# The exit code of commands whose arguments, settings or input are unusable: another start would end in the same way.
-_CANNOT_WORK = 2
+# The exit code of commands whose arguments, settings or input are unusable: a restart would end in the same way.
+_EXIT_UNUSABLE_INPUT = 2
 MAX_FAILURES = 3
-_PUT_ASIDE_AFTER = 2
+_MOVE_DATA_AFTER_FAILURES = 2
 _LONGEST_REASON = 300
 
 _log = structlog.get_logger()
@@ -59,14 +59,14 @@ class Unit:
         self._check: Future[None] | None = None
         self._since = time.monotonic()
         self._last_healthy = self._last_check = 0.0
-        self._unanswered: tuple[float, float] | None = None  # since when, and its CPU time then
+        self._unresponsive_since: tuple[float, float] | None = None  # since when, and its CPU time then
         self._failures = self._restarts = 0
         self._detail = ""
         self._heartbeat = context.state.heartbeat(component.name)
 
     @property
     def pid(self) -> int | None:
-        """The process id of its session leader, or None if it does not run."""
+        """The id of its process, which leads a session of its own, or None if it is not running."""
         return self._process.pid if self._process else None
 
     @property
@@ -76,11 +76,11 @@ class Unit:
 
     @property
     def has_failed(self) -> bool:
-        """Whether it has been tried several times in vain."""
+        """Whether it failed permanently or reached MAX_FAILURES consecutive failures."""
         return self.phase == Phase.FAILED or self._failures >= MAX_FAILURES
 
     def retry(self) -> None:
-        """Start it again if it has failed for good."""
+        """Start it again if it has failed permanently."""
         if self.phase == Phase.FAILED:
             self._failures = 0
             self._enter(Phase.WAITING)
@@ -118,10 +118,10 @@ class Unit:
             self._enter(Phase.STOPPED)
         elif code == 0 and self.component.restart == "on-failure":
             self._enter(Phase.FINISHED)
-        elif code == _CANNOT_WORK:
+        elif code == _EXIT_UNUSABLE_INPUT:
             self._detail = self._last_line() or f"exited with code {code}"
             self._enter(Phase.FAILED)
-            _log.error("component cannot work", component=self.component.name, reason=self._detail)
+            _log.error("component failed permanently", component=self.component.name, reason=self._detail)
         else:
             self._failed(f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}")
 
@@ -150,11 +150,11 @@ class Unit:
     def _start(self) -> None:
         """Start the process. On a full disk, or in a read-only folder, that is tried again later."""
         try:
-            if self.component.rebuildable and self._failures == _PUT_ASIDE_AFTER:
-                self._put_data_aside()
+            if self.component.rebuildable and self._failures == _MOVE_DATA_AFTER_FAILURES:
+                self._move_data_away()
             self._heartbeat.unlink(missing_ok=True)
             environment = {**self._environment, **self.component.environment(self._context)}
-            environment[VARIABLE] = str(self._heartbeat)
+            environment[HEARTBEAT_VARIABLE] = str(self._heartbeat)
             log = self._context.state.log(self.component.name)
             self._process = processes.start(self.component.command(self._context), environment, log)
         except OSError as error:
@@ -165,13 +165,17 @@ class Unit:
         self._enter(Phase.STARTING)
         _log.info("component started", component=self.component.name, pid=self._process.pid)
 
-    def _put_data_aside(self) -> None:
+    def _move_data_away(self) -> None:
         folder = self._context.state.folder(self.component.name)
         if folder.exists():
-            _log.error("damaged data put aside", component=self.component.name, moved_to=str(put_aside(folder)))
+            _log.error(
+                "data moved away after repeated failures",
+                component=self.component.name,
+                moved_to=str(put_aside(folder)),
+            )
 
     def _tick_health(self, now: float) -> None:
-        self._bound_log()
+        self._rotate_log()
         healthy = self._poll_check(now)
         if healthy and now - self._since >= _STABLE_SECONDS:
             self._failures = 0
@@ -185,11 +189,11 @@ class Unit:
         """The seconds without a response after which the component is killed."""
         if self.phase == Phase.STARTING:
             return _START_SECONDS
-        # a missing heartbeat is noticed later than a missing answer
-        hung = _HUNG_AFTER_SECONDS if self.component.check else _HUNG_AFTER_SECONDS - _SILENT_SECONDS
-        if now - self._last_healthy < hung or self._unanswered is None or self._process is None:
+        # a check of the heartbeat fails only after its own timeout
+        hung = _HUNG_AFTER_SECONDS if self.component.check else _HUNG_AFTER_SECONDS - _HEARTBEAT_TIMEOUT_SECONDS
+        if now - self._last_healthy < hung or self._unresponsive_since is None or self._process is None:
             return hung
-        since, before = self._unanswered
+        since, before = self._unresponsive_since
         used = processes.cpu_seconds(self._process.pid) - before
         return _BUSY_SECONDS if used > _BUSY_SHARE * (now - since) else hung
 
@@ -203,12 +207,12 @@ class Unit:
             error, self._check = self._check.exception(), None
             self._detail = "" if error is None else str(error)
             if error is None:
-                self._last_healthy, self._unanswered = now, None
+                self._last_healthy, self._unresponsive_since = now, None
                 self._enter(Phase.HEALTHY)
             elif not isinstance(error, NotReadyError):
                 raise error
             elif self.phase == Phase.HEALTHY and self._process:
-                self._unanswered = now, processes.cpu_seconds(self._process.pid)
+                self._unresponsive_since = now, processes.cpu_seconds(self._process.pid)
                 self._enter(Phase.UNHEALTHY)
         return self.phase == Phase.HEALTHY
 
@@ -216,8 +220,8 @@ class Unit:
         age = age_seconds(self._heartbeat)
         if age is None:
             raise NotReadyError("no progress yet")
-        if age > _SILENT_SECONDS:
-            raise NotReadyError(f"no progress for more than {_SILENT_SECONDS:.0f} s")
+        if age > _HEARTBEAT_TIMEOUT_SECONDS:
+            raise NotReadyError(f"no progress for more than {_HEARTBEAT_TIMEOUT_SECONDS:.0f} s")
 
     def _tick_stop(self, now: float, dependents_stopped: bool) -> None:
         if self._process is None:
@@ -229,10 +233,10 @@ class Unit:
         elif now - self._since >= self.component.stop_seconds:
             processes.kill_session(self._process.pid)
 
-    def _bound_log(self) -> None:
+    def _rotate_log(self) -> None:
         log = self._context.state.log(self.component.name)
         if log.exists() and log.stat().st_size > _LARGEST_LOG_BYTES:
-            with suppress(OSError):  # a full disk: rather no old log than no room
+            with suppress(OSError):  # if the disk is full, truncate without a copy
                 shutil.copyfile(log, log.with_suffix(".log.1"))
             os.truncate(log, 0)  # the component writes in append mode and continues at the new end
 

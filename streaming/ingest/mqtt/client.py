@@ -117,4 +117,8 @@ class Subscription:
     def _received(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
         with self._lock:
             connection = self._connection
-        self._waiting.put(Received(message.topic, bytes(message.payload), message.mid, message.qos, connection))
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:  # it would end the client's thread; no entity has such a topic
+            topic = "(not UTF-8)"
+        self._waiting.put(Received(topic, bytes(message.payload), message.mid, message.qos, connection))

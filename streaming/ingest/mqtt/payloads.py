@@ -81,7 +81,7 @@ class Mapping:
     def _row(self, field: _Field, sent: Any, now: datetime) -> dict[str, Any]:
         series, query = field.series, field.query
         value = _found(sent, query.value)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value, series.spec.factor):
             raise PayloadError("not_finite", f"{query.value} is {repr(value)[:100]}")
         moment = _moment(_found(sent, query.time), query.time_format)
         start = _start(moment, field.resolution) if query.time_is == "end" else moment
@@ -98,9 +98,10 @@ class Mapping:
         }
 
 
-def _is_finite(value: float) -> bool:
+def _is_finite(value: float, factor: float) -> bool:
+    """Whether a number is finite in our unit, too."""
     try:
-        return math.isfinite(value)
+        return math.isfinite(value * factor)
     except OverflowError:  # an integer of hundreds of digits
         return False
 

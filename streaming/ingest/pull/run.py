@@ -18,7 +18,16 @@ from streaming.ingest.replay import MOST_IN_HISTORY, Sink
 from streaming.ingest.source import Puller, Values
 
 # Whatever an answer causes costs its own series alone.
-_FAULTS = (UnavailableError, RefusedError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
+_FAULTS = (
+    UnavailableError,
+    RefusedError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    RecursionError,
+)
 _log = structlog.get_logger(__name__)
 
 

@@ -78,7 +78,7 @@ def test_a_process_is_healthy_once_it_has_made_progress(running: Callable[..., S
 def test_a_process_that_makes_no_progress_is_unhealthy_and_then_killed(
     running: Callable[..., Supervisor], state: StateDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unit, "_SILENT_SECONDS", 0.5)
+    monkeypatch.setattr(unit, "_HEARTBEAT_TIMEOUT_SECONDS", 0.5)
     monkeypatch.setattr(unit, "_HUNG_AFTER_SECONDS", 2.0)
     monkeypatch.setattr(unit, "_CHECK_SECONDS", dict.fromkeys(unit._CHECK_SECONDS, 0.1))
     started = running(Component("loop", "", python(f"{_BEATS}; time.sleep(60)")))

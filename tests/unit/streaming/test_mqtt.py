@@ -81,6 +81,7 @@ def test_a_time_may_be_the_end_of_its_interval(use_case: UseCase) -> None:
         ("scada/DE/load", b'{"power": ' * 100_000 + b"1" + b"}" * 100_000, "not_json"),
         ("scada/DE/load", b'{"power": {"active_kw": 1e999}, "time": "2024-05-01T00:00:00Z"}', "not_finite"),
         ("scada/DE/load", payload(power={"active_kw": 10**400}), "not_finite"),
+        ("(not UTF-8)", payload(), "unknown_entity"),
     ],
 )
 def test_unreadable_payloads_have_a_reason(mapping: Mapping, topic: str, sent: bytes, reason: str) -> None:
